@@ -1,0 +1,1 @@
+"""Where torch runs: store, labels, executor, and the hosts that carry them."""

@@ -1,0 +1,287 @@
+"""What goes into the engine and what comes out of it.
+
+The engine is a plain object: `Engine.handle(command)` gives events. Two hosts carry it, in a
+child process or in a thread. Commands are executed in order. Nothing here knows a network, a
+partner or a policy: the owner's service decides what is sent in and what becomes of what comes out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from duet_p2p.wire.messages import Del, Note, Op, Put
+
+__all__ = [
+    "Arrived",
+    "Bytes",
+    "Candidate",
+    "Command",
+    "Configure",
+    "Died",
+    "Discard",
+    "Drop",
+    "Event",
+    "Facts",
+    "Learnt",
+    "OpFailed",
+    "Peek",
+    "Read",
+    "Refused",
+    "Release",
+    "Run",
+    "SettledUpTo",
+    "Share",
+    "Shared",
+    "Snapshot",
+    "Started",
+    "Stop",
+    "Text",
+]
+
+Buffer = bytes | bytearray | memoryview
+
+
+# commands
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """First command: the session's settings. Answered by `Started`."""
+
+    quotas: dict[str, int]
+    """Names and numbers of limits.py, section engine, lower case: ``objects``, ``stored_bytes``, …"""
+    data_dirs: dict[str, str]
+    """Names of directories that remote data sets may read."""
+    threads: int | None
+    """For torch.set_num_threads; None leaves torch's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Commands of the scientist with their sequence numbers, in order.
+
+    Messages that are not for the engine (requests and so on) are left out, so the numbers have
+    gaps.
+    """
+
+    commands: tuple[tuple[int, Op | Put | Del | Note], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The bytes of a blob that a `Put` announced; commands from that `Put` on wait for it."""
+
+    transfer: int
+    data: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Put a private object of the owner into the store, read-only. Answered by `Shared`."""
+
+    id: int
+    """Negative, fresh."""
+    value: Any
+    """Closed value with `Span`s into `data`."""
+    data: Buffer | None
+    type: str
+    """Type name; ``torch.nn.Module`` marks a state dict, ``torch.utils.data.Dataset`` a dataset."""
+    tags: tuple[str, ...]
+    description: str
+    shapes_public: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Remove objects, of either side."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Freeze the value of an id as it is now, and tell the facts. Answered by `Candidate`."""
+
+    call: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give the bytes of a frozen value (and forget the snapshot). Answered by `Bytes`."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Forget a snapshot."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """The text of a frozen value for the owner's eyes. Answered by `Text`."""
+
+    call: int
+    chars: int
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The owner takes a value itself: own objects, or what the scientist sent. -> `Bytes`."""
+
+    call: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End."""
+
+
+# events
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The engine is ready."""
+
+    epoch: bytes
+    pid: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SettledUpTo:
+    """All commands up to this sequence number were executed."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpFailed:
+    """A command failed; its results are poison."""
+
+    seq: int
+    op: str
+    code: str
+    """Name of the exception's class, of a fixed set."""
+    text: str
+    """Full text. For the owner's eyes only unless `is_public`."""
+    is_public: bool
+    """The failure follows from public facts and may be told to the scientist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """Public facts of a result: goes to the scientist as `Meta`."""
+
+    id: int
+    type: str
+    shape: tuple[int, ...] | None
+    dtype: str | None
+    length: int | None
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """An object of the owner is in place."""
+
+    id: int
+    type: str
+    shape: tuple[int, ...] | None
+    """None where hidden (``shapes_public=False``) or where there is none."""
+    dtype: str | None
+    length: int | None
+    requires_grad: bool
+    keys: tuple[str, ...] | None
+    nbytes: int
+    error: str
+    """Empty, or why it could not be shared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What handlers judge and what the owner reads about one frozen value."""
+
+    kind: str
+    """public, metadata, aggregate, model, per_record or verbatim."""
+    sources: tuple[int, ...]
+    """Ids of the owner's private objects (negative) that the value depends on."""
+    min_records: int
+    """Smallest number of distinct records behind any one number; 1 where it cannot be told."""
+    injected: bool
+    elements: int
+    """Numbers in it: ceil(bytes / 8) for long ints and strings, elements for tensors."""
+    nbytes: int
+    type: str
+    shape: tuple[int, ...] | None
+    dtype: str | None
+    tags: tuple[str, ...]
+    recipe: str
+    """The last operations as readable torch code; text for people."""
+    version: int
+    """Changes whenever a command could have written the value; equal means unchanged."""
+    failed: str
+    """Empty, or the full text of the failure, for the owner's eyes."""
+    failed_seq: int
+    """The command that failed first, or 0."""
+    failed_op: str
+    failed_code: str
+    failed_is_public: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Answer to `Snapshot`; `facts` is None for an id that does not exist."""
+
+    call: int
+    facts: Facts | None
+    value: Any
+    """The value itself when it is small (inline, no spans), so that a release needs no second
+    round to the engine; otherwise None with `has_value` False."""
+    has_value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """Answer to `Release` and `Read`: the closed value and the bytes its spans point into."""
+
+    call: int
+    value: Any
+    data: Buffer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Answer to `Peek`."""
+
+    call: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A release or read that cannot be done (unknown id, unsendable type)."""
+
+    call: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The engine's process ended unexpectedly; made by the host."""
+
+    reason: str
+
+
+Command = (
+    Configure | Run | Arrived | Share | Drop | Snapshot | Release | Discard | Peek | Read | Stop
+)
+Event = (
+    Started | SettledUpTo | OpFailed | Learnt | Shared | Candidate | Bytes | Text | Refused | Died
+)

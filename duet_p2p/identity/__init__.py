@@ -1,0 +1,1 @@
+"""Who the two parties are: keys, key files, known peers."""

@@ -1,0 +1,1 @@
+"""What both sides hold in their hands: notes, Python wrappers, modules."""

@@ -1,0 +1,1 @@
+"""The scientist's side: pointers, dispatch, namespaces, and the client behind them."""

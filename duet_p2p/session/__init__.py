@@ -1,0 +1,1 @@
+"""The shells that pump transport and protocol, and the one bridge between threads and loop."""

@@ -1,0 +1,1 @@
+"""What may be called: the reviewed names, their types, values and shapes."""

@@ -1,0 +1,1 @@
+"""What travels: the closed set of values, the messages, the frames."""
