@@ -24,8 +24,8 @@
 
 A class's docstring is the sentence that a user reads when no better text is at hand: it says what
 happened and what to do next. Attributes are for programs, ``str()`` is for people. Each class is
-also the built-in error that ordinary Python code expects, so ``hasattr`` and ``except TimeoutError``
-work as usual.
+also the built-in error that ordinary Python code expects, so ``hasattr`` and ``except
+TimeoutError`` work as usual.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class NotAllowed(DuetError, AttributeError):
 
 
 class PrivateValueError(DuetError, TypeError):
-    """This needs a value that is on the owner's side. Use torch.where, or get(request_block=True)."""
+    """This needs a value of the owner's side. Use torch.where, or get(request_block=True)."""
 
 
 class HiddenShape(DuetError, ValueError):
@@ -120,14 +120,14 @@ class InvalidId(DuetError, ValueError):
 
 
 class InputRequired(DuetError, RuntimeError):
-    """An ID must be typed but there is no input. Pass client_id= (owner) or target_id (scientist)."""
+    """There is no input to type an ID. Pass client_id= (owner) or target_id (scientist)."""
 
 
 # the owner's answer
 
 
 class NotReleased(DuetError, PermissionError):
-    """The owner has not released this value. Ask with .request(reason=…) or get(request_block=True)."""
+    """The owner has not released this value. Ask: .request(reason=…) or get(request_block=True)."""
 
 
 class RequestDenied(DuetError, PermissionError):

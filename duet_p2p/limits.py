@@ -15,6 +15,16 @@ CONFIRM_MAX_BYTES: Final = 1024  # a confirm or ready frame
 JOIN_RESEND_SECONDS: Final = 2.0  # first repeat of a join or an answer
 JOIN_RESEND_FACTOR: Final = 1.5
 JOIN_RESEND_MAX_SECONDS: Final = 30.0
+JOIN_RENEW_SECONDS: Final = 60.0  # a join that brought no offer gets a new attempt number
+RETRY_SECONDS: Final = 1.0  # pause after a failed attempt, grows by JOIN_RESEND_FACTOR
+RECONNECT_MAX_SECONDS: Final = 3.0  # cap of both timers while an open link is lost …
+RECONNECT_HASTE_SECONDS: Final = 300.0  # … for this long
+NO_ANSWER_SECONDS: Final = 60.0  # without an offer, until the scientist is told what to check
+LINK_EARLY_BYTES: Final = 4 * 1024 * 1024  # frames of a verified partner that wait for the session
+ICE_REFRESH_SECONDS: Final = 2.0  # for fresh TURN credentials; then the old ones are tried
+MDNS_NAMES: Final = 8  # looked up for one description
+MDNS_SECONDS: Final = 1.0
+FILE_LOCK_SECONDS: Final = 10.0  # another process reads, changes and writes one of the files
 HELD_CLIENTS: Final = 16  # joins kept while nobody is expected yet
 HELD_SECONDS: Final = 600.0
 HELD_NEW_PER_MINUTE: Final = 10
@@ -27,10 +37,18 @@ CANDIDATES: Final = 32
 # wire (wire/)
 MESSAGE_MAX_BYTES: Final = 65_536  # a whole message on any channel, header included
 FRAME_MAX_BYTES: Final = 16_384  # a frame of commands; larger ones are split
+FRAME_HEADER_BYTES: Final = 12  # array header 3, number 9
+FRAME_MESSAGES: Final = 4_096  # in one frame
 FRAME_FLUSH_SECONDS: Final = 0.002
 VALUE_DEPTH: Final = 32
 ARRAY_ITEMS: Final = 4_096
 PAIR_ITEMS: Final = 65_536
+VALUE_MAX_BYTES: Final = 16 * 1024 * 1024  # an encoded value that stands alone, as in a blob
+STRING_BYTES: Final = 1024 * 1024  # one str (in UTF-8) or bytes inside a value
+INT_BYTES: Final = 4_096  # one int beyond 64 bits
+TENSOR_DIMS: Final = 64  # torch's own limit
+NAME_CHARS: Final = 256  # names of operations, types, dtypes, tags, keys
+MESSAGE_TEXT_CHARS: Final = 4_096  # descriptions and texts of errors
 INLINE_TENSOR_BYTES: Final = 8_192  # above it a tensor travels in chunks
 AUTO_UPLOAD_BYTES: Final = 65_536  # a local tensor among the arguments; above it: .send()
 
@@ -39,14 +57,63 @@ WINDOW_COMMANDS: Final = 8_192  # unsettled commands in flight
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 ACK_EVERY_COMMANDS: Final = 32
 ACK_SECONDS: Final = 0.02
+SETTLED_SECONDS: Final = 0.05  # tick on which Settled is sent, so that it is no clock
+WINDOW_SLACK: Final = 2  # times the window, before a side that overruns it is cut off
+WINDOW_WAIT_SECONDS: Final = 60.0  # a full window on a lost link, until the caller gets an error
+
+# transport (transport/)
+STUN_SECONDS: Final = 2.0  # a STUN server that has not answered by then is not waited for
+RELAY_RELEASE_SECONDS: Final = 1.0  # for a TURN server to confirm that a relay is given up
+LINGER_SECONDS: Final = 0.25  # after close, for messages on channel 0 to arrive
+FEED_BYTES: Final = 65_536  # handed to SCTP at once; the rest waits, sorted by channel
+EARLY_FRAMES: Final = 16  # received before somebody listens
+EARLY_BYTES: Final = 128 * 1024
+UNREAD_PACKETS: Final = 1_024  # datagrams from anybody, before DTLS reads them
+UDP_BUFFER_BYTES: Final = 2 * 1024 * 1024  # asked of the kernel for each socket
+SLOW_START_BYTES: Final = 128 * 1_160  # stock SCTP's window grows by small steps from there on
+SCTP_HELD_BYTES: Final = 2 * 1024 * 1024  # fragments that are no whole message yet
 
 # bulk (session/bulk.py)
 TRANSFERS: Final = 4  # at once, each direction
 BULK_BUFFER_BYTES: Final = 1024 * 1024  # queued on the channel before the sender waits
+BULK_EARLY_BYTES: Final = BULK_BUFFER_BYTES // TRANSFERS  # of a transfer, before it is wanted
+BULK_CHARGE_BYTES: Final = 4_096  # what a small transfer counts for, until it is wanted
+BULK_REFUSED: Final = 1_024  # refused transfers whose sender has not said that it stopped
 
 # life
 PING_SECONDS: Final = 2.0
 PEER_LOST_SECONDS: Final = 10.0
+LOST_GRACE_SECONDS: Final = 5.0  # a wait without a deadline goes on for so long after a loss
+RESUME_SECONDS: Final = 300.0  # a lost partner may come back; then the session ends
+SIGNALING_REST_SECONDS: Final = 60.0  # after open, a scientist leaves the signalling server
+LOBBY_CLOSE_SECONDS: Final = 20.0  # everything of one session, taken down
+BRIDGE_SECONDS: Final = 5.0  # for the loop's thread, and the callbacks', to start or to end
+CANCEL_SECONDS: Final = 1.0  # for a cancelled coroutine to clean up
+CLOSE_SECONDS: Final = 1.0  # for the last commands to be acknowledged, and again for Bye to leave
+
+# signalling client (transport/signaling.py)
+SIGNALING_CONNECT_SECONDS: Final = 10.0  # connecting, and again registering
+SIGNALING_CLOSE_SECONDS: Final = 3.0
+SIGNALING_ICE_SECONDS: Final = 5.0  # for an answer with fresh credentials
+SIGNALING_HEARTBEAT_SECONDS: Final = 25.0  # where a server does not say its own
+SIGNALING_FRAME_BYTES: Final = 131_072  # from the server, which allows itself 65,536
+SIGNALING_POSTS: Final = 16  # queued while there is no socket; the oldest goes
+SIGNALING_POST_SECONDS: Final = 60.0  # older ones are not sent any more
+SIGNALING_HURRY_SECONDS: Final = 300.0  # of a lost session, with the shorter backoff
+BACKOFF_SECONDS: Final = 1.0  # first pause, +-50 %
+BACKOFF_FACTOR: Final = 1.5
+BACKOFF_MAX_SECONDS: Final = 60.0
+BACKOFF_HURRIED_SECONDS: Final = 3.0
+BACKOFF_OVERLOAD_SECONDS: Final = 10.0
+BACKOFF_RESET_SECONDS: Final = 10.0  # a socket that lived so long starts the backoff again
+RETRY_AFTER_MAX_SECONDS: Final = 3600.0  # what a server may ask for
+
+# loopback folder (transport/folder.py)
+FOLDER_POLL_SECONDS: Final = 0.01  # while pairing
+FOLDER_IDLE_POLL_SECONDS: Final = 0.5
+FOLDER_MESSAGE_BYTES: Final = 65_536
+FOLDER_MESSAGES: Final = 16  # waiting in one direction
+FOLDER_STALE_SECONDS: Final = 60.0  # an unfinished folder or file of a dead process
 
 # engine (engine/), each an owner's option of launch_duet(limits=…)
 OBJECTS: Final = 1_000_000  # in one session's store
@@ -54,6 +121,24 @@ STORED_BYTES: Final = 4 * 1024**3  # logical bytes of the scientist's objects
 RESULT_BYTES: Final = 1024**3  # logical bytes of one result, checked before it runs
 UPLOAD_BYTES: Final = 1024**3  # one transfer
 OPEN_REQUESTS: Final = 256
+RECIPE_STEPS: Final = 64  # operations shown of how a value was made
+RECIPE_CHARS: Final = 8_000
+PIPE_FRAME_BYTES: Final = 512 * 1024**2  # a frame on the pipe to the engine, without its buffers
+PIPE_MEMORY_FILE_BYTES: Final = 65_536  # buffers of this size go as memory files, not inline
+ENGINE_START_SECONDS: Final = 60.0  # importing torch on a cold, slow disk
+ENGINE_STOP_SECONDS: Final = 2.0  # asked nicely; then it is killed
+
+# surface (surface/)
+INT_BITS: Final = 65_536  # of a remote Python int; 8 KiB
+TEXT_CHARS: Final = 1_000_000  # of a remote str or bytes
+CONTAINER_ITEMS: Final = 1_000_000  # of a remote list, tuple, dict or set
+ROUND_DIGITS: Final = 4_096  # of round(); 10**digits is computed for an int
+DATASET_BYTES: Final = 1024**3  # one file of a data set, unpacked
+DATASET_CACHE: Final = 4  # data sets whose files one engine keeps in memory
+IMAGE_SIDE: Final = 4_096  # pixels that a transform may make
+SHAPES_CACHE: Final = 16_384  # results of shape inference
+SHAPES_REPLAY_ELEMENTS: Final = 4 * 1024**2  # inputs of a failed inference that run again for real
+BLOB_ALIGNMENT: Final = 64  # bytes; tensors in a blob begin at multiples of it
 
 # release (owner/)
 MIN_RECORDS: Final = 10  # the guard's smallest group
@@ -61,3 +146,27 @@ GUARDED_NUMBERS_PER_SOURCE: Final = 1_000  # by handlers on labels, per session
 REQUEST_NAME_CHARS: Final = 100
 REQUEST_REASON_CHARS: Final = 1_000
 PRINTED_VALUE_CHARS: Final = 1_000
+REMEMBERED_DECISIONS: Final = 256  # by hand, and denied recipes of one handler
+REMEMBERED_OBJECTS: Final = 65_536  # what was asked about them: released, denied, …
+REQUEST_LIMIT_SECONDS: Final = 10.0 * 365 * 86_400  # a longer limit is none
+REQUEST_HISTORY: Final = 10_000  # decided requests that the owner can look up
+ENGINE_RESTARTS: Final = 5  # within ENGINE_RESTART_SECONDS, then the session ends
+ENGINE_RESTART_SECONDS: Final = 60.0
+LISTED_OBJECTS: Final = 10_000  # in one session's list for people
+TAGS: Final = 64  # of one object
+SHARE_SECONDS: Final = 600.0  # the owner's send, until the engine has a large object
+OWNER_CLOSE_SECONDS: Final = 15.0  # a whole session, engine and goodbye included
+OWNER_CALL_SECONDS: Final = 60.0  # the owner's own send or get, until the engine answers
+FAILURES: Final = 1_000  # kept for duet.errors
+
+# scientist (scientist/)
+CALL_SITES: Final = 32_768  # newest commands whose line in the scientist's code is remembered
+DEAD_IDS_PER_DELETE: Final = 32  # collected ids that go out without waiting for the next pause
+DEAD_IDS_SECONDS: Final = 0.002  # or this long after the last deletion
+DEAD_IDS_IDLE_SECONDS: Final = 1.0
+ANSWER_SECONDS: Final = 20.0  # for what the owner's side answers without asking anybody
+SPARE_SECONDS: Final = 1.0  # beyond a request's own limit, and a round trip
+LENGTH_SECONDS: Final = 25.0  # the request that len() and iteration make
+REQUEST_SECONDS: Final = 30.0  # ptr.request(block=True)
+BATCHES_AHEAD: Final = 8  # next operations on a loader that were not executed yet
+SCIENTIST_CLOSE_SECONDS: Final = 5.0

@@ -50,7 +50,7 @@ class Configure:
     """First command: the session's settings. Answered by `Started`."""
 
     quotas: dict[str, int]
-    """Names and numbers of limits.py, section engine, lower case: ``objects``, ``stored_bytes``, …"""
+    """Names and numbers of limits.py, section engine, in lower case: ``stored_bytes``, …"""
     data_dirs: dict[str, str]
     """Names of directories that remote data sets may read."""
     threads: int | None
@@ -233,6 +233,9 @@ class Facts:
     failed_op: str
     failed_code: str
     failed_is_public: bool
+    source_names: tuple[str, ...] = ()
+    """Parallel to `sources`: names of data sets that were read from the owner's directories, which
+    have no object in the store (their ids are below -2^40); empty text for shared objects."""
 
 
 @dataclass(frozen=True, slots=True)

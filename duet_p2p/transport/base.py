@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from duet_p2p.errors import ConnectFailed
 from duet_p2p.protocol.description import Candidate, Channel, Description
 
 __all__ = [
@@ -44,13 +45,17 @@ class Peer(Protocol):
     """One attempt at an association. Used once: `gather`, `connect`, frames, `close`."""
 
     on_frame: Callable[[int, bytes], None]
-    """Called with (channel, whole message)."""
+    """Called with (channel, whole message). The first few messages (`limits.EARLY_FRAMES`) wait
+    until `connect` has returned and this is set: set it once the certificate was compared."""
     on_closed: Callable[[Exception | None], None]
-    """Called once, when an open association ends by itself; not after `close`."""
+    """Called once, when an open association ends by itself; not after `close`. With None when the
+    other side closed it in an orderly way, `ConnectionLost` when the path broke, `ProtocolError`
+    when it sent what it may not."""
 
     async def gather(self) -> Description:
-        """This side's half. Ends within `limits.GATHER_SECONDS`; `setup` is ``actpass`` for the
-        controlling side, ``active`` for the other.
+        """This side's half, within `limits.GATHER_SECONDS`.
+
+        `setup` is ``actpass`` for the controlling side, ``active`` for the other.
 
         Raises:
             ConnectFailed: stage ``gathering``.
@@ -68,6 +73,10 @@ class Peer(Protocol):
             ConnectFailed: with the stage that failed and a remedy. It sets no deadline of its
                 own beyond those of its parts: the caller cancels it.
         """
+        ...
+
+    def failure(self) -> ConnectFailed:
+        """The error for the stage that was reached, when the caller's deadline ends `connect`."""
         ...
 
     def send(self, channel: int, data: bytes) -> None:
@@ -132,6 +141,14 @@ class Signaling(Protocol):
 
     def post(self, to: str, body: bytes, *, is_join: bool = False) -> None:
         """Queues one body for a partner. Losing it is allowed: the handshake repeats itself."""
+        ...
+
+    def hurry(self, on: bool) -> None:
+        """Whether an open session was lost: then the server is looked for more often."""
+        ...
+
+    def rest(self) -> None:
+        """Nothing is to be said for now; the next `post` connects again if needed."""
         ...
 
     async def refresh_ice(self) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ __all__ = [
     "LIFE",
     "Ack",
     "Bye",
+    "Complete",
     "Del",
     "Denied",
     "EngineRestarted",
@@ -302,10 +303,17 @@ class Resume:
     """Unfinished incoming transfers: id to the number of bytes received."""
 
 
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """All bytes of a transfer are here: its sender may forget them."""
+
+    transfer: int
+
+
 Message = (
     Op | Put | Del | Note | Request | Withdraw | Get | StoreSnapshot | StoreChanged | Meta | Fail
     | Value | Denied | Expired | NotYours | Failed | EngineRestarted | Ack | Settled | Ping | Pong
-    | Bye | Resume
+    | Bye | Resume | Complete
 )  # fmt: skip
 
 COMMANDS: Final = {1: Op, 2: Put, 3: Del, 4: Note, 5: Request, 6: Withdraw, 7: Get}
@@ -321,4 +329,4 @@ ANSWERS: Final = {
     40: Failed,
     41: EngineRestarted,
 }
-LIFE: Final = {64: Ack, 65: Settled, 66: Ping, 67: Pong, 68: Bye, 69: Resume}
+LIFE: Final = {64: Ack, 65: Settled, 66: Ping, 67: Pong, 68: Bye, 69: Resume, 70: Complete}

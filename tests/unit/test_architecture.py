@@ -21,14 +21,15 @@ RANKS = {
     "objects": 6,
     "owner": 7,
     "scientist": 7,
-    "api": 8,
-    "aio": 8,
-    "cli": 8,
-    "notebook": 8,
-    "console": 8,
     "prompts": 8,
-    "rendezvous": 8,
-    "demo": 9,
+    "meeting": 8,
+    "lobby": 9,
+    "api": 10,
+    "aio": 11,
+    "notebook": 11,
+    "console": 11,
+    "demo": 12,
+    "cli": 13,
 }
 # Folders of equal rank that may not see each other, and folders that a rank alone would allow.
 APART = {

@@ -1,0 +1,113 @@
+"""The command `duet`: the demo, and a Python prompt with a session in scope."""
+
+from __future__ import annotations
+
+import code
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from duet_p2p import errors
+from duet_p2p.demo.command import demo
+from duet_p2p.identity.known_peers import KnownPeers
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="A data owner and a data scientist share one Python session, peer to peer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+peers = typer.Typer(help="The partners that this user's folder remembers.", no_args_is_help=True)
+app.add_typer(peers, name="peers")
+app.command()(demo)
+
+Url = Annotated[str, typer.Option(help="Signalling server; default: the local one.")]
+Loopback = Annotated[bool, typer.Option("--loopback", help="Two processes of one user, no typing.")]
+Identity = Annotated[str | None, typer.Option(help="Name of a stored key; default: a fresh one.")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds for pairing, typing included.")]
+
+
+@app.command()
+def launch(
+    url: Url = "",
+    host: Annotated[str | None, typer.Option(help="Address for partners on a LAN.")] = None,
+    loopback: Loopback = False,
+    client_id: Annotated[str | None, typer.Option(help="The partner's ID; default: asks.")] = None,
+    identity: Identity = None,
+    timeout: Timeout = None,
+) -> None:
+    """Start a session as the data owner, then a Python prompt with `duet` in scope."""
+    from duet_p2p import api
+
+    session = api.launch_duet(
+        network_url=url,
+        host=host,
+        loopback=loopback,
+        client_id=client_id,
+        identity=identity,
+        timeout=timeout,
+    )
+    _prompt(session, "You are the owner: duet.send(…), duet.requests, duet.requests[0].accept()")
+
+
+@app.command()
+def join(
+    session_id: Annotated[str, typer.Argument(help="The owner's session ID.")] = "",
+    url: Url = "",
+    loopback: Loopback = False,
+    identity: Identity = None,
+    timeout: Timeout = None,
+) -> None:
+    """Join an owner's session as the data scientist, then a Python prompt with `duet` in scope."""
+    from duet_p2p import api
+
+    session = api.join_duet(
+        session_id, network_url=url, loopback=loopback, identity=identity, timeout=timeout
+    )
+    _prompt(session, "You are the scientist: duet.store, duet.torch, pointer.get(…)")
+
+
+def _prompt(session: Any, hint: str) -> None:
+    import torch
+
+    import duet_p2p
+
+    scope = {"duet": session, "sy": duet_p2p, "torch": torch, "__name__": "__console__"}
+    with session:
+        code.interact(banner=f"{hint}\nCtrl-D closes the session.", local=scope, exitmsg="Closed.")
+
+
+@peers.command("list")
+def list_peers() -> None:
+    """Show every remembered partner, one a line."""
+    for peer in KnownPeers().all():
+        typer.echo(f"{peer.id}  {peer.role:<9}  {peer.scope:<7}  {peer.label or ''}")
+
+
+@peers.command()
+def forget(peer_id: str) -> None:
+    """Forget a partner; a label that stood for it is free again."""
+    KnownPeers().forget(peer_id)
+
+
+@peers.command()
+def trust(peer_id: str) -> None:
+    """Admit a remembered partner to any session of this folder without typing."""
+    KnownPeers().trust(peer_id)
+
+
+def main() -> None:
+    """Entry of the command; errors of ours are one line, without a traceback."""
+    try:
+        app()
+    except errors.DuetError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""The arguments of one command: wire values with references become objects with labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from duet_p2p.engine.labels import PUBLIC, Kind, Label, join
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.store import Poison, Slot, Store
+from duet_p2p.surface.values import from_wire
+from duet_p2p.wire.messages import Op
+from duet_p2p.wire.values import Ref
+
+__all__ = ["Arguments", "is_private", "resolve"]
+
+
+@dataclass(slots=True)
+class Arguments:
+    """What one call gets, and where it came from."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    slots: dict[int, Slot] = field(default_factory=dict)
+    """Of every id that is named anywhere in the arguments."""
+    at: tuple[Slot | None, ...] = ()
+    """Of positional arguments that are a reference as they stand."""
+    sources: list[torch.Tensor] = field(default_factory=list)
+    """The tensors that were there before the call, as `refresh` last found them."""
+    _tensors: list[torch.Tensor] | None = None
+    _beside: Label | None = None
+
+    def is_plain(self) -> bool:
+        """Only tensors, numbers and texts: nothing that the call could change but tensors."""
+        return all((isinstance(value, torch.Tensor) or is_atomic(value)) for value in self.values())
+
+    def refresh(self) -> None:
+        """Look at stateful arguments anew: the call may have changed what they hold."""
+        self.sources = self.tensors()
+        self._tensors = self._beside = None
+
+    def values(self) -> list[Any]:
+        """All arguments, positional ones first."""
+        return [*self.args, *self.kwargs.values()]
+
+    def label_at(self, position: int) -> Label:
+        """The label that the slot of a positional argument holds."""
+        slot = self.at[position] if position < len(self.at) else None
+        return PUBLIC if slot is None else slot.label
+
+    def poison(self, lineage: Lineage, *, deep: bool) -> Poison | None:
+        """The first poison among the arguments; `deep`: or in what they hold."""
+        for slot in self.slots.values():
+            value = slot.value
+            if isinstance(value, Poison):
+                return value
+            if deep or isinstance(value, torch.Tensor):
+                found = lineage.poison(value)
+            else:
+                entry = lineage.find(value)
+                found = None if entry is None else entry.poison
+            if found is not None:
+                return found
+        return None
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Every tensor that can be reached from the arguments."""
+        if self._tensors is None:
+            found = self._tensors = []
+            for value in self.values():
+                if isinstance(value, torch.Tensor):
+                    found.append(value)
+                elif not is_atomic(value):
+                    found.extend(part for part in reach(value) if isinstance(part, torch.Tensor))
+        return self._tensors
+
+    def beside(self, lineage: Lineage) -> Label:
+        """Joined label of everything in the arguments that is not a tensor."""
+        if self._beside is not None:
+            return self._beside
+        labels = [slot.label for slot in self.slots.values()]
+        for value in self.values():
+            if isinstance(value, torch.Tensor) or is_atomic(value):
+                continue
+            for part in reach(value):
+                if not isinstance(part, torch.Tensor) and (entry := lineage.find(part)):
+                    labels += (entry.content, entry.structure)
+        self._beside = join(labels)
+        return self._beside
+
+    def all(self, lineage: Lineage) -> Label:
+        """Joined label of all arguments."""
+        return join([self.beside(lineage), *map(lineage.label, self.tensors())])
+
+    def has_public_facts(self, lineage: Lineage) -> bool:
+        """Shapes and everything but the values in tensors are public."""
+        return not is_private(self.beside(lineage)) and not any(
+            lineage.hidden(tensor) for tensor in self.tensors()
+        )
+
+
+def is_private(label: Label) -> bool:
+    """It depends on values; metadata follows from public shapes."""
+    return label.kind is not Kind.PUBLIC and label.kind is not Kind.METADATA
+
+
+def resolve(op: Op, store: Store) -> Arguments:
+    """The arguments of a command.
+
+    Raises:
+        IdError: an id that does not exist.
+        ProtocolError: a value that cannot be made.
+    """
+    slots: dict[int, Slot] = {}
+
+    def look_up(ref: Ref) -> Any:
+        slot = slots[ref.id] = store.get(ref.id)
+        return slot.value
+
+    args = tuple([from_wire(value, None, look_up) for value in op.args])
+    kwargs = {key: from_wire(value, None, look_up) for key, value in op.kwargs.items()}
+    at = tuple([slots[value.id] if type(value) is Ref else None for value in op.args])
+    return Arguments(args, kwargs, slots, at)

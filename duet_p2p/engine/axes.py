@@ -1,0 +1,168 @@
+"""How each operation treats the record axis. CLOSED SET: a name without a rule here closes it.
+
+An operation keeps the way to an aggregate open only if it applies one and the same function to
+each record, independent of its position and of other records. A rule gets a call whose operands
+with records all have the *same* records, and answers where the records lie in the result, that
+they were reduced away by a sum over all of them, or nothing: then the result is `per_record`
+for ever. Sizes are never used to guess an axis; they only confirm what the rule says.
+
+A tensor without records that has more than one element along the record axis tells the records
+apart. If it is public that is called *injected* and reported; if gradients flow to it, each of
+them would be one record's, so that closes the way.
+
+tests/unit/test_axes.py checks the rules against torch: changing one record may change only that
+record's results, and the order of the records may not change a reduced one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from duet_p2p.engine import axis_moves as moves
+from duet_p2p.engine import axis_rules as rules
+from duet_p2p.engine.axis_rules import REDUCED, Call, Rule
+
+__all__ = ["COPIES", "ELEMENTWISE", "Call", "Outcome", "base_name", "outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Answer of a rule."""
+
+    axis: int
+    """Where the records lie in the results, or `REDUCED`."""
+    injected: bool
+
+    @property
+    def is_reduced(self) -> bool:
+        """All records went into each number."""
+        return self.axis == REDUCED
+
+
+def outcome(call: Call) -> Outcome | None:
+    """What the operation's rule says, confirmed by the shapes; None closes the way."""
+    rule = _RULES.get(call.short)
+    axis = None if rule is None else rule(call)
+    if axis is None:
+        return None
+    return Outcome(axis, call.injected)
+
+
+def base_name(name: str) -> str:
+    """The rule's name of an operation: ``torch.Tensor.__radd__`` and ``add_`` are both ``add``.
+
+    Empty for names outside torch's own operations, whatever they end in.
+    """
+    prefix, _, short = name.rpartition(".")
+    if prefix not in _PREFIXES:
+        return ""
+    if short.startswith("__") and short.endswith("__"):
+        inner = short[2:-2]
+        return _DUNDERS.get(inner, inner if inner in ("getitem",) else "")
+    if prefix == "torch.linalg" and short != "vector_norm":
+        return ""  # linalg.norm of a matrix is its largest singular value
+    short = short.rstrip("_")
+    return _ALIASES.get(short, short)
+
+
+_PREFIXES: Final = frozenset({
+    "torch", "torch.Tensor", "torch.nn.functional", "torch.special", "torch.linalg",
+})  # fmt: skip
+
+_DUNDERS: Final = {
+    **{name: name for name in ("add", "sub", "mul", "pow", "mod", "and", "or", "xor", "eq", "ne",
+                               "lt", "le", "gt", "ge", "neg", "pos", "abs", "invert", "matmul")},
+    "truediv": "div", "div": "div", "floordiv": "floor_divide", "mod": "remainder",
+    "radd": "add", "rsub": "sub", "rmul": "mul", "rtruediv": "div", "rdiv": "div", "rpow": "pow",
+    "rmod": "remainder", "rfloordiv": "floor_divide", "rand": "and", "ror": "or", "rxor": "xor",
+    "rmatmul": "rmatmul",
+    "iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "idiv": "div", "ipow": "pow",
+    "imod": "remainder", "ifloordiv": "floor_divide", "iand": "and", "ior": "or", "ixor": "xor",
+}  # fmt: skip
+
+_ALIASES: Final = {
+    "absolute": "abs",
+    "concat": "cat",
+    "concatenate": "cat",
+    "swapaxes": "transpose",
+    "swapdims": "transpose",
+    "vector_norm": "norm",
+}
+
+_ELEMENTWISE_NAMES: Final = """
+abs acos acosh add addcdiv addcmul and arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin
+asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor celu ceil clamp clamp_max
+clamp_min clip conj conj_physical copysign cos cosh deg2rad digamma div divide elu eq erf erfc
+erfinv exp exp2 expit expm1 fix float_power floor floor_divide fmax fmin fmod frac gelu ge greater
+greater_equal gt hardshrink hardsigmoid hardswish hardtanh heaviside hypot i0 invert isclose
+isfinite isinf isnan isneginf isposinf isreal ldexp le leaky_relu lerp less less_equal lgamma log
+log10 log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit
+logsigmoid lt masked_fill maximum minimum mish mul multiply mvlgamma nan_to_num ne neg negative
+nextafter not_equal or pos positive pow rad2deg real imag reciprocal relu relu6 remainder round
+rsqrt rsub selu sgn sigmoid sign signbit silu sin sinc sinh softplus softshrink softsign sqrt
+square sub subtract tan tanh tanhshrink threshold true_divide trunc xlogy xor
+"""
+ELEMENTWISE: Final = frozenset(_ELEMENTWISE_NAMES.split())
+"""Bases of names that broadcast their operands; a number among them changes no shape."""
+
+_COPIES_NAMES: Final = """
+alias clone contiguous cpu cuda data detach double float half bfloat16 int long short bool to type
+type_as requires_grad Parameter positive pos flatten reshape view view_as reshape_as unsqueeze
+squeeze transpose t T mT permute getitem select narrow index_select split chunk unbind
+"""
+COPIES: Final = frozenset(_COPIES_NAMES.split())
+"""Bases of names whose results hold the same numbers, only moved or converted."""
+
+_LOSSES: Final = """
+nll_loss cross_entropy mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy
+binary_cross_entropy_with_logits kl_div poisson_nll_loss soft_margin_loss hinge_embedding_loss
+"""
+
+_RULES: Final[dict[str, Rule]] = {
+    **dict.fromkeys(ELEMENTWISE, rules.elementwise),
+    **dict.fromkeys(_LOSSES.split(), rules.loss),
+    **dict.fromkeys(
+        ("alias", "clone", "contiguous", "cpu", "cuda", "data", "detach", "double", "float", "half",
+         "bfloat16", "int", "long", "short", "bool", "to", "type", "requires_grad", "retain_grad"),
+        moves.same,
+    ),
+    **dict.fromkeys(
+        ("sum", "mean", "nansum", "nanmean", "std", "var", "count_nonzero"), rules.sum_rule
+    ),
+    "norm": rules.norm,
+    "where": rules.where,
+    **dict.fromkeys(("max", "min"), rules.binary_or_dim),
+    **dict.fromkeys(
+        ("amax", "amin", "argmax", "argmin", "median", "nanmedian", "mode", "softmax",
+         "log_softmax", "softmin", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp",
+         "logsumexp", "all", "any", "prod", "flip", "select", "narrow", "index_select", "gather"),
+        rules.over_features(1, None),
+    ),
+    "flip": rules.over_features(1, None, name="dims"),
+    **dict.fromkeys(("sort", "argsort", "glu"), rules.over_features(1, -1)),
+    **dict.fromkeys(("split", "chunk"), rules.over_features(2, 0)),
+    "unbind": rules.over_features(1, 0),
+    "topk": rules.over_features(2, -1),
+    "normalize": rules.over_features(2, 1),
+    "cosine_similarity": rules.over_features(2, 1),
+    "linear": rules.linear,
+    **dict.fromkeys(("matmul", "mm", "mv", "bmm", "rmatmul"), rules.matmul),
+    "addmm": rules.addmm,
+    **{f"conv{n}d": rules.per_record_layer(n) for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d": rules.per_record_layer(n) for n in (1, 2, 3)},
+    **{f"{kind}_pool{n}d": rules.per_record_layer(n)
+       for kind in ("max", "avg", "lp", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)},
+    "pixel_shuffle": rules.per_record_layer(2), "pixel_unshuffle": rules.per_record_layer(2),
+    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d"), rules.dropout),
+    **dict.fromkeys(("batch_norm", "group_norm", "instance_norm", "prelu"), rules.norm_layer),
+    "layer_norm": rules.layer_norm,
+    "embedding": rules.embedding,
+    "one_hot": rules.one_hot,
+    **dict.fromkeys(("view", "reshape", "flatten", "view_as", "reshape_as"), moves.reshape),
+    "unsqueeze": moves.unsqueeze, "squeeze": moves.squeeze,
+    "transpose": moves.transpose, "t": moves.reverse, "T": moves.reverse, "mT": moves.m_transpose,
+    "permute": moves.permute,
+    "getitem": moves.getitem,
+    "cat": moves.join, "stack": moves.join,
+}  # fmt: skip

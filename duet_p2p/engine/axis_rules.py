@@ -1,0 +1,399 @@
+"""Rules of single operations on the record axis; axes.py says which name has which.
+
+A rule gets one call and answers where the records lie in the result, `REDUCED` if a sum over all of
+them took the axis away, or None if records got mixed, told apart or chosen.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+import torch
+
+from duet_p2p.engine.labels import Rows
+
+__all__ = [
+    "REDUCED",
+    "Call",
+    "Rule",
+    "addmm",
+    "binary_or_dim",
+    "dims_of",
+    "dropout",
+    "elementwise",
+    "embedding",
+    "first_rows",
+    "layer_norm",
+    "linear",
+    "loss",
+    "matmul",
+    "met",
+    "norm",
+    "norm_layer",
+    "one_hot",
+    "others_have_none",
+    "over_features",
+    "per_record_layer",
+    "sum_rule",
+    "where",
+]
+
+REDUCED: Final = -1
+_DROPOUT_LOG2: Final = 64  # 2^-64: the chance that a mask leaves a sum over no or one record
+
+
+@dataclass(slots=True)
+class Call:
+    """One call that ran, as far as its rule needs it."""
+
+    short: str
+    """Last part of the name, without in-place underscore: ``add`` for ``Tensor.__iadd__``."""
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    result: Any
+    rows: Callable[[torch.Tensor], Rows | None]
+    is_private: Callable[[torch.Tensor], bool]
+    injected: bool = False
+    """Set by `met` when something public told the records apart."""
+
+    def get(self, name: str, position: int, default: Any = None) -> Any:
+        """An argument by name or position."""
+        if name in self.kwargs:
+            return self.kwargs[name]
+        return self.args[position] if len(self.args) > position else default
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensor operands, those in lists too."""
+        return list(_flat((*self.args, *self.kwargs.values())))
+
+    def results(self) -> list[torch.Tensor]:
+        """All tensors of the result."""
+        return list(_flat((self.result,)))
+
+
+Rule = Callable[[Call], int | None]
+
+
+def _flat(values: Any, depth: int = 0) -> Any:
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, list | tuple) and depth < 3:
+            yield from _flat(value, depth + 1)
+        elif isinstance(value, dict) and depth < 3:
+            yield from _flat(value.values(), depth + 1)
+
+
+def met(call: Call, tensor: torch.Tensor, axis: int) -> bool:
+    """A tensor without records meets the record axis here (counted from the left); may it?"""
+    if not (0 <= axis < tensor.ndim) or tensor.shape[axis] == 1:
+        return True
+    if call.is_private(tensor) or tensor.requires_grad:
+        return False
+    call.injected = True
+    return True
+
+
+def dims_of(value: Any, ndim: int) -> tuple[int, ...] | None:
+    """Dimensions of an argument, from the left; None if it is not plain ints."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        value = (value,)
+    if not isinstance(value, list | tuple):
+        return None
+    if not all(isinstance(d, int) and not isinstance(d, bool) for d in value):
+        return None
+    return tuple(d % ndim if ndim else 0 for d in value)
+
+
+def first_rows(call: Call) -> tuple[torch.Tensor, Rows] | None:
+    """The first argument, if it has records."""
+    tensor = call.args[0] if call.args else call.kwargs.get("input")
+    if not isinstance(tensor, torch.Tensor):
+        return None
+    rows = call.rows(tensor)
+    return None if rows is None else (tensor, rows)
+
+
+def others_have_none(call: Call, first: torch.Tensor) -> bool:
+    """No operand but the first has records."""
+    return all(t is first or call.rows(t) is None for t in call.tensors())
+
+
+def elementwise(call: Call) -> int | None:
+    """Broadcasting: axes are compared from the right."""
+    from_right: int | None = None
+    plain = []
+    for tensor in call.tensors():
+        rows = call.rows(tensor)
+        if rows is None:
+            plain.append(tensor)
+        elif from_right is None:
+            from_right = rows.axis - tensor.ndim
+        elif from_right != rows.axis - tensor.ndim:
+            return None
+    results = call.results()
+    if from_right is None or not results:
+        return None
+    if not all(met(call, tensor, tensor.ndim + from_right) for tensor in plain):
+        return None
+    return results[0].ndim + from_right
+
+
+def where(call: Call) -> int | None:
+    """With one argument it is `nonzero`."""
+    return elementwise(call) if len(call.args) + len(call.kwargs) == 3 else None
+
+
+def binary_or_dim(call: Call) -> int | None:
+    """``max(x, y)`` is elementwise, ``max(x, dim=1)`` goes over features."""
+    if isinstance(call.get("other", 1), torch.Tensor):
+        return elementwise(call)
+    return over_features(1, None)(call)
+
+
+def dropout(call: Call) -> int | None:
+    """The same for all records in distribution only; a mask that leaves one record is injected."""
+    first = first_rows(call)
+    if first is None or not others_have_none(call, first[0]):
+        return None
+    chance, is_training = call.get("p", 1, 0.5), call.get("training", 2, True)
+    if isinstance(chance, bool) or not isinstance(chance, int | float):
+        return None
+    is_off = not is_training or chance == 0
+    if not is_off and (
+        not 0 < chance <= 0.5 or -math.log2(chance) * first[1].records < _DROPOUT_LOG2
+    ):
+        call.injected = True
+    return first[1].axis
+
+
+def sum_rule(call: Call, position: int = 1) -> int | None:
+    """Permutation-invariant sums and moments; over the record axis they make an aggregate."""
+    first = first_rows(call)
+    if first is None or not others_have_none(call, first[0]):
+        return None
+    tensor, rows = first
+    given = call.kwargs.get("dim", call.kwargs.get("axis"))
+    if given is None and len(call.args) > position:
+        rest = call.args[position:]
+        ints = [d for d in rest if isinstance(d, int) and not isinstance(d, bool)]
+        given = rest[0] if not isinstance(rest[0], int) or isinstance(rest[0], bool) else ints
+        if isinstance(given, bool):
+            given = None  # std(unbiased)
+    if given is None or given == [] or given == ():
+        return REDUCED
+    dims = dims_of(given, tensor.ndim)
+    if dims is None:
+        return None
+    if rows.axis in dims:
+        return REDUCED
+    return _without(call, tensor, rows, dims)
+
+
+def _without(call: Call, tensor: torch.Tensor, rows: Rows, dims: tuple[int, ...]) -> int | None:
+    """The record axis after these others were reduced, kept with size 1 or worked along."""
+    results = call.results()
+    if not results:
+        return None
+    if results[0].ndim == tensor.ndim:
+        return rows.axis
+    if results[0].ndim == tensor.ndim - len(set(dims)):
+        return rows.axis - sum(d < rows.axis for d in set(dims))
+    return None
+
+
+def norm(call: Call) -> int | None:
+    """Sums of first or second powers; high powers come close to a maximum."""
+    power = call.get("p", 1, call.kwargs.get("ord", 2))
+    if power not in (1, 2, 1.0, 2.0, "fro", None):
+        return None
+    return sum_rule(call, 2)
+
+
+def over_features(position: int, default: int | None, *, name: str = "dim") -> Rule:
+    """Any function along given axes, as long as none of them is the record axis."""
+
+    def rule(call: Call) -> int | None:
+        first = first_rows(call)
+        if first is None:
+            return None
+        tensor, rows = first
+        given = call.get(name, position, default)
+        if isinstance(given, str) or given is None:
+            return None
+        dims = dims_of(given, tensor.ndim)
+        if not dims or rows.axis in dims:
+            return None
+        for other in call.tensors():
+            found = call.rows(other)
+            if other is tensor:
+                continue
+            if found is None:
+                if not met(call, other, rows.axis):
+                    return None
+            elif found.axis != rows.axis or other.ndim != tensor.ndim:
+                return None
+        return _without(call, tensor, rows, dims)
+
+    return rule
+
+
+def per_record_layer(feature_dims: int) -> Rule:
+    """Convolutions and pools: axis 0 of a batch, weights without records."""
+
+    def rule(call: Call) -> int | None:
+        first = first_rows(call)
+        if first is None or not others_have_none(call, first[0]):
+            return None
+        tensor, rows = first
+        if rows.axis != 0 or tensor.ndim != feature_dims + 2:
+            return None
+        return 0
+
+    return rule
+
+
+def linear(call: Call) -> int | None:
+    """The last axis holds features."""
+    first = first_rows(call)
+    if first is None or not others_have_none(call, first[0]):
+        return None
+    tensor, rows = first
+    return rows.axis if rows.axis < tensor.ndim - 1 else None
+
+
+def norm_layer(call: Call) -> int | None:
+    """batch_norm, group_norm, instance_norm, prelu: channels are axis 1, records axis 0.
+
+    In training mode batch_norm mixes the batch's mean and variance in. Those are aggregates over
+    the same records, like ``x - x.mean(0)``.
+    """
+    first = first_rows(call)
+    if first is None or not others_have_none(call, first[0]) or first[1].axis != 0:
+        return None
+    return 0 if first[0].ndim >= 2 else None
+
+
+def layer_norm(call: Call) -> int | None:
+    """Normalises over the last axes."""
+    first = first_rows(call)
+    shape = call.get("normalized_shape", 1)
+    if first is None or not others_have_none(call, first[0]):
+        return None
+    if not isinstance(shape, list | tuple):
+        return None
+    return first[1].axis if first[1].axis < first[0].ndim - len(shape) else None
+
+
+def embedding(call: Call) -> int | None:
+    """Indices with records look up rows of a table without."""
+    indices, table = call.get("input", 0), call.get("weight", 1)
+    if not isinstance(indices, torch.Tensor) or not isinstance(table, torch.Tensor):
+        return None
+    rows = call.rows(indices)
+    return rows.axis if rows is not None and call.rows(table) is None else None
+
+
+def one_hot(call: Call) -> int | None:
+    """Each index becomes a row of its own."""
+    first = first_rows(call)
+    # without a number of classes the shape tells the largest value
+    return first[1].axis if first and call.get("num_classes", 1, -1) > 0 else None
+
+
+def loss(call: Call) -> int | None:
+    """Losses of torch.nn.functional: one per record, then `reduction`."""
+    signature = _signature(call.short)
+    if signature is None:
+        return None
+    try:
+        bound = signature.bind(*call.args, **call.kwargs)
+    except TypeError:
+        return None
+    bound.apply_defaults()
+    given = bound.arguments
+    if given.get("size_average") is not None or given.get("reduce") is not None:
+        return None
+    operands = [v for v in given.values() if isinstance(v, torch.Tensor)]
+    weight = given.get("weight") if call.short in ("nll_loss", "cross_entropy") else None
+    if weight is not None and call.rows(weight) is not None:
+        return None
+    for tensor in operands:
+        rows = call.rows(tensor)
+        if rows is not None:
+            if rows.axis != 0:
+                return None
+        elif tensor is not weight and not met(call, tensor, 0):
+            return None
+    if not _same_ranks(call, operands, weight):
+        return None
+    reduction = given.get("reduction")
+    if reduction in ("mean", "sum", "batchmean"):
+        return REDUCED
+    return 0 if reduction == "none" else None
+
+
+def _same_ranks(call: Call, operands: list[torch.Tensor], weight: torch.Tensor | None) -> bool:
+    """Operands of elementwise losses broadcast: axis 0 of each must be the same axis."""
+    if call.short in ("nll_loss", "cross_entropy"):
+        return operands[0].ndim >= 2
+    ranks = {t.ndim for t in operands if t is not weight and t.numel() != 1}
+    return len(ranks) <= 1
+
+
+@cache
+def _signature(short: str) -> inspect.Signature | None:
+    function = getattr(torch.nn.functional, short, None)
+    try:
+        return None if function is None else inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def matmul(call: Call) -> int | None:
+    """``x @ W`` contracts features; contracting the records of both sides is a sum over them."""
+    if len(call.args) != 2:
+        return None
+    left, right = call.args
+    if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
+        return None
+    if call.short == "rmatmul":
+        left, right = right, left
+    of_left, of_right = call.rows(left), call.rows(right)
+    if left.ndim < 1 or right.ndim < 1 or len(call.tensors()) != 2:
+        return None
+    if of_left and of_right:
+        both_2d = left.ndim == right.ndim == 2
+        if both_2d and of_left.axis == 1 and of_right.axis == 0:
+            return REDUCED
+        is_batch = left.ndim == right.ndim >= 3 and of_left.axis == of_right.axis < left.ndim - 2
+        return of_left.axis if is_batch else None
+    if of_left:
+        # more than two axes on the right would be batches, which could meet the records
+        is_kept = of_left.axis < left.ndim - 1 and right.ndim <= 2
+        return of_left.axis if is_kept else None
+    if of_right:
+        if right.ndim != 2 or left.ndim > 2:
+            return None
+        return left.ndim - 1 if of_right.axis == 1 else None
+    return None
+
+
+def addmm(call: Call) -> int | None:
+    """``addmm(b, x, W)`` with records in x only."""
+    if len(call.args) < 3:
+        return None
+    bias, left, right = call.args[:3]
+    if not all(isinstance(t, torch.Tensor) for t in (bias, left, right)):
+        return None
+    rows = call.rows(left)
+    if rows is None or rows.axis != 0 or call.rows(right) is not None or call.rows(bias):
+        return None
+    return 0 if bias.ndim < 2 or met(call, bias, 0) else None

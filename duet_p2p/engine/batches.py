@@ -1,0 +1,167 @@
+"""Which records are in a batch: the row sets of data sets, loaders and their passes.
+
+A batch of an owner's whole data set, in order or shuffled by torch's own sampler, is a set of
+distinct records; the batches of one pass are disjoint. Everything a scientist can use to choose
+records (`Subset`, samplers, `ConcatDataset`, sampling with replacement) closes the way to
+aggregates; the data stays labelled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    TensorDataset,
+)
+
+from duet_p2p.engine.labels import Atom, Kind, Label, Rows
+from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
+
+__all__ = [
+    "DATASET_SOURCES",
+    "Pass",
+    "Records",
+    "is_random_transform",
+    "next_batch",
+    "records_of",
+    "start_pass",
+    "whole_rows",
+]
+
+DATASET_SOURCES: Final = -(1 << 40)
+"""Source ids from here downwards are data sets read from the owner's directories, which have no
+object of their own in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """A data set whose elements are one distinct record each."""
+
+    label: Label
+    is_injected: bool
+    """Something public stands beside the records, or is drawn for each."""
+
+
+@dataclass(slots=True)
+class Pass:
+    """One pass over a loader."""
+
+    loader: int
+    """Unique number of the loader."""
+    number: int
+    records: Records | None
+    taken: int = 0
+
+
+def whole_rows(tensor: torch.Tensor, source: int) -> Rows | None:
+    """The rows of a tensor that the owner shared: one record along axis 0."""
+    if tensor.ndim == 0:
+        return None
+    atom = Atom(frozenset({source}), ("whole",))
+    return Rows(0, tensor.shape[0], ("whole",), frozenset({atom}))
+
+
+def records_of(dataset: Any, lineage: Lineage) -> Records | None:
+    """What is known about a data set's elements; None if they are not distinct whole records."""
+    entry = lineage.find(dataset)
+    if entry is not None and isinstance(entry.origin, Records):
+        return entry.origin
+    if type(dataset) is not TensorDataset:
+        return None
+    rows = [lineage.rows(t) for t in dataset.tensors]
+    known = [r for r in rows if r is not None]
+    private = [lineage.label(t) for t in dataset.tensors if not lineage.label(t).is_public]
+    if not known or len(known) != len(private):
+        return None
+    if any(r.axis != 0 or r.key != ("whole",) or r.records != known[0].records for r in known):
+        return None
+    sources = frozenset[int]().union(*(label.sources for label in private))
+    is_injected = len(known) < len(rows) or any(label.injected for label in private)
+    label = Label(Kind.VERBATIM, sources, frozenset(), 1, is_injected)
+    if any(r.floor <= 1 for r in known):
+        return None
+    return Records(label, is_injected)
+
+
+def start_pass(loader: Any, lineage: Lineage) -> Pass:
+    """A new pass over a loader, as `iter` begins one."""
+    entry = lineage.track(loader)
+    if not isinstance(entry.origin, int):
+        entry.origin = 0
+    entry.origin += 1
+    number = entry.origin
+    if isinstance(loader, DataLoader) and type(loader.sampler) is SequentialSampler:
+        number = 0  # each pass has the same batches
+    return Pass(entry.uid, number, _loader_records(loader, lineage))
+
+
+def _loader_records(loader: Any, lineage: Lineage) -> Records | None:
+    if not isinstance(loader, DataLoader) or type(loader.batch_sampler) is not BatchSampler:
+        return None
+    sampler: Any = loader.sampler
+    if type(sampler) is RandomSampler:
+        if sampler.replacement or sampler._num_samples is not None:
+            return None
+    elif type(sampler) is not SequentialSampler:
+        return None
+    if sampler.data_source is not loader.dataset:
+        return None
+    return records_of(loader.dataset, lineage)
+
+
+def _as_it_was(step: Pass, loader: Any, lineage: Lineage) -> Records | None:
+    """The records of a pass, unless what they go through has become private since.
+
+    A list of transforms belongs to the scientist, who may change it at any time.
+    """
+    records = step.records
+    if records is None:
+        return None
+    is_injected = records.is_injected
+    for part in reach(loader):
+        is_injected = is_injected or is_random_transform(part)
+        entry = None if isinstance(part, torch.Tensor) else lineage.find(part)
+        for label in () if entry is None else (entry.content, entry.structure):
+            if label.kind in (Kind.PUBLIC, Kind.METADATA):
+                continue
+            if label.kind is not Kind.VERBATIM or not label.sources <= records.label.sources:
+                return None
+    if is_injected == records.is_injected:
+        return records
+    return Records(replace(records.label, injected=True), True)
+
+
+def is_random_transform(part: Any) -> bool:
+    """Whether this draws a random number for each record."""
+    name = type(part).__name__
+    return (name.startswith("Random") and not isinstance(part, Sampler)) or name in _RANDOM
+
+
+_RANDOM: Final = frozenset({"ColorJitter", "GaussianBlur"})
+
+
+def next_batch(step: Pass, loader: Any, batch: Any, lineage: Lineage) -> Label | None:
+    """Label the tensors of a batch; None if the pass is not over whole distinct records."""
+    number = step.taken
+    step.taken += 1
+    records = _as_it_was(step, loader, lineage)
+    if records is None:
+        return None
+    atom = Atom(records.label.sources, ("pass", step.loader, step.number))
+    key = ("batch", step.loader, step.number, number)
+    for part in reach(batch):
+        if isinstance(part, torch.Tensor):
+            entry = lineage.own(part)
+            entry.label = records.label
+            if part.ndim:
+                lineage.set_rows(part, Rows(0, part.shape[0], key, frozenset({atom})))
+        elif not isinstance(part, (tuple, *ATOMIC)):
+            lineage.track(part).content = records.label
+    return records.label

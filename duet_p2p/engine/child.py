@@ -1,0 +1,69 @@
+"""The engine's process: ``python -m duet_p2p.engine.child FD``.
+
+One thread: read commands, run them, write events. It ends when the socket closes, and with its
+parent even in the middle of a long operation. It does not end on Ctrl-C in the owner's terminal:
+that interrupts the owner's cell, not the session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+import warnings
+from typing import Final
+
+__all__ = ["main"]
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
+
+
+def main(fd: int, parent: int) -> int:
+    """Serve the socket with this descriptor until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _harden()
+    if os.getppid() != parent:
+        return 0  # the parent died before it could be watched
+    # Loaded here: whatever fails from now on fails in a process that is hardened and watched.
+    from duet_p2p.engine import pipe
+    from duet_p2p.engine.engine import Engine
+    from duet_p2p.engine.messages import Stop
+
+    warnings.simplefilter("default")  # to stderr, which is the owner's log
+    # Hundreds of thousands of small objects live as long as their pointers: looking through all of
+    # them after every 700 new ones would double the time of an operation.
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+    engine = Engine(is_alone=True)
+    reader = pipe.FrameReader()
+    taken = 0
+    with socket.socket(fileno=fd) as sock, contextlib.suppress(BrokenPipeError, ConnectionError):
+        while (frames := pipe.receive(sock, reader)) is not None:
+            for frame in frames:
+                for command in frame.items:
+                    if isinstance(command, Stop):
+                        return 0
+                    events = engine.handle(command)
+                    taken += 1
+                    pipe.send(sock, pipe.encode(events, taken))
+    return 0
+
+
+def _harden() -> None:
+    """No core dump may hold private data, and no orphan may keep it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        # not dumpable: other processes of the same user cannot attach and read either
+        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,220 @@
+"""Labels of lists, tuples, dicts, sets and iterators.
+
+Tensors and containers that lie in a container carry their own labels. What carries none (numbers,
+texts) is joined into the container's *content*; what decided its length, keys and order into its
+*structure*. So the length of a list of private losses is public, and the losses are not.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.batches import Pass, next_batch, start_pass
+from duet_p2p.engine.labels import PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
+from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
+
+__all__ = ["is_container_call", "label_fresh", "label_results", "prepare"]
+
+_TYPES: Final = frozenset({"List", "Tuple", "Dict", "OrderedDict", "Set", "Iterator", "Any"})
+_BUILDERS: Final = frozenset({
+    "python.collect", "python.state_dict", "python.List", "python.Tuple", "python.Dict",
+    "python.OrderedDict", "python.Set", "python.iter", "python.next", "python.len",
+})  # fmt: skip
+
+_PLACES: Final = frozenset({"append", "insert", "__setitem__", "setdefault"})
+"""Put one value at a place that only the index decides."""
+_SHIFTS: Final = frozenset({
+    "extend", "__iadd__", "__imul__", "update", "clear", "reverse", "pop", "popitem", "__delitem__",
+    "move_to_end",
+})  # fmt: skip
+"""Change the structure in a way that no element decides."""
+_MUTATORS: Final = frozenset({
+    *_PLACES, *_SHIFTS, "remove", "sort", "add", "discard", "__iand__", "__ior__", "__isub__",
+    "__ixor__", "difference_update", "intersection_update", "symmetric_difference_update",
+})  # fmt: skip
+_GETTERS: Final = frozenset({
+    "__getitem__", "pop", "popitem", "dict_get", "setdefault", "__next__", "next",
+})  # fmt: skip
+_LENGTHS: Final = frozenset({"__len__", "len", "batch_size"})
+_FACTS: Final = frozenset({
+    "torch.utils.data.DataLoader.__len__", "torch.utils.data.DataLoader.batch_size",
+    "torch.utils.data.DataLoader.dataset", "torch.utils.data.Dataset.__len__",
+})  # fmt: skip
+_COPIES: Final = frozenset({
+    "collect", "state_dict", "List", "Tuple", "Dict", "OrderedDict", "iter", "__iter__", "copy",
+    "keys", "values", "items", "__add__", "__reversed__",
+})  # fmt: skip
+
+
+def is_container_call(name: str, given: Arguments) -> bool:
+    """Whether this module knows the call; everything else is judged as an operation."""
+    if name in _BUILDERS:
+        # measuring a tensor or a text is an operation on a value
+        is_value = bool(given.args) and isinstance(given.args[0], (torch.Tensor, *ATOMIC))
+        return not is_value or name not in ("python.len", "python.next")
+    prefix, _, short = name.rpartition(".")
+    if name in _FACTS:
+        return bool(given.args)
+    if not prefix.startswith("python.") or prefix[7:] not in _TYPES or not given.args:
+        return False
+    target = given.args[0]
+    return not isinstance(target, (torch.Tensor, *ATOMIC)) and short not in ("count", "index")
+
+
+def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
+    """Join labels into a container that the call may change; before it runs, if it fails or not."""
+    short = name.rpartition(".")[2]
+    if short not in _MUTATORS:
+        return
+    target = given.args[0]
+    if is_atomic(target):
+        return
+    entry = lineage.track(target)
+    entry.version += 1
+    rest = _labels(given.args[1:], lineage)
+    slots = join(slot.label for slot in given.slots.values())
+    entry.content = join((entry.content, slots, rest[0]))
+    if short == "append":
+        return
+    if short in _PLACES:
+        added = given.label_at(1)
+        if is_private(added):
+            entry.content = join((entry.content, to_per_record(added)))
+    elif short in _SHIFTS:
+        added = join((rest[1], slots))
+    else:  # which element goes where is decided by values
+        added = to_per_record(join((lineage.whole(target), rest[0], rest[1], slots)))
+    entry.structure = join((entry.structure, added))
+
+
+def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
+    """Labels of what the call gave; returns the label for its slot."""
+    short = name.rpartition(".")[2]
+    if short in _LENGTHS:
+        return _length(given, lineage)
+    if short == "dataset":
+        return PUBLIC  # the very object, with its own labels
+    if name in ("python.next", "python.Iterator.__next__", "python.Any.__next__"):
+        return _next(given, result, lineage)
+    if short in _GETTERS:
+        content, structure = _labels(given.args[:1], lineage)
+        index = join((given.label_at(1), structure))
+        return _element(result, join((content, given.label_at(0))), index, given, lineage)
+    if short in _COPIES or isinstance(result, list | dict | set):
+        return _copy(short, given, result, lineage)
+    # comparisons, membership: an answer about all of it
+    every = given.all(lineage)
+    return to_per_record(every) if every.is_data else every
+
+
+def label_fresh(given: Arguments, result: Any, lineage: Lineage) -> None:
+    """Label tensors that a container was filled with by running over a loader or data set.
+
+    Elements of containers have their labels already; what a loader makes on the way has none.
+    """
+    kinds = (torch.Tensor, list, tuple, dict, set, *ATOMIC)
+    if all(isinstance(value, kinds) for value in given.values()):
+        return
+    every = given.all(lineage)
+    if not is_private(every):
+        return
+    known = {t.untyped_storage()._cdata for t in given.sources}
+    for value in (result, *given.args):
+        for part in reach(value):
+            if isinstance(part, torch.Tensor) and part.untyped_storage()._cdata not in known:
+                owned = lineage.own(part)
+                owned.label = join((owned.label, to_per_record(every)))
+
+
+def _labels(values: Any, lineage: Lineage) -> tuple[Label, Label]:
+    """Content and structure of these containers, not looking into their elements."""
+    found = [entry for value in values if (entry := lineage.find(value))]
+    return join(e.content for e in found), join(e.structure for e in found)
+
+
+def _length(given: Arguments, lineage: Lineage) -> Label:
+    target = getattr(given.args[0], "source", given.args[0])  # of a RemoteIterator
+    content, structure = _labels([target], lineage)
+    if isinstance(target, DataLoader | Dataset):
+        private = join((content, lineage.whole(target)))
+        if is_private(structure):
+            return to_per_record(join((structure, private)))
+        if private.is_public:
+            return PUBLIC
+        return Label(Kind.METADATA, private.sources, frozenset(), UNBOUNDED, False)
+    if isinstance(target, tuple):
+        return given.label_at(0) if is_private(given.label_at(0)) else PUBLIC
+    return structure
+
+
+def _next(given: Arguments, result: Any, lineage: Lineage) -> Label:
+    iterator = given.args[0]
+    entry = lineage.track(iterator)
+    entry.version += 1
+    if isinstance(entry.origin, Pass):
+        label = next_batch(entry.origin, iterator, result, lineage)
+        if label is None:
+            every = lineage.whole(iterator)
+            label = to_per_record(every) if is_private(every) else every
+            lineage.add(result, label)
+        return label if isinstance(result, (tuple, *ATOMIC)) else PUBLIC
+    source = getattr(iterator, "source", iterator)
+    if isinstance(source, torch.Tensor):
+        return PUBLIC if isinstance(result, torch.Tensor) else lineage.label(source)
+    content, structure = _labels([iterator, source], lineage)
+    return _element(result, join((content, given.label_at(0))), structure, given, lineage)
+
+
+def _element(
+    result: Any, content: Label, index: Label, given: Arguments, lineage: Lineage
+) -> Label:
+    """One element, or a slice, of a container."""
+    if is_private(index):
+        # which element it is tells about the index, and the index about any of them
+        label = to_per_record(join((index, given.all(lineage))))
+        lineage.add(result, label, hidden=True)
+        return label
+    if is_atomic(result):
+        return join((content, index))
+    if isinstance(result, tuple):
+        return content
+    is_slice = isinstance(result, list) and isinstance(given.args[0], list)
+    if is_slice and not content.is_public and lineage.find(result) is None:
+        lineage.track(result).content = content
+    return PUBLIC
+
+
+def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
+    """A container made of the elements of others."""
+    inputs = given.values()
+    if len(inputs) == 1 and isinstance(inputs[0], torch.Tensor):
+        return lineage.label(inputs[0])
+    content, structure = _labels(inputs, lineage)
+    slots = join(slot.label for slot in given.slots.values())
+    content = join((content, slots))
+    if short in ("keys", "items"):
+        content = join((content, structure))
+    is_spread = short[:1].isupper() or short in ("iter", "__iter__")
+    if is_spread and given.args and is_atomic(given.args[0]) and is_private(slots):
+        # of a text or range, what it is made of decides how long it is
+        structure = join((structure, to_per_record(slots)))
+    if short not in ("collect", "state_dict", "List", "Tuple", "Dict", "OrderedDict", "iter",
+                     "__iter__", "copy", "keys", "values", "items", "__add__"):  # fmt: skip
+        structure = to_per_record(join((structure, content)))
+    if isinstance(result, (tuple, *ATOMIC)):
+        return join((content, structure))
+    entry = lineage.track(result)
+    if short in ("iter", "__iter__"):
+        source = getattr(result, "source", None)
+        if isinstance(source, DataLoader):
+            if not isinstance(entry.origin, Pass):
+                entry.origin = start_pass(source, lineage)
+            return PUBLIC
+    if not content.is_public or not structure.is_public:
+        entry.content = join((entry.content, content))
+        entry.structure = join((entry.structure, structure))
+    return PUBLIC

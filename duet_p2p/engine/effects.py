@@ -1,0 +1,277 @@
+"""Operations that change more than their result: what is labelled besides it.
+
+`before` runs before the call and joins what the call will put into stateful objects, so that a
+call that fails half way has left no unlabelled traces; `after` labels what it made.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import torch
+from torch.optim import Optimizer
+
+from duet_p2p.engine import axes
+from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
+from duet_p2p.engine.labels import (
+    Kind,
+    Label,
+    join,
+    to_model,
+    to_per_record,
+)
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+
+__all__ = ["Effects", "is_random", "leaves_of"]
+
+_STEPS: Final = frozenset({"step", "load_state_dict", "add_param_group", "zero_grad"})
+
+_RANDOM_NAMES: Final = """
+rand randn randint randperm rand_like randn_like randint_like normal bernoulli multinomial poisson
+binomial dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout rrelu
+gumbel_softmax sample rsample random uniform exponential cauchy geometric log_normal random_split
+next iter __next__ fractional_max_pool2d fractional_max_pool3d
+"""
+_RANDOM: Final = frozenset(_RANDOM_NAMES.split())
+
+_BY_SHAPE_NAMES: Final = """
+rand randn randint randperm rand_like randn_like randint_like dropout dropout1d dropout2d
+dropout3d alpha_dropout feature_alpha_dropout rrelu bernoulli uniform next iter __next__ normal
+"""
+_BY_SHAPE: Final = frozenset(_BY_SHAPE_NAMES.split())
+"""They draw as many numbers as the shape says, whatever the values are."""
+
+
+def is_random(name: str) -> bool:
+    """Whether a name draws from the session's generator."""
+    short = name.rpartition(".")[2]
+    return short.rstrip("_") in _RANDOM or short in _RANDOM or name.startswith("torch.nn.init.")
+
+
+class Effects:
+    """The stateful part of lineage: graphs, optimizers, sources, random state."""
+
+    def __init__(self, lineage: Lineage) -> None:
+        self._lineage = lineage
+        self._retaining: list[weakref.ref[torch.Tensor]] = []
+        self._waiting: list[tuple[torch.Tensor, Label]] = []
+        self._datasets: dict[str, int] = {}
+
+    @property
+    def dataset_names(self) -> dict[int, str]:
+        """Source id to the name of a data set read from the owner's directories."""
+        return {source: name for name, source in self._datasets.items()}
+
+    # what a call writes to besides its arguments
+
+    def targets(self, name: str, given: Arguments) -> list[torch.Tensor]:
+        """Tensors that the call may write to, other than arguments listed in the table."""
+        first = given.args[0] if given.args else None
+        short = name.rpartition(".")[2]
+        if name == "torch.Tensor.backward" and isinstance(first, torch.Tensor):
+            return [leaf.grad for leaf in leaves_of([first]) if leaf.grad is not None]
+        if _is_stepper(first) and short in _STEPS:
+            return [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
+        if name.startswith("torch.optim.") and short[:1].isupper():
+            return given.tensors()  # refused at once, not only at the first step
+        if short in ("clip_grad_norm_", "clip_grad_value_"):
+            return [t.grad for t in given.tensors() if t.is_leaf and t.grad is not None]
+        if short in ("embedding", "embedding_bag") and (
+            given.kwargs.get("max_norm") is not None or len(given.args) > 3
+        ):
+            return [t for t in given.tensors() if t.is_floating_point()]
+        return []
+
+    # before
+
+    def before(self, name: str, given: Arguments) -> None:
+        """Join labels into what the call will change, whether it fails or not."""
+        lineage = self._lineage
+        first = given.args[0] if given.args else None
+        short = name.rpartition(".")[2]
+        if name == "torch.Tensor.backward":
+            self._before_backward(given)
+        elif _is_stepper(first) and short in _STEPS:
+            self._before_step(first, short, given)
+        elif name == "torch.Tensor.retain_grad" and isinstance(first, torch.Tensor):
+            self._retaining.append(weakref.ref(first))
+        elif name == "torch.manual_seed":
+            lineage.generator = given.all(lineage)
+        elif name.endswith("=") and isinstance(first, torch.Tensor):
+            beside = given.beside(lineage)
+            if is_private(beside):
+                lineage.add(first, to_per_record(beside), hidden=True)
+        if is_random(name):
+            self._before_random(name, given)
+
+    def _before_random(self, name: str, given: Arguments) -> None:
+        """How many numbers are drawn may depend on values; then all later ones do."""
+        lineage = self._lineage
+        short = name.rpartition(".")[2]
+        by_shape = short.rstrip("_") in _BY_SHAPE or short in _BY_SHAPE
+        by_shape = by_shape or name.startswith("torch.nn.init.")
+        if by_shape and given.has_public_facts(lineage):
+            return
+        if short in ("next", "iter", "__next__"):
+            structure = [
+                e.structure for v in given.args for p in reach(v) if (e := lineage.find(p))
+            ]
+            if not is_private(join(structure)):
+                return
+        every = given.all(lineage)
+        if is_private(every):
+            lineage.generator = join((lineage.generator, to_per_record(every)))
+
+    def _before_backward(self, given: Arguments) -> None:
+        lineage = self._lineage
+        root = given.args[0]
+        if not isinstance(root, torch.Tensor):
+            return
+        loss = join([given.beside(lineage), *map(lineage.label, given.tensors())])
+        if not is_private(loss):
+            return
+        # An aggregate's gradients are sums over the same records. Anything else hands single
+        # records to the leaves.
+        grad = to_per_record(loss) if loss.is_data else loss
+        for leaf in leaves_of([root]):
+            of_leaf = grad
+            if lineage.label(leaf).is_data:
+                of_leaf = to_per_record(join((grad, lineage.label(leaf))))
+            if leaf.grad is None:
+                # The gradient does not exist yet; a fresh one takes the mark in `after`.
+                self._waiting.append((leaf, of_leaf))
+            else:
+                entry = lineage.own(leaf.grad)
+                entry.label = join((entry.label, of_leaf))
+                entry.version += 1
+
+    def _before_step(self, stepper: Any, short: str, given: Arguments) -> None:
+        lineage = self._lineage
+        parts = list(reach(stepper, grads=True))
+        tensors = [p for p in parts if isinstance(p, torch.Tensor)]
+        if short == "zero_grad":
+            for optimizer in (p for p in parts if isinstance(p, Optimizer)):
+                for group in optimizer.param_groups:
+                    for parameter in group["params"]:
+                        if parameter.grad is not None:
+                            lineage.written(parameter.grad)
+            return
+        every = to_model(
+            join([given.beside(lineage), *map(lineage.label, tensors), *_grown(given, lineage)])
+        )
+        for tensor in tensors:
+            entry = lineage.written(tensor)
+            entry.label = every if is_private(every) else entry.label
+        for part in parts:
+            if not isinstance(part, (torch.Tensor, tuple)) and not every.is_public:
+                tracked = lineage.track(part)
+                tracked.content = every
+                tracked.version += 1
+
+    # after
+
+    def after(self, name: str, given: Arguments, result: Any, written: Iterable[Any]) -> None:
+        """Label what the call made or changed besides its result."""
+        lineage = self._lineage
+        first = given.args[0] if given.args else None
+        short = name.rpartition(".")[2]
+        if name == "torch.Tensor.backward":
+            self._after_backward()
+        elif _is_stepper(first) and short in _STEPS and short != "zero_grad":
+            entry = lineage.find(first)
+            if entry is not None and is_private(entry.content):
+                for part in reach(first):
+                    if isinstance(part, torch.Tensor):
+                        lineage.own(part).label = entry.content
+                    elif not isinstance(part, tuple):
+                        lineage.track(part).content = entry.content
+        elif name.startswith("torchvision.datasets."):
+            self._new_source(name, given, result)
+        elif axes.base_name(name) in ("batch_norm", "instance_norm"):
+            self._buffers(given, written)
+
+    def _after_backward(self) -> None:
+        lineage = self._lineage
+        for leaf, label in self._waiting:
+            if leaf.grad is not None:
+                entry = lineage.own(leaf.grad)
+                entry.label = join((entry.label, label))
+        if self._waiting and self._retaining:
+            worst = to_per_record(join(label for _, label in self._waiting))
+            for reference in list(self._retaining):
+                tensor = reference()
+                if tensor is None:
+                    self._retaining.remove(reference)
+                elif not tensor.is_leaf and tensor.grad is not None:
+                    entry = lineage.own(tensor.grad)
+                    entry.label = join((entry.label, worst))
+        self._waiting.clear()
+
+    def abandon(self) -> None:
+        """The call failed; gradients that it made all the same are labelled."""
+        self._after_backward()
+
+    def _new_source(self, name: str, given: Arguments, dataset: Any) -> None:
+        """A data set read from the owner's directories is a private source like a shared object."""
+        root = given.args[0] if given.args else given.kwargs.get("root", "")
+        text = f"{name.rpartition('.')[2]} in {root!r}"
+        source = self._datasets.setdefault(text, DATASET_SOURCES - len(self._datasets))
+        is_injected = any(map(is_random_transform, reach(dataset)))
+        beside = given.beside(self._lineage)
+        label = Label(Kind.VERBATIM, frozenset({source}), frozenset(), 1, is_injected)
+        entry = self._lineage.track(dataset)
+        entry.content = join((label, beside))
+        entry.origin = Records(label, is_injected) if not is_private(beside) else None
+
+    def _buffers(self, given: Arguments, written: Iterable[Any]) -> None:
+        """Running statistics of a train-mode forward: means over the batch's records."""
+        lineage = self._lineage
+        source = given.args[0] if given.args else given.kwargs.get("input")
+        if not isinstance(source, torch.Tensor):
+            return
+        every = given.all(lineage)
+        rows = lineage.rows(source)
+        if rows is not None and rows.axis == 0:
+            least = min(rows.records, rows.floor)
+            every = Label(Kind.MODEL, every.sources, frozenset(), least, every.injected)
+        else:
+            every = to_model(every)
+        for buffer in written:
+            if isinstance(buffer, torch.Tensor) and buffer is not source and is_private(every):
+                lineage.own(buffer).label = every
+
+
+def _grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:
+    """What a loaded state brings along."""
+    for value in given.values()[1:]:
+        if not is_atomic(value):
+            yield lineage.whole(value)
+
+
+def _is_stepper(value: Any) -> bool:
+    return isinstance(value, Optimizer | torch.optim.lr_scheduler.LRScheduler)
+
+
+def leaves_of(roots: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """Every leaf that the graphs of these tensors reach."""
+    leaves: list[torch.Tensor] = []
+    seen: set[Any] = set()
+    stack = []
+    for root in roots:
+        if root.grad_fn is not None:
+            stack.append(root.grad_fn)
+        elif root.requires_grad:
+            leaves.append(root)
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)
+        if variable is not None:
+            leaves.append(variable)
+        stack.extend(below for below, _ in node.next_functions if below is not None)
+    return leaves

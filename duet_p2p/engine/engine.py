@@ -1,0 +1,299 @@
+"""The engine: commands in, events out. It knows no process, no network, no policy.
+
+Commands run in order. A `Put` whose bytes have not arrived yet holds up everything behind it, so
+"as it is at this place in the program" means the same on both sides; the owner's own commands
+(share, drop, release) do not wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from duet_p2p import limits
+from duet_p2p.engine import learning
+from duet_p2p.engine import messages as m
+from duet_p2p.engine.effects import Effects
+from duet_p2p.engine.executor import Executor, Limits
+from duet_p2p.engine.facts import Frozen, freeze
+from duet_p2p.engine.failures import code_of, text_of
+from duet_p2p.engine.labels import PUBLIC
+from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.random_state import SessionRandom
+from duet_p2p.engine.recipe import boundary
+from duet_p2p.engine.shared import share
+from duet_p2p.engine.store import Poison, Slot, Store
+from duet_p2p.errors import ProtocolError, QuotaExceeded
+from duet_p2p.surface.context import Context, Quotas
+from duet_p2p.surface.values import from_wire, logical_numbers, pack
+from duet_p2p.wire.messages import Del, Note, Op, Put
+
+__all__ = ["Engine"]
+
+_log = logging.getLogger("duet_p2p.engine")
+
+_Queued = tuple[int, Op | Put | Del | Note] | m.Snapshot | m.Read | m.Release | m.Peek
+
+
+class Engine:
+    """One session's objects and everything that happens to them.
+
+    Args:
+        is_alone: the process is the engine's own; its warnings go to the owner's log. Otherwise
+            warnings of operations are dropped, since the process is the owner's notebook.
+    """
+
+    def __init__(self, *, is_alone: bool = False) -> None:
+        self.store = Store()
+        self.lineage = Lineage()
+        self._effects = Effects(self.lineage)
+        self._random = SessionRandom()
+        self._executor: Executor | None = None
+        self._limits = Limits(0, 0, 0, 0)
+        self._is_alone = is_alone
+        self._queue: deque[_Queued] = deque()
+        self._blobs: dict[int, m.Buffer] = {}
+        self._unwanted: set[int] = set()
+        self._frozen: dict[int, Frozen] = {}
+        self._settled = 0
+        self._handlers: Final[dict[type, Callable[[Any], list[m.Event]]]] = {
+            m.Configure: self._configure,
+            m.Run: self._run,
+            m.Arrived: self._arrived,
+            m.Share: lambda c: [share(c, self.store, self.lineage)],
+            m.Drop: self._drop,
+            m.Snapshot: self._in_order,
+            m.Read: self._in_order,
+            m.Release: self._of_frozen,
+            m.Peek: self._of_frozen,
+            m.Discard: self._discard,
+            m.Stop: lambda c: [],
+        }
+
+    def handle(self, command: m.Command) -> list[m.Event]:
+        """Carry out one command.
+
+        Raises:
+            RuntimeError: the first command is not `Configure`.
+        """
+        if self._executor is None and not isinstance(command, m.Configure):
+            raise RuntimeError("the engine is not configured")
+        return self._handlers[type(command)](command)
+
+    def _configure(self, command: m.Configure) -> list[m.Event]:
+        quotas = command.quotas
+        self._limits = Limits(
+            objects=quotas.get("objects", limits.OBJECTS),
+            stored_bytes=quotas.get("stored_bytes", limits.STORED_BYTES),
+            result_bytes=quotas.get("result_bytes", limits.RESULT_BYTES),
+            upload_bytes=quotas.get("upload_bytes", limits.UPLOAD_BYTES),
+        )
+        context = Context(
+            {name: Path(directory) for name, directory in command.data_dirs.items()},
+            Quotas(result_bytes=self._limits.result_bytes),
+        )
+        self._executor = Executor(self.store, self.lineage, self._effects, context, self._limits)
+        if command.threads is not None:
+            torch.set_num_threads(command.threads)
+        return [m.Started(os.urandom(16), os.getpid(), _versions())]
+
+    # commands of the scientist, in order
+
+    def _run(self, command: m.Run) -> list[m.Event]:
+        self._queue.extend(command.commands)
+        return self._drain()
+
+    def _arrived(self, command: m.Arrived) -> list[m.Event]:
+        if command.transfer in self._unwanted:
+            self._unwanted.discard(command.transfer)
+            return []
+        self._blobs[command.transfer] = command.data
+        return self._drain()
+
+    def _in_order(self, command: m.Snapshot | m.Read) -> list[m.Event]:
+        self._queue.append(command)
+        return self._drain()
+
+    def _drain(self) -> list[m.Event]:
+        events: list[m.Event] = []
+        before = self._settled
+        with self._random.swapped_in(), self._quiet():
+            while self._queue and not self._is_blocked(self._queue[0]):
+                item = self._queue.popleft()
+                if isinstance(item, tuple):
+                    seq, command = item
+                    events += self._command(seq, command)
+                    self._settled = seq
+                elif isinstance(item, m.Snapshot):
+                    events.append(self._snapshot(item))
+                elif isinstance(item, m.Read):
+                    events.append(self._read(item))
+                else:
+                    events += self._of_frozen(item)
+        if self._settled != before:
+            events.append(m.SettledUpTo(self._settled))
+        return events
+
+    def _is_blocked(self, item: _Queued) -> bool:
+        """A `Put` waits for its bytes, unless they are more than will be taken."""
+        if not isinstance(item, tuple) or not isinstance(item[1], Put) or item[1].blob is None:
+            return False
+        blob = item[1].blob
+        return blob.transfer not in self._blobs and blob.nbytes <= self._limits.upload_bytes
+
+    @contextlib.contextmanager
+    def _quiet(self) -> Iterator[None]:
+        if self._is_alone:
+            yield
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+
+    def _command(self, seq: int, command: Op | Put | Del | Note) -> list[m.Event]:
+        assert self._executor is not None
+        if isinstance(command, Op):
+            try:
+                failed = self._executor.run(seq, command)
+            except Exception as error:  # ours: nothing is known about what it left behind
+                _log.exception("the engine failed in %s", command.name)
+                failed = self._executor.lost(seq, command, error)
+            return [failed] if failed else learning.of_results(command, self.store, self.lineage)
+        try:
+            if isinstance(command, Put):
+                self._put(seq, command)
+            elif isinstance(command, Del):
+                self._forget(self.store.delete(command.ids))
+            else:
+                slot = self.store.get(command.id)
+                if command.id < 0:
+                    raise QuotaExceeded("an owner's object is described by the owner")
+                slot.tags, slot.description = command.tags, command.description
+                slot.listed = command.listed
+        except (KeyError, TypeError, ValueError, QuotaExceeded, ProtocolError) as error:
+            name = type(command).__name__
+            poison = Poison(seq, name, code_of(error), text_of(error), True, PUBLIC)
+            if isinstance(command, Put):
+                for id in command.outs:
+                    if id > 0 and id not in self.store:
+                        self.store.put(id, Slot(poison))
+            return [m.OpFailed(seq, name, poison.code, poison.text, True)]
+        return []
+
+    def _put(self, seq: int, command: Put) -> None:
+        assert self._executor is not None
+        data = None
+        if command.blob is not None:
+            data = self._blobs.pop(command.blob.transfer, None)
+            if data is None:
+                self._unwanted.add(command.blob.transfer)
+                raise QuotaExceeded(
+                    f"an upload of {command.blob.nbytes} bytes, {self._limits.upload_bytes} allowed"
+                )
+        self.store.check_fresh(command.outs)
+        if len(command.outs) != len(command.values):
+            raise ValueError("as many ids as values are needed")
+        if len(self.store) + len(command.outs) > self._limits.objects:
+            raise QuotaExceeded(f"more than {self._limits.objects} objects")
+        values = from_wire(list(command.values), data)
+        self._executor.admit_bytes(logical_numbers(values)[1])
+        for number, (id, value) in enumerate(zip(command.outs, values, strict=True)):
+            slot = Slot(value, made=boundary(_own_name(id, value)))
+            if number == 0:
+                slot.tags, slot.description = command.tags, command.description
+                slot.listed = command.listed
+            self.store.put(id, slot)
+
+    def _drop(self, command: m.Drop) -> list[m.Event]:
+        self._forget(self.store.drop(command.ids))
+        return []
+
+    def _forget(self, slots: list[Slot]) -> None:
+        while slots:
+            slot = slots.pop()
+            value, slot.value = slot.value, None
+            del slot
+            self.lineage.forget(value)
+
+    # values on their way out
+
+    def _snapshot(self, command: m.Snapshot) -> m.Event:
+        slot = self.store.find(command.id)
+        if slot is None:
+            return m.Candidate(command.call, None, None, False)
+        frozen = freeze(slot, self.lineage, self._effects.dataset_names)
+        self._frozen[command.call] = frozen
+        value, has_value = frozen.small()
+        return m.Candidate(command.call, frozen.facts, value, has_value)
+
+    def _of_frozen(self, command: m.Release | m.Peek) -> list[m.Event]:
+        if command.call not in self._frozen and any(
+            isinstance(item, m.Snapshot) and item.call == command.call for item in self._queue
+        ):
+            self._queue.append(command)
+            return []
+        if isinstance(command, m.Peek):
+            return [self._peek(command)]
+        frozen = self._frozen.pop(command.call, None)
+        if frozen is None:
+            return [m.Refused(command.call, "no such snapshot")]
+        if frozen.facts.failed:
+            return [m.Refused(command.call, frozen.facts.failed)]
+        return [_bytes(command.call, frozen.value)]
+
+    def _peek(self, command: m.Peek) -> m.Event:
+        frozen = self._frozen.get(command.call)
+        if frozen is None:
+            return m.Refused(command.call, "no such snapshot")
+        text = frozen.facts.failed or repr(frozen.value)
+        return m.Text(command.call, text[: command.chars])
+
+    def _discard(self, command: m.Discard) -> list[m.Event]:
+        if self._frozen.pop(command.call, None) is None:
+            self._queue = deque(
+                item for item in self._queue
+                if isinstance(item, tuple) or item.call != command.call
+            )  # fmt: skip
+        return []
+
+    def _read(self, command: m.Read) -> m.Event:
+        slot = self.store.find(command.id)
+        if slot is None:
+            return m.Refused(command.call, "no such object")
+        frozen = freeze(slot, self.lineage, self._effects.dataset_names)
+        if frozen.facts.failed:
+            return m.Refused(command.call, frozen.facts.failed)
+        return _bytes(command.call, frozen.value)
+
+
+def _bytes(call: int, value: Any) -> m.Event:
+    try:
+        packed = pack(value)
+    except (TypeError, ValueError) as error:
+        return m.Refused(call, str(error))
+    if not packed.nbytes:
+        return m.Bytes(call, packed.value, None)
+    return m.Bytes(call, packed.value, b"".join(packed.buffers))
+
+
+def _own_name(id: int, value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"own{id}<{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}>"
+    return f"own{id}"
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        found["torchvision"] = metadata.version("torchvision")
+    return found

@@ -1,0 +1,492 @@
+"""Runs one command: resolve, admit, check, run, label, store.
+
+The order is the point. Everything that public facts can refuse is refused before anything runs;
+labels go into stateful objects before the call that might fail half way; what a failing call would
+have changed is poisoned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from duet_p2p.engine import containers
+from duet_p2p.engine.arguments import Arguments, is_private, resolve
+from duet_p2p.engine.effects import Effects, is_random, leaves_of
+from duet_p2p.engine.failures import PublicError, code_of, is_structural, text_of
+from duet_p2p.engine.judge import apply, judge
+from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
+from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
+from duet_p2p.engine.messages import OpFailed
+from duet_p2p.engine.recipe import Made, boundary, made
+from duet_p2p.engine.store import IdError, Poison, Slot, Store
+from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
+from duet_p2p.surface import shapes
+from duet_p2p.surface.callables import CALLABLES, NEEDS_CONTEXT
+from duet_p2p.surface.context import Context
+from duet_p2p.surface.table import Rule, find, written
+from duet_p2p.surface.tags import result_tags
+from duet_p2p.wire.messages import Op
+from duet_p2p.wire.values import Ref, TensorData
+
+__all__ = ["Executor", "Limits"]
+
+_MODES: Final[dict[str, Callable[[], Any]]] = {
+    "g": torch.enable_grad,
+    "n": torch.no_grad,
+    "i": torch.inference_mode,
+}
+
+# Constructors look at shapes and public settings of what they are given, never at values.
+_BY_SHAPE: Final = ("torch.optim.", "torch.utils.data.", "torch.nn.Parameter")
+
+# Setters that change a fact about a tensor and not its content.
+_FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
+
+# Putting a value that failed into a container fails nothing but that value.
+_HOLDERS: Final = {"python.List.append": 1, "python.collect": 0, "python.state_dict": 1}
+"""Names to the first position where such a value may stand."""
+
+
+# Elements of these are labelled one by one, with their rows.
+_STEPWISE: Final = frozenset({
+    "python.iter", "python.next", "python.len", "python.Iterator.__next__", "python.Any.__next__",
+    "torch.utils.data.DataLoader.dataset",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Quotas of the session that the executor holds, see limits.py."""
+
+    objects: int
+    stored_bytes: int
+    result_bytes: int
+    upload_bytes: int
+
+
+class Executor:
+    """Runs commands on a store."""
+
+    def __init__(
+        self, store: Store, lineage: Lineage, effects: Effects, context: Context, limits: Limits
+    ) -> None:
+        self._store = store
+        self._lineage = lineage
+        self._effects = effects
+        self._context = context
+        self._limits = limits
+        self._counted = 0  # bytes in the store when they were last counted
+        self._since = 0  # and of results since then
+        self._now = (0, "")  # the command that runs: its number and name
+
+    def run(self, seq: int, op: Op) -> OpFailed | None:
+        """Run one operation; the failure, if there was one with a new cause."""
+        self._now = (seq, op.name)
+        try:
+            self._run(op)
+        except PublicError as refused:
+            return self._fail(Poison(seq, op.name, code_of(refused.error), text_of(refused.error),
+                                     True, PUBLIC), op)  # fmt: skip
+        except _Failed as failed:
+            return self._fail(failed.poison, op)
+        return None
+
+    def lost(self, seq: int, op: Op, error: Exception) -> OpFailed:
+        """A mistake of ours broke off a command: everything that it named is given up."""
+        sources = frozenset[int]().union(*(self._lineage.whole(s.value).sources
+                                           for s in self._store))  # fmt: skip
+        label = Label(Kind.PER_RECORD, sources, frozenset(), 1, False) if sources else PUBLIC
+        poison = Poison(seq, op.name, code_of(error), text_of(error), False, label)
+        with contextlib.suppress(Exception):
+            for part in resolve(op, self._store).values():
+                self._spoil_own(part, poison)
+        self._effects.abandon()
+        return self._fail(poison, op)
+
+    def _spoil_own(self, value: Any, poison: Poison) -> None:
+        for part in reach(value):
+            entry = self._lineage.entry(part) if isinstance(part, torch.Tensor) else None
+            if entry is None or not entry.is_shared:
+                self._lineage.spoil(part, poison)
+
+    # the way of one command
+
+    def _run(self, op: Op) -> None:
+        rule, function, given = self._admit_name(op)
+        is_container = containers.is_container_call(rule.name, given)
+        poison = given.poison(self._lineage, deep=not is_container)
+        if poison is not None and not _can_hold(rule.name, given):
+            self._spread(poison, rule, given, op)
+            return
+        targets = self._targets(rule, given)
+        self._refuse_shared(targets)
+        self._admit_size(rule, given, op.mode)
+
+        lineage, effects = self._lineage, self._effects
+        before = given.all(lineage)
+        extra = lineage.generator if is_random(rule.name) else PUBLIC
+        if is_container:
+            containers.prepare(rule.name, given, lineage)
+        effects.before(rule.name, given)
+        is_plain = given.is_plain()
+        if not is_plain:
+            given.refresh()
+        versions = self._shared_versions(given)
+        state = None
+        if extra.is_public and not lineage.generator.is_public:
+            state = torch.get_rng_state()
+        try:
+            result = self._call(rule, function, given, op)
+        except Exception as error:
+            label = join((before, extra))
+            failed = self._failed(
+                error, given, label, is_public=self._is_public(rule, given, error, label)
+            )
+            self._spoil(targets, rule, given, error, failed.poison)
+            effects.abandon()
+            raise failed from None
+        if state is not None and not torch.equal(state, torch.get_rng_state()):
+            extra = lineage.generator
+        self._check_shared(versions, given)
+
+        if not is_plain:
+            sources = given.sources
+            given.refresh()
+            given.sources = sources
+        for target in targets:
+            lineage.written(target)
+        effects.after(rule.name, given, result, targets)
+        if is_container:
+            label = containers.label_results(rule.name, given, result, lineage)
+            if rule.name not in _STEPWISE:
+                containers.label_fresh(given, result, lineage)
+        else:
+            label = self._label(rule, given, result, targets, extra)
+        self._keep(op, rule, given, result, label)
+
+    def _admit_name(self, op: Op) -> tuple[Rule, Callable[..., Any], Arguments]:
+        rule = find(op.name)
+        function = None if rule is None else CALLABLES.get(rule.name)
+        if rule is None or function is None:
+            raise PublicError(NotAllowed(f"{op.name} is not on the surface"))
+        try:
+            self._store.check_fresh(op.outs)
+            if len(self._store) + len(op.outs) > self._limits.objects:
+                raise QuotaExceeded(f"more than {self._limits.objects} objects")
+            given = resolve(op, self._store)
+        except ProtocolError as error:
+            raise PublicError(TypeError(str(error))) from None
+        except (IdError, QuotaExceeded, TypeError, ValueError) as error:
+            raise PublicError(error) from None
+        return rule, function, given
+
+    def _admit_size(self, rule: Rule, given: Arguments, mode: str) -> None:
+        """The same shape inference as on the scientist's side, before anything is allocated."""
+        if rule.shape == "none" or rule.form in ("constructor", "setter"):
+            return
+        is_public = given.has_public_facts(self._lineage)
+        try:
+            spec = shapes.infer(
+                rule.name,
+                tuple([_spec(value) for value in given.args]),
+                {key: _spec(value) for key, value in given.kwargs.items()},
+                mode,
+            )
+        except Exception as error:
+            if is_public:
+                raise PublicError(error) from None
+            raise self._failed(error, given, given.all(self._lineage), is_public=False) from None
+        if spec is shapes.UNKNOWN:
+            return
+        nbytes = shapes.result_bytes(spec)
+        try:
+            if nbytes > self._limits.result_bytes:
+                raise QuotaExceeded(
+                    f"{rule.name} would make {nbytes} bytes, {self._limits.result_bytes} allowed"
+                )
+            self.admit_bytes(nbytes)
+        except QuotaExceeded as error:
+            if is_public:
+                raise PublicError(error) from None
+            raise self._failed(error, given, given.all(self._lineage), is_public=False) from None
+
+    def admit_bytes(self, nbytes: int) -> None:
+        """Count what is about to be stored.
+
+        Raises:
+            QuotaExceeded: the session's bytes are used up.
+        """
+        if self._counted + self._since + nbytes > self._limits.stored_bytes:
+            self._counted, self._since = self._stored_bytes(), 0
+            if self._counted + nbytes > self._limits.stored_bytes:
+                raise QuotaExceeded(f"more than {self._limits.stored_bytes} bytes in the store")
+        self._since += nbytes
+
+    def _stored_bytes(self) -> int:
+        storages = {}
+        for slot in self._store:
+            for part in reach(slot.value, grads=True):
+                if isinstance(part, torch.Tensor):
+                    entry = self._lineage.entry(part)
+                    if entry is None or not entry.is_shared:
+                        storage = part.untyped_storage()
+                        storages[storage._cdata] = storage.nbytes()
+        return sum(storages.values())
+
+    # writing
+
+    def _targets(self, rule: Rule, given: Arguments) -> list[torch.Tensor]:
+        """Every tensor that the call may write to."""
+        listed = written(rule, given.args, given.kwargs)
+        found = [part for value in listed for part in _tensors(value)]
+        if "." in rule.name and rule.name.rpartition(".")[0] in ("torch.optim.Optimizer",):
+            found = []  # effects knows better than "the first argument"
+        for value in listed:
+            entry = None if is_atomic(value) else self._lineage.find(value)
+            if entry is not None and entry.is_shared:
+                raise PublicError(_read_only())
+        found += self._effects.targets(rule.name, given)
+        return list({id(t): t for t in found}.values())
+
+    def _refuse_shared(self, targets: list[torch.Tensor]) -> None:
+        for target in targets:
+            entry = self._lineage.entry(target)
+            if entry is not None and entry.is_shared:
+                raise PublicError(_read_only())
+
+    def _shared_versions(self, given: Arguments) -> list[tuple[torch.Tensor, int]]:
+        found = []
+        for tensor in given.tensors():
+            entry = self._lineage.entry(tensor)
+            if entry is not None and entry.is_shared and not tensor.is_inference():
+                found.append((tensor, tensor._version))
+        return found
+
+    def _check_shared(self, versions: list[tuple[torch.Tensor, int]], given: Arguments) -> None:
+        """The net below: no name should get here, and if one does the object is lost, loudly."""
+        for tensor, version in versions:
+            if tensor._version != version:
+                error = RuntimeError(
+                    f"{self._now[1]} wrote to an owner's object, which is not used any more"
+                )
+                failed = self._failed(error, given, given.all(self._lineage), is_public=False)
+                self._lineage.spoil(tensor, failed.poison)
+                raise failed
+
+    # running
+
+    def _call(self, rule: Rule, function: Callable[..., Any], given: Arguments, op: Op) -> Any:
+        args = given.args
+        if rule.name in NEEDS_CONTEXT:
+            args = (self._context, *args)
+        if rule.name == "torch.Tensor.grad=":
+            args = tuple(self._unshared(value) for value in args)
+        with _MODES[op.mode]():
+            return function(*args, **given.kwargs)
+
+    def _unshared(self, value: Any) -> Any:
+        """A gradient is written to by every backward: an owner's object becomes one as a copy."""
+        if not isinstance(value, torch.Tensor):
+            return value
+        entry = self._lineage.entry(value)
+        if entry is None or not entry.is_shared:
+            return value
+        copy = value.detach().clone()
+        self._lineage.own(copy).label = entry.label
+        return copy
+
+    def _label(
+        self, rule: Rule, given: Arguments, result: Any, targets: list[torch.Tensor], extra: Label
+    ) -> Label:
+        lineage = self._lineage
+        if rule.form == "constructor" and not isinstance(result, (torch.Tensor, *ATOMIC)):
+            # what it holds keeps its own labels; the rest of its arguments are its content
+            every = join((given.beside(lineage), extra))
+            if is_private(every):
+                tracked = lineage.track(result)
+                tracked.content = join((tracked.content, every))
+            return PUBLIC
+        if rule.name in _FLAGS:
+            return PUBLIC
+        if rule.name in _STATEFUL:
+            return PUBLIC
+        verdict = judge(rule.name, rule, given, result, lineage, extra)
+        parts = {id(part) for part in reach(result)} if not is_atomic(result) else set()
+        for target in targets:
+            if id(target) not in parts and is_private(verdict.label):
+                entry = lineage.own(target)
+                if rule.name == "torch.nn.functional.batch_norm":
+                    continue  # effects gave the buffers a better label
+                entry.label = join((entry.label, verdict.label))
+        inplace = frozenset(id(target) for target in targets)
+        return apply(verdict, result, given, inplace, lineage)
+
+    # storing
+
+    def _keep(self, op: Op, rule: Rule, given: Arguments, result: Any, label: Label) -> None:
+        if not op.outs:
+            return
+        tags = result_tags(rule.name, [slot.tags for slot in given.slots.values()])
+        node = self._made(op, rule, given, result)
+        if len(op.outs) == 1:
+            values = [result]
+        else:
+            values = list(result) if isinstance(result, list | tuple) else []
+            if len(values) != len(op.outs):
+                error = ValueError(f"{op.name} gave another number of results than {len(op.outs)}")
+                is_public = given.has_public_facts(self._lineage)
+                every = given.all(self._lineage)
+                raise self._failed(error, given, every, is_public=is_public)
+        for id, value in zip(op.outs, values, strict=True):
+            self._store.put(id, Slot(value, label, tags=tags, made=node))
+
+    def _made(self, op: Op, rule: Rule, given: Arguments, result: Any) -> Made:
+        if rule.name in ("python.next", "python.Iterator.__next__"):
+            return boundary("batch" if isinstance(result, list | tuple) else "next element")
+        if isinstance(result, torch.nn.Parameter):
+            return boundary("parameter")
+        inputs = {id: slot.made for id, slot in given.slots.items() if slot.made is not None}
+        args = tuple([_short(value) for value in op.args])
+        return made(rule.name, args, op.kwargs, inputs)
+
+    # failing
+
+    def _fail(self, poison: Poison, op: Op) -> OpFailed:
+        self._poison_outs(op, poison)
+        return OpFailed(poison.seq, poison.op, poison.code, poison.text, poison.is_public)
+
+    def _failed(
+        self, error: Exception, given: Arguments, label: Label, *, is_public: bool
+    ) -> _Failed:
+        """The poison of a new cause, with what a backward through it would have reached."""
+        seq, name = self._now
+        poison = Poison(seq, name, code_of(error), text_of(error), is_public, label)
+        poison.leaves.update((id(leaf), leaf) for leaf in _leaves(given))
+        return _Failed(poison)
+
+    def _poison_outs(self, op: Op, poison: Poison) -> None:
+        self._lineage.has_poison = True  # it may be put into a container
+        for id in op.outs:
+            # an id that exists keeps its object: a bad command cannot destroy another's result
+            if id > 0 and id not in self._store:
+                self._store.put(id, Slot(poison))
+
+    def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
+        """Everything computed from poison, or changed by it, is the same poison."""
+        poison.leaves.update((id(leaf), leaf) for leaf in _leaves(given))
+        short = rule.name.rpartition(".")[2]
+        targets: list[Any] = list(written(rule, given.args, given.kwargs))
+        if short == "backward":
+            # the gradients that it would have made: without them a step would quietly do less
+            targets += poison.leaves.values()
+        targets = [t for t in targets if not isinstance(t, Poison)]
+        if short in ("step", "load_state_dict", "add_param_group") and given.args:
+            targets += [part for part in reach(given.args[0]) if isinstance(part, torch.Tensor)]
+        for target in targets:
+            entry = self._lineage.entry(target) if isinstance(target, torch.Tensor) else None
+            if entry is None or not entry.is_shared:
+                self._lineage.spoil(target, poison)
+        if is_random(rule.name):
+            self._lineage.generator = join((self._lineage.generator, to_per_record(poison.label)))
+        self._poison_outs(op, poison)
+
+    def _spoil(
+        self,
+        targets: list[torch.Tensor],
+        rule: Rule,
+        given: Arguments,
+        error: Exception,
+        poison: Poison,
+    ) -> None:
+        """A call that failed may have changed its targets half way."""
+        label = poison.label
+        if is_random(rule.name) and is_private(label) and not poison.is_public:
+            self._lineage.generator = join((self._lineage.generator, to_per_record(label)))
+        if poison.is_public and (is_structural(error) or isinstance(error, TypeError)):
+            return  # torch looks at types and at the graph before it writes
+        listed = [v for v in written(rule, given.args, given.kwargs) if not is_atomic(v)]
+        if poison.is_public:
+            listed = []  # a container that refused an element is as it was
+        for target in [*listed, *targets]:
+            self._lineage.spoil(target, poison)
+        if rule.name == "torch.Tensor.backward":
+            for leaf in poison.leaves.values():
+                self._lineage.spoil(leaf, poison)
+
+    def _is_public(self, rule: Rule, given: Arguments, error: Exception, label: Label) -> bool:
+        """Whether a failure while running follows from public facts."""
+        if not is_private(label):
+            return True
+        if not given.has_public_facts(self._lineage) and not rule.name.startswith(_BY_SHAPE):
+            return False
+        if isinstance(error, NotAllowed):
+            return True
+        if rule.name.startswith(_BY_SHAPE) and rule.form == "constructor":
+            return isinstance(error, TypeError | ValueError | QuotaExceeded)
+        return is_structural(error)
+
+
+_STATEFUL: Final = frozenset({
+    "torch.Tensor.backward", "torch.Tensor.retain_grad", "torch.manual_seed",
+    "torch.optim.Optimizer.step", "torch.optim.Optimizer.zero_grad",
+    "torch.optim.Optimizer.load_state_dict", "torch.optim.Optimizer.add_param_group",
+    "torch.optim.lr_scheduler.LRScheduler.step",
+    "torch.optim.lr_scheduler.LRScheduler.load_state_dict",
+})  # fmt: skip
+"""Effects has labelled what they change; they give nothing."""
+
+
+class _Failed(Exception):
+    """An operation failed for a new cause."""
+
+    def __init__(self, poison: Poison) -> None:
+        super().__init__(poison.text)
+        self.poison = poison
+
+
+def _can_hold(name: str, given: Arguments) -> bool:
+    first = _HOLDERS.get(name)
+    if first is None:
+        return False
+    return not any(isinstance(value, Poison) for value in given.args[:first])
+
+
+def _read_only() -> Exception:
+    return NotAllowed("The owner's objects are read-only. Work on a copy: clone() it first.")
+
+
+def _leaves(given: Arguments) -> list[torch.Tensor]:
+    return leaves_of(tensor for tensor in given.tensors() if tensor.requires_grad)
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _spec(value: Any) -> Any:
+    """What shape inference sees of a value: the shape of a tensor, everything else as it is."""
+    if isinstance(value, torch.Tensor):
+        return shapes.TensorSpec(
+            tuple(value.shape), value.dtype, value.requires_grad, str(value.device)
+        )
+    if isinstance(value, list):
+        return [_spec(item) for item in value]
+    if type(value) is tuple:
+        return tuple([_spec(item) for item in value])
+    return value if isinstance(value, (dict, *ATOMIC)) else shapes.UNKNOWN
+
+
+def _short(value: Any) -> Any:
+    """An argument as recipes keep it: without the bytes of uploaded tensors."""
+    if isinstance(value, TensorData):
+        return TensorData(value.dtype, value.shape, b"", value.requires_grad)
+    return value if isinstance(value, Ref) or not isinstance(value, list) else list(value)

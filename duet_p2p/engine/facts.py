@@ -1,0 +1,119 @@
+"""Frozen values and the facts about them: what handlers judge and what the owner reads."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from duet_p2p.engine.arguments import is_private
+from duet_p2p.engine.labels import UNBOUNDED, Kind, Label, join, to_per_record
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.messages import Facts
+from duet_p2p.engine.recipe import recipe_text
+from duet_p2p.engine.store import Poison, Slot
+from duet_p2p.limits import INLINE_TENSOR_BYTES
+from duet_p2p.surface.types import type_name_of
+from duet_p2p.surface.values import logical_numbers, to_wire
+
+__all__ = ["Frozen", "dtype_name", "freeze", "label_of_slot", "type_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A value as it was at one place in the program."""
+
+    value: Any
+    facts: Facts
+
+    def small(self) -> tuple[Any, bool]:
+        """The closed value, if it can go inline."""
+        if self.facts.failed or self.facts.nbytes > INLINE_TENSOR_BYTES:
+            return None, False
+        try:
+            return to_wire(self.value, None, INLINE_TENSOR_BYTES), True
+        except (TypeError, ValueError):
+            return None, False
+
+
+def freeze(slot: Slot, lineage: Lineage, dataset_names: dict[int, str]) -> Frozen:
+    """A copy of a slot's value that no later command can change, with its facts."""
+    poison = slot.value if isinstance(slot.value, Poison) else lineage.poison(slot.value)
+    label = poison.label if poison is not None else label_of_slot(slot, lineage)
+    if poison is not None and is_private(label):
+        label = to_per_record(label)
+    value = None if poison is not None else _copied(slot.value, {})
+    elements, nbytes = (0, 0) if poison is not None else logical_numbers(slot.value)
+    tensor = slot.value if isinstance(slot.value, torch.Tensor) else None
+    sources = tuple(sorted(label.sources, reverse=True))
+    facts = Facts(
+        kind=str(Kind.PER_RECORD if label.kind is Kind.ROWS else label.kind),
+        sources=sources,
+        min_records=0 if label.min_records >= UNBOUNDED else label.min_records,
+        injected=label.injected,
+        elements=elements,
+        nbytes=nbytes,
+        type=type_of(slot),
+        shape=None if tensor is None else tuple(tensor.shape),
+        dtype=None if tensor is None else dtype_name(tensor),
+        tags=slot.tags,
+        recipe=recipe_text(slot.made),
+        version=lineage.version(slot.value, slot.uid),
+        failed="" if poison is None else poison.text or poison.code,
+        failed_seq=0 if poison is None else poison.seq,
+        failed_op="" if poison is None else poison.op,
+        failed_code="" if poison is None else poison.code,
+        failed_is_public=poison is not None and poison.is_public,
+        source_names=tuple(dataset_names.get(source, "") for source in sources),
+    )
+    return Frozen(value, facts)
+
+
+def label_of_slot(slot: Slot, lineage: Lineage) -> Label:
+    """Everything that a release of this slot would give away, its shape included."""
+    value = slot.value
+    labels = [slot.label, lineage.whole(value)]
+    for part in reach(value):
+        if isinstance(part, torch.Tensor) and lineage.hidden(part):
+            entry = lineage.own(part)
+            if is_private(entry.label):
+                labels.append(to_per_record(entry.label))
+    return join(labels)
+
+
+def type_of(slot: Slot) -> str:
+    """The type name of a slot's value."""
+    if isinstance(slot.value, Poison):
+        return "python.Any"
+    return slot.type or type_name_of(slot.value)
+
+
+def dtype_name(tensor: torch.Tensor) -> str:
+    """``float32``."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _copied(value: Any, memo: dict[tuple[Any, ...], torch.Tensor]) -> Any:
+    """Tensors cloned, the same one once; containers rebuilt; everything else does not change."""
+    if isinstance(value, torch.Tensor):
+        key = (value.untyped_storage()._cdata, value.storage_offset(), value.shape, value.stride(),
+               value.dtype, value.requires_grad)  # fmt: skip
+        copy = memo.get(key)
+        if copy is None:
+            copy = value.detach().clone()
+            # requires_grad travels with the value
+            memo[key] = copy = copy.requires_grad_(value.requires_grad)
+        return copy
+    if is_atomic(value):
+        return value
+    if isinstance(value, OrderedDict):
+        return OrderedDict((k, _copied(v, memo)) for k, v in value.items())
+    if isinstance(value, dict):
+        return {k: _copied(v, memo) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_copied(v, memo) for v in value]
+    if isinstance(value, tuple):
+        return tuple(_copied(v, memo) for v in value)
+    return set(value) if isinstance(value, set) else value

@@ -1,0 +1,80 @@
+"""What becomes of an exception: a code of a fixed set, a text, and whether it may be told.
+
+Errors are data. torch writes private values into its messages, and even that one of a thousand
+operations failed is an answer. So a failure is public only if it follows from public facts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from duet_p2p.engine.store import IdError
+from duet_p2p.errors import NotAllowed, PointerDeleted, QuotaExceeded
+
+__all__ = ["CODES", "PublicError", "code_of", "is_structural", "text_of"]
+
+_TEXT_CHARS: Final = 4_000
+
+CODES: Final = frozenset({
+    "ArithmeticError", "AssertionError", "AttributeError", "FileNotFoundError", "IndexError",
+    "KeyError", "MemoryError", "NotAllowed", "NotImplementedError", "OSError", "OverflowError",
+    "PermissionError", "PointerDeleted", "QuotaExceeded", "RuntimeError", "StopIteration",
+    "TypeError", "ValueError", "ZeroDivisionError",
+})  # fmt: skip
+
+_STRUCTURAL: Final = (
+    "grad can be implicitly created only for scalar outputs",
+    "element 0 of tensors does not require grad",
+    "Trying to backward through the graph a second time",
+    "a leaf Variable that requires grad is being used in an in-place operation",
+    "one of the variables needed for gradient computation has been modified by an inplace",
+    "Mismatch in shape: grad_output",
+    "can't retain_grad on Tensor that has requires_grad=False",
+    "you can only change requires_grad flags of leaf variables",
+)
+"""Beginnings or parts of torch's messages about the graph, which the program alone decides."""
+
+_GUARD: Final = (
+    " is not offered with ",
+    "only strided tensors are offered",
+    "the meta device is not offered",
+    " takes no text",
+    " positional arguments here",
+)
+"""Parts of the messages of surface/guard.py, which looks at names and types only."""
+
+
+class PublicError(Exception):
+    """Carries an error that follows from public facts."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def code_of(error: BaseException) -> str:
+    """The name of the nearest class that is in the fixed set."""
+    if isinstance(error, IdError):
+        return PointerDeleted.__name__
+    for cls in type(error).__mro__:
+        if cls.__name__ in CODES and cls.__module__ in _MODULES:
+            return cls.__name__
+    return RuntimeError.__name__
+
+
+_MODULES: Final = frozenset({"builtins", NotAllowed.__module__, QuotaExceeded.__module__})
+
+
+def text_of(error: BaseException) -> str:
+    """Class and message, bounded."""
+    text = f"{type(error).__name__}: {error}"
+    return text if len(text) <= _TEXT_CHARS else text[: _TEXT_CHARS - 1] + "…"
+
+
+def is_structural(error: BaseException) -> bool:
+    """Whether the complaint is about the graph or the form of the call, whatever the values are."""
+    parts = _STRUCTURAL if isinstance(error, RuntimeError) else _GUARD
+    text = str(error)
+    return isinstance(error, RuntimeError | TypeError | ValueError) and any(
+        part in text for part in parts
+    )

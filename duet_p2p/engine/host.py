@@ -1,0 +1,467 @@
+"""Two ways to carry an engine: in a process of its own, or in a thread of the owner's process.
+
+Both live on an asyncio loop and have one interface, `Host`. Neither ever blocks the loop: writing
+is queued, and large buffers are copied into their memory files by a worker thread.
+
+The process is started with `subprocess`, not `multiprocessing`: its spawn runs a script without a
+``__main__`` guard a second time, and its pipes unpickle what the child sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from duet_p2p.engine import pipe
+from duet_p2p.engine.messages import Command, Configure, Died, Event, Started, Stop
+from duet_p2p.errors import DuetError, ProtocolError
+from duet_p2p.limits import ENGINE_START_SECONDS, ENGINE_STOP_SECONDS
+
+__all__ = ["Host", "ProcessHost", "ThreadHost"]
+
+_log = logging.getLogger("duet_p2p.engine")
+
+_COPY_BYTES = 256 * 1024  # larger buffers are written to memory files by a worker thread
+_BATCH = 64  # commands in one frame on the pipe
+
+
+class Host(Protocol):
+    """What the owner's service needs of an engine, wherever it runs."""
+
+    on_event: Callable[[Event], None]
+    """Called on the loop, in order, for every event but `Started`."""
+
+    async def start(self, configure: Configure) -> Started:
+        """Start an engine; a second time after `Died` or `stop` gives a new one."""
+        ...
+
+    def send(self, command: Command) -> None:
+        """Queue a command; order is kept, nothing blocks. Dropped if no engine runs."""
+        ...
+
+    def pending(self) -> int:
+        """Commands sent that the engine has not finished."""
+        ...
+
+    async def stop(self) -> None:
+        """End the engine within `ENGINE_STOP_SECONDS`; no `Died` comes of it."""
+        ...
+
+
+def _ignore(event: Event) -> None:
+    return None
+
+
+class ProcessHost:
+    """The engine in a child process."""
+
+    def __init__(self) -> None:
+        self.on_event: Callable[[Event], None] = _ignore
+        self._running: _Process | None = None
+
+    async def start(self, configure: Configure) -> Started:
+        """Start the process and wait until it is configured.
+
+        Raises:
+            DuetError: it ended, or did not answer within `ENGINE_START_SECONDS`.
+        """
+        if self._running is not None:
+            raise DuetError("The engine runs already.")
+        running = self._running = _Process(asyncio.get_running_loop(), self._event, self._ended)
+        try:
+            running.send(configure)
+            async with asyncio.timeout(ENGINE_START_SECONDS):
+                return await running.started
+        except TimeoutError:
+            raise DuetError(
+                f"The engine did not start within {ENGINE_START_SECONDS:.0f} s."
+            ) from None
+        except BaseException:
+            await self.stop()
+            raise
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the engine that runs."""
+        return None if self._running is None else self._running.pid
+
+    def send(self, command: Command) -> None:
+        """See `Host.send`."""
+        if self._running is not None:
+            self._running.send(command)
+
+    def pending(self) -> int:
+        """See `Host.pending`."""
+        return 0 if self._running is None else self._running.pending()
+
+    async def stop(self) -> None:
+        """See `Host.stop`."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.stop()
+
+    def _event(self, event: Event) -> None:
+        self.on_event(event)
+
+    def _ended(self, running: _Process, reason: str) -> None:
+        if self._running is running:
+            self._running = None
+            self.on_event(Died(reason))
+
+
+class _Process:
+    """One child process, from start to end."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_event: Callable[[Event], None],
+        on_end: Callable[[_Process, str], None],
+    ) -> None:
+        self._loop = loop
+        self._on_event = on_event
+        self._on_end = on_end
+        self.started: asyncio.Future[Started] = loop.create_future()
+        self._sent = 0
+        self._taken = 0
+        self._outbox: deque[Command] = deque()
+        self._wakeup = asyncio.Event()
+        self._reader = pipe.FrameReader()
+        self._is_stopping = False
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self._sock = ours
+        try:
+            self._child = _spawn(theirs)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        assert self._child.stdout is not None
+        self._output = self._child.stdout.fileno()
+        os.set_blocking(self._output, False)
+        loop.add_reader(ours, self._readable)
+        loop.add_reader(self._output, self._log_output)
+        self._sender = loop.create_task(self._send_all())
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def pending(self) -> int:
+        return self._sent - self._taken
+
+    # writing
+
+    def send(self, command: Command) -> None:
+        self._sent += 1
+        self._outbox.append(command)
+        self._wakeup.set()
+
+    async def _send_all(self) -> None:
+        try:
+            while True:
+                await self._wakeup.wait()
+                self._wakeup.clear()
+                while self._outbox:
+                    await self._send_some()
+        except OSError:
+            pass  # the child is gone; the reader notices and says so
+        except (TypeError, ValueError, ProtocolError) as error:
+            self._end_soon(f"a command could not be written: {error}")
+
+    async def _send_some(self) -> None:
+        batch = [self._outbox.popleft()]
+        if _data_bytes(batch[0]) > _COPY_BYTES:
+            outgoing = await self._loop.run_in_executor(None, pipe.encode, batch)
+        else:
+            while (
+                self._outbox and len(batch) < _BATCH and _data_bytes(self._outbox[0]) <= _COPY_BYTES
+            ):
+                batch.append(self._outbox.popleft())
+            outgoing = pipe.encode(batch)
+        try:
+            for number, chunk in enumerate(outgoing.chunks):
+                await self._write(chunk, outgoing.fds if number == 0 else [])
+        finally:
+            outgoing.close()
+
+    async def _write(self, chunk: memoryview, fds: Sequence[int]) -> None:
+        while chunk:
+            try:
+                sent = socket.send_fds(self._sock, [chunk], fds) if fds else self._sock.send(chunk)
+            except BlockingIOError:
+                await self._writable()
+                continue
+            fds = ()
+            chunk = chunk[sent:]
+
+    async def _writable(self) -> None:
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_writer(self._sock, _resolve, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_writer(self._sock)
+
+    # reading
+
+    def _readable(self) -> None:
+        try:
+            frames = pipe.receive(self._sock, self._reader)
+        except BlockingIOError:
+            return
+        except (ProtocolError, OSError) as error:
+            self._end_soon(f"the engine's answers cannot be read: {error}")
+            return
+        if frames is None:
+            self._end_soon("")
+            return
+        for frame in frames:
+            self._taken = frame.taken
+            for event in frame.items:
+                self._deliver(event)
+
+    def _deliver(self, event: Any) -> None:
+        if isinstance(event, Started):
+            if not self.started.done():
+                self.started.set_result(event)
+        elif not self._is_stopping:
+            _tell(self._loop, self._on_event, event)
+
+    def _log_output(self) -> None:
+        try:
+            data = os.read(self._output, 65_536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._output)
+            return
+        for line in data.decode(errors="replace").splitlines():
+            if line.strip():
+                _log.info("%s", line)
+
+    # the end
+
+    def _end_soon(self, reason: str) -> None:
+        self._loop.remove_reader(self._sock)
+        if self._ending is None and not self._is_stopping:
+            self._ending = self._loop.create_task(self._end(reason))
+
+    async def _end(self, reason: str) -> None:
+        code = await self._reap(0.5 if not reason else 0.0)
+        reason = reason or _end_reason(code)
+        self._clean_up()
+        self._taken = self._sent
+        if self.started.done():
+            self._on_end(self, reason)
+        else:
+            self.started.set_exception(DuetError(f"The engine could not be started: {reason}"))
+
+    async def stop(self) -> None:
+        self._is_stopping = True
+        if self._ending is None:
+            self.send(Stop())
+            await self._reap(ENGINE_STOP_SECONDS)
+            self._clean_up()
+        else:
+            await asyncio.wait([self._ending])
+        if not self.started.done():
+            self.started.cancel()
+
+    async def _reap(self, seconds: float) -> int:
+        """Wait for the child's end, then kill it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return await self._loop.run_in_executor(None, self._child.wait, seconds)
+        self._child.kill()
+        return await self._loop.run_in_executor(None, self._child.wait)
+
+    def _clean_up(self) -> None:
+        self._sender.cancel()
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+        self._reader.close()
+        self._log_output()
+        self._loop.remove_reader(self._output)
+        assert self._child.stdout is not None
+        self._child.stdout.close()
+
+
+def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:
+    import duet_p2p
+
+    assert duet_p2p.__file__ is not None
+    root = str(Path(duet_p2p.__file__).resolve().parent.parent)
+    environment = dict(os.environ)
+    known = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = os.pathsep.join([root, known] if known else [root])
+    return subprocess.Popen(
+        # -P: a torch.py in the owner's working directory is not the torch that is meant
+        [sys.executable, "-P", "-m", "duet_p2p.engine.child", str(theirs.fileno()),
+         str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        bufsize=0,
+        pass_fds=(theirs.fileno(),),
+        env=environment,
+        start_new_session=True,  # Ctrl-C in the terminal is for the owner's cell
+    )  # fmt: skip
+
+
+def _end_reason(code: int) -> str:
+    if code < 0:
+        return f"the engine's process was ended by signal {-code}"
+    return f"the engine's process ended with code {code}"
+
+
+def _data_bytes(command: Command) -> int:
+    data = getattr(command, "data", None)
+    if data is None:
+        return 0
+    return data.nbytes if isinstance(data, memoryview) else len(data)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, on_event: Callable[[Event], None], event: Event) -> None:
+    """One listener's mistake must not lose the events behind it."""
+    try:
+        on_event(event)
+    except Exception as error:
+        loop.call_exception_handler(
+            {"message": "An event of the engine was not handled", "exception": error}
+        )
+
+
+class ThreadHost:
+    """The engine in a thread of this process: for tests, debugging and platforms without fork.
+
+    It cannot be killed: an operation that is running when `stop` is called runs on until it is
+    done, in a daemon thread, and its results go nowhere.
+    """
+
+    def __init__(self) -> None:
+        self.on_event: Callable[[Event], None] = _ignore
+        self._running: _Thread | None = None
+
+    async def start(self, configure: Configure) -> Started:
+        """See `Host.start`.
+
+        Raises:
+            DuetError: the engine could not be configured.
+        """
+        if self._running is not None:
+            raise DuetError("The engine runs already.")
+        running = self._running = _Thread(asyncio.get_running_loop(), self)
+        running.send(configure)
+        try:
+            async with asyncio.timeout(ENGINE_START_SECONDS):
+                return await running.started
+        except BaseException:
+            await self.stop()
+            raise
+
+    def send(self, command: Command) -> None:
+        """See `Host.send`."""
+        if self._running is not None:
+            self._running.send(command)
+
+    def pending(self) -> int:
+        """See `Host.pending`."""
+        return 0 if self._running is None else self._running.pending()
+
+    async def stop(self) -> None:
+        """See `Host.stop`."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.stop()
+
+    def ended(self, running: _Thread, reason: str) -> None:
+        """The thread met a mistake of ours; called on the loop."""
+        if self._running is running:
+            self._running = None
+            self.on_event(Died(reason))
+
+
+class _Thread:
+    def __init__(self, loop: asyncio.AbstractEventLoop, host: ThreadHost) -> None:
+        self._loop = loop
+        self._host = host
+        self.started: asyncio.Future[Started] = loop.create_future()
+        self._ended = asyncio.Event()
+        self._queue: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._sent = 0
+        self._taken = 0
+        self._is_stopping = False
+        threading.Thread(target=self._run, name="duet-engine", daemon=True).start()
+
+    def send(self, command: Command) -> None:
+        self._sent += 1
+        self._queue.put(command)
+
+    def pending(self) -> int:
+        return self._sent - self._taken
+
+    async def stop(self) -> None:
+        self._is_stopping = True
+        self.send(Stop())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ENGINE_STOP_SECONDS):
+                await self._ended.wait()
+        if not self.started.done():
+            self.started.cancel()
+
+    def _run(self) -> None:
+        from duet_p2p.engine.engine import Engine
+
+        reason = ""
+        try:
+            engine = Engine()
+            while not self._is_stopping:
+                command = self._queue.get()
+                if isinstance(command, Stop):
+                    break
+                self._post(self._deliver, engine.handle(command))
+        except Exception as error:
+            _log.exception("the engine failed")
+            reason = f"{type(error).__name__}: {error}"
+        self._post(self._end, reason)
+
+    def _post(self, call: Callable[..., None], *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
+            self._loop.call_soon_threadsafe(call, *args)
+
+    def _deliver(self, events: list[Event]) -> None:
+        self._taken += 1
+        for event in events:
+            if isinstance(event, Started):
+                if not self.started.done():
+                    self.started.set_result(event)
+            elif not self._is_stopping:
+                _tell(self._loop, self._host.on_event, event)
+
+    def _end(self, reason: str) -> None:
+        self._ended.set()
+        if reason and not self.started.done():
+            self.started.set_exception(DuetError(f"The engine could not be started: {reason}"))
+        elif reason and not self._is_stopping:
+            self._host.ended(self, reason)

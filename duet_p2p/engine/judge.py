@@ -1,0 +1,212 @@
+"""The label of an operation's results, from the labels and rows of its inputs.
+
+Pure in the sense that it changes nothing: the executor applies what is decided here. Operations
+that change something else than their result are in effects.py, containers in containers.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from duet_p2p.engine import axes
+from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.labels import (
+    METADATA,
+    PUBLIC,
+    UNBOUNDED,
+    Kind,
+    Label,
+    Rows,
+    are_disjoint,
+    join,
+    to_per_record,
+)
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.surface.table import Rule
+
+__all__ = ["OVERWRITES", "Verdict", "apply", "judge"]
+
+_SELECTS_NAMES: Final = """
+getitem select narrow narrow_copy flip fliplr flipud roll rot90 expand expand_as broadcast_to
+repeat tile masked_select take gather index_select take_along_dim cat stack hstack vstack dstack
+column_stack row_stack chunk split split_with_sizes tensor_split unbind hsplit vsplit dsplit item
+unfold diagonal movedim moveaxis tril triu diag_embed repeat_interleave Tensor tensor as_tensor
+"""
+_SELECTS: Final = frozenset(_SELECTS_NAMES.split())
+
+OVERWRITES: Final = frozenset({"zero", "fill", "copy", "normal", "uniform"})
+"""In-place operations whose result does not depend on what was there before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of the results."""
+
+    label: Label
+    rows: Rows | None = None
+    """Where the records lie in each tensor of the result."""
+    is_hidden: bool = False
+    """Shapes of the results depend on private values."""
+
+
+_FREE: Final = Verdict(PUBLIC)
+
+
+def judge(
+    name: str, rule: Rule, given: Arguments, result: Any, lineage: Lineage, extra: Label = PUBLIC
+) -> Verdict:
+    """The verdict on one call that ran; `extra` is the label of anything else that took part."""
+    tensors = given.tensors()
+    short = axes.base_name(name)
+    if name.endswith("_") and short in OVERWRITES:
+        tensors = tensors[1:]
+    labels = [lineage.label(t) for t in tensors]
+    beside = join((given.beside(lineage), extra))
+    if beside.is_public and all(label.is_public for label in labels):
+        # about the owner's machine, not about any data
+        return Verdict(METADATA) if name.startswith("torch.cuda.") else _FREE
+
+    is_chosen = is_private(beside) and short not in axes.ELEMENTWISE
+    is_hidden = is_chosen or any(lineage.hidden(t) for t in tensors)
+    every = join([beside, *labels])
+    if rule.record == "metadata":
+        if is_hidden:
+            return Verdict(to_per_record(every), is_hidden=True)
+        return Verdict(Label(Kind.METADATA, every.sources, frozenset(), UNBOUNDED, False))
+    if rule.shape == "dynamic" and is_private(every):
+        is_hidden = True
+    if not beside.is_data and not any(label.is_data for label in labels):
+        return Verdict(every, is_hidden=is_hidden)
+
+    if not beside.is_data and not is_hidden:
+        kept = _by_rows(short, given, tensors, labels, beside, result, lineage)
+        if kept is not None:
+            return kept
+    private = {label.kind for label in (beside, *labels) if is_private(label)}
+    if private == {Kind.VERBATIM} and (short in axes.COPIES or short in _SELECTS):
+        return Verdict(_verbatim(every), is_hidden=is_hidden)
+    return Verdict(to_per_record(every), is_hidden=is_hidden)
+
+
+def _by_rows(
+    short: str,
+    given: Arguments,
+    tensors: list[torch.Tensor],
+    labels: list[Label],
+    beside: Label,
+    result: Any,
+    lineage: Lineage,
+) -> Verdict | None:
+    """The verdict of the name's rule on the record axis, None if it closes the way."""
+    if not short:
+        return None
+    opened: list[Rows] = []
+    met = [beside]
+    for tensor, label in zip(tensors, labels, strict=True):
+        if not label.is_data:
+            met.append(label)
+            continue
+        rows = lineage.rows(tensor)
+        if rows is None:
+            return None
+        opened.append(rows)
+    if any((r.key, r.records) != (opened[0].key, opened[0].records) for r in opened):
+        return None
+
+    call = axes.Call(
+        short,
+        given.args,
+        given.kwargs,
+        result,
+        lambda t: lineage.rows(t),
+        lambda t: is_private(lineage.label(t)),
+    )
+    found = axes.outcome(call)
+    if found is None:
+        return None
+
+    atoms = frozenset[Any]().union(
+        *(r.atoms for r in opened), *(m.atoms for m in met if m.kind is Kind.AGGREGATE)
+    )
+    floor = min(*(r.floor for r in opened), *(m.min_records for m in met), UNBOUNDED)
+    if not are_disjoint(atoms):
+        floor, atoms = 1, frozenset()
+    every = join([beside, *labels])
+    injected = found.injected or every.injected
+    records = opened[0].records
+    if found.is_reduced:
+        least = min(records, floor)
+        label = Label(Kind.AGGREGATE, every.sources, atoms if least > 1 else frozenset(), least,
+                      injected)  # fmt: skip
+        return Verdict(label)
+    is_copy = short in axes.COPIES and {lb.kind for lb in labels} <= {Kind.VERBATIM, Kind.PUBLIC}
+    kind = Kind.VERBATIM if is_copy and not injected else Kind.ROWS
+    label = Label(kind, every.sources, frozenset(), 1, injected)
+    return Verdict(label, Rows(found.axis, records, opened[0].key, atoms, floor))
+
+
+def _verbatim(label: Label) -> Label:
+    return Label(Kind.VERBATIM, label.sources, frozenset(), 1, label.injected)
+
+
+def apply(
+    verdict: Verdict,
+    result: Any,
+    given: Arguments,
+    written: frozenset[int],
+    lineage: Lineage,
+) -> Label:
+    """Put the labels on the results; gives the label for the slot.
+
+    Args:
+        verdict: of the call.
+        result: what the call gave.
+        given: its arguments.
+        written: identities of the tensors that it wrote to.
+        lineage: where labels are kept.
+    """
+    label, is_hidden = verdict.label, verdict.is_hidden
+    if is_atomic(result):
+        return label
+    if label.is_public and not written:
+        return PUBLIC
+    own = {t.untyped_storage()._cdata: t for t in given.tensors()}
+    atomic = False
+    for part in reach(result):
+        if not isinstance(part, torch.Tensor):
+            if isinstance(part, tuple):
+                atomic = atomic or any(is_atomic(p) for p in part)
+            elif not label.is_public:
+                entry = lineage.track(part)
+                entry.content = join((entry.content, label))
+                if is_hidden:
+                    entry.structure = join((entry.structure, label))
+            continue
+        if label.is_public and id(part) not in written:
+            continue
+        owned = lineage.own(part)
+        if id(part) in written:
+            # contiguous: a view that lies over some bytes twice may leave others as they were
+            covers = part.is_contiguous() and (
+                part.numel() * part.element_size() >= part.untyped_storage().nbytes()
+            )
+            # what was there before is one of the inputs, unless it was overwritten
+            owned.label = label if covers else join((owned.label, label))
+        elif part.untyped_storage()._cdata in own:
+            # A view: the storage says where it came from; the choice of the view may say more.
+            others = [
+                lineage.label(t) for key, t in own.items()
+                if key != part.untyped_storage()._cdata
+            ]  # fmt: skip
+            beside = join([given.beside(lineage), *others])
+            if is_private(beside):
+                owned.label = join((owned.label, to_per_record(beside)))
+        else:
+            owned.label = join((owned.label, label))
+        owned.hidden = owned.hidden or is_hidden
+        if verdict.rows is not None:
+            lineage.set_rows(part, verdict.rows)
+    return label if atomic or is_hidden else PUBLIC

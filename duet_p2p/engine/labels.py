@@ -1,0 +1,178 @@
+"""What is known about where a value came from: labels, row sets, and how they join.
+
+A label says which of the owner's objects a value depends on and how close to single records it is.
+The one direction that is safe is up: sources may be over-counted, never under-counted; a value
+that nothing is known about is `per_record`.
+
+Two things are kept apart on purpose. The `Label` belongs to a *storage* (or a container, an
+optimizer, a loader), so no view or alias can shake it off. The `Rows` belong to one *tensor*, a
+way to look at a storage: the same bytes have their records on axis 0 in ``x`` and on axis 1 in
+``x.T``. A tensor that has lost its rows can only be treated as `per_record`, so losing them is
+always safe.
+
+`min_records` of a model counts when a loss is computed with it: a step over one single record
+would otherwise come back as an "aggregate" over the next batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+__all__ = [
+    "METADATA",
+    "PUBLIC",
+    "UNBOUNDED",
+    "Atom",
+    "Kind",
+    "Label",
+    "Rows",
+    "are_disjoint",
+    "join",
+    "to_model",
+    "to_per_record",
+]
+
+
+class Kind(StrEnum):
+    """How close a value is to single records."""
+
+    PUBLIC = "public"
+    METADATA = "metadata"
+    AGGREGATE = "aggregate"
+    MODEL = "model"
+    ROWS = "rows"
+    """Each row depends on one record by one and the same function; shown as `per_record`."""
+    PER_RECORD = "per_record"
+    VERBATIM = "verbatim"
+
+
+UNBOUNDED: Final = 1 << 62  # no records are behind it, so none are too few
+
+
+@dataclass(frozen=True, slots=True)
+class Atom:
+    """A set of records that a number was computed from.
+
+    Two atoms of one group are equal or disjoint: all batches of one pass over a loader. Atoms of
+    different groups may overlap in any way unless they have no source in common.
+    """
+
+    sources: frozenset[int]
+    group: tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Everything that release control knows about a value."""
+
+    kind: Kind
+    sources: frozenset[int]
+    atoms: frozenset[Atom]
+    min_records: int
+    """`UNBOUNDED` where no record is behind it."""
+    injected: bool
+
+    @property
+    def is_public(self) -> bool:
+        """No private source, and no fact of the owner's machine."""
+        return self.kind is Kind.PUBLIC
+
+    @property
+    def is_data(self) -> bool:
+        """Single records can be behind single numbers."""
+        return self.kind in _DATA
+
+
+_DATA: Final = frozenset({Kind.ROWS, Kind.PER_RECORD, Kind.VERBATIM})
+_NONE: Final[frozenset[Atom]] = frozenset()
+
+PUBLIC: Final = Label(Kind.PUBLIC, frozenset(), _NONE, UNBOUNDED, False)
+METADATA: Final = Label(Kind.METADATA, frozenset(), _NONE, UNBOUNDED, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Where the records lie in one tensor, and which they are."""
+
+    axis: int
+    records: int
+    key: tuple[str | int, ...]
+    """Equal keys and equal numbers of records mean the same records in the same order."""
+    atoms: frozenset[Atom]
+    floor: int = UNBOUNDED
+    """Smallest `min_records` of the aggregates and models that met these rows on their way."""
+
+    def moved(self, axis: int) -> Rows:
+        """The same records on another axis."""
+        return replace(self, axis=axis)
+
+
+def are_disjoint(atoms: Iterable[Atom]) -> bool:
+    """Whether any two of these row sets are equal or provably have no record in common."""
+    known = list(atoms)
+    for i, one in enumerate(known):
+        for other in known[i + 1 :]:
+            if one.group != other.group and one.sources & other.sources:
+                return False
+    return True
+
+
+def join(labels: Iterable[Label]) -> Label:
+    """The label of a value that any of these could be behind, by any function."""
+    private: list[Label] = []
+    for label in labels:
+        # nearly always nothing or one and the same object: no hashing
+        if label.kind is not Kind.PUBLIC and not any(label is known for known in private):
+            private.append(label)
+    if len(private) < 2:
+        return private[0] if private else PUBLIC
+    kind = _joined_kind({label.kind for label in private})
+    atoms = _NONE.union(*(label.atoms for label in private))
+    if kind in _DATA:
+        least = 1
+    else:
+        least = min(label.min_records for label in private)
+        # a difference of two aggregates over overlapping rows can be a single record
+        if least > 1 and not are_disjoint(atoms):
+            least = 1
+    return Label(
+        kind,
+        frozenset().union(*(label.sources for label in private)),
+        atoms if least > 1 else _NONE,
+        least,
+        any(label.injected for label in private),
+    )
+
+
+def _joined_kind(kinds: set[Kind]) -> Kind:
+    kinds = kinds - {Kind.METADATA}
+    if not kinds:
+        return Kind.METADATA
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    if kinds & _DATA:
+        return Kind.PER_RECORD
+    return Kind.MODEL  # aggregate and model
+
+
+def to_model(label: Label) -> Label:
+    """What an optimizer step writes: a model if the gradients were aggregates.
+
+    A model has no row set: it is over all that it was trained on, and what it is computed with
+    later is judged by its own rows.
+    """
+    if label.kind in (Kind.PUBLIC, Kind.METADATA):
+        return label
+    if label.is_data:
+        return to_per_record(label)
+    return replace(label, kind=Kind.MODEL, atoms=_NONE)
+
+
+def to_per_record(label: Label) -> Label:
+    """The same sources, nothing known about the way."""
+    if label.is_public:
+        return label
+    return Label(Kind.PER_RECORD, label.sources, _NONE, 1, label.injected)

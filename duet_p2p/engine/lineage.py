@@ -1,0 +1,345 @@
+"""Labels on storages and on stateful objects: what the engine remembers about each of them.
+
+A tensor's storage is known by its address together with a weak reference, which keeps the address
+from being used again; so `.data`, views, `detach()` and every other alias find the same entry. A
+container, optimizer or loader is known by identity. Storages without an entry are public and were
+never written to by a command.
+
+Lists and dicts cannot be referred to weakly, so the table holds them itself and `forget` gives them
+back; most other objects are held weakly.
+
+A tensor's `Rows` are an attribute of the Python object, valid only while no command has written
+the storage since. A copy of that object (deepcopy) has another storage and so no rows.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+from collections.abc import Iterable, Iterator
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FrameType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any, Final
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from duet_p2p.engine.labels import PUBLIC, Kind, Label, Rows, join, to_per_record
+from duet_p2p.engine.store import Poison
+
+__all__ = ["ATOMIC", "Lineage", "Owned", "Tracked", "is_atomic", "reach"]
+
+_ROWS: Final = "_duet_rows"
+# Of a container that only the table holds: the table, the caller's name (below: the container that
+# goes, and the list of its parts), the parameter of `forget` (below: the loop's name), that of
+# `_release`, and of getrefcount. One too many here only keeps an entry until the next sweep.
+_OWN_REFERENCES: Final = 5
+
+ATOMIC: Final = (
+    bool, int, float, complex, str, bytes, range, slice, type(None), type(Ellipsis),
+    torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size, torch.Generator,
+)  # fmt: skip
+"""Values without parts: their label is kept by whoever holds them."""
+
+_ATOMIC_TYPES: Final = frozenset(ATOMIC)
+_WITH_PARTS: Final = frozenset({torch.Tensor, torch.nn.Parameter, list, dict, tuple, set})
+
+
+def is_atomic(value: Any) -> bool:
+    """Whether a value has no parts; several times a command, so the usual types are looked up."""
+    kind = type(value)
+    if kind in _ATOMIC_TYPES:
+        return True
+    return kind not in _WITH_PARTS and isinstance(value, ATOMIC)
+
+
+_NOT_PARTS: Final = (
+    *ATOMIC, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, CodeType, FrameType,
+    property, classmethod, staticmethod, weakref.ReferenceType,
+)  # fmt: skip
+
+
+class Owned:
+    """Entry of one storage."""
+
+    __slots__ = ("hidden", "is_shared", "label", "nbytes", "poison", "ref", "uid", "version")
+
+    def __init__(self, ref: StorageWeakRef, uid: int, nbytes: int) -> None:
+        self.ref = ref
+        self.uid = uid
+        self.label = PUBLIC
+        self.hidden = False
+        """The shape of what lies here is a private fact."""
+        self.is_shared = False
+        """An owner's object: read-only on every path."""
+        self.poison: Poison | None = None
+        self.version = 0
+        """Commands that could have written it."""
+        self.nbytes = nbytes
+
+
+class Tracked:
+    """Entry of one stateful object that is no tensor."""
+
+    __slots__ = (
+        "content", "held", "is_shared", "origin", "poison", "ref", "structure", "uid", "version",
+    )  # fmt: skip
+
+    def __init__(self, uid: int) -> None:
+        self.ref: weakref.ref[Any] | None = None
+        self.held: Any = None
+        """The object itself where it cannot be referred to weakly."""
+        self.uid = uid
+        self.content = PUBLIC
+        """Joined label of parts that cannot carry one: numbers, texts, internal state."""
+        self.structure = PUBLIC
+        """What decided its length, its keys and their order."""
+        self.is_shared = False
+        self.poison: Poison | None = None
+        self.version = 0
+        self.origin: Any = None
+        """Of data sets, loaders and iterators: what batches.py knows about their records."""
+
+
+class Lineage:
+    """All entries of one engine."""
+
+    def __init__(self) -> None:
+        self._storages: dict[int, Owned] = {}
+        self._objects: dict[int, Tracked] = {}
+        self._uid = 0
+        self._sweep_at = 4096
+        self.has_poison = False
+        """Nothing is poisoned most of the time, and then nothing is searched for it."""
+        self.generator = PUBLIC
+        """Label of the session's random state."""
+
+    # tensors
+
+    def entry(self, tensor: torch.Tensor) -> Owned | None:
+        """The entry of the storage under a tensor, if it has one."""
+        return self._storages.get(tensor.untyped_storage()._cdata)
+
+    def own(self, tensor: torch.Tensor) -> Owned:
+        """The entry of the storage under a tensor, made now if need be."""
+        storage = tensor.untyped_storage()
+        entry = self._storages.get(storage._cdata)
+        if entry is None:
+            if len(self._storages) >= self._sweep_at:
+                self.sweep()
+            self._uid += 1
+            entry = Owned(_weak(storage), self._uid, storage.nbytes())
+            self._storages[storage._cdata] = entry
+        return entry
+
+    def label(self, tensor: torch.Tensor) -> Label:
+        """The label of the storage under a tensor."""
+        entry = self._storages.get(tensor.untyped_storage()._cdata)
+        return PUBLIC if entry is None else entry.label
+
+    def rows(self, tensor: torch.Tensor) -> Rows | None:
+        """Where the records lie in this tensor; None if that is not known (any more)."""
+        mark = getattr(tensor, _ROWS, None)
+        if mark is None:
+            return None
+        rows, uid, version = mark
+        entry = self.entry(tensor)
+        if entry is None or entry.uid != uid or entry.version != version:
+            return None
+        if entry.label.kind not in (Kind.ROWS, Kind.VERBATIM):
+            return None
+        if not (rows.axis < tensor.ndim and tensor.shape[rows.axis] == rows.records):
+            return None
+        found: Rows = rows
+        return found
+
+    def set_rows(self, tensor: torch.Tensor, rows: Rows) -> None:
+        """Say where the records lie in this tensor, until its storage is next written."""
+        entry = self.own(tensor)
+        setattr(tensor, _ROWS, (rows, entry.uid, entry.version))
+
+    def written(self, tensor: torch.Tensor) -> Owned:
+        """A command may write this tensor: its storage's rows and version are no longer valid."""
+        entry = self.own(tensor)
+        entry.version += 1
+        return entry
+
+    # objects
+
+    def find(self, obj: Any) -> Tracked | None:
+        """The entry of a container or stateful object, if it has one."""
+        return self._objects.get(id(obj))
+
+    def track(self, obj: Any) -> Tracked:
+        """The entry of a container or stateful object, made now if need be."""
+        key = id(obj)
+        entry = self._objects.get(key)
+        if entry is None:
+            self._uid += 1
+            entry = self._objects[key] = Tracked(self._uid)
+            # Either reference keeps the identity from being taken by another object unnoticed.
+            if type(obj).__weakrefoffset__ == 0:
+                entry.held = obj
+            else:
+                entry.ref = weakref.ref(obj, lambda _: self._objects.pop(key, None))
+        return entry
+
+    def forget(self, value: Any) -> None:
+        """A slot let go of this value: give back containers that nothing else holds.
+
+        The caller must hold `value` in exactly one name.
+        """
+        self._release(value)
+
+    def _release(self, obj: Any) -> None:
+        entry = self._objects.get(id(obj))
+        if entry is None or entry.held is None or sys.getrefcount(obj) > _OWN_REFERENCES:
+            return
+        del self._objects[id(obj)]
+        entry.held = None
+        if isinstance(obj, dict | list | tuple | set):  # an iterator would be used up
+            for part in obj.values() if isinstance(obj, dict) else obj:
+                self._release(part)
+
+    def sweep(self) -> None:
+        """Drop entries of storages that are gone, and of objects that only this table holds."""
+        dead = [key for key, entry in self._storages.items() if _is_expired(entry.ref)]
+        for key in dead:
+            del self._storages[key]
+        for key, tracked in list(self._objects.items()):
+            if tracked.held is not None and sys.getrefcount(tracked.held) <= 2:
+                del self._objects[key]
+        self._sweep_at = max(4096, 2 * len(self._storages))
+
+    def stored_bytes(self) -> int:
+        """Bytes of living storages that commands made."""
+        self.sweep()
+        return sum(entry.nbytes for entry in self._storages.values() if not entry.is_shared)
+
+    # anything
+
+    def whole(self, value: Any) -> Label:
+        """Joined label of everything that can be reached from a value, by whatever way."""
+        return join(self._labels(value))
+
+    def _labels(self, value: Any) -> Iterator[Label]:
+        for part in reach(value):
+            if isinstance(part, torch.Tensor):
+                yield self.label(part)
+                continue
+            entry = self._objects.get(id(part))
+            if entry is not None:
+                yield entry.content
+                yield entry.structure
+
+    def poison(self, value: Any) -> Poison | None:
+        """The poison of the first reachable part that has one."""
+        if not self.has_poison or is_atomic(value):
+            return None
+        for part in reach(value):
+            if isinstance(part, Poison):
+                return part
+            if isinstance(part, torch.Tensor):
+                owned = self.entry(part)
+                if owned is not None and owned.poison is not None:
+                    return owned.poison
+            else:
+                tracked = self._objects.get(id(part))
+                if tracked is not None and tracked.poison is not None:
+                    return tracked.poison
+        return None
+
+    def spoil(self, value: Any, poison: Poison) -> None:
+        """A command that failed would have changed this value; its content means nothing now."""
+        self.has_poison = True
+        if isinstance(value, torch.Tensor):
+            self.own(value).poison = poison
+        elif not isinstance(value, (*ATOMIC, tuple)):
+            self.track(value).poison = poison
+
+    def hidden(self, tensor: torch.Tensor) -> bool:
+        """Whether the shape of this tensor is a private fact."""
+        entry = self.entry(tensor)
+        return entry is not None and entry.hidden
+
+    def add(self, value: Any, label: Label, *, hidden: bool = False) -> None:
+        """Join a label into everything that can be reached from a value."""
+        if label.is_public and not hidden:
+            return
+        for part in reach(value):
+            if isinstance(part, torch.Tensor):
+                entry = self.own(part)
+                entry.label = join((entry.label, label))
+                entry.hidden = entry.hidden or hidden
+            elif not isinstance(part, tuple | frozenset | Poison):
+                tracked = self.track(part)
+                tracked.content = join((tracked.content, label))
+                if hidden:
+                    tracked.structure = join((tracked.structure, to_per_record(label)))
+
+    def version(self, value: Any, uid: int) -> int:
+        """Changes whenever a command could have written the value."""
+        seen: list[int] = [uid]
+        for part in reach(value):
+            if isinstance(part, torch.Tensor):
+                owned = self.own(part)
+                seen += (owned.uid, owned.version)
+            elif (tracked := self._objects.get(id(part))) is not None:
+                seen += (tracked.uid, tracked.version)
+        return hash(tuple(seen)) & (1 << 62) - 1
+
+
+def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:
+    return StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+
+
+def _is_expired(reference: StorageWeakRef) -> bool:
+    return bool(reference.expired())  # type: ignore[no-untyped-call]
+
+
+def reach(value: Any, *, grads: bool = False) -> Iterator[Any]:
+    """The value and all its parts that can hold a state, each once.
+
+    Tensors (with `grads` also their gradients), containers, optimizers, loaders and what those
+    hold; numbers, texts and code are left out.
+    """
+    if is_atomic(value):
+        return
+    if isinstance(value, torch.Tensor) and not grads:
+        yield value
+        return
+    seen: set[int] = {id(value)}
+    keep = [value]  # parts may be made on the fly: their identity must last as long as `seen`
+    stack = [value]
+    while stack:
+        part = stack.pop()
+        yield part
+        for below in _parts(part, grads):
+            if id(below) not in seen:
+                seen.add(id(below))
+                keep.append(below)
+                stack.append(below)
+
+
+def _parts(part: Any, grads: bool) -> Iterable[Any]:
+    if isinstance(part, Poison):
+        return ()
+    if isinstance(part, torch.Tensor):
+        grad = part.grad if grads and part.is_leaf else None
+        return () if grad is None else (grad,)
+    if isinstance(part, list | tuple | set | frozenset):
+        return [p for p in part if not is_atomic(p)]
+    if isinstance(part, dict):
+        keys = [k for k in part if not is_atomic(k)]
+        return keys + [v for v in part.values() if not is_atomic(v)]
+    if hasattr(part, "__dict__"):
+        return [v for v in vars(part).values() if not isinstance(v, _NOT_PARTS)]
+    # Iterators of C types and generators show their parts to the garbage collector only.
+    return [p for p in gc.get_referents(part) if not isinstance(p, _NOT_PARTS)]

@@ -1,0 +1,304 @@
+"""Frames on the socket pair between the owner's process and the engine's.
+
+A frame is a header, a msgpack body and the bytes of small buffers. Large buffers go beside it as
+sealed memory files: the sender writes the bytes once into a file without a name, seals it so that
+nobody can change or shorten it any more, and passes the descriptor; the receiver maps it. Without
+the seals a sender could change bytes after they were checked, or cut the file under the reader.
+
+CLOSED SET. `_CLASSES` below is everything that can come out of a frame, with values of the wire's
+closed set as fields; there is no pickle here. This matters in one direction most of all: the
+engine's process runs the scientist's operations, and the owner's process must be able to read
+from it without trusting it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+import msgpack
+
+from duet_p2p.engine import messages as m
+from duet_p2p.errors import ProtocolError
+from duet_p2p.limits import PIPE_FRAME_BYTES, PIPE_MEMORY_FILE_BYTES
+from duet_p2p.wire.codec import pack_value, unpack_message, unpack_value
+from duet_p2p.wire.fields import pack_fields
+
+__all__ = ["Frame", "FrameReader", "Outgoing", "encode", "receive", "send"]
+
+Buffer = bytes | bytearray | memoryview
+Item = Any
+"""A command or an event of engine/messages.py."""
+
+_HEADER: Final = struct.Struct("<IQB")  # bytes of the body, of the inline buffers, descriptors
+_MOST_FDS: Final = 64  # in one frame; the kernel's limit is 253 in one call
+_READ_BYTES: Final = 1024 * 1024
+_HAS_MEMFD: Final = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")
+
+_CLASSES: Final[tuple[type, ...]] = (
+    m.Configure, m.Run, m.Arrived, m.Share, m.Drop, m.Snapshot, m.Release, m.Discard, m.Peek,
+    m.Read, m.Stop, m.Started, m.SettledUpTo, m.OpFailed, m.Learnt, m.Shared, m.Facts, m.Candidate,
+    m.Bytes, m.Text, m.Refused, m.Died,
+)  # fmt: skip
+_TAGS: Final = {kind: tag for tag, kind in enumerate(_CLASSES)}
+_FIELDS: Final = {kind: tuple(f.name for f in fields(kind)) for kind in _CLASSES}
+
+
+class Frame:
+    """What arrived: the sender's count of commands it has taken, and commands or events."""
+
+    __slots__ = ("items", "taken")
+
+    def __init__(self, taken: int, items: list[Item]) -> None:
+        self.taken = taken
+        self.items = items
+
+
+class Outgoing:
+    """A frame ready to be sent: byte chunks, and descriptors that go with the first byte.
+
+    Whoever sends it calls `close` afterwards, sent or not.
+    """
+
+    __slots__ = ("chunks", "fds")
+
+    def __init__(self, chunks: list[memoryview], fds: list[int]) -> None:
+        self.chunks = chunks
+        self.fds = fds
+
+    def close(self) -> None:
+        """Close this side's descriptors."""
+        while self.fds:
+            os.close(self.fds.pop())
+
+
+# encoding
+
+
+def encode(items: Iterable[Item], taken: int = 0) -> Outgoing:
+    """One frame of commands or events.
+
+    Raises:
+        TypeError: something in them is not of the closed set.
+        ValueError: a limit is passed.
+    """
+    buffers: list[Buffer] = []
+    packed = [_pack_item(item, buffers) for item in items]
+    fds: list[int] = []
+    inline: list[memoryview] = []
+    table: list[list[int]] = []
+    try:
+        for buffer in buffers:
+            view = memoryview(buffer).cast("B")
+            if view.nbytes >= PIPE_MEMORY_FILE_BYTES and _HAS_MEMFD and len(fds) < _MOST_FDS:
+                fds.append(_sealed(view))
+                table.append([view.nbytes, 1])
+            else:
+                inline.append(view)
+                table.append([view.nbytes, 0])
+        body = msgpack.packb([taken, packed, table])
+        if len(body) > PIPE_FRAME_BYTES:
+            raise ValueError(f"a frame of {len(body)} bytes, {PIPE_FRAME_BYTES} allowed")
+    except BaseException:
+        Outgoing([], fds).close()
+        raise
+    header = _HEADER.pack(len(body), sum(v.nbytes for v in inline), len(fds))
+    return Outgoing([memoryview(header + body), *inline], fds)
+
+
+def _pack_item(item: Item, buffers: list[Buffer]) -> Any:
+    kind = type(item)
+    if kind is m.Run:
+        return [_TAGS[kind], [[[seq, pack_fields(message)] for seq, message in item.commands]]]
+    names = _FIELDS.get(kind)
+    if names is None:
+        raise TypeError(f"{kind.__qualname__} is neither a command nor an event")
+    return [_TAGS[kind], [_pack_field(getattr(item, name), name, buffers) for name in names]]
+
+
+def _pack_field(value: Any, name: str, buffers: list[Buffer]) -> Any:
+    if name == "data" and value is not None:
+        buffers.append(value)
+        return {"#": len(buffers) - 1}
+    if isinstance(value, m.Facts):
+        return {"@": _pack_item(value, buffers)}
+    return pack_value(value, buffers)
+
+
+def _sealed(data: memoryview) -> int:
+    fd = os.memfd_create("duet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+_SEALS: Final = (
+    (fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
+    if _HAS_MEMFD
+    else 0
+)
+
+
+# decoding
+
+
+class FrameReader:
+    """Bytes and descriptors in, frames out; no socket here.
+
+    Descriptors arrive in the order of the frames that they belong to, wherever the kernel cuts the
+    bytes, so two queues are enough.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._fds: deque[int] = deque()
+
+    def feed(self, data: Buffer, fds: Sequence[int] = ()) -> list[Frame]:
+        """All frames that are complete now.
+
+        Raises:
+            ProtocolError: the bytes are not of this protocol; the reader is of no use any more.
+        """
+        self._bytes += data
+        self._fds.extend(fds)
+        frames = []
+        while (frame := self._next()) is not None:
+            frames.append(frame)
+        return frames
+
+    def close(self) -> None:
+        """Close descriptors that no frame claimed."""
+        while self._fds:
+            os.close(self._fds.popleft())
+
+    def _next(self) -> Frame | None:
+        if len(self._bytes) < _HEADER.size:
+            return None
+        body_bytes, inline_bytes, fd_count = _HEADER.unpack_from(self._bytes)
+        if body_bytes > PIPE_FRAME_BYTES or fd_count > _MOST_FDS:
+            raise ProtocolError("a frame larger than allowed")
+        end = _HEADER.size + body_bytes + inline_bytes
+        if len(self._bytes) < end:
+            return None
+        if len(self._fds) < fd_count:
+            raise ProtocolError("a frame without its memory files")
+        with memoryview(self._bytes) as view:
+            body = bytes(view[_HEADER.size : _HEADER.size + body_bytes])
+            inline = bytes(view[_HEADER.size + body_bytes : end])
+        del self._bytes[:end]
+        try:
+            return self._decode(body, memoryview(inline), fd_count)
+        except (ValueError, TypeError, OSError) as error:
+            raise ProtocolError(f"a malformed frame: {error}") from error
+
+    def _decode(self, body: bytes, inline: memoryview, fd_count: int) -> Frame:
+        taken, packed, table = msgpack.unpackb(body, strict_map_key=False)
+        buffers: list[Buffer] = []
+        at = 0
+        for nbytes, is_file in table:
+            if is_file:
+                fd_count -= 1
+                if fd_count < 0:
+                    raise ValueError("more memory files than descriptors")
+                buffers.append(_mapped(self._fds.popleft(), nbytes))
+            else:
+                if not 0 <= nbytes <= inline.nbytes - at:
+                    raise ValueError("buffers past the end")
+                buffers.append(inline[at : at + nbytes])
+                at += nbytes
+        if fd_count or type(taken) is not int:
+            raise ValueError("descriptors that no buffer uses")
+        return Frame(taken, [_unpack_item(item, buffers) for item in packed])
+
+
+def _mapped(fd: int, nbytes: int) -> memoryview:
+    try:
+        if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+            raise ValueError("a memory file that is not sealed")
+        if os.fstat(fd).st_size != nbytes or nbytes <= 0:
+            raise ValueError("a memory file of another size")
+        return memoryview(mmap.mmap(fd, nbytes, access=mmap.ACCESS_READ))
+    finally:
+        os.close(fd)
+
+
+def _unpack_item(packed: Any, buffers: Sequence[Buffer]) -> Item:
+    tag, content = packed
+    if type(tag) is not int or not 0 <= tag < len(_CLASSES):
+        raise ValueError("unknown tag")
+    kind = _CLASSES[tag]
+    if kind is m.Run:
+        (commands,) = content
+        return m.Run(tuple((int(seq), _command(message)) for seq, message in commands))
+    names = _FIELDS[kind]
+    if len(content) != len(names):
+        raise ValueError(f"{kind.__name__} has {len(names)} fields")
+    return kind(*(_unpack_field(value, buffers) for value in content))
+
+
+def _command(packed: Any) -> Any:
+    # msgpack makes lists of all arrays, which is what the message decoder wants
+    return unpack_message(packed)
+
+
+def _unpack_field(packed: Any, buffers: Sequence[Buffer]) -> Any:
+    if isinstance(packed, dict) and len(packed) == 1:
+        ((tag, payload),) = packed.items()
+        if tag == "#":
+            if type(payload) is not int or not 0 <= payload < len(buffers):
+                raise ValueError("a field without its buffer")
+            return buffers[payload]
+        if tag == "@":
+            facts = _unpack_item(payload, buffers)
+            if not isinstance(facts, m.Facts):
+                raise ValueError("not facts")
+            return facts
+    return unpack_value(packed, buffers)
+
+
+# a blocking socket, as the engine's process uses it
+
+
+def send(sock: socket.socket, outgoing: Outgoing) -> None:
+    """Send one frame on a blocking socket."""
+    try:
+        first, *rest = outgoing.chunks
+        sent = socket.send_fds(sock, [first], outgoing.fds) if outgoing.fds else sock.send(first)
+        sock.sendall(first[sent:])
+        for chunk in rest:
+            sock.sendall(chunk)
+    finally:
+        outgoing.close()
+
+
+def receive(sock: socket.socket, reader: FrameReader) -> list[Frame] | None:
+    """Frames from the next read of a socket; None when the other side is gone.
+
+    Raises:
+        BlockingIOError: a non-blocking socket has nothing to read.
+    """
+    try:
+        data, fds, flags, _ = socket.recv_fds(sock, _READ_BYTES, _MOST_FDS)
+    except ConnectionError:
+        return None
+    if flags & getattr(socket, "MSG_CTRUNC", 0):
+        with contextlib.suppress(OSError):
+            for fd in fds:
+                os.close(fd)
+        raise ProtocolError("descriptors were lost: too many open files")
+    if not data:
+        return None
+    return reader.feed(data, fds)

@@ -1,0 +1,169 @@
+"""How a value was made, as torch code that a person can read.
+
+Each result keeps a node: the name of its operation, its arguments as they came over the wire, and
+the nodes of its inputs. A text goes back from a value to the state boundaries (a parameter, a
+batch, a shared object) and at most `RECIPE_STEPS` operations far. The text is for people; nothing
+is decided on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from duet_p2p.limits import RECIPE_CHARS, RECIPE_STEPS
+from duet_p2p.wire import values as wire
+
+__all__ = ["Made", "boundary", "made", "recipe_text"]
+
+
+class Made:
+    """One operation, or a boundary (no inputs, a name in `op`)."""
+
+    __slots__ = ("args", "depth", "inputs", "is_boundary", "kwargs", "op")
+
+    def __init__(
+        self,
+        op: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        inputs: dict[int, Made],
+        *,
+        is_boundary: bool = False,
+    ) -> None:
+        self.op = op
+        self.args = args
+        self.kwargs = kwargs
+        self.inputs = inputs
+        self.is_boundary = is_boundary
+        self.depth: int = 1 + max((node.depth for node in inputs.values()), default=0)
+        if self.depth > 2 * RECIPE_STEPS:
+            self._cut()
+
+    def _cut(self) -> None:
+        """Forget what lies further back than a text can show, so that no chain grows for ever.
+
+        Runs once per `RECIPE_STEPS` operations, so its cost is spread.
+        """
+        layer = [self]
+        for left in range(RECIPE_STEPS, 0, -1):
+            below: dict[int, Made] = {}
+            for node in layer:
+                node.depth = left
+                below.update((id(child), child) for child in node.inputs.values())
+            layer = list(below.values())
+        for node in layer:
+            node.inputs = {}
+            node.depth = 0
+
+
+def boundary(text: str) -> Made:
+    """A place where recipes begin: ``store['ages']``, ``batch 3 of pass 1``, a parameter."""
+    return Made(text, (), {}, {}, is_boundary=True)
+
+
+def made(
+    op: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: dict[int, Made]
+) -> Made:
+    """The node of one operation; `inputs` by the ids that its arguments name."""
+    return Made(op, args, kwargs, inputs)
+
+
+def recipe_text(node: Made | None) -> str:
+    """Readable code, oldest operation first; ``…`` stands where it was cut."""
+    if node is None:
+        return ""
+    order: list[Made] = []
+    names: dict[int, str] = {}
+    is_cut = _collect(node, order)
+    lines = ["# … earlier operations left out"] if is_cut else []
+    for number, step in enumerate(order):
+        if step.is_boundary:
+            names[id(step)] = step.op
+            continue
+        names[id(step)] = f"v{number}"
+        lines.append(f"v{number} = {_expression(step, names)}")
+    if not lines:
+        return node.op
+    lines[-1] = lines[-1].partition(" = ")[2] or lines[-1]
+    text = "\n".join(lines)
+    return text if len(text) <= RECIPE_CHARS else "…" + text[-RECIPE_CHARS:]
+
+
+def _collect(node: Made, order: list[Made]) -> bool:
+    """Inputs before users, at most `RECIPE_STEPS` nodes, without recursion."""
+    seen: set[int] = set()
+    stack: list[tuple[Made, bool]] = [(node, False)]
+    is_cut = False
+    while stack:
+        step, is_done = stack.pop()
+        if is_done:
+            order.append(step)
+            continue
+        if id(step) in seen:
+            continue
+        if len(seen) >= RECIPE_STEPS:
+            is_cut = True
+            continue
+        seen.add(id(step))
+        stack.append((step, True))
+        stack.extend((child, False) for child in step.inputs.values() if id(child) not in seen)
+    return is_cut
+
+
+def _expression(step: Made, names: Mapping[int, str]) -> str:
+    def show(value: Any) -> str:
+        return _show(value, step, names)
+
+    args = [show(a) for a in step.args]
+    short = step.op.rpartition(".")[2]
+    symbol = _SYMBOLS.get(short)
+    if symbol and len(args) == 2 and not step.kwargs:
+        first, second = reversed(args) if short.startswith("__r") else args
+        return f"{first} {symbol} {second}"
+    if short == "__getitem__" and len(args) == 2:
+        return f"{args[0]}[{args[1]}]"
+    if short == "__setitem__" and len(args) == 3:
+        return f"{args[0]}[{args[1]}] = {args[2]}"
+    keywords = [f"{key}={show(value)}" for key, value in step.kwargs.items()]
+    if args and (step.op.startswith("torch.Tensor.") or (".optim." in step.op and short.islower())):
+        return f"{args[0]}.{short}({', '.join(args[1:] + keywords)})"
+    return f"{step.op}({', '.join(args + keywords)})"
+
+
+def _show(value: Any, step: Made, names: Mapping[int, str]) -> str:
+    if isinstance(value, wire.Ref):
+        node = step.inputs.get(value.id)
+        return names.get(id(node), f"object {value.id}") if node else f"object {value.id}"
+    if isinstance(value, wire.TensorData):
+        return f"<{value.dtype} tensor {tuple(value.shape)} of the scientist>"
+    if isinstance(value, wire.Dtype | wire.Layout | wire.MemoryFormat):
+        return f"torch.{value.name}"
+    if isinstance(value, wire.Device):
+        return repr(value.name)
+    if isinstance(value, wire.Size):
+        return str(value.dims)
+    if isinstance(value, list):
+        return "[" + ", ".join(_show(v, step, names) for v in value[:16]) + "]"
+    if isinstance(value, tuple):
+        inner = ", ".join(_show(v, step, names) for v in value[:16])
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, dict):
+        pairs = list(value.items())[:16]
+        return "{" + ", ".join(f"{k!r}: {_show(v, step, names)}" for k, v in pairs) + "}"
+    if value is Ellipsis:
+        return "..."
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+_BINARY = {
+    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
+    "matmul": "@", "and": "&", "or": "|", "xor": "^", "lshift": "<<", "rshift": ">>",
+}  # fmt: skip
+_SYMBOLS = {
+    **{f"__{name}__": symbol for name, symbol in _BINARY.items()},
+    **{f"__r{name}__": symbol for name, symbol in _BINARY.items()},
+    **{f"__i{name}__": symbol + "=" for name, symbol in _BINARY.items()},
+    "__eq__": "==", "__ne__": "!=", "__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">=",
+}  # fmt: skip

@@ -1,0 +1,134 @@
+"""The engine's objects by id.
+
+The rules are closed: an id that exists is never written again; positive ids are the scientist's to
+make and to delete, negative ones are the owner's and no command of the scientist deletes or
+replaces them. Each slot has a `uid` of its own, so whoever remembered an id can tell that another
+object is under it now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from duet_p2p.engine.labels import PUBLIC, Label
+from duet_p2p.engine.recipe import Made
+
+__all__ = ["IdError", "Poison", "Slot", "Store"]
+
+
+class IdError(KeyError):
+    """An id that does not exist, exists already, or is not the scientist's; a public fact."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(slots=True, eq=False)
+class Poison:
+    """What stands in place of a result that could not be computed.
+
+    One object per root cause; everything computed from it is the same object.
+    """
+
+    seq: int
+    op: str
+    code: str
+    text: str
+    """For the owner's eyes unless `is_public`."""
+    is_public: bool
+    label: Label
+    """Learning that this failed is learning something about these sources."""
+    leaves: dict[int, Any] = field(default_factory=dict)
+    """Leaves with gradients that met it, by identity: what a backward would have reached."""
+
+
+@dataclass(slots=True)
+class Slot:
+    """One object with what the store keeps beside it."""
+
+    value: Any
+    label: Label = PUBLIC
+    """Of what has no storage of its own: numbers, texts, tuples. Tensors and containers carry
+    their labels themselves, see lineage.py."""
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    listed: bool = False
+    made: Made | None = None
+    type: str = ""
+    """Type name of an owner's object, where the value alone does not tell it."""
+    uid: int = 0
+    """Fresh for each slot, part of a value's version."""
+
+
+class Store:
+    """Id to `Slot`, with the rules of who may write what."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, Slot] = {}
+        self._uid = 0
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self._slots.values())
+
+    def __contains__(self, id: int) -> bool:
+        return id in self._slots
+
+    def get(self, id: int) -> Slot:
+        """The slot of an id; `IdError` if there is none."""
+        slot = self._slots.get(id)
+        if slot is None:
+            raise IdError(f"no object has the id {id}")
+        return slot
+
+    def find(self, id: int) -> Slot | None:
+        """The slot of an id or None."""
+        return self._slots.get(id)
+
+    def check_fresh(self, ids: Iterable[int]) -> None:
+        """Raise `IdError` unless a command of the scientist may write these ids."""
+        seen: set[int] = set()
+        for id in ids:
+            if id <= 0:
+                raise IdError(f"{id} is not an id that a scientist can make")
+            if id in seen or id in self._slots:
+                raise IdError(f"the id {id} exists already")
+            seen.add(id)
+
+    def put(self, id: int, slot: Slot) -> None:
+        """Store under a fresh positive id."""
+        self.check_fresh((id,))
+        self._add(id, slot)
+
+    def share(self, id: int, slot: Slot) -> None:
+        """Store an owner's object under a fresh negative id."""
+        if id >= 0:
+            raise IdError(f"{id} is not an owner's id")
+        if id in self._slots:
+            raise IdError(f"the id {id} exists already")
+        self._add(id, slot)
+
+    def _add(self, id: int, slot: Slot) -> None:
+        self._uid += 1
+        slot.uid = self._uid
+        self._slots[id] = slot
+
+    def delete(self, ids: Iterable[int]) -> list[Slot]:
+        """A scientist's `Del`: own ids only; unknown ones are dead already."""
+        ids = tuple(ids)
+        for id in ids:
+            if id < 0:
+                raise IdError("an owner's object can be deleted by the owner only")
+        return self._remove(ids)
+
+    def drop(self, ids: Iterable[int]) -> list[Slot]:
+        """The owner removes objects, of either side."""
+        return self._remove(ids)
+
+    def _remove(self, ids: Iterable[int]) -> list[Slot]:
+        found = (self._slots.pop(id, None) for id in ids)
+        return [slot for slot in found if slot is not None]

@@ -1,0 +1,93 @@
+"""Where the two parties meet: which signalling server, or which folder.
+
+Order for the URL: the argument, `DUET_SIGNALING_URL`, then the local server at `LOCAL_URL`, which
+an owner starts in its own process where nothing answers. Nothing else is ever contacted; there is
+no public default.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+from dataclasses import dataclass
+
+from duet_p2p.errors import SignalingUnreachable
+from signaling_server.embedded import EmbeddedServer
+
+__all__ = ["LOCAL_URL", "MeetingPoint", "owner_meeting_point", "scientist_meeting_point"]
+
+LOCAL_HOST, LOCAL_PORT = "127.0.0.1", 8765
+LOCAL_URL = f"http://{LOCAL_HOST}:{LOCAL_PORT}"
+PROBE_SECONDS = 2.0
+START_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class MeetingPoint:
+    """A signalling server to use, and how to speak of it."""
+
+    url: str
+    text: str
+    """For the line "Signalling server: …"."""
+    url_to_send: str
+    """For the join line; empty where `join_duet` finds it by itself."""
+    server: EmbeddedServer | None = None
+    """The server in this process, to be closed with the session."""
+
+
+def owner_meeting_point(network_url: str, url: str, host: str | None) -> MeetingPoint:
+    """The owner's choice; starts a server in this process where none answers.
+
+    Args:
+        network_url: first choice, may be empty.
+        url: the same under its short name.
+        host: address on which a server in this process shall listen, for a LAN.
+
+    Raises:
+        ValueError: two different URLs, or a URL together with `host`.
+        SignalingUnreachable: the server in this process did not start.
+    """
+    chosen = _chosen(network_url, url)
+    if chosen and host:
+        raise ValueError("Give either the URL of a server or host= for one in this process.")
+    if chosen:
+        return MeetingPoint(chosen, chosen, chosen)
+    if host is None and is_duet_server(LOCAL_HOST, LOCAL_PORT):
+        return MeetingPoint(LOCAL_URL, f"{LOCAL_URL} (already on this machine)", "")
+    server = EmbeddedServer(host or LOCAL_HOST, LOCAL_PORT)
+    try:
+        started = server.start(START_SECONDS)
+    except OSError as error:
+        raise SignalingUnreachable(
+            f"No signalling server could be started on {host or LOCAL_HOST}: {error}."
+        ) from error
+    reach = "partners on this machine only" if host is None else "partners on this network"
+    text = f"{started} (in this process; {reach})"
+    return MeetingPoint(started, text, "" if started == LOCAL_URL else started, server)
+
+
+def scientist_meeting_point(network_url: str, url: str) -> MeetingPoint:
+    """The scientist's: the named server, or the local one."""
+    chosen = _chosen(network_url, url) or LOCAL_URL
+    return MeetingPoint(chosen, chosen, "")
+
+
+def is_duet_server(host: str, port: int) -> bool:
+    """Whether something that answers ``/v1/info`` as our server does listens there."""
+    connection = http.client.HTTPConnection(host, port, timeout=PROBE_SECONDS)
+    try:
+        with contextlib.closing(connection):
+            connection.request("GET", "/v1/info")
+            answer = connection.getresponse()
+            found = json.loads(answer.read(65536)) if answer.status == 200 else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    return isinstance(found, dict) and {"version", "limits"} <= found.keys()
+
+
+def _chosen(network_url: str, url: str) -> str:
+    if network_url and url and network_url != url:
+        raise ValueError("network_url= and url= are two names of one parameter; give one of them.")
+    return network_url or url or os.environ.get("DUET_SIGNALING_URL", "")

@@ -1,0 +1,372 @@
+"""Remote modules: the real nn class on this side, with pointers in place of tensors.
+
+A shell is made of a module by copying its structure with every parameter and buffer replaced. Its
+class is the module's own class with one more base in front, so `isinstance`, `forward`, children
+and attributes are as they were; `forward` runs here, and its operations on the owner's side. There
+are no modules over there.
+
+`Shell` overrides only what fails on bare pointers: assignment of parameters (nn.Module wants real
+tensors), moving, loading, zero_grad, LSTM's list of flat weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, NoReturn, Self
+
+import torch
+from torch import nn
+
+from duet_p2p.errors import NotAllowed, WrongSide
+from duet_p2p.objects.remote import ModuleClient, Remote
+
+__all__ = ["Shell", "make_shell", "send_module", "shell_class", "tensors_of"]
+
+_HOOKS = (
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
+
+
+class Shell(nn.Module):
+    """The first base of every remote module's class."""
+
+    _duet_client: ModuleClient
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the parameters are on this side."""
+        return False
+
+    @property
+    def torch_ref(self) -> Any:
+        """`duet.torch` of the session that the parameters belong to."""
+        return self._duet_client.torch
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Remote):
+            for held in (self._parameters, self._buffers):
+                if name in held:
+                    held[name] = value  # type: ignore[assignment]
+                    return
+            self.__dict__[name] = value
+            return
+        super().__setattr__(name, value)
+
+    def register_parameter(self, name: str, param: Any) -> None:
+        """As in torch, a pointer allowed."""
+        if isinstance(param, Remote):
+            self._parameters[name] = param  # type: ignore[assignment]
+        else:
+            super().register_parameter(name, param)
+
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        """As in torch, a pointer allowed."""
+        super().register_buffer(name, None if isinstance(tensor, Remote) else tensor, persistent)
+        if isinstance(tensor, Remote):
+            self._buffers[name] = tensor  # type: ignore[assignment]
+
+    # what a remote module has on top of a local one
+
+    def parameters(self, recurse: bool = True) -> Any:
+        """A pointer to the list of parameters: for optimizers, iteration, `len` and `get`."""
+        return self._duet_client.collect(self._pointers(recurse))
+
+    def _pointers(self, recurse: bool = True) -> list[Any]:
+        return [pointer for _, pointer in self.named_parameters(recurse=recurse)]
+
+    def get(
+        self,
+        request_block: bool = False,
+        timeout_secs: float = 20,
+        reason: str = "",
+        delete_obj: bool = False,
+        verbose: bool = False,
+        *,
+        name: str = "",
+        raises: bool | None = None,
+    ) -> nn.Module | None:
+        """A local module of the same class: one request for all its tensors, one transfer.
+
+        The arguments and errors are those of `Pointer.get`; None means not allowed, or not in time.
+        """
+        named = tensors_of(self)
+        values = self._duet_client.fetch_state(
+            named,
+            {
+                "request_block": request_block,
+                "timeout_secs": timeout_secs,
+                "reason": reason,
+                "name": name,
+                "raises": raises,
+            },
+        )
+        if values is None:
+            return None
+        local = _local_copy(self, named, values)
+        if delete_obj:
+            for pointer in named.values():
+                pointer.delete()
+        return local
+
+    def get_copy(self, *args: Any, **kwargs: Any) -> nn.Module | None:
+        """The same as `get`."""
+        return self.get(*args, **kwargs)
+
+    @property
+    def real_module(self) -> NoReturn:
+        """Not in this version: there are no modules on the owner's side."""
+        raise NotAllowed("real_module is for opacus, which is not part of this version")
+
+    def send(self, duet: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        """Belongs to a local module."""
+        raise WrongSide("this module is on the owner's side already")
+
+    def save(self, path: Any) -> NoReturn:
+        """Belongs to a local module."""
+        raise WrongSide("get(request_block=True) the module first, then save what it gives")
+
+    def load(self, path: Any) -> NoReturn:
+        """Belongs to a local module."""
+        raise WrongSide("load a local module, and send it; or use load_state_dict")
+
+    # what nn.Module does with tensors only
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Copies a dict of tensors or pointers into the remote parameters; one upload."""
+        if assign:
+            raise NotAllowed("assign=True is for local modules")
+        local = {k: v for k, v in state_dict.items() if isinstance(v, torch.Tensor)}
+        sent = self._duet_client.put_many(list(local.values()))
+        uploaded = dict(zip(local, sent, strict=True))
+        mixed = OrderedDict((key, uploaded.get(key, value)) for key, value in state_dict.items())
+        with torch.no_grad():
+            return super().load_state_dict(mixed, strict=strict)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops the gradients on the owner's side, or sets them to zeros."""
+        for pointer in self._pointers():
+            if set_to_none:
+                pointer.grad = None
+            else:
+                pointer.grad = self._duet_client.call("torch.zeros_like", pointer)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Whether autograd on the owner's side records operations on the parameters."""
+        for pointer in self._pointers():
+            pointer.requires_grad_(requires_grad)
+        return self
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Moves or casts the parameters on the owner's side; takes what `Tensor.to` takes."""
+        dtype = kwargs.get("dtype")
+        if dtype is None:
+            dtype = next((arg for arg in args if isinstance(arg, torch.dtype)), None)
+        if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
+            raise TypeError(f"a module can be cast to a floating point type only, not {dtype}")
+        plain_args = tuple(arg for arg in args if not isinstance(arg, torch.dtype))
+        plain_kwargs = {key: value for key, value in kwargs.items() if key != "dtype"}
+
+        def move(pointer: Any) -> Any:
+            if pointer.is_floating_point() or pointer.is_complex():
+                return pointer.to(*args, **kwargs)
+            # counters of batches and the like keep their integer type
+            return (
+                pointer.to(*plain_args, **plain_kwargs) if plain_args or plain_kwargs else pointer
+            )
+
+        return self._apply(move)
+
+    def cuda(self, device: Any = None) -> Self:
+        """Moves the parameters to the owner's CUDA device."""
+        if isinstance(device, Remote):
+            return self.to(device)
+        return self.to(torch.device("cuda") if device is None else torch.device("cuda", device))
+
+    def cpu(self) -> Self:
+        """Moves the parameters to the owner's CPU."""
+        return self.to(torch.device("cpu"))
+
+    def _apply(self, fn: Callable[[Any], Any], recurse: bool = True) -> Self:
+        modules = self.modules() if recurse else [self]
+        seen = set()
+        with torch.no_grad():
+            for module in modules:
+                for held in (module._parameters, module._buffers):
+                    for pointer in _values(held):
+                        if isinstance(pointer, Remote) and id(pointer) not in seen:
+                            seen.add(id(pointer))
+                            _move(pointer, fn, held is module._parameters)
+        return self
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        # nn.Module would detach each: an operation per tensor for what is a pointer anyway
+        for name, pointer in self._parameters.items():
+            if pointer is not None:
+                destination[prefix + name] = pointer
+        for name, buffer in self._buffers.items():
+            if buffer is not None and name not in self._non_persistent_buffers_set:
+                destination[prefix + name] = buffer
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
+        raise WrongSide("a remote module cannot be copied here; get it, or send another one")
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise WrongSide("a remote module cannot be pickled; get(request_block=True) it first")
+
+
+def _move(pointer: Any, fn: Callable[[Any], Any], is_parameter: bool) -> None:
+    """What `_apply` does to one tensor.
+
+    The owner's side does not let `data` take another dtype or device (a saved graph could be fed
+    other bytes), so a tensor that changes either becomes a new one, and the same pointer stands for
+    it. As in torch, make the optimizer after moving the model.
+    """
+    before = (pointer.dtype, pointer.device)
+    moved = fn(pointer)
+    if moved is pointer or (moved.dtype, moved.device) == before:
+        return
+    if is_parameter:
+        client: ModuleClient = pointer.client
+        moved = client.call("torch.nn.Parameter", moved, requires_grad=pointer.requires_grad)
+    pointer._become(moved)
+
+
+def _values(held: Mapping[str, Any]) -> list[Any]:
+    return list(held.values())
+
+
+@cache
+def _shell_class(cls: Any) -> Any:
+    if issubclass(cls, Shell):
+        return cls
+    members = {"__module__": cls.__module__, "__doc__": cls.__doc__, "_duet_local_class": cls}
+    return type(cls.__name__, (Shell, cls), members)
+
+
+def shell_class(cls: type[nn.Module]) -> Any:
+    """The class of remote modules of this class; the same one each time."""
+    found: Callable[[Any], Any] = _shell_class  # mypy takes a class of modules for unhashable
+    return found(cls)
+
+
+def tensors_of(module: nn.Module) -> OrderedDict[str, Any]:
+    """Every parameter and buffer of a module by its name; what is shared stands there once."""
+    found: OrderedDict[str, Any] = OrderedDict()
+    seen = set()
+    for prefix, child in module.named_modules():
+        for held in (child._parameters, child._buffers):
+            for name, tensor in held.items():
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    found[f"{prefix}.{name}" if prefix else name] = tensor
+    return found
+
+
+def make_shell(client: ModuleClient, module: nn.Module, pointers: Mapping[int, Any]) -> nn.Module:
+    """The remote twin of a module.
+
+    Args:
+        client: of the session.
+        module: local; it is not changed and shares nothing with the result.
+        pointers: `id()` of each of its tensors to the pointer that stands for it.
+    """
+    shell = copy.deepcopy(module, dict(pointers))
+    for child in shell.modules():
+        child.__class__ = shell_class(type(child))
+        child.__dict__["_duet_client"] = client
+    _relink(shell)
+    return shell
+
+
+def send_module(client: ModuleClient, module: nn.Module, *, parameters: bool = True) -> nn.Module:
+    """Uploads a module's tensors, once each, and gives the remote module.
+
+    Args:
+        client: of the session.
+        module: local.
+        parameters: False initialises the parameters afresh on the owner's side.
+
+    Raises:
+        NotAllowed: it has hooks, or lazy parameters that have no shape yet.
+    """
+    _check_sendable(module)
+    named = tensors_of(module)
+    if not parameters:
+        from duet_p2p.objects.initial import initialise
+
+        return initialise(client, module)
+    pointers = client.put_many(list(named.values()), parameters=True)
+    by_id = {id(tensor): pointer for tensor, pointer in zip(named.values(), pointers, strict=True)}
+    return make_shell(client, module, by_id)
+
+
+def _check_sendable(module: nn.Module) -> None:
+    for name, child in module.named_modules():
+        where = f"{type(child).__name__} {name!r}" if name else type(child).__name__
+        if isinstance(child, Shell):
+            raise NotAllowed(f"{where} is on an owner's side already; a module is on one side")
+        if any(
+            nn.parameter.is_lazy(tensor)
+            for tensor in (*child._parameters.values(), *child._buffers.values())
+        ):
+            raise NotAllowed(f"{where} is lazy: call it once here, so that its shapes are known")
+        if any(getattr(child, hooks, None) for hooks in _HOOKS):
+            raise NotAllowed(f"{where} has hooks; callables do not travel, remove them first")
+
+
+def _local_copy(
+    shell: nn.Module, named: Mapping[str, Any], values: Mapping[str, torch.Tensor]
+) -> nn.Module:
+    """A local module of the shell's structure with these values."""
+    parameters = {id(p) for _, p in shell.named_parameters()}
+    memo: dict[int, Any] = {}
+    for name, pointer in named.items():
+        value = values[name].detach()
+        if id(pointer) in parameters:
+            memo[id(pointer)] = nn.Parameter(value, requires_grad=pointer.requires_grad)
+        else:
+            memo[id(pointer)] = value
+    local: nn.Module = _plain_copy(shell, memo)
+    _relink(local)
+    return local
+
+
+def _plain_copy(shell: nn.Module, memo: dict[int, Any]) -> Any:
+    """A deep copy of a shell as its local class; children first, so that none is met as a shell."""
+    if id(shell) in memo:
+        return memo[id(shell)]
+    for child in shell.children():
+        _plain_copy(child, memo)
+    cls = getattr(type(shell), "_duet_local_class", type(shell))
+    made = cls.__new__(cls)
+    memo[id(shell)] = made
+    kept = {
+        k: v for k, v in shell.__dict__.items() if k not in ("_duet_client", "_flat_weight_refs")
+    }
+    made.__dict__.update(copy.deepcopy(kept, memo))
+    return made
+
+
+def _relink(module: nn.Module) -> None:
+    """LSTM and its kin keep their weights in a list beside the parameters."""
+    for child in module.modules():
+        names = child.__dict__.get("_flat_weights_names")
+        if names:
+            weights = [getattr(child, name, None) for name in names]
+            child.__dict__["_flat_weights"] = weights
+            child.__dict__["_flat_weight_refs"] = [
+                weakref.ref(weight) if weight is not None else None for weight in weights
+            ]

@@ -1,0 +1,240 @@
+"""The listed objects of one session, in the order of sending: facts about them, not the objects.
+
+The owner's own carry the command that shared them: its bytes stay in the owner's process, so that
+a restarted engine gets its objects back and `get` needs no engine. An object that is not listed is
+not in the engine either, so no guessed id can meet it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from duet_p2p import limits
+from duet_p2p.engine.messages import Share, Shared
+from duet_p2p.owner.words import clean_line
+from duet_p2p.wire.codec import encode_message
+from duet_p2p.wire.messages import Note, Put, StoreChanged, StoreEntry
+from duet_p2p.wire.values import Size, TensorData
+
+__all__ = ["Catalog", "Item", "pages"]
+
+_PAGE_BYTES: Final = limits.MESSAGE_MAX_BYTES // 2
+"""Of entries in one message; the rest of it is for settings and headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One object."""
+
+    id: int
+    type: str
+    tags: tuple[str, ...]
+    description: str
+    shape: tuple[int, ...] | None
+    dtype: str | None
+    length: int | None
+    requires_grad: bool
+    keys: tuple[str, ...] | None
+    listed: bool
+    nbytes: int = 0
+    share: Share | None = None
+    """How to put it into an engine; None for an object of the scientist."""
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the owner sent it."""
+        return self.share is not None
+
+    def entry(self) -> StoreEntry:
+        """What the scientist may see of it."""
+        return StoreEntry(
+            id=self.id,
+            type=self.type,
+            tags=self.tags,
+            description=self.description,
+            shape=self.shape,
+            dtype=self.dtype,
+            length=self.length,
+            requires_grad=self.requires_grad,
+            keys=self.keys,
+        )
+
+
+class Catalog:
+    """Objects by id, oldest first."""
+
+    def __init__(self) -> None:
+        self._items: dict[int, Item] = {}
+        self._newest = 0
+        self._source_names: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, object_id: int) -> bool:
+        return object_id in self._items
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(tuple(self._items.values()))
+
+    def find(self, object_id: int) -> Item | None:
+        """The object of an id, if it is there."""
+        return self._items.get(object_id)
+
+    def new_id(self) -> int:
+        """A fresh id for an object of the owner."""
+        self._newest -= 1
+        return self._newest
+
+    def shared(self, share: Share, event: Shared, *, listed: bool) -> Item:
+        """The engine took an object of the owner."""
+        item = Item(
+            id=share.id,
+            type=event.type,
+            tags=share.tags,
+            description=share.description,
+            shape=event.shape,
+            dtype=event.dtype,
+            length=event.length,
+            requires_grad=event.requires_grad,
+            keys=event.keys,
+            listed=listed,
+            nbytes=event.nbytes,
+            share=share,
+        )
+        self._items[item.id] = item
+        self._source_names[item.id] = item.tags[0] if item.tags else ""
+        return item
+
+    def put(self, message: Put) -> Item | None:
+        """The scientist sent an object; only a listed one is kept here."""
+        if not message.listed or not message.outs or not message.values or message.outs[0] <= 0:
+            return None
+        value = message.values[0]
+        tensor = value if isinstance(value, TensorData) else None
+        item = Item(
+            id=message.outs[0],
+            type=_type_of(value),
+            tags=_clean_tags(message.tags),
+            description=clean_line(message.description, limits.MESSAGE_TEXT_CHARS),
+            shape=tensor.shape if tensor else None,
+            dtype=tensor.dtype if tensor else None,
+            length=_length_of(value),
+            requires_grad=tensor.requires_grad if tensor else False,
+            keys=None,
+            listed=True,
+        )
+        return self._keep(item)
+
+    def note(self, message: Note) -> Item | None:
+        """The scientist noted an object of its own; only a listed one is kept here."""
+        if message.id <= 0 or not message.listed:
+            return None
+        known = self._items.get(message.id)
+        if known is None:
+            known = Item(
+                message.id, "python.Any", (), "", None, None, None, False, None, listed=True
+            )
+        return self._keep(
+            replace(
+                known,
+                tags=_clean_tags(message.tags),
+                description=clean_line(message.description, limits.MESSAGE_TEXT_CHARS),
+            )
+        )
+
+    def set_listed(self, object_id: int, listed: bool) -> Item:
+        """Changes whether an object of the owner is listed."""
+        item = replace(self._items[object_id], listed=listed)
+        self._items[object_id] = item
+        return item
+
+    def remove(self, ids: Iterable[int]) -> list[Item]:
+        """Takes objects off and returns those that were there."""
+        found = (self._items.pop(object_id, None) for object_id in ids)
+        return [item for item in found if item is not None]
+
+    def drop_theirs(self) -> list[Item]:
+        """All objects of the scientist are gone."""
+        return self.remove([item.id for item in self if not item.is_mine])
+
+    def visible(self) -> tuple[StoreEntry, ...]:
+        """What the scientist may see: what is listed, of both sides, in the order of sending."""
+        return tuple(item.entry() for item in self if item.listed)
+
+    def source_name(self, object_id: int) -> str:
+        """First tag of an object that the owner shared, also after it was deleted."""
+        return self._source_names.get(object_id, "")
+
+    def _keep(self, item: Item) -> Item | None:
+        # The list is for people; a scientist who sends a million listed objects fills no memory.
+        if item.id not in self._items and len(self._items) >= limits.LISTED_OBJECTS:
+            return None
+        self._items[item.id] = item
+        return item
+
+
+def pages(entries: Iterable[StoreEntry]) -> list[tuple[StoreEntry, ...]]:
+    """The entries in portions that fit into a message each; at least one portion.
+
+    The key names of one very large module do not fit; it is listed without them.
+    """
+    packed: list[tuple[StoreEntry, ...]] = []
+    page: list[StoreEntry] = []
+    room = _PAGE_BYTES
+    for entry in entries:
+        nbytes = _nbytes(entry)
+        if nbytes > _PAGE_BYTES:
+            entry = replace(entry, keys=None)
+            nbytes = _nbytes(entry)
+        if page and nbytes > room:
+            packed.append(tuple(page))
+            page, room = [], _PAGE_BYTES
+        page.append(entry)
+        room -= nbytes
+    return [*packed, tuple(page)]
+
+
+def _nbytes(entry: StoreEntry) -> int:
+    try:
+        return len(encode_message(StoreChanged((entry,), ())))
+    except ValueError:
+        return limits.MESSAGE_MAX_BYTES
+
+
+def _clean_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    clean = (clean_line(tag, limits.NAME_CHARS) for tag in tuple(tags)[: limits.TAGS])
+    return tuple(dict.fromkeys(tag for tag in clean if tag))
+
+
+# Exact types of closed values: bool is an int in Python, so no isinstance.
+_TYPES = {
+    type(None): "python.NoneType",
+    bool: "python.Bool",
+    int: "python.Int",
+    float: "python.Float",
+    complex: "python.Complex",
+    str: "python.String",
+    list: "python.List",
+    tuple: "python.Tuple",
+    dict: "python.Dict",
+    set: "python.Set",
+    range: "python.Range",
+    slice: "python.Slice",
+    TensorData: "torch.Tensor",
+    Size: "torch.Size",
+}
+
+
+def _type_of(value: Any) -> str:
+    if type(value).__name__ == "OrderedDict":
+        return "python.OrderedDict"
+    return _TYPES.get(type(value), "python.Any")
+
+
+def _length_of(value: Any) -> int | None:
+    if isinstance(value, TensorData):
+        return value.shape[0] if value.shape else None
+    return len(value) if isinstance(value, str | list | tuple | dict | set | range) else None

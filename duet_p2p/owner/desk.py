@@ -1,0 +1,493 @@
+"""From a request to its decision: freeze, judge, decide.
+
+Everything here runs on the loop. The way of one value:
+
+    Request → Snapshot to the engine → Candidate (facts) → public, or released before? give it
+            → policy: accept, deny, or wait for the owner → release.py
+
+What is judged and what is released are one and the same snapshot, so nothing that the scientist
+does between the two changes what leaves.
+
+The other side's numbers are never trusted: a call that was used, an id that is none and a limit
+that is no number are answered as unknown or read as nothing; nothing here raises into the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from duet_p2p import limits
+from duet_p2p.engine import messages as engine
+from duet_p2p.errors import NotAllowed, RequestClosed, SessionClosed
+from duet_p2p.owner.handlers import Binding, Case, Handler
+from duet_p2p.owner.journal import Journal
+from duet_p2p.owner.policy import ACCEPT, DENY, Decision, Look, Policy
+from duet_p2p.owner.printing import Printer
+from duet_p2p.owner.release import (
+    PUBLIC,
+    REPEAT,
+    Leaving,
+    Outlet,
+    Releases,
+    facts_for_journal,
+)
+from duet_p2p.owner.requests import Record, RequestBook, Status, Why, request_id
+from duet_p2p.owner.words import clean_line
+from duet_p2p.wire import messages as wire
+
+__all__ = ["Desk"]
+
+_UNSENDABLE: Final = (
+    "torch.optim.",
+    "torch.utils.data.",
+    "torch.distributions.",
+    "torchvision.",
+)
+"""Type names of objects that live on the owner's side only: what they hold can be asked for."""
+
+
+class Desk:
+    """The owner's desk for one scientist: requests in, decisions out."""
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        *,
+        policy: Policy,
+        book: RequestBook,
+        journal: Journal,
+        printer: Printer,
+        clock: Callable[[], float],
+        requester: str = "",
+    ) -> None:
+        self.policy = policy
+        self.book = book
+        self.requester = requester
+        self.on_change: Callable[[], None] = lambda: None
+        self._outlet = outlet
+        self._journal = journal
+        self._printer = printer
+        self._clock = clock
+        self._releases = Releases(outlet, policy, journal)
+        self._gets: dict[int, int] = {}  # gets whose snapshot is under way: call to object
+        self._asks: dict[int, Record] = {}  # requests of the same state
+        self._frozen: set[int] = set()  # calls of which the engine holds a snapshot
+        self._peeks: dict[int, tuple[Record, Handler]] = {}
+        self._looks: dict[int, asyncio.Future[Record]] = {}  # the owner reads a pending value
+        self._waiters: dict[int, list[asyncio.Future[None]]] = {}
+
+    # from the scientist
+
+    def request(self, message: wire.Request) -> bool:
+        """A request arrived. True if the engine was asked, so that an answer follows."""
+        call = message.call
+        if self._is_used(call) or not _is_id(message.id):
+            self._releases.post(wire.NotYours(call, Why.UNKNOWN.value, ""))
+            return False
+        if self.book.is_full:
+            self._releases.refuse(call, f"there are {self.book.open_limit} open requests already")
+            return False
+        record = Record(
+            call=call,
+            object_id=message.id,
+            name=clean_line(message.name, limits.REQUEST_NAME_CHARS),
+            reason=clean_line(message.reason, limits.REQUEST_REASON_CHARS),
+            limit_s=_limit(message.limit_s),
+            arrived_at=self._clock(),
+            requester=self.requester,
+        )
+        self.book.add(record)
+        self._asks[call] = record
+        self._outlet.to_engine(engine.Snapshot(call, message.id))
+        return True
+
+    def get(self, message: wire.Get) -> bool:
+        """A get arrived: it never asks anybody. True if the engine was asked."""
+        if self._is_used(message.call) or not _is_id(message.id):
+            self._releases.post(wire.NotYours(message.call, Why.UNKNOWN.value, ""))
+            return False
+        self._gets[message.call] = message.id
+        self._outlet.to_engine(engine.Snapshot(message.call, message.id))
+        return True
+
+    def withdraw(self, call: int) -> None:
+        """The scientist takes a request back; one that is decided stays decided."""
+        record = self.book.find(call)
+        if record is not None and record.is_pending:
+            self._end(record, Status.WITHDRAWN, why="withdrawn by the scientist")
+
+    def deleted(self, ids: tuple[int, ...]) -> None:
+        """These ids are dead; the engine gives them to no other object."""
+        for object_id in ids:
+            self._releases.words.forget(object_id)
+
+    # from the engine
+
+    def candidate(self, event: engine.Candidate) -> None:
+        """The engine froze a value: answer, decide, or queue."""
+        call, facts = event.call, event.facts
+        record = self._asks.pop(call, None)
+        object_id = self._gets.pop(call, 0) if record is None else record.object_id
+        if object_id == 0 or (record is not None and not record.is_pending):
+            self._outlet.to_engine(engine.Discard(call))  # withdrawn or expired meanwhile
+            return
+        if facts is None:
+            self.book.forget(call)
+            self._releases.post(wire.NotYours(call, Why.UNKNOWN.value, ""))
+            return
+        how = self._free(object_id, facts)
+        if how:
+            self.book.forget(call)
+            self._releases.give(Leaving(call, object_id, facts, how), event.value, event.has_value)
+        elif record is None:
+            state, reason = self._word_about(object_id)
+            self._outlet.to_engine(engine.Discard(call))
+            self._releases.post(wire.NotYours(call, state.value, reason))
+        else:
+            record.facts, record.value, record.has_value = facts, event.value, event.has_value
+            self._frozen.add(call)
+            self._note("request", record)
+            self._judge(record)
+
+    def bytes(self, event: engine.Bytes) -> None:
+        """The engine gave a frozen value."""
+        look, record = self._looks.pop(event.call, None), self.book.find(event.call)
+        if look is not None and record is not None and not look.done():
+            if record.is_pending:
+                record.value, record.has_value, record.data = event.value, True, event.data
+                look.set_result(record)
+            else:
+                look.set_exception(RequestClosed(f"Request {record.id} was decided meanwhile."))
+        self._releases.bytes(event)
+
+    def text(self, event: engine.Text) -> None:
+        """The engine gave a frozen value as text, for the owner's eyes."""
+        record = self.book.find(event.call)
+        if record is not None and record.is_pending:
+            record.text = event.text
+        asked = self._peeks.pop(event.call, None)
+        if asked is not None:
+            self._print(*asked, event.text)
+
+    def refused(self, event: engine.Refused) -> None:
+        """The engine cannot give a value that was decided about, or that the owner looks at."""
+        look = self._looks.pop(event.call, None)
+        if look is not None and not look.done():
+            look.set_exception(NotAllowed(f"This value cannot be shown: {event.reason}"))
+        self._releases.refused(event)
+
+    # from the owner
+
+    def accept(self, call: int, *, always: bool = False) -> None:
+        """The owner accepts by hand, once, or for whatever is bound by the recipe.
+
+        Raises:
+            RequestClosed: it is not pending any more.
+            NotAllowed: it cannot be bound (with `always`), or not be sent at all.
+        """
+        record = self._pending(call)
+        facts = _facts(record)
+        refusal = _refusal(facts)
+        if refusal:
+            raise NotAllowed(f"This cannot be accepted: {refusal}.")
+        handler = self.policy.always(facts) if always else None
+        self.policy.remember(ACCEPT, facts)
+        self._accepted(record, None, "accepted by hand" + (", always" if always else ""))
+        if handler is not None:
+            self.add_handler(handler)
+
+    def deny(self, call: int, reason: str = "") -> None:
+        """The owner denies by hand; the reason is told.
+
+        Raises:
+            RequestClosed: it is not pending any more.
+        """
+        record = self._pending(call)
+        self.policy.remember(DENY, _facts(record))
+        self._denied(
+            record, None, "denied by hand", clean_line(reason, limits.REQUEST_REASON_CHARS)
+        )
+
+    def add_handler(self, handler: Handler) -> None:
+        """Adds a handler, whose life begins now, and applies it at once to what waits."""
+        handler.created_at = self._clock()
+        replaced = self.policy.add(handler)
+        self._journal.record(
+            "handler",
+            {
+                "id": handler.id,
+                "action": handler.action,
+                "said": handler.conditions.described(),
+                "replaced": [old.id for old in replaced],
+            },
+        )
+        if handler.is_open:
+            self._printer.warn_open()
+        for record in self.book.pending():
+            self._judge(record)
+        self.on_change()
+
+    def bind(self, call: int) -> Binding:
+        """What ties later requests to this one, decided or not; see `Policy.bind`."""
+        return self.policy.bind(_facts(self._frozen_record(call)))
+
+    def remove_handler(self, handler: Handler) -> None:
+        """Takes a handler off; what waits goes on waiting."""
+        if self.policy.remove(handler):
+            self._journal.record("handler", {"id": handler.id, "removed": True})
+            self.on_change()
+
+    def clear_handlers(self) -> None:
+        """Takes all handlers off."""
+        for handler in self.policy.handlers():
+            self.remove_handler(handler)
+
+    def explain(self, call: int) -> tuple[Look, ...]:
+        """How the present handlers look at a request, decided or not."""
+        return self.policy.explain(_case(self._frozen_record(call)), self._clock())
+
+    async def look(self, call: int) -> Record:
+        """Fetches the value of a pending request for the owner's own eyes.
+
+        It stays what would be released: the bytes are kept with the request.
+        """
+        record = self._pending(call)
+        if record.has_value or _facts(record).failed:
+            return record
+        future = self._looks.get(call)
+        if future is None:
+            future = asyncio.get_running_loop().create_future()
+            self._looks[call] = future
+            self._frozen.discard(call)  # `Release` gives the snapshot up
+            self._outlet.to_engine(engine.Peek(call, limits.PRINTED_VALUE_CHARS))
+            self._outlet.to_engine(engine.Release(call))
+        async with asyncio.timeout(limits.OWNER_CALL_SECONDS):
+            return await asyncio.shield(future)
+
+    async def decided(self, call: int, timeout: float | None) -> None:
+        """Returns when a request is not pending any more, or when `timeout` seconds are over.
+
+        Raises:
+            SessionClosed: the session ended first.
+        """
+        record = self.book.find(call)
+        if record is None or not record.is_pending:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiters = self._waiters.setdefault(call, [])
+        waiters.append(future)
+        try:
+            await asyncio.wait_for(future, timeout)
+        except TimeoutError:
+            return
+        finally:
+            if future in waiters:
+                waiters.remove(future)
+
+    # time and ends
+
+    def tick(self) -> None:
+        """Ends what is over: requests, then handlers."""
+        now = self._clock()
+        for record in self.book.due(now):
+            self._expired(record, "nobody decided in time")
+        for handler in self.policy.expire(now):
+            self._journal.record("handler", {"id": handler.id, "expired": True})
+            self.on_change()
+
+    def now(self) -> float:
+        """The clock of requests and handlers."""
+        return self._clock()
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        ends = (self.book.next_deadline(), self.policy.next_expiry())
+        return min((end for end in ends if end is not None), default=None)
+
+    def engine_died(self) -> None:
+        """The snapshots are gone: open requests expire, nothing is told (the session tells)."""
+        self._releases.lost()
+        for look in self._looks.values():
+            if not look.done():
+                look.set_exception(RequestClosed("The engine was restarted; this value is gone."))
+        for state in (self._gets, self._asks, self._frozen, self._peeks, self._looks):
+            state.clear()
+        for record in self.book.opened():
+            self._end(record, Status.EXPIRED, why="the engine was restarted")
+
+    def closed(self) -> None:
+        """The session is over: nothing waits any longer."""
+        for future in (future for futures in self._waiters.values() for future in futures):
+            if not future.done():
+                future.set_exception(SessionClosed())
+        self._waiters.clear()
+        self.engine_died()
+
+    # parts
+
+    def _is_used(self, call: int) -> bool:
+        return (
+            not _is_id(call)
+            or call < 0
+            or call in self.book
+            or call in self._gets
+            or call in self._releases
+        )
+
+    def _frozen_record(self, call: int) -> Record:
+        """A request in any state whose facts are known."""
+        record = self.book.find(call)
+        if record is None or record.facts is None:
+            raise RequestClosed(f"There is no request {request_id(call)} any more.")
+        return record
+
+    def _pending(self, call: int) -> Record:
+        record = self.book.find(call)
+        if record is None:
+            raise RequestClosed(f"There is no request {request_id(call)} any more.")
+        if not record.is_pending or record.facts is None:
+            raise RequestClosed(
+                f"Request {record.id} ({record.name!r}) is {record.status.value}; "
+                "nothing was changed."
+            )
+        return record
+
+    def _free(self, object_id: int, facts: engine.Facts) -> str:
+        """Why a value needs nobody's decision; empty if it does."""
+        if facts.failed_is_public if facts.failed else facts.kind == "public":
+            return PUBLIC
+        return REPEAT if self._releases.words.covers(object_id, facts.version) else ""
+
+    def _word_about(self, object_id: int) -> tuple[Why, str]:
+        if any(record.object_id == object_id for record in self.book.opened()):
+            return Why.WAITING, ""
+        return self._releases.words.about(object_id)
+
+    def _judge(self, record: Record) -> None:
+        """Handlers look at a request that is not decided."""
+        decision = self.policy.decide(_case(record), self._clock())
+        if decision.action == ACCEPT:
+            self._accepted(record, decision, decision.why)
+        elif decision.action == DENY:
+            self._denied(record, decision, decision.why, decision.why if decision.is_hard else "")
+        elif record.limit_s == 0:
+            self._expired(record, f"only handlers were asked; {decision.why}")
+        else:
+            record.why = decision.why
+            self.on_change()
+
+    def _accepted(self, record: Record, decision: Decision | None, why: str) -> None:
+        self._peek(record, decision)
+        reservation = decision.reservation if decision else None
+        leaving = Leaving(record.call, record.object_id, _facts(record), why, reservation)
+        value, has_value, data = record.value, record.has_value, record.data
+        self._finish(record, Status.ACCEPTED, why=why)
+        if data is not None:
+            self._releases.send(leaving, value, data)
+        elif record.call in self._looks:  # its bytes are under way for the owner's eyes already
+            self._releases.expect(leaving)
+        else:
+            self._releases.give(leaving, value, has_value)
+
+    def _denied(self, record: Record, decision: Decision | None, why: str, answer: str) -> None:
+        self._peek(record, decision)
+        self._releases.words.said(record.object_id, Why.DENIED, answer)
+        self._end(record, Status.REJECTED, why=why, answer=answer)
+        self._releases.post(wire.Denied(record.call, answer))
+
+    def _expired(self, record: Record, why: str) -> None:
+        self._releases.words.said(record.object_id, Why.EXPIRED)
+        self._end(record, Status.EXPIRED, why=why)
+        self._releases.post(wire.Expired(record.call))
+
+    def _end(self, record: Record, status: Status, *, why: str, answer: str = "") -> None:
+        """A last state in which the snapshot is not needed any more."""
+        if record.call in self._frozen:
+            self._outlet.to_engine(engine.Discard(record.call))
+        self._finish(record, status, why=why, answer=answer)
+
+    def _finish(self, record: Record, status: Status, *, why: str, answer: str = "") -> None:
+        self.book.end(record.call, status, why=why, answer=answer)
+        self._frozen.discard(record.call)
+        # The history keeps facts, not values.
+        record.value, record.has_value, record.data, record.text = None, False, None, ""
+        self._note("decision", record)
+        for future in self._waiters.pop(record.call, ()):
+            if not future.done():
+                future.set_result(None)
+        self.on_change()
+
+    def _peek(self, record: Record, decision: Decision | None) -> None:
+        """Shows the value where the deciding handler says so, denials included."""
+        handler = decision.handler if decision else None
+        if handler is None or not (handler.print_local or handler.log_local):
+            return
+        text = _facts(record).failed or record.text
+        if text:
+            self._print(record, handler, text)
+            return
+        self._peeks[record.call] = (record, handler)
+        if record.call not in self._looks:  # which has asked for the text already
+            self._outlet.to_engine(engine.Peek(record.call, limits.PRINTED_VALUE_CHARS))
+
+    def _print(self, record: Record, handler: Handler, text: str) -> None:
+        self._printer.value(
+            handler.action,
+            record.name,
+            record.reason,
+            text,
+            to_screen=handler.print_local,
+            to_log=handler.log_local,
+        )
+
+    def _note(self, kind: str, record: Record) -> None:
+        facts: Mapping[str, Any] = facts_for_journal(record.facts) if record.facts else {}
+        self._journal.record(
+            kind,
+            {
+                "request": record.id,
+                "requester": record.requester,
+                "object": record.object_id,
+                "name": record.name,
+                "reason": record.reason,
+                "status": record.status.value,
+                "why": record.why,
+                **facts,
+            },
+        )
+
+
+def _case(record: Record) -> Case:
+    facts = _facts(record)
+    return Case(record.name, facts, _refusal(facts))
+
+
+def _facts(record: Record) -> engine.Facts:
+    assert record.facts is not None, "a request is listed when its facts are there"
+    return record.facts
+
+
+def _refusal(facts: engine.Facts) -> str:
+    if not facts.failed and facts.type.startswith(_UNSENDABLE):
+        return "objects of this kind stay on the owner's side; ask for what they hold"
+    return ""
+
+
+def _is_id(object_id: object) -> bool:
+    return (
+        isinstance(object_id, int)
+        and not isinstance(object_id, bool)
+        and 0 < abs(object_id) < 2**63
+    )
+
+
+def _limit(limit_s: object) -> float | None:
+    """A limit that is no number is none; a negative one lets handlers answer only."""
+    if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):
+        return None
+    if math.isnan(limit_s) or limit_s <= 0:
+        return 0
+    return None if limit_s > limits.REQUEST_LIMIT_SECONDS else float(limit_s)

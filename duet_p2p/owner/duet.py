@@ -1,0 +1,401 @@
+"""`OwnerDuet`: what `launch_duet` returns; every call crosses to the loop and back.
+
+The facade holds no state of its own that the loop needs: it turns words into plain values
+(`sharing`, `handler_view`), runs one function of the service on the loop, and turns what comes
+back into handles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+from duet_p2p import limits as numbers
+from duet_p2p.engine import messages as engine
+from duet_p2p.engine.host import Host
+from duet_p2p.errors import DuetError, SessionClosed
+from duet_p2p.identity.keys import parse_id
+from duet_p2p.objects import notes
+from duet_p2p.owner.data_dirs import DataDirs, checked_dirs
+from duet_p2p.owner.ends import SessionEnd
+from duet_p2p.owner.handler_view import OwnerRequests
+from duet_p2p.owner.handles import Handle, OwnerStore
+from duet_p2p.owner.journal import Journal, LogJournal
+from duet_p2p.owner.policy import Policy
+from duet_p2p.owner.printing import CallbackThread, LiveLine, Printer
+from duet_p2p.owner.service import Failure, Service
+from duet_p2p.owner.sharing import prepare
+from duet_p2p.surface import values
+
+__all__ = ["QUOTAS", "LoopBridge", "OwnerDuet", "OwnerSession", "Pairing", "start_service"]
+
+T = TypeVar("T")
+
+QUOTAS: Mapping[str, int] = {
+    "objects": numbers.OBJECTS,
+    "stored_bytes": numbers.STORED_BYTES,
+    "result_bytes": numbers.RESULT_BYTES,
+    "upload_bytes": numbers.UPLOAD_BYTES,
+    "open_requests": numbers.OPEN_REQUESTS,
+}
+"""What ``launch_duet(limits=…)`` may override, with the defaults."""
+
+
+class LoopBridge(Protocol):
+    """The bridge between threads (session/bridge.py)."""
+
+    @property
+    def callback_thread(self) -> CallbackThread:
+        """Runs printing and user callbacks."""
+        ...
+
+    def call(self, coro: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Runs a coroutine on the loop and waits for it here."""
+        ...
+
+
+class OwnerSession(SessionEnd, Protocol):
+    """The session as the facade needs it (session/session.py)."""
+
+    def status(self) -> dict[str, Any]:
+        """Facts about the connection."""
+        ...
+
+    async def close(self, reason: str = "closed") -> None:
+        """Says goodbye and ends."""
+        ...
+
+
+class Pairing(Protocol):
+    """The handshake as the facade needs it (session/handshake.py)."""
+
+    @property
+    def pinned(self) -> str | None:
+        """ID of the partner, once there was a connection."""
+        ...
+
+    def expect(self, client_id: str) -> bool:
+        """Admits a client."""
+        ...
+
+    async def wait(self, timeout: float | None = None) -> Any:
+        """Waits for the connection."""
+        ...
+
+
+async def start_service(
+    session: SessionEnd,
+    host: Host,
+    *,
+    callback_thread: CallbackThread,
+    session_id: str,
+    data_dirs: Mapping[str, str | Path] | None = None,
+    limits: Mapping[str, int] | None = None,
+    min_records: int = numbers.MIN_RECORDS,
+    threads: int | None = None,
+    logging: bool = True,
+    journal: Journal | None = None,
+) -> Service:
+    """Starts the engine and puts a service between it and a session. Runs on the loop.
+
+    Args:
+        session: not necessarily connected yet.
+        host: where the engine runs: `ProcessHost` or `ThreadHost`.
+        callback_thread: runs printing.
+        session_id: the owner's ID, for the journal.
+        data_dirs: names and directories that remote data sets may read.
+        limits: overrides of `QUOTAS`.
+        min_records: the guard's smallest group.
+        threads: for torch in the engine; None leaves its default.
+        logging: whether lines are printed.
+        journal: where events are kept; None: the logger ``duet_p2p.audit``.
+
+    Raises:
+        ValueError: a limit or name that does not exist, or makes no sense.
+        NotADirectoryError: one of `data_dirs` is no directory.
+        DuetError: the engine could not be started.
+    """
+    service = Service(
+        session,
+        host,
+        configure=engine.Configure(
+            quotas=_quotas(limits or {}), data_dirs=checked_dirs(data_dirs or {}), threads=threads
+        ),
+        policy=Policy(min_records=min_records),
+        journal=journal or LogJournal(session_id),
+        printer=Printer(callback_thread, is_on=logging),
+        live=LiveLine(callback_thread, is_on=logging),
+    )
+    await service.start()
+    return service
+
+
+class OwnerDuet:
+    """The owner's session: send objects, decide requests, write rules.
+
+    Args:
+        bridge: the loop's thread.
+        session: the session on that loop.
+        handshake: finds the partner.
+        service: from `start_service`.
+        session_id: the owner's ID.
+        shapes: default of `send`, ``public`` or ``private``.
+        forget: takes an ID off the list of known partners.
+        on_close: called once, in the thread of `close`, after engine and session are closed.
+
+    Attributes:
+        id: the session ID that the scientist joins with.
+        store: what is shared, of both sides.
+        requests: what waits, and the handlers.
+        data: directories that remote data sets may read.
+    """
+
+    def __init__(
+        self,
+        bridge: LoopBridge,
+        session: OwnerSession,
+        handshake: Pairing,
+        service: Service,
+        *,
+        session_id: str,
+        shapes: str = "public",
+        forget: Callable[[str], None] | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        _check_shapes(shapes)
+        self.id = session_id
+        self._bridge = bridge
+        self._session = session
+        self._handshake = handshake
+        self._service = service
+        self._shapes = shapes
+        self._forget = forget
+        self._on_close = on_close
+        self._is_closed = False
+        self.store = OwnerStore(
+            service.catalog,
+            service.shares,
+            self,
+            object_key=lambda object_id: notes.object_key(session_id, object_id),
+            decode=_decode,
+        )
+        self.requests = OwnerRequests(
+            service.desk,
+            self,
+            self.store,
+            resolve_source=self.store.resolve_source,
+        )
+        self.data = DataDirs(service, self)
+
+    # what is shared
+
+    def send(
+        self,
+        obj: Any,
+        *,
+        tags: Iterable[str] | None = None,
+        description: str = "",
+        pointable: bool = True,
+        searchable: bool | None = None,
+        shapes: str | None = None,
+        send_parameters: bool = True,
+    ) -> Handle:
+        """Copies an object into the engine, where the scientist can compute with it.
+
+        Tensors and parameters; built-in Python values and the wrappers of `sy.lib.python`;
+        containers of these; an `nn.Module` (listed as its state dict); a `TensorDataset`, or a
+        map-style data set of tensors and numbers, read into tensors of one shape each. A later
+        change of the object here does not reach the engine.
+
+        Args:
+            obj: what to share.
+            tags: instead of the tags that it carries.
+            description: instead of the description that it carries.
+            pointable: listed in the scientist's store; what is not listed does not exist for it.
+            searchable: the older word for `pointable`.
+            shapes: ``public`` or ``private``: whether shape and dtype may be seen.
+            send_parameters: only True; an owner's module is sent as it is.
+
+        Returns:
+            A handle, the same as `store[…]` gives.
+
+        Raises:
+            NotAllowed: an object of this kind cannot be sent.
+            QuotaExceeded: the engine cannot take it.
+            SessionClosed: the session has ended.
+        """
+        if not send_parameters:
+            raise ValueError("an owner's module is sent with its parameters")
+        shapes = shapes or self._shapes
+        _check_shapes(shapes)
+        chosen, text = _checked_note(obj, tags, description)
+        if self._service.error is not None:
+            raise self._ended()
+        item = self.wait_for(
+            self._service.shares.share(
+                prepare(obj),
+                tags=chosen,
+                description=text,
+                listed=pointable if searchable is None else searchable,
+                shapes_public=shapes == "public",
+            )
+        )
+        return Handle(item, self.store)
+
+    def update_vars(self, variables: MutableMapping[str, Any]) -> Any:
+        """Binds each tag that is a free identifier to its handle; returns `store.pandas`."""
+        return self.store.update_vars(variables)
+
+    # the session
+
+    @property
+    def peer(self) -> str:
+        """ID of the scientist; empty before the first connection."""
+        return self._service.desk.requester or self._handshake.pinned or ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the session goes on: the scientist is there, or may come back."""
+        return not self._is_closed and self._service.is_open
+
+    @property
+    def errors(self) -> list[Failure]:
+        """Failed commands with their full texts, oldest first. They may hold private values."""
+        return list(self._service.failures)
+
+    def status(self) -> dict[str, Any]:
+        """Facts about the connection, and counts of objects, requests and handlers."""
+        counts = self._service.counts()
+        started = self._service.started
+        facts = {} if self._is_closed else self.run(self._session.status)
+        return {
+            **facts,
+            "id": self.id,
+            "peer": self.peer,
+            "is_open": self.is_open,
+            "objects": counts.objects,
+            "requests": counts.requests,
+            "handlers": counts.handlers,
+            "operations": counts.operations,
+            "OPEN": counts.is_open_to_all,
+            "engine": {"pid": started.pid, "versions": started.versions} if started else {},
+        }
+
+    def wait(self, timeout: float | None = None) -> OwnerDuet:
+        """Waits until the scientist is connected.
+
+        Raises:
+            PairingTimeout: nobody came in time.
+            DuetError: what ended the pairing or the session.
+        """
+        self.wait_for(self._handshake.wait(timeout))
+        return self
+
+    def expect_client(self, client_id: str) -> bool:
+        """Admits a scientist by ID; False if another one is connected already.
+
+        Raises:
+            InvalidId: this is no client ID.
+        """
+        return self.run(self._handshake.expect, parse_id(client_id, "scientist", own_id=self.id))
+
+    def forget(self, client_id: str) -> None:
+        """Forgets a known partner: the next one of that label is a new acquaintance.
+
+        Raises:
+            InvalidId: this is no client ID.
+        """
+        if self._forget is None:
+            raise DuetError("This session keeps no list of known partners.")
+        self._forget(parse_id(client_id, "scientist", own_id=self.id))
+
+    def close(self) -> None:
+        """Says goodbye, stops the engine, ends every waiting call; may be called twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            self._bridge.call(self._shut(), numbers.OWNER_CLOSE_SECONDS)
+        except SessionClosed:
+            pass  # the bridge is closed, and all that lived on its loop with it
+        finally:
+            if self._on_close is not None:
+                self._on_close()
+
+    async def _shut(self) -> None:
+        try:
+            await self._session.close("closed")
+        finally:
+            await self._service.close()
+
+    def __enter__(self) -> OwnerDuet:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "open" if self.is_open else "closed"
+        return f"<OwnerDuet {self.id} {state}, partner {self.peer or 'not connected'}>"
+
+    # from the user's thread to the loop (request_view.Caller)
+
+    def run(self, fn: Callable[..., T], *args: Any) -> T:
+        """Runs a plain function on the loop and returns what it returns."""
+
+        async def call() -> T:
+            return fn(*args)
+
+        return self._bridge.call(call())
+
+    def wait_on(self, fn: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Runs a coroutine function on the loop and returns what it returns."""
+        return self._bridge.call(fn(*args))
+
+    def wait_for(self, coro: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine on the loop and returns what it returns."""
+        return self._bridge.call(coro)
+
+    def _ended(self) -> Exception:
+        error = self._service.error
+        return type(error)(str(error)) if isinstance(error, DuetError) else SessionClosed()
+
+
+def _decode(value: Any, data: Any) -> Any:
+    return values.unpack(value, data)
+
+
+def _checked_note(
+    obj: Any, tags: Iterable[str] | None, description: str
+) -> tuple[tuple[str, ...], str]:
+    """Tags and description as given, or as the object carries them."""
+    if isinstance(tags, str):
+        tags = (tags,)
+    chosen = notes.tags_of(obj) if tags is None else notes.checked_tags(tuple(tags))
+    description = description or notes.description_of(obj)
+    if len(chosen) > numbers.TAGS or any(len(tag) > numbers.NAME_CHARS for tag in chosen):
+        raise ValueError(f"at most {numbers.TAGS} tags of {numbers.NAME_CHARS} characters each")
+    if len(description) > numbers.MESSAGE_TEXT_CHARS:
+        raise ValueError(f"a description has at most {numbers.MESSAGE_TEXT_CHARS:,} characters")
+    return chosen, description
+
+
+def _check_shapes(shapes: str) -> None:
+    if shapes not in ("public", "private"):
+        raise ValueError(f"shapes is 'public' or 'private', not {shapes!r}")
+
+
+def _quotas(given: Mapping[str, int]) -> dict[str, int]:
+    for name, value in given.items():
+        if name not in QUOTAS:
+            raise ValueError(f"no limit is called {name!r}; there are {', '.join(QUOTAS)}")
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"the limit {name!r} is a number of at least 0, not {value!r}")
+    return {**QUOTAS, **given}

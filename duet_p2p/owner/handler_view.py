@@ -1,0 +1,270 @@
+"""`duet.requests.handlers` and the calls that add and remove them, for the user's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, cast
+
+from duet_p2p.owner.desk import Desk
+from duet_p2p.owner.handlers import (
+    ACTIONS,
+    UNSET,
+    Conditions,
+    Handler,
+    Unset,
+    normal_name,
+    tag_filter,
+)
+from duet_p2p.owner.request_view import Caller, OwnerRequest, RequestList, ValueReader
+
+__all__ = ["HANDLER_COLUMNS", "HandlerList", "OwnerRequests"]
+
+HANDLER_COLUMNS: Final = (
+    "tags",
+    "ID",
+    "action",
+    "remaining time (s):",
+    "name",
+    "conditions",
+    "uses",
+    "quota left",
+)
+"""The first four are those of the original, the odd colon included."""
+
+
+class HandlerList:
+    """The handlers in force, in order of adding."""
+
+    def __init__(self, desk: Desk, caller: Caller) -> None:
+        self._desk = desk
+        self._caller = caller
+
+    @property
+    def handlers(self) -> list[Handler]:
+        """All of them as a list."""
+        return list(self._caller.run(self._desk.policy.handlers))
+
+    @property
+    def pandas(self) -> Any:
+        """A `pandas.DataFrame` with the columns of `HANDLER_COLUMNS`."""
+        import pandas
+
+        now = self._caller.run(self._desk.now)
+        rows = [
+            (
+                h.tags,
+                h.id,
+                h.action,
+                h.remaining(now),
+                h.name,
+                h.conditions.described_conditions(),
+                h.uses,
+                h.quota_left,
+            )
+            for h in self.handlers
+        ]
+        return pandas.DataFrame(rows, columns=list(HANDLER_COLUMNS))
+
+    def find(self, key: int | str | Handler) -> Handler:
+        """A handler by position, name, tag, id (or at least 5 characters of it), or itself.
+
+        Raises:
+            KeyError, IndexError: there is none, or more than one fits.
+        """
+        handlers = self.handlers
+        if isinstance(key, Handler):
+            if key not in handlers:
+                raise KeyError("this handler is not in force any more")
+            return key
+        if isinstance(key, int) and not isinstance(key, bool):
+            return handlers[key]
+        if not isinstance(key, str):
+            raise TypeError(f"a handler is named by position, name, tag or id, not by {key!r}")
+        found = [h for h in handlers if h.name == normal_name(key)]
+        found = found or [h for h in handlers if key in (h.tags or ())]
+        found = found or [h for h in handlers if len(key) >= 5 and h.id.startswith(key)]
+        if len(found) != 1:
+            known = ", ".join(repr(h) for h in found or handlers) or "none"
+            word = "several handlers fit" if found else "no handler fits"
+            raise KeyError(f"{word} {key!r}: {known}")
+        return found[0]
+
+    def __getitem__(self, key: int | str) -> Handler:
+        return self.find(key)
+
+    def __len__(self) -> int:
+        return len(self.handlers)
+
+    def __iter__(self) -> Iterator[Handler]:
+        return iter(self.handlers)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"[{i}] {h!r}" for i, h in enumerate(self)) or "No handlers."
+
+
+class OwnerRequests(RequestList):
+    """`duet.requests`: what waits, and the rules that answer by themselves."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        caller: Caller,
+        reader: ValueReader,
+        *,
+        resolve_source: Callable[[Any], int],
+    ) -> None:
+        super().__init__(desk, caller, reader)
+        self.handlers = HandlerList(desk, caller)
+        self._resolve_source = resolve_source
+
+    def add_handler(
+        self,
+        action: str,
+        print_local: bool = False,
+        log_local: bool = False,
+        tags: Iterable[str] | None = None,
+        timeout_secs: float = -1,
+        element_quota: int | None = None,
+        *,
+        name: str | None = None,
+        kinds: Iterable[str] | Unset = UNSET,
+        max_elements: int | Unset | None = UNSET,
+        min_records: int | Unset = UNSET,
+        sources: Iterable[Any] | Unset = UNSET,
+        recipe: str | OwnerRequest | Unset = UNSET,
+        allow_injected: bool | Unset = UNSET,
+        max_uses: int | Unset | None = UNSET,
+        seen_only: bool = False,
+    ) -> Handler:
+        """Adds a rule and applies it at once to what waits.
+
+        An accept handler with `name` or `tags` looks at words that the scientist chose, so it is
+        guarded: one number per release, kinds public, metadata and aggregate over at least
+        ``min_records`` records, nothing injected, at most 1,000 numbers per source and session.
+        Widen it in words: ``kinds={"model"}, max_elements=None``. What the guard stops waits for
+        you. A guard limits number and form of what leaves, not what can be worked out from it:
+        the scientist chooses the model's weights, so "a loss" can be any question about a batch.
+
+        Args:
+            action: ``accept`` or ``deny``. Deny goes first. ``accept`` with nothing else accepts
+                everything.
+            print_local: print name, reason and value here, also for deny.
+            log_local: the same into the logger ``duet_p2p.owner``.
+            tags: the set of the object's tags equals this set; None or [] does not filter,
+                ``[""]`` stands for no tags.
+            timeout_secs: life of the handler in seconds; -1: as long as the session.
+            element_quota: numbers that it may release in all; a request beyond it is denied.
+            name: equals the request's name, both stripped and lower-cased.
+            kinds: kinds of values (release.md 2).
+            max_elements: most numbers in one release; None: any number.
+            min_records: least number of records behind each number.
+            sources: the value depends on these objects only: tags, ids or handles.
+            recipe: a request: what `accept(always=True)` would bind to it. A text: exactly this
+                `request.recipe`; an accept handler is then guarded as one with a name is.
+            allow_injected: whether public tensors may have met the data along its records.
+            max_uses: how many times it may decide; a model leaves once unless said otherwise.
+            seen_only: take only what matches an earlier decision by hand.
+
+        Returns:
+            The handler. It replaces an earlier one with the same filters and conditions.
+
+        Raises:
+            ValueError: a value that does not exist or makes no sense.
+            NotAllowed: a request that nothing can be bound to.
+        """
+        binding = None
+        if isinstance(recipe, OwnerRequest):
+            if action == "accept":
+                binding = self._caller.run(self._desk.bind, recipe.call)
+                recipe = UNSET
+            else:
+                recipe = recipe.recipe
+        conditions = Conditions(
+            name=None if name is None else normal_name(name),
+            tags=tag_filter(tags),
+            kinds=frozenset([kinds] if isinstance(kinds, str) else kinds)
+            if not isinstance(kinds, Unset)
+            else UNSET,
+            max_elements=max_elements,
+            min_records=min_records,
+            sources=self._source_ids(sources),
+            recipe=recipe,
+            allow_injected=allow_injected,
+            max_uses=max_uses,
+            seen_only=seen_only,
+            binding=binding,
+        )
+        handler = Handler(
+            action=action,
+            conditions=conditions,
+            print_local=print_local,
+            log_local=log_local,
+            element_quota=element_quota,
+            timeout_secs=timeout_secs,
+        )
+        self._caller.run(self._desk.add_handler, handler)
+        return handler
+
+    def remove_handler(
+        self, key: int | str | Handler | None = None, *args: Any, **options: Any
+    ) -> None:
+        """Takes one handler off.
+
+        Args:
+            key: position, name, tag, id or the handler. Left out, or an action, the handler is
+                found by the options it was made with, as in 0.3:
+                ``remove_handler(name="loss", action="deny")``.
+            *args: further options in the order of `add_handler`, as in 0.3.
+            **options: options of `add_handler`; those that are left out are not compared.
+
+        Raises:
+            KeyError: there is none, or more than one fits.
+        """
+        is_form_of_03 = key is None or (key in ACTIONS and (bool(args) or bool(options)))
+        if is_form_of_03:
+            handler = self._by_options(cast("str | None", key), args, options)
+        elif args or options:
+            raise TypeError("name the handler either by a key or by its options")
+        else:
+            handler = self.handlers.find(cast("int | str | Handler", key))
+        self._caller.run(self._desk.remove_handler, handler)
+
+    def clear_handlers(self) -> None:
+        """Takes all handlers off; what waits goes on waiting."""
+        self._caller.run(self._desk.clear_handlers)
+
+    def allow_plan(self, digest: str, **limits: Any) -> None:
+        """Allow the outputs of a recorded plan: not in this version.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("plans are not in this version; accept their outputs by hand")
+
+    def _by_options(
+        self, action: str | None, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Handler:
+        order = ("print_local", "log_local", "tags", "timeout_secs", "element_quota")
+        wanted = dict(zip(order, args, strict=False)) | options
+        if action is not None:
+            wanted["action"] = action
+        if not wanted:
+            raise TypeError("say which handler: a key, or the options it was made with")
+        if wanted.get("name") is not None:
+            wanted["name"] = normal_name(wanted["name"])
+        if "tags" in wanted:
+            given = tag_filter(wanted["tags"])
+            wanted["tags"] = None if given is None else sorted(given)
+        found = [
+            h for h in self.handlers if all(h[name] == value for name, value in wanted.items())
+        ]
+        if len(found) != 1:
+            word = "several handlers were" if found else "no handler was"
+            raise KeyError(f"{word} made with {wanted}")
+        return found[0]
+
+    def _source_ids(self, sources: Iterable[Any] | Unset) -> frozenset[int] | Unset:
+        if isinstance(sources, Unset):
+            return UNSET
+        given = [sources] if isinstance(sources, str) else sources
+        return frozenset(self._resolve_source(source) for source in given)

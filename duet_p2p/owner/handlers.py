@@ -1,0 +1,301 @@
+"""One rule that the owner wrote: what it looks at, and what it has used up.
+
+A handler's conditions never change; changing one's mind is a new handler with the same conditions.
+Two kinds of things are looked at, and the difference is the point of policy.py: *labels* (name,
+tags), which the scientist chose, and *facts* (kind, numbers, records, sources, recipe), which the
+owner's engine worked out and nobody can forge.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+from duet_p2p.engine.messages import Facts
+
+__all__ = [
+    "ACTIONS",
+    "KINDS",
+    "UNSET",
+    "Binding",
+    "Case",
+    "Conditions",
+    "Handler",
+    "Unset",
+    "normal_name",
+    "tag_filter",
+]
+
+ACTIONS: Final = frozenset({"accept", "deny"})
+KINDS: Final = frozenset({"public", "metadata", "aggregate", "model", "per_record", "verbatim"})
+
+
+class Unset(Enum):
+    """The type of `UNSET`: "nothing was said", which is not the same as None (no limit)."""
+
+    UNSET = "not said"
+
+    def __repr__(self) -> str:
+        return "not said"
+
+
+UNSET: Final = Unset.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One value that somebody wants released: what handlers see of it, as plain values."""
+
+    name: str
+    """The scientist's own word, cleaned."""
+    facts: Facts
+    refusal: str = ""
+    """Why no rule and no click can release this (a type that cannot be sent), or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What ties a later request to an earlier decision by hand.
+
+    Equal are: recipe text, sources, kind, whether something was injected, type and shape; the
+    smallest group may have grown. The contents of public inputs (weights, masks) are not part of
+    it yet, which is why policy.py binds only values that name no single record.
+    """
+
+    recipe: str
+    sources: frozenset[int]
+    kind: str
+    min_records: int
+    injected: bool
+    type: str
+    shape: tuple[int, ...] | None
+
+    @staticmethod
+    def of(facts: Facts) -> Binding:
+        """The binding of one value."""
+        return Binding(
+            recipe=facts.recipe,
+            sources=frozenset(facts.sources),
+            kind=facts.kind,
+            min_records=facts.min_records,
+            injected=facts.injected,
+            type=facts.type,
+            shape=facts.shape,
+        )
+
+    def difference(self, facts: Facts) -> str:
+        """The first fact in which a value differs, in words; empty if it is covered."""
+        if not self.recipe or facts.recipe != self.recipe:
+            return "the recipe is another one"
+        if frozenset(facts.sources) != self.sources:
+            return "the sources are others"
+        if facts.kind != self.kind:
+            return f"the kind is {facts.kind}, not {self.kind}"
+        if facts.injected != self.injected:
+            return "something public met the data" if facts.injected else "nothing was injected"
+        if (facts.type, facts.shape) != (self.type, self.shape):
+            return "type or shape are others"
+        if facts.min_records < self.min_records:
+            return f"fewer records ({facts.min_records}) than in the decision ({self.min_records})"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Filters on labels and conditions on facts, as they were given."""
+
+    name: str | None = None
+    tags: frozenset[str] | None = None
+    kinds: frozenset[str] | Unset = UNSET
+    max_elements: int | Unset | None = UNSET
+    min_records: int | Unset = UNSET
+    sources: frozenset[int] | Unset = UNSET
+    recipe: str | Unset = UNSET
+    allow_injected: bool | Unset = UNSET
+    max_uses: int | Unset | None = UNSET
+    seen_only: bool = False
+    binding: Binding | None = None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether it filters by something that the scientist chose."""
+        return self.name is not None or self.tags is not None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it takes everything: no filter, no condition."""
+        return (
+            not self.is_labelled
+            and self.binding is None
+            and not self.seen_only
+            and self.max_elements in (UNSET, None)
+            and self.max_uses in (UNSET, None)
+            and self.allow_injected in (UNSET, True)
+            and self.kinds in (UNSET, KINDS)
+            and {self.min_records, self.sources, self.recipe} == {UNSET}
+        )
+
+    def described(self) -> str:
+        """What was said, as one would type it; empty if nothing was."""
+        said = []
+        for text, value in (
+            ("name", self.name),
+            ("tags", sorted(self.tags) if self.tags is not None else None),
+        ):
+            if value is not None:
+                said.append(f"{text}={value!r}")
+        return ", ".join(filter(None, [*said, self.described_conditions()]))
+
+    def described_conditions(self) -> str:
+        """The conditions on facts alone, as one would type them."""
+        said = [
+            f"{name}={_typed(value)}"
+            for name in (
+                "kinds",
+                "max_elements",
+                "min_records",
+                "sources",
+                "recipe",
+                "allow_injected",
+                "max_uses",
+            )
+            if (value := getattr(self, name)) is not UNSET
+        ]
+        if self.seen_only:
+            said.append("seen_only=True")
+        if self.binding is not None:
+            said.append(f"always: {_short(self.binding.recipe)}")
+        return ", ".join(said)
+
+
+@dataclass(slots=True, eq=False)
+class Handler:
+    """One rule with what it has used up. Reads like a dict too: ``handler["tags"]``."""
+
+    action: str
+    """``accept`` or ``deny``."""
+    conditions: Conditions
+    print_local: bool = False
+    log_local: bool = False
+    element_quota: int | None = None
+    created_at: float = 0.0
+    """On the policy's clock, seconds."""
+    timeout_secs: float = -1
+    """Life in seconds; -1: as long as the session."""
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    uses: int = 0
+    """Decisions taken; for accept, reserved ones included."""
+    model_uses: int = 0
+    """Those among them that let a model out."""
+    elements: int = 0
+    """Numbers released, reserved ones included."""
+    denied_recipes: dict[str, None] = field(default_factory=dict)
+    """What a labelled deny handler denied, oldest first: denied under any other name as well."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it accepts everything."""
+        return self.action == "accept" and self.conditions.is_bare
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether it accepts by something that the scientist chose.
+
+        That is a label, or a recipe as bare text: the text does not hold the contents of a mask
+        or a weight, so the same text can stand for any record.
+        """
+        said = self.conditions
+        return self.action == "accept" and (said.is_labelled or said.recipe is not UNSET)
+
+    @property
+    def name(self) -> str | None:
+        """The name that it filters by."""
+        return self.conditions.name
+
+    @property
+    def tags(self) -> list[str] | None:
+        """The set of tags that it filters by, sorted."""
+        return None if self.conditions.tags is None else sorted(self.conditions.tags)
+
+    @property
+    def quota_left(self) -> int | None:
+        """Numbers that it may still release; None: no limit."""
+        return None if self.element_quota is None else max(0, self.element_quota - self.elements)
+
+    def expires_at(self) -> float | None:
+        """On the policy's clock; None: never."""
+        return None if self.timeout_secs < 0 else self.created_at + self.timeout_secs
+
+    def remaining(self, now: float) -> float:
+        """Seconds of life left; -1: as long as the session."""
+        end = self.expires_at()
+        return -1 if end is None else max(0.0, end - now)
+
+    def keys(self) -> tuple[str, ...]:
+        """The names that ``handler[name]`` knows."""
+        return _KEYS
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in _KEYS:
+            raise KeyError(f"{key!r}; a handler has {', '.join(_KEYS)}")
+        if key in Conditions.__dataclass_fields__ and key not in ("name", "tags"):
+            value = getattr(self.conditions, key)
+            return None if value is UNSET else value
+        return getattr(self, key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_KEYS)
+
+    def __repr__(self) -> str:
+        said = ", ".join(filter(None, [f"action={self.action!r}", self.conditions.described()]))
+        return f"<Handler {self.id[:8]} {said}; {self.uses} uses>"
+
+
+_KEYS: Final = (
+    "id",
+    "action",
+    "name",
+    "tags",
+    "print_local",
+    "log_local",
+    "timeout_secs",
+    "element_quota",
+    "quota_left",
+    "uses",
+    "elements",
+    "kinds",
+    "max_elements",
+    "min_records",
+    "sources",
+    "recipe",
+    "allow_injected",
+    "max_uses",
+    "seen_only",
+)
+
+
+def normal_name(name: str) -> str:
+    """Names are compared stripped and lower-cased, as in the original."""
+    return name.strip().lower()
+
+
+def tag_filter(tags: Iterable[str] | None) -> frozenset[str] | None:
+    """None or no tags: no filter. An empty text stands for "no tags"."""
+    if isinstance(tags, str):
+        raise TypeError("tags is a list of texts, not a text")
+    given = None if tags is None else frozenset(tags)
+    return frozenset(tag for tag in given if tag) if given else None
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, frozenset):
+        return "{" + ", ".join(repr(item) for item in sorted(value)) + "}"
+    return _short(value) if isinstance(value, str) else repr(value)
+
+
+def _short(text: str) -> str:
+    first = text.strip().splitlines()[0] if text.strip() else ""
+    return repr(first if len(first) <= 60 and first == text.strip() else first[:60] + "…")

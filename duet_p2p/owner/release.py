@@ -1,0 +1,161 @@
+"""What leaves: a decided value on its way from the engine to the scientist.
+
+A value leaves as the snapshot that was judged. Small ones came with the facts; others are fetched
+with one more command. What a handler reserved is used when the value was queued to the scientist,
+and given back if that could not be done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from duet_p2p import limits
+from duet_p2p.engine import messages as engine
+from duet_p2p.errors import DuetError
+from duet_p2p.owner.journal import Journal
+from duet_p2p.owner.policy import Policy, Reservation
+from duet_p2p.owner.requests import Words, request_id
+from duet_p2p.owner.words import clean_text
+from duet_p2p.wire import messages as wire
+
+__all__ = ["PUBLIC", "REPEAT", "Leaving", "Outlet", "Releases", "facts_for_journal"]
+
+PUBLIC = "public"
+REPEAT = "repeat"
+
+
+class Outlet(Protocol):
+    """The two ways out: to the engine and to the scientist."""
+
+    def to_engine(self, command: engine.Command) -> None:
+        """One command, in order."""
+        ...
+
+    def post(self, message: wire.Message) -> None:
+        """One numbered answer, in order; `DuetError` if it cannot be sent."""
+        ...
+
+    def send_value(self, call: int, value: Any, data: engine.Buffer | None) -> None:
+        """A released value, with its bytes on the bulk channel if there are any.
+
+        `DuetError`, `TypeError` or `ValueError` if it cannot be sent; nothing was sent then.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A decided value."""
+
+    call: int
+    object_id: int
+    facts: engine.Facts
+    how: str
+    """`PUBLIC`, `REPEAT` or the rule or person that let it out."""
+    reservation: Reservation | None = None
+
+
+class Releases:
+    """Sends what was decided, and keeps what was said about each object."""
+
+    def __init__(self, outlet: Outlet, policy: Policy, journal: Journal) -> None:
+        self.words = Words()
+        self._outlet = outlet
+        self._policy = policy
+        self._journal = journal
+        self._leaving: dict[int, Leaving] = {}
+
+    def __contains__(self, call: int) -> bool:
+        return call in self._leaving
+
+    def give(self, leaving: Leaving, value: Any, has_value: bool) -> None:
+        """Sends a value from its snapshot in the engine, or at once if it is at hand."""
+        if leaving.facts.failed or has_value:
+            self._outlet.to_engine(engine.Discard(leaving.call))
+            self.send(leaving, value, None)
+        else:
+            self.expect(leaving)
+            self._outlet.to_engine(engine.Release(leaving.call))
+
+    def expect(self, leaving: Leaving) -> None:
+        """The engine is about to give this value's bytes."""
+        self._leaving[leaving.call] = leaving
+
+    def bytes(self, event: engine.Bytes) -> None:
+        """The engine gave them."""
+        leaving = self._leaving.pop(event.call, None)
+        if leaving is not None:
+            self.send(leaving, event.value, event.data)
+
+    def refused(self, event: engine.Refused) -> None:
+        """The engine cannot give them."""
+        leaving = self._leaving.pop(event.call, None)
+        if leaving is not None:
+            self._not_sent(leaving, event.reason)
+
+    def send(self, leaving: Leaving, value: Any, data: engine.Buffer | None) -> None:
+        """Queues the value to the scientist and ends its reservation."""
+        call, facts = leaving.call, leaving.facts
+        try:
+            if facts.failed:
+                self._outlet.post(_failure(call, facts))
+            else:
+                self._outlet.send_value(call, value, data)
+        except (DuetError, TypeError, ValueError) as error:
+            self._not_sent(leaving, str(error))
+            return
+        if leaving.reservation is not None:
+            self._policy.release(leaving.reservation)
+        if leaving.how == PUBLIC:
+            return
+        self.words.released(leaving.object_id, facts.version)
+        self._journal.record(
+            REPEAT if leaving.how == REPEAT else "release",
+            {"request": request_id(call), "how": leaving.how, **facts_for_journal(facts)},
+        )
+
+    def post(self, message: wire.Message) -> None:
+        """One answer. If the session has ended, nobody is left to be told."""
+        try:
+            self._outlet.post(message)
+        except DuetError as error:
+            self._journal.record("fault", {"not_sent": type(message).__name__, "why": str(error)})
+
+    def refuse(self, call: int, reason: str) -> None:
+        """A request that no decision is needed for."""
+        self._journal.record("refusal", {"request": request_id(call), "reason": reason})
+        self.post(wire.Denied(call, reason))
+
+    def lost(self) -> None:
+        """The engine died: nothing comes any more, and no object is what it was."""
+        for leaving in self._leaving.values():
+            if leaving.reservation is not None:
+                self._policy.give_back(leaving.reservation)
+        self._leaving.clear()
+        self.words.clear()
+
+    def _not_sent(self, leaving: Leaving, reason: str) -> None:
+        if leaving.reservation is not None:
+            self._policy.give_back(leaving.reservation)
+        self._journal.record("fault", {"request": request_id(leaving.call), "reason": reason})
+        self.refuse(leaving.call, "this value cannot be sent")
+
+
+def facts_for_journal(facts: engine.Facts) -> dict[str, Any]:
+    """The facts without text that came from values."""
+    return {
+        "value_kind": facts.kind,
+        "type": facts.type,
+        "elements": facts.elements,
+        "nbytes": facts.nbytes,
+        "sources": list(facts.sources),
+        "min_records": facts.min_records,
+        "injected": facts.injected,
+        "failed": bool(facts.failed),
+    }
+
+
+def _failure(call: int, facts: engine.Facts) -> wire.Failed:
+    text = clean_text(facts.failed, limits.MESSAGE_TEXT_CHARS)
+    return wire.Failed(call, facts.failed_seq, facts.failed_op, facts.failed_code, text)

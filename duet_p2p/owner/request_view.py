@@ -1,0 +1,392 @@
+"""`duet.requests` on the owner's side, as the user's thread sees it.
+
+A position is dangerous: between the listing that a person read and the call that names row 0, a
+request can go away, and another would move up and be accepted unseen. So a position means the row
+of the listing that this process last *showed* (a repr, `.pandas`, `.requests`); a row whose
+request is gone stays empty and raises `RequestClosed`. What arrived since counts on from there.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import datetime
+from typing import Any, Final, Protocol, TypeVar
+
+from duet_p2p.engine.messages import Facts
+from duet_p2p.errors import NotAllowed, RequestClosed
+from duet_p2p.owner.desk import Desk
+from duet_p2p.owner.policy import Look
+from duet_p2p.owner.requests import Record, Status
+
+__all__ = ["COLUMNS", "Caller", "OwnerRequest", "RequestList", "ValueReader"]
+
+T = TypeVar("T")
+
+COLUMNS: Final = (
+    "Name",
+    "Requested Object's tags",
+    "Reason",
+    "Request ID",
+    "Requested Object's ID",
+    "Requested Object's type",
+    "Kind",
+    "Elements",
+    "Records",
+    "Injected",
+    "Sources",
+    "Waiting since",
+)
+"""The first six are those of the original, for programs written for it."""
+
+
+class Caller(Protocol):
+    """The way from the user's thread to the loop."""
+
+    def run(self, fn: Callable[..., T], *args: Any) -> T:
+        """Runs a plain function on the loop and returns what it returns."""
+        ...
+
+    def wait_on(self, fn: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Runs a coroutine function on the loop and returns what it returns."""
+        ...
+
+
+class ValueReader(Protocol):
+    """What requests need to know of the store."""
+
+    def key(self, object_id: int) -> str:
+        """The text id of an object."""
+        ...
+
+    def source_name(self, object_id: int) -> str:
+        """A tag of a private source, or its text id."""
+        ...
+
+    def decode(self, value: Any, data: Any) -> Any:
+        """A closed value as Python and torch objects."""
+        ...
+
+
+class OwnerRequest:
+    """One request: what is asked, what it is, and the owner's answer."""
+
+    def __init__(
+        self,
+        record: Record,
+        desk: Desk,
+        caller: Caller,
+        reader: ValueReader,
+        on_shown: Callable[[], None] | None = None,
+    ) -> None:
+        self._record = record
+        self._desk = desk
+        self._caller = caller
+        self._reader = reader
+        self._on_shown = on_shown
+
+    # decisions
+
+    def accept(self, *, always: bool = False) -> None:
+        """Releases the value as it was when it was asked for, once.
+
+        Args:
+            always: also accept later requests that are bound to this one: equal recipe text,
+                sources, kind, injected, type and shape, and at least as many records behind each
+                number. The contents of public inputs, loader settings and row sets are not bound
+                yet, so this is refused for values that can name single records.
+
+        Raises:
+            RequestClosed: it is not pending any more; nothing was changed.
+            NotAllowed: it cannot be bound, or cannot be sent at all.
+        """
+        self._caller.run(lambda: self._desk.accept(self._record.call, always=always))
+
+    approve = grant = accept
+
+    def deny(self, reason: str | None = None) -> None:
+        """Denies it; the reason is told to the scientist.
+
+        Raises:
+            RequestClosed: it is not pending any more; nothing was changed.
+        """
+        self._caller.run(self._desk.deny, self._record.call, reason or "")
+
+    reject = withdraw = deny
+
+    def wait(self, timeout: float | None = None) -> Status:
+        """Waits until it is decided or `timeout` seconds are over, and returns the status."""
+        self._caller.wait_on(self._desk.decided, self._record.call, timeout)
+        return self._record.status
+
+    # what was asked
+
+    @property
+    def id(self) -> str:
+        """16 hex digits."""
+        return self._record.id
+
+    request_id = id
+
+    @property
+    def call(self) -> int:
+        """The same as a number."""
+        return self._record.call
+
+    @property
+    def name(self) -> str:
+        """The scientist's own word, cleaned."""
+        return self._record.name
+
+    @property
+    def request_description(self) -> str:
+        """The scientist's reason, cleaned."""
+        return self._record.reason
+
+    reason = request_description
+
+    @property
+    def requester(self) -> str:
+        """ID of the scientist."""
+        return self._record.requester
+
+    requester_verify_key = requester
+
+    @property
+    def object_id(self) -> str:
+        """Text id of the object that is asked for."""
+        return self._reader.key(self._record.object_id)
+
+    @property
+    def object_tags(self) -> list[str]:
+        """Its tags, inherited operation names included."""
+        return list(self._facts.tags)
+
+    @property
+    def object_type(self) -> str:
+        """Type name, ``torch.Tensor`` for example."""
+        return self._facts.type
+
+    @property
+    def timeout_secs(self) -> float:
+        """The request's limit in seconds; -1: none."""
+        return -1 if self._record.limit_s is None else self._record.limit_s
+
+    @property
+    def arrival_time(self) -> datetime:
+        """When it came in."""
+        return self._record.arrival_time
+
+    @property
+    def status(self) -> Status:
+        """``Pending``, ``Accepted``, ``Rejected``, ``Expired`` or ``Withdrawn``."""
+        return self._record.status
+
+    @property
+    def why(self) -> str:
+        """Why it waits, or who or what decided."""
+        return self._record.why
+
+    # what it is
+
+    @property
+    def kind(self) -> str:
+        """``metadata``, ``aggregate``, ``model``, ``per_record`` or ``verbatim``."""
+        return self._facts.kind
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Shape of a tensor."""
+        return self._facts.shape
+
+    @property
+    def elements(self) -> int:
+        """How many numbers it holds."""
+        return self._facts.elements
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        return self._facts.nbytes
+
+    @property
+    def sources(self) -> list[str]:
+        """The private objects that it depends on, by tag or text id."""
+        facts = self._facts
+        named = itertools.zip_longest(facts.sources, facts.source_names, fillvalue="")
+        return [name or self._reader.source_name(int(source)) for source, name in named]
+
+    @property
+    def min_records(self) -> int:
+        """Smallest number of records behind any one number."""
+        return self._facts.min_records
+
+    @property
+    def injected(self) -> bool:
+        """Whether something public met the data along its records."""
+        return self._facts.injected
+
+    @property
+    def recipe(self) -> str:
+        """The last operations as torch code, for people."""
+        return self._facts.recipe
+
+    @property
+    def failed(self) -> str:
+        """The full text of the failure if this could not be computed, else empty."""
+        return self._facts.failed
+
+    @property
+    def value(self) -> Any:
+        """The value that accepting would release, for the owner's own eyes.
+
+        Raises:
+            RequestClosed: it is not pending any more.
+            NotAllowed: there is none (it failed), or it cannot be shown.
+        """
+
+        async def fetch() -> tuple[Any, Any]:
+            record = await self._desk.look(self._record.call)
+            return record.value, record.data
+
+        if self._facts.failed:
+            raise NotAllowed(f"There is no value, this failed: {self._facts.failed}")
+        return self._reader.decode(*self._caller.wait_on(fetch))
+
+    @property
+    def _facts(self) -> Facts:
+        facts = self._record.facts
+        assert facts is not None, "a request is listed when its facts are there"
+        return facts
+
+    def row(self) -> tuple[Any, ...]:
+        """One row of the table, in the order of `COLUMNS`."""
+        return (
+            self.name,
+            self.object_tags,
+            self.request_description,
+            self.id,
+            self.object_id,
+            self.object_type,
+            self.kind,
+            self.elements,
+            self.min_records,
+            self.injected,
+            self.sources,
+            self.arrival_time,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OwnerRequest) and other._record is self._record
+
+    def __hash__(self) -> int:
+        return hash(self._record.call)
+
+    def __repr__(self) -> str:
+        if self._on_shown is not None:
+            self._on_shown()
+        facts = self._facts
+        what = f"failed: {facts.failed_op}" if facts.failed else f"{self.elements:,} numbers"
+        return (
+            f"<Request {self.id} {self.name!r} {self.status.value}: {self.object_type}, "
+            f"{self.kind}, {what}; reason: {self.request_description!r}; {self.why}>"
+        )
+
+
+class RequestList:
+    """What waits for the owner's decision, oldest first."""
+
+    def __init__(self, desk: Desk, caller: Caller, reader: ValueReader) -> None:
+        self._desk = desk
+        self._caller = caller
+        self._reader = reader
+        self._shown: list[int] = []
+
+    @property
+    def requests(self) -> list[OwnerRequest]:
+        """All of them as a list."""
+        records = self._pending()
+        self._shown = [record.call for record in records]
+        return [self._view(record) for record in records]
+
+    @property
+    def history(self) -> list[OwnerRequest]:
+        """The decided ones, oldest first."""
+        decided = self._caller.run(self._desk.book.decided)
+        return [self._view(record) for record in decided if record.facts is not None]
+
+    @property
+    def pandas(self) -> Any:
+        """A `pandas.DataFrame` with the columns of `COLUMNS`, empty when nothing waits."""
+        import pandas
+
+        rows = [request.row() for request in self.requests]
+        return pandas.DataFrame(rows, columns=list(COLUMNS))
+
+    def explain(self, request: OwnerRequest | str | int) -> list[Look]:
+        """Which handlers look at a request, and why each takes it or not."""
+        view = request if isinstance(request, OwnerRequest) else self[request]
+        return list(self._caller.run(self._desk.explain, view._record.call))
+
+    def get_request_id_from_object_id(self, object_id: str | int) -> str | None:
+        """Id of the open request for an object (its text id), newest first; None if none."""
+        for record in reversed(self._pending()):
+            if object_id in (record.object_id, self._reader.key(record.object_id)):
+                return record.id
+        return None
+
+    def __getitem__(self, key: int | str) -> OwnerRequest:
+        if isinstance(key, str):
+            return self._by_id(key)
+        if isinstance(key, bool) or not isinstance(key, int):
+            raise TypeError(f"a request is named by position or full id, not by {key!r}")
+        pending = {record.call: record for record in self._pending()}
+        rows = self._shown + [call for call in pending if call not in self._shown]
+        try:
+            call = rows[key]
+        except IndexError:
+            raise IndexError(f"there are {len(pending)} requests, none at {key}") from None
+        if call not in pending:
+            record = self._caller.run(self._desk.book.find, call)
+            end = record.status.value if record else "forgotten"
+            raise RequestClosed(
+                f"The request in row {key} of the listing that was shown is {end}. "
+                "Look at duet.requests again."
+            )
+
+        def shown() -> None:
+            self._shown = rows
+
+        return self._view(pending[call], shown)
+
+    def __len__(self) -> int:
+        return len(self._pending())
+
+    def __iter__(self) -> Iterator[OwnerRequest]:
+        return iter([self._view(record) for record in self._pending()])
+
+    def __repr__(self) -> str:
+        requests = self.requests
+        if not requests:
+            return "No requests."
+        lines = []
+        for position, request in enumerate(requests):
+            record = request._record
+            request_text = OwnerRequest(record, self._desk, self._caller, self._reader)
+            lines.append(f"[{position}] {request_text!r}")
+        return "\n".join(lines)
+
+    def _pending(self) -> list[Record]:
+        return self._caller.run(self._desk.book.pending)
+
+    def _view(self, record: Record, on_shown: Callable[[], None] | None = None) -> OwnerRequest:
+        return OwnerRequest(record, self._desk, self._caller, self._reader, on_shown)
+
+    def _by_id(self, key: str) -> OwnerRequest:
+        try:
+            record = self._caller.run(self._desk.book.find, int(key, 16))
+        except ValueError:
+            record = None
+        if record is None or record.id != key or record.facts is None:
+            raise KeyError(f"no request has the id {key!r}")
+        return self._view(record)

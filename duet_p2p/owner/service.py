@@ -1,0 +1,484 @@
+"""The owner's side of one session, on the loop: the only file that knows all the parts.
+
+    session.on_message ─ commands ─→ engine, in order, what arrives together in one `Run`
+                       ─ requests ─→ desk ─→ (policy) ─→ answers
+    host.on_event      ─→ answers to the scientist, futures of the owner's own calls
+
+Nothing that a scientist sends raises here. The session (codec, window) has checked the form of
+messages; the engine checks ids and names; the desk checks calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from duet_p2p import limits
+from duet_p2p.engine import messages as engine
+from duet_p2p.engine.host import Host
+from duet_p2p.errors import DuetError, SessionClosed, SessionLost
+from duet_p2p.owner.catalog import pages
+from duet_p2p.owner.desk import Desk
+from duet_p2p.owner.ends import SessionEnd
+from duet_p2p.owner.journal import Journal
+from duet_p2p.owner.policy import Policy
+from duet_p2p.owner.printing import LiveLine, Printer, Status
+from duet_p2p.owner.requests import RequestBook
+from duet_p2p.owner.settling import Settling
+from duet_p2p.owner.shares import Shares
+from duet_p2p.owner.words import clean_text
+from duet_p2p.wire import messages as wire
+from duet_p2p.wire.codec import encode_message
+from duet_p2p.wire.values import Blob
+
+__all__ = ["Failure", "Service"]
+
+_LIVE_SECONDS = 0.5
+"""The live line follows at most this often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed command, for the owner's eyes."""
+
+    seq: int
+    op: str
+    code: str
+    text: str
+    """The full text; torch writes private values into some."""
+    is_public: bool
+    """Whether the scientist was told."""
+
+    def __str__(self) -> str:
+        told = "told to the scientist" if self.is_public else "not told"
+        return f"#{self.seq} {self.op}: {self.code}: {self.text} ({told})"
+
+
+class Service:
+    """Carries one scientist's commands to the engine, and what is decided back."""
+
+    def __init__(
+        self,
+        session: SessionEnd,
+        host: Host,
+        *,
+        configure: engine.Configure,
+        policy: Policy,
+        journal: Journal,
+        printer: Printer,
+        live: LiveLine,
+    ) -> None:
+        self.failures: deque[Failure] = deque(maxlen=limits.FAILURES)
+        self.operations = 0
+        self.started: engine.Started | None = None
+        self.error: Exception | None = None
+        self.on_gone: Callable[[], None] = lambda: None
+        self._session = session
+        self._host = host
+        self._configure = configure
+        self._journal = journal
+        self._printer = printer
+        self._live = live
+        self._loop = asyncio.get_running_loop()
+        self._batch: list[tuple[int, wire.Op | wire.Put | wire.Del | wire.Note]] = []
+        self._settling = Settling(session.settled)
+        self._is_up = False
+        self._is_open = True
+        self._has_greeted = False
+        self._listed_puts: dict[int, int] = {}  # unsettled puts of listed objects: seq to id
+        self._deaths: deque[float] = deque(maxlen=limits.ENGINE_RESTARTS)
+        self._restarting: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._live_timer: asyncio.TimerHandle | None = None
+        self.shares = Shares(
+            to_engine=self.to_engine,
+            tell=self._tell_store,
+            on_change=self._changed,
+            journal=journal,
+        )
+        self.catalog = self.shares.catalog
+        self.desk = Desk(
+            self,
+            policy=policy,
+            book=RequestBook(open_limit=configure.quotas["open_requests"]),
+            journal=journal,
+            printer=printer,
+            clock=self._loop.time,
+        )
+        self.desk.on_change = self._changed
+        self._on_message: dict[type, Callable[[int, Any], None]] = {
+            wire.Op: self._op,
+            wire.Put: self._put,
+            wire.Del: self._del,
+            wire.Note: self._note,
+            wire.Request: self._request,
+            wire.Get: self._get,
+            wire.Withdraw: self._withdraw,
+        }
+        self._on_event: dict[type, Callable[[Any], None]] = {
+            engine.SettledUpTo: self._settled,
+            engine.OpFailed: self._op_failed,
+            engine.Learnt: self._learnt,
+            engine.Shared: self.shares.shared,
+            engine.Candidate: self._candidate,
+            engine.Bytes: self._bytes,
+            engine.Refused: self._refused,
+            engine.Text: self.desk.text,
+            engine.Died: self._died,
+        }
+
+    # life
+
+    async def start(self) -> None:
+        """Starts the engine and listens to both sides.
+
+        Raises:
+            DuetError: the engine could not be started.
+        """
+        self._host.on_event = self.event
+        self.started = await self._host.start(self._configure)
+        self._is_up = True
+        self._session.on_state = self.state
+        self._session.on_message = self.message
+        self._changed()
+
+    async def close(self) -> None:
+        """Ends everything that waits and stops the engine; the session is closed by its owner."""
+        self._end(SessionClosed())
+        if self._restarting is not None:
+            self._restarting.cancel()
+            await asyncio.wait([self._restarting])
+        self._is_up = False
+        self._live.close()
+        await self._host.stop()
+
+    def state(self, state: str, error: Exception | None) -> None:
+        """The connection changed: ``open``, ``lost`` or ``closed``."""
+        self._journal.record("session", {"state": state, "why": str(error or "")})
+        if state == "open":
+            self.desk.requester = self._session.partner_id
+            self._greet()
+        elif state == "closed":
+            self._end(error or SessionClosed())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the scientist is there, or may come back."""
+        return self._is_open
+
+    def counts(self) -> Status:
+        """What the live line shows."""
+        return Status(
+            objects=sum(item.listed for item in self.catalog),
+            requests=len(self.desk.book.pending()),
+            handlers=len(self.desk.policy.handlers()),
+            operations=self.operations,
+            is_open_to_all=self.desk.policy.is_open(self._loop.time()),
+        )
+
+    def _end(self, error: Exception) -> None:
+        if not self._is_open:
+            return
+        self._is_open = False
+        self.error = error
+        self.desk.closed()
+        self.shares.closed(SessionClosed())
+        for timer in (self._timer, self._live_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._live_timer = None
+        self.on_gone()
+
+    def _greet(self) -> None:
+        """The first answer of a session is the whole visible store."""
+        if not self._has_greeted and self.started is not None:
+            self._has_greeted = True
+            self._post_store(self.started)
+
+    def _post_store(self, started: engine.Started) -> None:
+        settings = {
+            "versions": {name: str(text) for name, text in started.versions.items()},
+            "data": sorted(name for name in self._configure.data_dirs if name),
+        }
+        first, *others = pages(self.catalog.visible())
+        self._tell(wire.StoreSnapshot(first, started.epoch, settings))
+        for entries in others:
+            self._tell(wire.StoreChanged(entries, ()))
+
+    # from the scientist
+
+    def message(self, seq: int, message: wire.Message) -> None:
+        """One numbered message, in order."""
+        self._greet()
+        self._settling.seen(seq)
+        take = self._on_message.get(type(message))
+        if take is None or not self._is_up:
+            self._miss(message)
+            return
+        take(seq, message)
+
+    def _miss(self, message: wire.Message) -> None:
+        """Between two engines: what arrives was made for the old one, and its objects are gone."""
+        if isinstance(message, wire.Put) and message.blob is not None:
+            self._session.refuse_blob(message.blob.transfer)
+        self._idle()
+
+    def _op(self, seq: int, message: wire.Op) -> None:
+        self.operations += 1
+        self._run(seq, message)
+
+    def _run(self, seq: int, message: wire.Op | wire.Put | wire.Del | wire.Note) -> None:
+        if not self._batch:
+            self._loop.call_soon(self._flush)
+        self._batch.append((seq, message))
+
+    def _flush(self) -> None:
+        if self._batch:
+            batch, self._batch = tuple(self._batch), []
+            self._settling.given(batch[-1][0])
+            self._host.send(engine.Run(batch))
+            self._live_soon()
+
+    def _put(self, seq: int, message: wire.Put) -> None:
+        item = self.catalog.put(message)
+        if item is not None:
+            self._listed_puts[seq] = item.id
+            self._tell_store(wire.StoreChanged((item.entry(),), ()))
+        self._run(seq, message)
+        if message.blob is None:
+            return
+        # The engine refuses what is too large, by the same number, when it comes to this command;
+        # here it is only not received.
+        if message.blob.nbytes > self._configure.quotas["upload_bytes"]:
+            self._session.refuse_blob(message.blob.transfer)
+            return
+        transfer = message.blob.transfer
+        try:
+            arriving = self._session.expect_blob(transfer, message.blob.nbytes)
+        except DuetError:
+            self._arrived(transfer, b"")
+        else:
+            arriving.add_done_callback(lambda done: self._blob_done(transfer, done))
+
+    def _blob_done(self, transfer: int, done: asyncio.Future[Any]) -> None:
+        failed = done.cancelled() or done.exception() is not None
+        self._arrived(transfer, b"" if failed else done.result())
+
+    def _arrived(self, transfer: int, data: engine.Buffer) -> None:
+        """Nothing instead of the bytes fails the upload; commands behind it must not wait."""
+        self._flush()
+        self.to_engine(engine.Arrived(transfer, data))
+
+    def _del(self, seq: int, message: wire.Del) -> None:
+        own = tuple(object_id for object_id in message.ids if object_id > 0)
+        self.desk.deleted(own)
+        self._unlist(own)
+        self._run(seq, message)
+
+    def _note(self, seq: int, message: wire.Note) -> None:
+        item = self.catalog.note(message)
+        if item is not None:
+            self._tell_store(wire.StoreChanged((item.entry(),), ()))
+        elif message.id > 0 and not message.listed:
+            self._unlist((message.id,))
+        self._run(seq, message)
+        self._changed()
+
+    def _unlist(self, ids: tuple[int, ...]) -> None:
+        gone = self.catalog.remove(ids)
+        if gone:
+            self._tell_store(wire.StoreChanged((), tuple(item.id for item in gone)))
+            self._changed()
+
+    def _request(self, seq: int, message: wire.Request) -> None:
+        self._ask(seq, message.call, self.desk.request(message))
+        self._set_timer()
+
+    def _get(self, seq: int, message: wire.Get) -> None:
+        self._ask(seq, message.call, self.desk.get(message))
+
+    def _ask(self, seq: int, call: int, is_asked: bool) -> None:
+        if is_asked:
+            self._settling.asked(seq, call)
+        else:
+            self._idle()
+
+    def _withdraw(self, seq: int, message: wire.Withdraw) -> None:
+        self.desk.withdraw(message.call)
+        self._idle()
+
+    def _idle(self) -> None:
+        """A message needed no engine; what came before it may still need one."""
+        self._flush()
+        self._settling.settle()
+
+    # from the engine
+
+    def event(self, event: engine.Event) -> None:
+        """One event of the engine."""
+        take = self._on_event.get(type(event))
+        if take is not None:
+            take(event)
+
+    def _settled(self, event: engine.SettledUpTo) -> None:
+        if self._listed_puts:
+            self._listed_puts = {s: i for s, i in self._listed_puts.items() if s > event.seq}
+        self._settling.done(event.seq)
+
+    def _op_failed(self, event: engine.OpFailed) -> None:
+        self.failures.append(Failure(event.seq, event.op, event.code, event.text, event.is_public))
+        self._journal.record(
+            "fault",
+            {"seq": event.seq, "op": event.op, "code": event.code, "told": event.is_public},
+        )
+        put = self._listed_puts.pop(event.seq, None)
+        if put is not None:
+            self._unlist((put,))
+        if event.is_public:
+            text = clean_text(event.text, limits.MESSAGE_TEXT_CHARS)
+            self._tell(wire.Fail(event.seq, event.op, event.code, text))
+        self._changed()
+
+    def _learnt(self, event: engine.Learnt) -> None:
+        self._tell(
+            wire.Meta(event.id, event.type, event.shape, event.dtype, event.length, event.facts)
+        )
+
+    def _candidate(self, event: engine.Candidate) -> None:
+        self.desk.candidate(event)
+        self._settling.answered(event.call)
+        self._set_timer()
+
+    def _bytes(self, event: engine.Bytes) -> None:
+        if not self.shares.answer(event):
+            self.desk.bytes(event)
+
+    def _refused(self, event: engine.Refused) -> None:
+        if not self.shares.answer(event):
+            self.desk.refused(event)
+
+    # for the owner's own calls
+
+    @property
+    def data_dirs(self) -> Mapping[str, str]:
+        """Names and directories that data sets may read from."""
+        return self._configure.data_dirs
+
+    def configure(self, data_dirs: Mapping[str, str]) -> None:
+        """Directories that data sets may read from now on."""
+        self._configure = engine.Configure(
+            quotas=self._configure.quotas,
+            data_dirs=dict(data_dirs),
+            threads=self._configure.threads,
+        )
+        self.to_engine(self._configure)
+
+    # the desk's outlet
+
+    def to_engine(self, command: engine.Command) -> None:
+        """One command, behind everything that the scientist sent before it."""
+        self._flush()
+        if self._is_up:
+            self._host.send(command)
+
+    def post(self, message: wire.Message) -> None:
+        """One answer; `DuetError` if it cannot be sent."""
+        self._session.post(message)
+
+    def send_value(self, call: int, value: Any, data: engine.Buffer | None) -> None:
+        """A released value; its bytes go on the bulk channel."""
+        if data is None:
+            self._session.post(wire.Value(call, value, None))
+            return
+        view = memoryview(data)
+        # Encoded once in vain, so that no transfer begins whose message cannot be sent.
+        encode_message(wire.Value(call, value, Blob(1, view.nbytes)))
+        transfer = self._session.send_blob([view], view.nbytes)
+        self._session.post(wire.Value(call, value, Blob(transfer, view.nbytes)))
+
+    def _tell(self, message: wire.Message) -> None:
+        if not self._is_open:
+            return
+        try:
+            self._session.post(message)
+        except DuetError as error:
+            self._journal.record("fault", {"not_sent": type(message).__name__, "why": str(error)})
+
+    def _tell_store(self, change: wire.StoreChanged) -> None:
+        if self._has_greeted:
+            (added,) = pages(change.added)
+            self._tell(wire.StoreChanged(added, change.removed))
+
+    # a new engine
+
+    def _died(self, event: engine.Died) -> None:
+        """The engine ended by itself: everything of the scientist's is gone with it."""
+        self._is_up = False
+        self._batch.clear()
+        self._listed_puts.clear()
+        self._journal.record("fault", {"engine": event.reason})
+        self.failures.append(Failure(0, "the engine", "Died", event.reason, False))
+        self.desk.engine_died()
+        self.shares.engine_died()
+        if self._is_open:
+            self._restarting = self._loop.create_task(self._restart())
+        self._changed()
+
+    async def _restart(self) -> None:
+        now = self._loop.time()
+        is_looping = (
+            len(self._deaths) == limits.ENGINE_RESTARTS
+            and now - self._deaths[0] < limits.ENGINE_RESTART_SECONDS
+        )
+        self._deaths.append(now)
+        if is_looping:
+            self._give_up("The engine ended again and again; see duet.errors.")
+            return
+        self._printer.say("The engine ended and is started again; see duet.errors.")
+        try:
+            self.started = await self._host.start(self._configure)
+        except DuetError as error:
+            self._give_up(str(error))
+            return
+        self._is_up = True
+        self.shares.share_again()
+        # Why it ended may follow from private values, so the reason stays here.
+        self._tell(wire.EngineRestarted(self.started.epoch, "restarted"))
+        if self._has_greeted:
+            self._post_store(self.started)
+        self._settling.restart()
+
+    def _give_up(self, reason: str) -> None:
+        self.failures.append(Failure(0, "the engine", "NotStarted", reason, False))
+        self._printer.say(f"The session ends. {reason}")
+        self._end(SessionLost(reason))
+
+    # time
+
+    def _changed(self) -> None:
+        self._set_timer()
+        self._live_soon()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self.desk.next_deadline()
+        if due is not None and self._is_open:
+            self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.desk.tick()
+        self._set_timer()
+
+    def _live_soon(self) -> None:
+        if self._live.is_on and self._live_timer is None and self._is_open:
+            self._live_timer = self._loop.call_later(_LIVE_SECONDS, self._draw_live)
+
+    def _draw_live(self) -> None:
+        self._live_timer = None
+        self._live.update(self.counts())

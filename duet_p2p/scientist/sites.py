@@ -1,0 +1,77 @@
+"""Where in the scientist's own code a command was issued.
+
+A command is executed long after the line that made it has been left, so the line is remembered with
+the command's number. Remembering must cost next to nothing: a code object and a line number now,
+the file's text only when an error is shown.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections import OrderedDict
+from types import CodeType, FrameType
+from typing import Final
+
+import torch
+
+from duet_p2p.limits import CALL_SITES
+
+__all__ = ["CallSites", "Site", "current"]
+
+Site = tuple[CodeType, int]
+
+_HERE: Final = os.path.dirname(os.path.abspath(__file__))
+_OWN: Final = (
+    _HERE + os.sep,
+    os.path.join(os.path.dirname(_HERE), "objects") + os.sep,
+    os.path.join(os.path.dirname(_HERE), "methods.py"),
+    os.path.dirname(os.path.abspath(str(torch.__file__))) + os.sep,
+)
+"""Our code and torch's: a frame in there is not the scientist's line."""
+
+_is_internal: dict[CodeType, bool] = {}
+
+
+def current() -> Site | None:
+    """The innermost frame that is neither ours nor torch's; None where there is none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        internal = _is_internal.get(code)
+        if internal is None:
+            internal = _is_internal[code] = code.co_filename.startswith(_OWN)
+        if not internal:
+            return code, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+class CallSites:
+    """Sequence number of a command to its line, for the newest commands.
+
+    They outlive the settlement of a command: a failure that private values caused is told with the
+    decision on a request, which may come much later.
+    """
+
+    def __init__(self, kept: int = CALL_SITES) -> None:
+        self._kept = kept
+        self._sites: OrderedDict[int, Site] = OrderedDict()
+
+    def note(self, seq: int) -> None:
+        """Remembers the caller's line for this command."""
+        site = current()
+        if site is not None:
+            self._sites[seq] = site
+            if len(self._sites) > self._kept:
+                self._sites.popitem(last=False)
+
+    def text(self, seq: int) -> str:
+        """``file:line   source`` of a command, or "" when it is not known any more."""
+        site = self._sites.get(seq)
+        if site is None:
+            return ""
+        code, line = site
+        source = linecache.getline(code.co_filename, line).strip()
+        return f"{os.path.basename(code.co_filename)}:{line}   {source}".rstrip()

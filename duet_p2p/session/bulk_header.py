@@ -1,0 +1,50 @@
+"""The header of a message on channel 2; session/bulk.py explains it."""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+from duet_p2p import limits
+from duet_p2p.errors import ProtocolError
+
+__all__ = ["CHUNK_BYTES", "HEADER_BYTES", "Kind", "charge", "pack", "unpack"]
+
+_HEADER = struct.Struct("!BQQQ")
+HEADER_BYTES = _HEADER.size
+CHUNK_BYTES = limits.MESSAGE_MAX_BYTES - HEADER_BYTES
+
+
+class Kind(IntEnum):
+    """What a message is about."""
+
+    CHUNK = 1
+    CANCEL = 2
+    GO = 3
+    REFUSE = 4
+
+
+def pack(kind: Kind, transfer_id: int, offset: int = 0, total: int = 0) -> bytes:
+    """A header."""
+    return _HEADER.pack(kind, transfer_id, offset, total)
+
+
+def unpack(data: bytes) -> tuple[Kind, int, int, int]:
+    """Kind, transfer, offset and total of a message.
+
+    Raises:
+        ProtocolError: It has no header, or bytes that its kind does not have.
+    """
+    try:
+        number, transfer_id, offset, total = _HEADER.unpack_from(data)
+        kind = Kind(number)
+    except (struct.error, ValueError):
+        raise ProtocolError("A message of a transfer has no header.") from None
+    if kind is not Kind.CHUNK and (len(data) != HEADER_BYTES or offset or total):
+        raise ProtocolError("A message of a transfer has bytes that it may not have.")
+    return kind, transfer_id, offset, total
+
+
+def charge(size: int) -> int:
+    """What a transfer of some bytes counts for while there is no GO."""
+    return max(min(size, limits.BULK_EARLY_BYTES), limits.BULK_CHARGE_BYTES)

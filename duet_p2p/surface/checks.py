@@ -1,0 +1,241 @@
+"""What is looked at before a call beyond types: index-like values, sizes that values decide.
+
+Some torch kernels read or write out of bounds when an index is wrong, and some results are as large
+as a value says. The table names the checks of each function; `CHECKS` is the closed set of them. A
+check raises `IndexError`, `ValueError` or `QuotaExceeded`, or returns. Its text is not public: it
+follows from values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import torch
+
+from duet_p2p import limits
+from duet_p2p.errors import QuotaExceeded
+
+__all__ = ["CHECKS", "Check"]
+
+Check = Callable[[Sequence[Any], Mapping[str, Any]], None]
+
+_DENSE_TYPES: Final = frozenset(
+    f"torch.{kind}Tensor"
+    for kind in str.split("Float Double Half BFloat16 Long Int Short Char Byte Bool")
+)
+
+
+_INT64: Final = 2**63
+_SIZE_MAX: Final = 2**31 - 1
+
+
+def _argument(
+    args: Sequence[Any], kwargs: Mapping[str, Any], position: int, keyword: str, default: Any = None
+) -> Any:
+    return args[position] if position < len(args) else kwargs.get(keyword, default)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _in_range(index: Any, low: int, high: int) -> None:
+    """All values of an index tensor in [low, high)."""
+    if not _is_tensor(index) or index.numel() == 0:
+        return
+    if index.dtype not in (torch.int64, torch.int32, torch.uint8, torch.int8, torch.int16):
+        return  # torch refuses it by its dtype
+    least, most = torch.aminmax(index.detach())
+    if int(least) < low or int(most) >= high:
+        raise IndexError(f"an index is out of range [{low}, {high})")
+
+
+def _size(tensor: torch.Tensor, dim: Any) -> int:
+    if tensor.dim() == 0:
+        return 1
+    return tensor.size(dim) if isinstance(dim, int) else 0
+
+
+def _gather(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    source = _argument(args, kwargs, 0, "input")
+    dim = _argument(args, kwargs, 1, "dim")
+    if _is_tensor(source):
+        _in_range(_argument(args, kwargs, 2, "index"), 0, _size(source, dim))
+
+
+def _index_select(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    source = _argument(args, kwargs, 0, "input")
+    dim = _argument(args, kwargs, 1, "dim")
+    if _is_tensor(source):
+        size = _size(source, dim)
+        _in_range(_argument(args, kwargs, 2, "index"), -size, size)
+
+
+def _take(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    source = _argument(args, kwargs, 0, "input")
+    if _is_tensor(source):
+        _in_range(_argument(args, kwargs, 1, "index"), -source.numel(), source.numel())
+
+
+def _embedding(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    if _argument(args, kwargs, 6, "sparse", False):
+        raise ValueError("sparse gradients are not offered")
+    weight = _argument(args, kwargs, 1, "weight")
+    if _is_tensor(weight) and weight.dim() == 2:
+        _in_range(_argument(args, kwargs, 0, "input"), 0, weight.size(0))
+
+
+def _one_hot(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    index = _argument(args, kwargs, 0, "tensor", kwargs.get("input"))
+    classes = _argument(args, kwargs, 1, "num_classes", -1)
+    if not _is_tensor(index) or index.numel() == 0 or not isinstance(classes, int):
+        return
+    if classes < 0:
+        classes = int(index.detach().amax()) + 1
+    _in_range(index, 0, max(classes, 1))
+    _admit_bytes(index.numel() * classes * 8)
+
+
+def _bincount(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    values = _argument(args, kwargs, 0, "input")
+    minlength = _argument(args, kwargs, 2, "minlength", 0)
+    if _is_tensor(values) and values.numel() and not values.is_floating_point():
+        _in_range(values, 0, _INT64)
+        _admit_bytes((int(values.detach().amax()) + 1) * 8)
+    if isinstance(minlength, int):
+        _admit_bytes(minlength * 8)
+
+
+def _repeats(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    if kwargs.get("output_size") is not None:
+        raise ValueError("output_size is not offered")
+    source = _argument(args, kwargs, 0, "input")
+    repeats = _argument(args, kwargs, 1, "repeats")
+    dim = _argument(args, kwargs, 2, "dim")
+    if repeats is None and "repeats" not in kwargs:
+        source, repeats = None, source  # the form with repeats alone
+    if _is_tensor(repeats):
+        if repeats.is_floating_point() or repeats.numel() == 0:
+            return
+        _in_range(repeats, 0, _INT64)
+        # in floating point, where a sum cannot overflow
+        total = int(repeats.detach().double().sum()) if repeats.numel() > 1 else None
+        each = int(repeats.detach().reshape(-1)[0])
+    elif isinstance(repeats, int):
+        total, each = None, repeats
+    else:
+        return
+    if not _is_tensor(source):
+        _admit_bytes((each if total is None else total) * 8)
+        return
+    if total is None:
+        _admit_bytes(source.numel() * source.element_size() * each)
+    else:
+        length = source.numel() if dim is None else _size(source, dim)
+        row = math.ceil(source.numel() / length) if length else 0
+        _admit_bytes(total * row * source.element_size())
+
+
+def _admit_bytes(nbytes: int) -> None:
+    if nbytes > limits.RESULT_BYTES:
+        raise QuotaExceeded(f"a result of {nbytes} bytes; the limit is {limits.RESULT_BYTES}")
+
+
+def _rnn(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # Only the form of the layers: input, hidden, parameters. That with batch_sizes reads as far as
+    # the sizes say, and the fast kernels trust the shapes of the parameters.
+    if kwargs or len(args) != 9 or not isinstance(args[2], (list, tuple)):
+        raise TypeError("input, hidden, parameters, has_biases, layers, dropout, …: nine of them")
+    data, hidden, parameters, has_biases, layers, _, _, both_ways, batch_first = args
+    states = list(hidden) if isinstance(hidden, (list, tuple)) else [hidden]
+    if not _is_tensor(data) or not all(_is_tensor(t) for t in (*states, *parameters)):
+        raise TypeError("tensors are needed")
+    if not isinstance(layers, int) or not 0 < layers <= len(parameters) or data.dim() not in (2, 3):
+        raise ValueError("the number of layers does not fit the parameters")
+    directions = 2 if both_ways else 1
+    per_cell = 4 if has_biases else 2
+    size = states[0].size(-1) if states[0].dim() else 0
+    batch = [data.size(0 if batch_first else 1)] if data.dim() == 3 else []
+    gates = parameters[0].size(0) // size if size and parameters[0].dim() == 2 else 0
+    expected = 4 if len(states) == 2 else gates
+    if (
+        len(parameters) != per_cell * layers * directions
+        or gates != expected
+        or gates not in (1, 3, 4)
+    ):
+        raise ValueError("the parameters do not fit the layers")
+    for state in states:
+        if list(state.shape) != [layers * directions, *batch, size]:
+            raise ValueError(f"a hidden state of shape {tuple(state.shape)}")
+    for place, parameter in enumerate(parameters):
+        layer, kind = place // (per_cell * directions), place % per_cell
+        width = data.size(-1) if layer == 0 else size * directions
+        shape = [[gates * size, width], [gates * size, size], [gates * size], [gates * size]][kind]
+        if list(parameter.shape) != shape or parameter.dtype != data.dtype:
+            raise ValueError(f"a parameter of shape {tuple(parameter.shape)}")
+
+
+def _dense_type(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    kind = _argument(args, kwargs, 1, "dtype")
+    if kind is not None and not isinstance(kind, torch.dtype) and kind not in _DENSE_TYPES:
+        raise ValueError("this type of tensor is not offered")
+
+
+def _single(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    if len(args) != 1 or kwargs or not _is_tensor(args[0]):
+        raise TypeError("one tensor is needed")
+
+
+def _optimizer(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # The fused kernels trust the shapes of their state, which load_state_dict can set.
+    groups = [
+        value for value in (*args, *kwargs.values()) if isinstance(value, (list, tuple, dict))
+    ]
+    for group in groups:
+        for item in group if isinstance(group, (list, tuple)) else [group]:
+            if isinstance(item, dict) and item.get("fused"):
+                raise ValueError("fused optimizers are not offered")
+
+
+def _step(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    groups = getattr(args[0], "param_groups", ()) if args else ()
+    if any(group.get("fused") for group in groups):
+        raise ValueError("fused optimizers are not offered")
+
+
+def _sizes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # Kernel sizes, strides, paddings: beyond 31 bits torch's own sums overflow (max_pool1d with a
+    # kernel of 2**62 does not end, unfold with one gives a wrong shape).
+    for value in (*args, *kwargs.values()):
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(item, int) and abs(item) > _SIZE_MAX:
+                raise ValueError(f"a size of more than {_SIZE_MAX}")
+
+
+def _view(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # A bool made of another byte than 0 and 1 confuses the kernels that count and then write.
+    if any(value is torch.bool for value in (*args[1:], *kwargs.values())) and (
+        not args or args[0].dtype != torch.bool
+    ):
+        raise ValueError("other types cannot be viewed as bool; use .bool()")
+
+
+CHECKS: Final[dict[str, Check]] = {
+    "bincount": _bincount,
+    "dense_type": _dense_type,
+    "embedding": _embedding,
+    "gather": _gather,
+    "index_select": _index_select,
+    "one_hot": _one_hot,
+    "optimizer": _optimizer,
+    "repeats": _repeats,
+    "rnn": _rnn,
+    "scatter": _gather,
+    "single": _single,
+    "sizes": _sizes,
+    "step": _step,
+    "take": _take,
+    "view": _view,
+}

@@ -1,0 +1,119 @@
+"""Names of tensors and devices that do not run torch's own function as it is, and why.
+
+* ``torch.Tensor(x)`` and its typed forms: of a tensor or list only; of an int or a size torch gives
+  uninitialised memory.
+* ``x.data`` is a detach, ``x.data = v`` a checked copy: torch's own leave the version counter
+  alone, and an index that autograd saved could be swapped after its range was checked, so that
+  backward would read and write out of bounds.
+* ``torch.manual_seed`` gives nothing: torch gives the generator itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+
+__all__ = ["DEVICE_TYPES", "TENSORS"]
+
+DEVICE_TYPES: Final = frozenset({"cpu", "cuda", "mps", "xpu"})
+
+
+def _legacy(dtype: torch.dtype) -> Callable[..., torch.Tensor]:
+    def construct(data: Any) -> torch.Tensor:
+        if isinstance(data, torch.Tensor):
+            return data if data.dtype == dtype else data.to(dtype)
+        if isinstance(data, torch.Size) or not isinstance(data, (list, tuple)):
+            raise TypeError("torch.Tensor takes a tensor or a list here, not a size")
+        return torch.tensor(data, dtype=dtype)
+
+    return construct
+
+
+def _set_data(tensor: torch.Tensor, value: Any) -> None:
+    if not isinstance(tensor, torch.Tensor) or not isinstance(value, torch.Tensor):
+        raise TypeError("data is a tensor")
+    if tensor.shape != value.shape or tensor.dtype != value.dtype:
+        raise ValueError("data of another shape or dtype cannot be assigned here")
+    tensor.detach().copy_(value.detach())
+
+
+def _set_grad(tensor: torch.Tensor, value: Any) -> None:
+    if value is not None and not isinstance(value, torch.Tensor):
+        raise TypeError("grad is a tensor or None")
+    tensor.grad = value
+
+
+def _set_requires_grad(tensor: torch.Tensor, value: Any) -> None:
+    tensor.requires_grad = bool(value)
+
+
+def _requires_grad_(tensor: torch.Tensor, requires_grad: Any = True) -> torch.Tensor:
+    return tensor.requires_grad_(bool(requires_grad))
+
+
+def _backward(
+    tensor: torch.Tensor,
+    gradient: Any = None,
+    retain_graph: Any = None,
+    create_graph: Any = False,
+    inputs: Any = None,
+) -> None:
+    tensor.backward(gradient, retain_graph, bool(create_graph), inputs)  # type: ignore[no-untyped-call]
+
+
+def _autograd_grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: Any = None,
+    create_graph: Any = False,
+    allow_unused: Any = None,
+) -> tuple[torch.Tensor, ...]:
+    found: tuple[torch.Tensor, ...] = torch.autograd.grad(
+        outputs, inputs, grad_outputs, retain_graph, bool(create_graph), allow_unused=allow_unused
+    )
+    return found
+
+
+def _manual_seed(seed: Any) -> None:
+    torch.manual_seed(int(seed))
+
+
+def _device(kind: Any, index: Any = None) -> torch.device:
+    device = torch.device(kind) if index is None else torch.device(kind, index)
+    if device.type not in DEVICE_TYPES:
+        raise ValueError("this device is not offered")
+    return device
+
+
+def _parameter(data: Any, requires_grad: Any = True) -> torch.nn.Parameter:
+    if not isinstance(data, torch.Tensor):
+        raise TypeError("a Parameter is made of a tensor")
+    return torch.nn.Parameter(data, bool(requires_grad))
+
+
+TENSORS: Final[dict[str, Callable[..., Any]]] = {
+    "torch.Tensor": _legacy(torch.float32),
+    "torch.FloatTensor": _legacy(torch.float32),
+    "torch.DoubleTensor": _legacy(torch.float64),
+    "torch.HalfTensor": _legacy(torch.float16),
+    "torch.BFloat16Tensor": _legacy(torch.bfloat16),
+    "torch.LongTensor": _legacy(torch.int64),
+    "torch.IntTensor": _legacy(torch.int32),
+    "torch.ShortTensor": _legacy(torch.int16),
+    "torch.CharTensor": _legacy(torch.int8),
+    "torch.ByteTensor": _legacy(torch.uint8),
+    "torch.BoolTensor": _legacy(torch.bool),
+    "torch.nn.Parameter": _parameter,
+    "torch.Tensor.data": torch.Tensor.detach,
+    "torch.Tensor.data=": _set_data,
+    "torch.Tensor.grad=": _set_grad,
+    "torch.Tensor.requires_grad=": _set_requires_grad,
+    "torch.Tensor.requires_grad_": _requires_grad_,
+    "torch.Tensor.backward": _backward,
+    "torch.autograd.grad": _autograd_grad,
+    "torch.manual_seed": _manual_seed,
+    "torch.device": _device,
+}

@@ -1,0 +1,371 @@
+"""Torch objects and Python values to closed wire values and back, tensors to bytes and back.
+
+A tensor travels as dtype, shape and contiguous little-endian bytes: inline when small, else as a
+`Span` of one blob whose parts begin at multiples of `BLOB_ALIGNMENT`. Two tensors over the very
+same bytes travel once and share storage again on arrival. All others arrive in memory of their own,
+even if spans overlap: labels hang on storages, so no two storages may lie over the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import torch
+
+from duet_p2p import limits
+from duet_p2p.errors import ProtocolError
+from duet_p2p.surface.tensors import DEVICE_TYPES
+from duet_p2p.wire.values import Device, Dtype, Layout, MemoryFormat, Ref, Size, Span, TensorData
+
+__all__ = [
+    "DTYPES",
+    "BlobWriter",
+    "Packed",
+    "from_wire",
+    "logical_numbers",
+    "pack",
+    "to_wire",
+    "unpack",
+]
+
+Buffer = bytes | bytearray | memoryview
+Resolve = Callable[[Ref], object]
+
+DTYPES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
+    {
+        name: getattr(torch, name)
+        for name in str.split(
+            "float64 float32 float16 bfloat16 complex32 complex64 complex128 int64 int32 "
+            "int16 int8 uint8 uint16 uint32 uint64 bool float8_e4m3fn float8_e5m2 "
+            "float8_e4m3fnuz float8_e5m2fnuz"
+        )
+        if hasattr(torch, name)
+    }
+)
+"""The dtypes that travel, by name."""
+
+_NAME_OF_DTYPE: Final = MappingProxyType({dtype: name for name, dtype in DTYPES.items()})
+_MEMORY_FORMATS: Final = MappingProxyType(
+    {
+        name: getattr(torch, name)
+        for name in ("contiguous_format", "preserve_format", "channels_last", "channels_last_3d")
+    }
+)
+_MAX_DIMS: Final = 64
+_MAX_DIM: Final = 2**48
+
+
+class BlobWriter:
+    """Collects the bytes of tensors for one blob, in order, each tensor's bytes once."""
+
+    def __init__(self) -> None:
+        self.buffers: list[memoryview] = []
+        """What the blob consists of, padding included; they keep their tensors alive."""
+        self.nbytes = 0
+        self._spans: dict[tuple[int, int], Span] = {}
+
+    def add(self, data: memoryview, key: tuple[int, int]) -> Span:
+        """Append bytes; the same address and size again give the same span."""
+        span = self._spans.get(key)
+        if span is None:
+            padding = -self.nbytes % limits.BLOB_ALIGNMENT
+            if padding:
+                self.buffers.append(memoryview(bytes(padding)))
+                self.nbytes += padding
+            span = self._spans[key] = Span(self.nbytes, data.nbytes)
+            self.buffers.append(data)
+            self.nbytes += data.nbytes
+        return span
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A value ready for a blob."""
+
+    value: Any
+    """Closed, with a `Span` for each tensor."""
+    buffers: list[memoryview]
+    """The blob, in parts that follow each other without gaps."""
+    nbytes: int
+
+
+def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    array: Any = flat.view(torch.uint8).numpy()
+    return memoryview(array)
+
+
+def _tensor_to_wire(
+    tensor: torch.Tensor, blobs: BlobWriter | None, inline_limit: int
+) -> TensorData:
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
+        raise TypeError("sparse, quantised and nested tensors cannot be sent; use .to_dense()")
+    if tensor.device.type == "meta":
+        raise TypeError("a tensor without data cannot be sent")
+    name = _NAME_OF_DTYPE.get(tensor.dtype)
+    if name is None:
+        raise TypeError(f"a tensor of {tensor.dtype} cannot be sent")
+    shape = tuple(tensor.shape)
+    nbytes = tensor.numel() * tensor.element_size()
+    data: bytes | Span
+    if not nbytes:
+        data = b""
+    elif nbytes <= inline_limit:
+        data = bytes(_bytes_of(tensor))
+    elif blobs is None:
+        raise ValueError(f"a tensor of {nbytes} bytes is too large to travel inline")
+    else:
+        view = _bytes_of(tensor)
+        data = blobs.add(view, (tensor.data_ptr() if tensor.is_contiguous() else id(view), nbytes))
+    return TensorData(name, shape, data, tensor.requires_grad)
+
+
+def to_wire(
+    value: Any,
+    blobs: BlobWriter | None,
+    inline_limit: int = limits.INLINE_TENSOR_BYTES,
+    refer: Callable[[Any], Ref | None] | None = None,
+) -> Any:
+    """A closed wire value.
+
+    Args:
+        value: torch object, Python value or container of them.
+        blobs: takes the bytes of tensors above the limit; None: such tensors are an error.
+        inline_limit: bytes up to which a tensor goes inline.
+        refer: gives the `Ref` of what is a reference (a pointer), None for what is not.
+
+    Raises:
+        TypeError: something in it has no wire form.
+        ValueError: too deep, or too large to go inline.
+    """
+
+    def convert(item: Any, depth: int) -> Any:
+        kind = type(item)
+        if kind in _AS_IT_IS:
+            return item
+        if isinstance(item, torch.Tensor):
+            return _tensor_to_wire(item, blobs, inline_limit)
+        if refer is not None:
+            reference = refer(item)
+            if reference is not None:
+                return reference
+        if depth >= limits.VALUE_DEPTH:
+            raise ValueError("a value is nested too deeply to be sent")
+        if kind is torch.Size:
+            return Size(tuple(item))
+        if isinstance(item, list):
+            return [convert(part, depth + 1) for part in item]
+        if isinstance(item, tuple):
+            return tuple(convert(part, depth + 1) for part in item)
+        if isinstance(item, OrderedDict):
+            return OrderedDict(
+                (convert(k, depth + 1), convert(v, depth + 1)) for k, v in item.items()
+            )
+        if isinstance(item, dict):
+            return {convert(k, depth + 1): convert(v, depth + 1) for k, v in item.items()}
+        if isinstance(item, (set, frozenset)):
+            return {convert(part, depth + 1) for part in item}
+        if kind is slice:
+            return slice(
+                convert(item.start, depth + 1),
+                convert(item.stop, depth + 1),
+                convert(item.step, depth + 1),
+            )
+        if kind is torch.dtype:
+            name = _NAME_OF_DTYPE.get(item)
+            if name is None:
+                raise TypeError(f"{item} cannot be sent")
+            return Dtype(name)
+        if kind is torch.device:
+            return Device(str(item))
+        if kind is torch.layout:
+            return Layout(str(item).removeprefix("torch."))
+        if kind is torch.memory_format:
+            return MemoryFormat(str(item).removeprefix("torch."))
+        for plain in _SUBCLASSED:
+            if isinstance(item, plain):
+                return plain(item)
+        raise TypeError(f"{kind.__module__}.{kind.__qualname__} cannot be sent")
+
+    return convert(value, 0)
+
+
+# Wrappers of them are sent as what they wrap.
+_SUBCLASSED: Final[tuple[Any, ...]] = (bool, int, float, complex, str, bytes)
+_AS_IT_IS: Final = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, range, type(Ellipsis), Ref}
+)
+
+
+def _tensor_from_wire(
+    data: TensorData, blob: memoryview | None, shared: dict[tuple[int, int, str], torch.Tensor]
+) -> torch.Tensor:
+    dtype = DTYPES.get(data.dtype)
+    shape = data.shape
+    if dtype is None:
+        raise ProtocolError(f"unknown dtype {data.dtype!r:.40}")
+    if len(shape) > _MAX_DIMS or not all(0 <= dim < _MAX_DIM for dim in shape):
+        raise ProtocolError("a tensor's shape is out of range")
+    nbytes = math.prod(shape) * dtype.itemsize
+    if data.requires_grad and not (dtype.is_floating_point or dtype.is_complex):
+        raise ProtocolError("only tensors of floating point can require grad")
+    key = None
+    source: Buffer
+    if isinstance(data.data, Span):
+        span = data.data
+        if blob is None or span.offset < 0 or span.offset + span.nbytes > blob.nbytes:
+            raise ProtocolError("a tensor lies outside of its blob")
+        key = (span.offset, span.nbytes, data.dtype)
+        source = blob[span.offset : span.offset + span.nbytes]
+        found = shared.get(key)
+    else:
+        source = data.data
+        found = None
+    if len(source) != nbytes:
+        raise ProtocolError("a tensor's bytes do not fit its shape")
+    try:
+        if found is not None:
+            tensor = found.view(shape)
+        elif not nbytes:
+            tensor = torch.zeros(shape, dtype=dtype)
+        else:
+            own = torch.frombuffer(bytearray(source), dtype=torch.uint8)
+            if dtype == torch.bool:
+                own = own.ne(0)  # a bool of another byte than 0 and 1 confuses torch's kernels
+            tensor = (own if dtype == torch.bool else own.view(dtype)).view(shape)
+    except RuntimeError as error:
+        raise ProtocolError(f"a tensor that cannot be made: {error}") from None
+    if key is not None and found is None:
+        shared[key] = tensor
+    if data.requires_grad:
+        tensor = tensor.detach().requires_grad_()
+    return tensor
+
+
+def from_wire(value: Any, blob: Buffer | None = None, resolve: Resolve | None = None) -> Any:
+    """The objects of a closed wire value.
+
+    Args:
+        value: what the codec decoded.
+        blob: the bytes that spans point into.
+        resolve: gives the object of a `Ref`; without it a reference is an error.
+
+    Raises:
+        ProtocolError: it does not describe what it claims.
+    """
+    view = None if blob is None else memoryview(blob).cast("B")
+    shared: dict[tuple[int, int, str], torch.Tensor] = {}
+
+    def convert(item: Any) -> Any:
+        kind = type(item)
+        if kind is Ref:
+            if resolve is None:
+                raise ProtocolError("a reference where none can be")
+            return resolve(item)
+        if kind in _AS_IT_IS:
+            return item
+        if kind is TensorData:
+            return _tensor_from_wire(item, view, shared)
+        if kind is list:
+            return [convert(part) for part in item]
+        if kind is tuple:
+            return tuple([convert(part) for part in item])
+        if kind is dict:
+            return {convert(k): convert(v) for k, v in item.items()}
+        if kind is OrderedDict:
+            return OrderedDict((convert(k), convert(v)) for k, v in item.items())
+        if kind is set:
+            return {convert(part) for part in item}
+        if kind is slice:
+            return slice(convert(item.start), convert(item.stop), convert(item.step))
+        if kind is Size:
+            if not all(type(dim) is int and 0 <= dim < 2**63 for dim in item.dims):
+                raise ProtocolError("a size is out of range")
+            return torch.Size(item.dims)
+        return _name_from_wire(item)
+
+    try:
+        return convert(value)
+    except (TypeError, RecursionError):  # an unhashable key, or nested without end
+        raise ProtocolError("a value that cannot be made") from None
+
+
+def _name_from_wire(item: Any) -> Any:
+    kind = type(item)
+    if kind is Dtype and item.name in DTYPES:
+        return DTYPES[item.name]
+    if kind is Device:
+        try:
+            device = torch.device(item.name)
+        except RuntimeError:
+            raise ProtocolError("an unknown device") from None
+        if device.type in DEVICE_TYPES:
+            return device
+    if kind is Layout and item.name == "strided":
+        return torch.strided
+    if kind is MemoryFormat and item.name in _MEMORY_FORMATS:
+        return _MEMORY_FORMATS[item.name]
+    raise ProtocolError(f"{kind.__name__} {getattr(item, 'name', '')!r:.40} is not offered")
+
+
+def pack(value: Any) -> Packed:
+    """A value with all its tensors in one blob, shared bytes once."""
+    blobs = BlobWriter()
+    closed = to_wire(value, blobs, 0)
+    return Packed(closed, blobs.buffers, blobs.nbytes)
+
+
+def unpack(value: Any, buffer: Buffer | None) -> Any:
+    """What `pack` packed."""
+    return from_wire(value, buffer)
+
+
+def logical_numbers(value: Any) -> tuple[int, int]:
+    """How many numbers a value holds, and its bytes, both as if nothing were shared.
+
+    A tensor counts its elements. An int longer than 8 bytes, a text or bytes count one number for
+    each 8 bytes begun.
+
+    Returns:
+        Elements and bytes.
+    """
+    elements = nbytes = 0
+    pending: list[tuple[Any, int]] = [(value, 0)]
+    while pending:
+        item, depth = pending.pop()
+        if isinstance(item, torch.Tensor):
+            elements += item.numel()
+            nbytes += item.numel() * item.element_size()
+            continue
+        if item is None or isinstance(item, (bool, float)):
+            size = 8
+        elif isinstance(item, complex):
+            size = 16
+        elif isinstance(item, int):
+            size = max((item.bit_length() + 7) // 8, 8)
+        elif isinstance(item, str):
+            size = max(len(item.encode("utf-8", "surrogatepass")), 1)
+        elif isinstance(item, (bytes, bytearray)):
+            size = max(len(item), 1)
+        elif isinstance(item, range):
+            pending += [(item.start, depth), (item.stop, depth), (item.step, depth)]
+            continue
+        elif isinstance(item, slice):
+            pending += [(part, depth) for part in (item.start, item.stop, item.step)]
+            continue
+        elif isinstance(item, (list, tuple, set, frozenset, dict)):
+            if depth >= limits.VALUE_DEPTH:
+                raise ValueError("a value is nested too deeply to be counted")
+            parts = [*item.keys(), *item.values()] if isinstance(item, dict) else list(item)
+            pending += [(part, depth + 1) for part in parts]
+            continue
+        else:
+            size = 8
+        elements += math.ceil(size / 8)
+        nbytes += size
+    return elements, nbytes

@@ -1,0 +1,1 @@
+"""The signalling server: introduces two parties, trusted with nothing."""

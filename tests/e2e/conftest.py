@@ -1,0 +1,72 @@
+"""Real processes, a real data channel, a server of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.notebook import Notebook
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("e2e")
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[str]:
+    """The URL of a signalling server process."""
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "signaling_server"),
+            *("--listen", "127.0.0.1:0", "--metrics-listen", ""),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        url = next((word.rstrip(".,") for word in line.split() if word.startswith("http")), None)
+        assert url, f"the server did not start: {line}"
+        yield url
+        process.terminate()
+        process.wait(15)
+
+
+@pytest.fixture(scope="module")
+def owner(home: Path) -> Iterator[Notebook]:
+    notebook = Notebook("owner", home)
+    yield notebook
+    notebook.close()
+
+
+@pytest.fixture(scope="module")
+def scientist(home: Path) -> Iterator[Notebook]:
+    notebook = Notebook("scientist", home)
+    yield notebook
+    notebook.close()
+
+
+@pytest.fixture(scope="module")
+def pair(server: str, owner: Notebook, scientist: Notebook) -> tuple[Notebook, Notebook]:
+    """Both connected as people do it, each with `sy`, `torch` and `duet` in scope."""
+    connect(server, owner, scientist)
+    return owner, scientist
+
+
+def connect(server: str, owner: Notebook, scientist: Notebook, **launch: object) -> None:
+    """Pairs two notebooks by their IDs, typed nowhere: handed over as the callbacks' argument."""
+    for notebook in (owner, scientist):
+        notebook.run("import torch\nimport duet_p2p as sy\nfrom torch import nn\n")
+    options = "".join(f", {name}={value!r}" for name, value in launch.items())
+    session_id = owner.run(f"duet = sy.launch_duet(url={server!r}, wait=False{options}); duet.id")
+    client_id = scientist.run(
+        f"duet = sy.join_duet({session_id!r}, url={server!r}, wait=False); duet.id"
+    )
+    owner.run(f"duet.expect_client({client_id!r}); duet.wait(30)")
+    scientist.run("duet.wait(30); rt = duet.torch")

@@ -1,0 +1,287 @@
+"""Fakes that record, for the tests of the owner's side."""
+
+import asyncio
+import time
+from dataclasses import replace
+
+from duet_p2p.engine import messages as engine
+from duet_p2p.engine.host import ThreadHost
+from duet_p2p.engine.messages import Facts
+from duet_p2p.errors import ProtocolError, SessionClosed
+from duet_p2p.owner.duet import QUOTAS, OwnerDuet, start_service
+from duet_p2p.owner.policy import Policy
+from duet_p2p.owner.printing import LiveLine, Printer
+from duet_p2p.owner.service import Service
+from duet_p2p.surface.values import unpack
+from duet_p2p.wire import messages as wire
+from duet_p2p.wire.codec import encode_message
+
+DEADLINE = 90.0
+
+LOSS = Facts(
+    kind="aggregate",
+    sources=(-1,),
+    min_records=64,
+    injected=False,
+    elements=1,
+    nbytes=4,
+    type="python.Float",
+    shape=None,
+    dtype=None,
+    tags=("digits", "item"),
+    recipe="loss.item()",
+    version=1,
+    failed="",
+    failed_seq=0,
+    failed_op="",
+    failed_code="",
+    failed_is_public=False,
+)
+RAW = replace(LOSS, kind="verbatim", min_records=1, elements=600, recipe="store['digits']")
+PUBLIC = replace(LOSS, kind="public", sources=(), recipe="")
+
+
+class FakeSession:
+    """Records what is posted; messages must be encodable, as in the real one."""
+
+    def __init__(self):
+        self.on_message = None
+        self.on_state = None
+        self.partner_id = "scientist-id"
+        self.posted = []
+        self.settled_to = []
+        self.blobs = []
+        self.expected = {}
+        self.refused = []
+        self.is_over = False
+
+    def post(self, message):
+        if self.is_over:
+            raise SessionClosed()
+        encode_message(message)
+        self.posted.append(message)
+        return len(self.posted)
+
+    def send_blob(self, buffers, nbytes):
+        self.blobs.append(b"".join(buffers))
+        assert len(self.blobs[-1]) == nbytes
+        return len(self.blobs)
+
+    def expect_blob(self, transfer, nbytes):
+        if transfer in self.expected:
+            raise ProtocolError()
+        self.expected[transfer] = asyncio.get_running_loop().create_future()
+        return self.expected[transfer]
+
+    def refuse_blob(self, transfer):
+        self.refused.append(transfer)
+
+    def settled(self, seq):
+        self.settled_to.append(seq)
+
+    def status(self):
+        return {"state": "open", "rtt": 0.01}
+
+    async def close(self, reason="closed"):
+        self.is_over = True
+        self.on_state("closed", None)
+
+    def take(self, kind=None):
+        """What was posted since the last call, of one class."""
+        taken = [m for m in self.posted if kind is None or isinstance(m, kind)]
+        self.posted = [m for m in self.posted if m not in taken]
+        return taken
+
+
+class FakeHost:
+    """Records commands; the test plays the engine with `say`."""
+
+    def __init__(self):
+        self.on_event = None
+        self.sent = []
+        self.starts = 0
+        self.is_running = False
+        self.fail_start = None
+
+    async def start(self, configure):
+        if self.fail_start:
+            raise self.fail_start
+        self.starts += 1
+        self.is_running = True
+        self.configured = configure
+        return engine.Started(bytes([self.starts]) * 16, 4711, {"torch": "2.14.1"})
+
+    def send(self, command):
+        assert self.is_running
+        self.sent.append(command)
+
+    def pending(self):
+        return len(self.sent)
+
+    async def stop(self):
+        self.is_running = False
+
+    def say(self, *events):
+        for event in events:
+            self.on_event(event)
+
+    def die(self, reason="signal 9"):
+        self.is_running = False
+        self.on_event(engine.Died(reason))
+
+    def take(self, kind=None):
+        taken = [c for c in self.sent if kind is None or isinstance(c, kind)]
+        self.sent = [c for c in self.sent if c not in taken]
+        return taken
+
+
+class InlineThread:
+    """Runs callbacks at once and keeps what was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def tell(self, fn, *args):
+        self.told.append(args)
+        fn(*args)
+
+
+class ListJournal:
+    def __init__(self):
+        self.lines = []
+
+    def record(self, kind, facts):
+        self.lines.append((kind, dict(facts)))
+
+    def kinds(self):
+        return [kind for kind, _ in self.lines]
+
+
+class Stage:
+    """A service between a fake session and a fake engine."""
+
+    def __init__(self, *, limits=None, **settings):
+        self.session = FakeSession()
+        self.host = FakeHost()
+        self.thread = InlineThread()
+        self.journal = ListJournal()
+        self.service = Service(
+            self.session,
+            self.host,
+            configure=engine.Configure({**QUOTAS, **(limits or {})}, {}, None),
+            policy=Policy(**settings),
+            journal=self.journal,
+            printer=Printer(self.thread),
+            live=LiveLine(self.thread),
+        )
+        self.desk = self.service.desk
+        self.seq = 0
+
+    async def start(self):
+        await self.service.start()
+        self.session.on_state("open", None)
+        self.session.take()
+        return self
+
+    def receive(self, *messages):
+        for message in messages:
+            self.seq += 1
+            self.session.on_message(self.seq, message)
+
+    async def settle(self):
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    def candidate(self, call, facts=LOSS, value=None, has_value=True):
+        self.host.say(engine.Candidate(call, facts, value, has_value))
+
+    def answers(self, kind=None):
+        return self.session.take(kind)
+
+
+class Pairing:
+    def __init__(self):
+        self.pinned = None
+        self.expected = []
+
+    def expect(self, client_id):
+        self.expected.append(client_id)
+        return True
+
+    async def wait(self, timeout=None):
+        return None
+
+
+class Scientist:
+    """Sends messages on the session's loop and waits for answers."""
+
+    def __init__(self, bridge, session):
+        self.bridge = bridge
+        self.session = session
+        self.seq = 0
+        self.call = 100
+
+    def send(self, *messages):
+        async def go():
+            for message in messages:
+                self.seq += 1
+                self.session.on_message(self.seq, message)
+
+        self.bridge.call(go(), DEADLINE)
+
+    def op(self, name, out, *args, **kwargs):
+        self.send(wire.Op(name, (out,), args, kwargs, "g"))
+
+    def request(self, object_id, name="", reason="", limit_s=None):
+        self.call += 1
+        self.send(wire.Request(self.call, object_id, name, reason, limit_s))
+        return self.call
+
+    def get(self, object_id):
+        self.call += 1
+        self.send(wire.Get(self.call, object_id))
+        return self.answer(self.call)
+
+    def answer(self, call):
+        return self.wait_for(
+            lambda: next((m for m in self.session.posted if getattr(m, "call", 0) == call), None)
+        )
+
+    def wait_for(self, found):
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            value = found()
+            if value:
+                return value
+            time.sleep(0.005)
+        raise AssertionError("no answer in time")
+
+    def value(self, call):
+        answer = self.answer(call)
+        assert isinstance(answer, wire.Value), answer
+        blob = answer.blob
+        return unpack(answer.value, self.session.blobs[blob.transfer - 1] if blob else None)
+
+
+def owner_on(bridge, *, host=None, **settings):
+    """An owner's facade over a real engine, and the recorded scientist, connected."""
+    session = FakeSession()
+
+    async def build():
+        return await start_service(
+            session,
+            host or ThreadHost(),
+            callback_thread=bridge.callback_thread,
+            session_id="owner-id",
+            logging=False,
+            **settings,
+        )
+
+    service = bridge.call(build(), DEADLINE)
+    duet = OwnerDuet(bridge, session, Pairing(), service, session_id="owner-id")
+
+    async def opened():
+        session.on_state("open", None)
+
+    bridge.call(opened(), DEADLINE)
+    return duet, Scientist(bridge, session)

@@ -1,0 +1,235 @@
+"""The rules on the record axis, checked against torch itself.
+
+A rule that keeps the axis promises that one record's change changes only that record's results, and
+that a permutation of the records permutes the results. A rule that reduces it promises that a
+permutation changes nothing.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from duet_p2p.engine import axes
+from duet_p2p.engine.labels import Atom, Rows
+
+N = 6
+F = torch.nn.functional
+ATOMS = frozenset({Atom(frozenset({-1}), ("whole",))})
+
+
+def rows(axis: int) -> Rows:
+    return Rows(axis, N, ("whole",), ATOMS)
+
+
+def records(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(3)) * 0.8 + 0.1
+
+
+X1, X2, X4 = records(N), records(N, 3), records(N, 2, 8, 8)
+X6 = records(4, N)  # records on axis 1
+CLASSES = torch.tensor([0, 2, 1, 1, 0, 2])
+W = records(3, 4)
+B4 = records(1, 4, 1)
+
+# name, function of the data, the data, where its records are, arguments as the rule sees them
+CASES = [
+    ("relu", torch.relu, [X2], [0], lambda x: (x,), {}),
+    ("add", lambda x: x + 1, [X2], [0], lambda x: (x, 1), {}),
+    ("mul", lambda x, y: x * y, [X2, records(N, 1)], [0, 0], lambda x, y: (x, y), {}),
+    ("sub", lambda x: x - W[:, 0], [X2], [0], lambda x: (x, W[:, 0]), {}),
+    ("add", lambda x: x + B4, [X6], [1], lambda x: (x, B4), {}),
+    ("where", lambda x: torch.where(x > 0.5, x, 0.0), [X2], [0],
+     lambda x: (x > 0.5, x, torch.tensor(0.0)), {}),
+    ("sum", lambda x: x.sum(), [X2], [0], lambda x: (x,), {}),
+    ("sum", lambda x: x.sum(1), [X2], [0], lambda x: (x, 1), {}),
+    ("sum", lambda x: x.sum(0), [X6], [1], lambda x: (x, 0), {}),
+    ("sum", lambda x: x.sum((0, 1)), [X6], [1], lambda x: (x, (0, 1)), {}),
+    ("mean", lambda x: x.mean(-1, keepdim=True), [X2], [0], lambda x: (x, -1), {"keepdim": True}),
+    ("mean", lambda x: x.mean(dim=0), [X2], [0], lambda x: (x,), {"dim": 0}),
+    ("var", lambda x: x.var(), [X2], [0], lambda x: (x,), {}),
+    ("std", lambda x: x.std(False), [X2], [0], lambda x: (x, False), {}),
+    ("norm", lambda x: x.norm(), [X2], [0], lambda x: (x,), {}),
+    ("max", lambda x: x.max(1), [X2], [0], lambda x: (x, 1), {}),
+    ("max", lambda x: torch.max(x, x * 2 - 0.5), [X2], [0], lambda x: (x, x * 2 - 0.5), {}),
+    ("argmax", lambda x: x.argmax(1), [X2], [0], lambda x: (x, 1), {}),
+    ("softmax", lambda x: x.softmax(0), [X6], [1], lambda x: (x, 0), {}),
+    ("log_softmax", lambda x: x.log_softmax(1), [X2], [0], lambda x: (x,), {"dim": 1}),
+    ("cumsum", lambda x: x.cumsum(1), [X2], [0], lambda x: (x, 1), {}),
+    ("sort", lambda x: x.sort(), [X2], [0], lambda x: (x,), {}),
+    ("topk", lambda x: x.topk(2), [X2], [0], lambda x: (x, 2), {}),
+    ("gather", lambda x: x.gather(1, CLASSES[:, None]), [X2], [0],
+     lambda x: (x, 1, CLASSES[:, None]), {}),
+    ("normalize", lambda x: F.normalize(x), [X2], [0], lambda x: (x,), {}),
+    ("linear", lambda x: F.linear(x, W.T), [X2], [0], lambda x: (x, W.T), {}),
+    ("matmul", lambda x: x @ W, [X2], [0], lambda x: (x, W), {}),
+    ("matmul", lambda x: W[:, :4] @ x, [X6], [1], lambda x: (W[:, :4], x), {}),
+    ("matmul", lambda x: x @ W[:, 0], [X2], [0], lambda x: (x, W[:, 0]), {}),
+    ("rmatmul", lambda x: W[:, :4] @ x, [X6], [1], lambda x: (x, W[:, :4]), {}),
+    ("matmul", lambda x, y: x @ y, [X6, X2], [1, 0], lambda x, y: (x, y), {}),
+    ("bmm", lambda x, y: torch.bmm(x, y), [records(N, 2, 3), records(N, 3, 2)], [0, 0],
+     lambda x, y: (x, y), {}),
+    ("addmm", lambda x: torch.addmm(W[0], x, W), [X2], [0], lambda x: (W[0], x, W), {}),
+    ("conv2d", lambda x: F.conv2d(x, records(3, 2, 3, 3)), [X4], [0],
+     lambda x: (x, records(3, 2, 3, 3)), {}),
+    ("max_pool2d", lambda x: F.max_pool2d(x, 2), [X4], [0], lambda x: (x, 2), {}),
+    ("adaptive_avg_pool2d", lambda x: F.adaptive_avg_pool2d(x, 2), [X4], [0],
+     lambda x: (x, 2), {}),
+    ("group_norm", lambda x: F.group_norm(x, 2), [X4], [0], lambda x: (x, 2), {}),
+    ("layer_norm", lambda x: F.layer_norm(x, (8, 8)), [X4], [0], lambda x: (x, (8, 8)), {}),
+    ("prelu", lambda x: F.prelu(x - 0.5, torch.tensor([0.1, 0.2, 0.3])), [X2], [0],
+     lambda x: (x, torch.tensor([0.1, 0.2, 0.3])), {}),
+    ("embedding", lambda x: F.embedding((x > 0.5).long(), W), [X2], [0], lambda x: (x, W), {}),
+    ("one_hot", lambda x: F.one_hot((x > 0.5).long(), 2), [X2], [0], lambda x: (x, 2), {}),
+    ("mse_loss", lambda x, y: F.mse_loss(x, y), [X2, X2 * 2], [0, 0], lambda x, y: (x, y), {}),
+    ("mse_loss", lambda x, y: F.mse_loss(x, y, reduction="none"), [X2, X2 * 2], [0, 0],
+     lambda x, y: (x, y), {"reduction": "none"}),
+    ("cross_entropy", lambda x, y: F.cross_entropy(x, y, W[:, 0]), [X2, CLASSES], [0, 0],
+     lambda x, y: (x, y, W[:, 0]), {}),
+    ("nll_loss", lambda x, y: F.nll_loss(x, y, reduction="sum"), [X2, CLASSES], [0, 0],
+     lambda x, y: (x, y), {"reduction": "sum"}),
+    ("flatten", lambda x: x.flatten(1), [X4], [0], lambda x: (x, 1), {}),
+    ("view", lambda x: x.view(N, -1), [X4], [0], lambda x: (x, N, -1), {}),
+    ("unsqueeze", lambda x: x.unsqueeze(0), [X2], [0], lambda x: (x, 0), {}),
+    ("squeeze", lambda x: x[None].squeeze(), [X2], [0], lambda x: (x[None],), {}),
+    ("transpose", lambda x: x.transpose(0, -1), [X4], [0], lambda x: (x, 0, -1), {}),
+    ("t", lambda x: x.t(), [X2], [0], lambda x: (x,), {}),
+    ("mT", lambda x: x.mT, [X6], [1], lambda x: (x,), {}),
+    ("permute", lambda x: x.permute(2, 0, 1, 3), [X4], [0], lambda x: (x, 2, 0, 1, 3), {}),
+    ("getitem", lambda x: x[:, 1], [X4], [0], lambda x: (x, (slice(None), 1)), {}),
+    ("getitem", lambda x: x[..., 1:], [X4], [0], lambda x: (x, (..., slice(1, None))), {}),
+    ("select", lambda x: x.select(1, 1), [X4], [0], lambda x: (x, 1, 1), {}),
+    ("split", lambda x: x.split(1, 1), [X4], [0], lambda x: (x, 1, 1), {}),
+    ("unbind", lambda x: x.unbind(1), [X4], [0], lambda x: (x, 1), {}),
+    ("cat", lambda x, y: torch.cat([x, y], 1), [X2, X2 * 2], [0, 0], lambda x, y: ([x, y], 1), {}),
+    ("stack", lambda x, y: torch.stack([x, y]), [X2, X2 * 2], [0, 0], lambda x, y: ([x, y],), {}),
+]  # fmt: skip
+
+
+_DERIVED = ("where", "gather", "max")
+
+
+def judged(short, arguments, kwargs, marked, result, private=lambda t: False):
+    found = {}
+    for tensor, axis in marked:
+        found[id(tensor)] = rows(axis)
+    lookup = {t.data_ptr(): r for t, r in ((t, found[id(t)]) for t, _ in marked)}
+
+    def rows_of(tensor):
+        known = found.get(id(tensor)) or lookup.get(tensor.data_ptr())
+        if known is None and tensor.ndim and tensor.shape[0] == N and short in _DERIVED:
+            known = rows(0)  # made of the data: a condition, indices
+        if known is not None and short == "squeeze":
+            known = rows(known.axis + 1)
+        return known
+
+    call = axes.Call(short, arguments, kwargs, result, rows_of, private)
+    return axes.outcome(call)
+
+
+def flat(result):
+    return list(result) if isinstance(result, tuple | list) else [result]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_a_rule_promises_what_torch_does(case):
+    short, function, data, where, arguments, kwargs = case
+    result = function(*data)
+    found = judged(short, arguments(*data), kwargs, list(zip(data, where, strict=True)), result)
+    assert found is not None
+    assert not found.injected
+    order = torch.tensor([2, 0, 5, 1, 4, 3])
+    moved_data = [t.index_select(a, order) for t, a in zip(data, where, strict=True)]
+    is_aligned = short != "gather"  # its indices belong to the records in their old order
+    moved = flat(function(*moved_data)) if is_aligned else [result.index_select(0, order)]
+    for before, after in zip(flat(result), moved, strict=True):
+        expected = before if found.is_reduced else before.index_select(found.axis, order)
+        assert torch.allclose(expected, after, atol=1e-6)
+    if found.is_reduced or not is_aligned:
+        return
+    changed = [t.clone() for t in data]
+    for tensor, axis in zip(changed, where, strict=True):
+        target = tensor.select(axis, 3)
+        target.copy_((target + 1) % 3 if tensor.dtype == torch.int64 else 1.2 - target)
+    for before, after in zip(flat(result), flat(function(*changed)), strict=True):
+        differs = (before != after).transpose(0, found.axis).reshape(N, -1).any(1)
+        assert not differs[[0, 1, 2, 4, 5]].any()
+
+
+CLOSED = [
+    ("sum", lambda x: x.cumsum(0), X2, lambda x: (x, "0"), {}),
+    ("cumsum", lambda x: x.cumsum(0), X2, lambda x: (x, 0), {}),
+    ("softmax", lambda x: x.softmax(0), X2, lambda x: (x, 0), {}),
+    ("max", lambda x: x.max(0), X2, lambda x: (x, 0), {}),
+    ("max", lambda x: x.max(), X2, lambda x: (x,), {}),
+    ("sort", lambda x: x.sort(), X1, lambda x: (x,), {}),
+    ("flip", lambda x: x.flip(0), X2, lambda x: (x, [0]), {}),
+    ("norm", lambda x: x.norm(50), X2, lambda x: (x, 50), {}),
+    ("norm", lambda x: x.norm(float("inf")), X2, lambda x: (x, float("inf")), {}),
+    ("getitem", lambda x: x[1:], X2, lambda x: (x, slice(1, None)), {}),
+    ("getitem", lambda x: x[3], X2, lambda x: (x, 3), {}),
+    ("getitem", lambda x: x[None], X2, lambda x: (x, None), {}),
+    ("getitem", lambda x: x[[0, 1, 2, 3, 4, 0]], X2, lambda x: (x, [0, 1, 2, 3, 4, 0]), {}),
+    ("matmul", lambda x: records(3, N) @ x, X2, lambda x: (records(3, N), x), {}),
+    ("linear", lambda x: F.linear(x, records(3, N)), X6, lambda x: (x, records(3, N)), {}),
+    ("conv2d", lambda x: x, records(2, N, 8, 8), lambda x: (x,), {}),
+    ("view", lambda x: x.view(3, N), X2, lambda x: (x, 3, N), {}),
+    ("view", lambda x: x.view(-1), X2, lambda x: (x, -1), {}),
+    ("cat", lambda x: torch.cat([x, x]), X2, lambda x: ([x, x],), {}),
+    ("logsumexp", lambda x: x.logsumexp(0), X2, lambda x: (x, 0), {}),
+    ("prod", lambda x: x.prod(), X2, lambda x: (x,), {}),
+    ("any", lambda x: (x > 2).any(), X2, lambda x: (x,), {}),
+    ("where", lambda x: torch.where(x > 0.5), X2, lambda x: (x,), {}),
+    ("one_hot", lambda x: F.one_hot(x.long()), X2, lambda x: (x,), {}),
+    ("mse_loss", lambda x: F.mse_loss(x, x), X2, lambda x: (x, x), {"size_average": True}),
+    ("fft", lambda x: x, X2, lambda x: (x,), {}),
+    ("tril", lambda x: x.tril(), X2, lambda x: (x,), {}),
+    ("expand", lambda x: x, X2, lambda x: (x,), {}),
+    ("pad", lambda x: x, X2, lambda x: (x,), {}),
+]
+
+
+@pytest.mark.parametrize("case", CLOSED, ids=lambda case: case[0])
+def test_what_mixes_or_chooses_records_closes_the_way(case):
+    short, function, x, arguments, kwargs = case
+    where = 1 if x.shape[0] != N else 0
+    result = None
+    try:
+        result = function(x)
+    except (TypeError, RuntimeError):
+        pytest.fail("the case itself is wrong")
+    assert judged(short, arguments(x), kwargs, [(x, where)], result) is None
+
+
+@pytest.mark.parametrize("public", [records(N, 1), records(N, 3)])
+def test_a_public_tensor_that_tells_records_apart_is_injected(public):
+    found = judged("mul", (X2, public), {}, [(X2, 0)], X2 * public)
+    assert found is not None and found.injected
+    assert judged("mse_loss", (X2, records(N, 3)), {}, [(X2, 0)], torch.zeros(())).injected
+
+
+def test_a_private_vector_along_the_records_closes_the_way():
+    vector = records(N, 1)
+    assert judged("mul", (X2, vector), {}, [(X2, 0)], X2 * vector, lambda t: True) is None
+
+
+@pytest.mark.parametrize(("chance", "count", "injected"), [
+    (0.5, 64, False), (0.5, 63, True), (0.6, 1000, True), (0.25, 32, False), (0.25, 31, True),
+    (0.0, 1, False), (1, 100, True),
+])  # fmt: skip
+def test_dropout_is_injected_where_it_could_leave_one_record(chance, count, injected):
+    x = torch.ones(count, 2)
+    found = axes.outcome(
+        axes.Call("dropout", (x, chance), {}, x, lambda t: Rows(0, count, (), ATOMS), bool)
+    )
+    assert found is not None and found.injected is injected
+
+
+@pytest.mark.parametrize(("name", "base"), [
+    ("torch.Tensor.__radd__", "add"), ("torch.Tensor.add_", "add"), ("torch.add", "add"),
+    ("torch.Tensor.__getitem__", "getitem"), ("torch.nn.functional.relu_", "relu"),
+    ("python.List.sum", ""), ("torch.linalg.norm", ""), ("torch.linalg.vector_norm", "norm"),
+    ("torch.distributions.Normal.mean", ""), ("torch.Tensor.__setitem__", ""),
+])  # fmt: skip
+def test_only_torchs_own_operations_have_rules(name, base):
+    assert axes.base_name(name) == base

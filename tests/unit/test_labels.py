@@ -1,0 +1,95 @@
+"""How labels join."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from duet_p2p.engine.labels import (
+    METADATA,
+    PUBLIC,
+    UNBOUNDED,
+    Atom,
+    Kind,
+    Label,
+    are_disjoint,
+    join,
+    to_model,
+    to_per_record,
+)
+
+A, B = frozenset({-1}), frozenset({-2})
+WHOLE = Atom(A, ("whole",))
+OTHER = Atom(B, ("whole",))
+FIRST, SECOND = Atom(A, ("pass", 1, 1)), Atom(A, ("pass", 1, 2))
+
+
+def label(kind, sources=A, atoms=(), least=64, injected=False):
+    least = 1 if kind in ("rows", "per_record", "verbatim") else least
+    return Label(Kind(kind), frozenset(sources), frozenset(atoms), least, injected)
+
+
+LABELS = st.builds(
+    label,
+    st.sampled_from(["aggregate", "model", "rows", "per_record", "verbatim"]),
+    st.sampled_from([A, B, A | B]),
+    st.sets(st.sampled_from([WHOLE, OTHER, FIRST, SECOND])),
+    st.integers(1, 100),
+    st.booleans(),
+) | st.sampled_from([PUBLIC, METADATA])
+
+
+@pytest.mark.parametrize(("kinds", "joined"), [
+    ((), "public"), (("aggregate",), "aggregate"), (("aggregate", "aggregate"), "aggregate"),
+    (("aggregate", "model"), "model"), (("aggregate", "rows"), "per_record"),
+    (("verbatim", "verbatim"), "verbatim"), (("verbatim", "rows"), "per_record"),
+    (("model", "verbatim"), "per_record"), (("per_record", "aggregate"), "per_record"),
+])  # fmt: skip
+def test_kinds(kinds, joined):
+    labels = [label(kind, least=n + 2) for n, kind in enumerate(kinds)]
+    assert join(labels).kind == joined
+    assert join([*labels, METADATA, PUBLIC]).kind == (joined if kinds else "metadata")
+
+
+@pytest.mark.parametrize(("atoms", "least"), [
+    ([WHOLE, WHOLE], 20), ([WHOLE, OTHER], 20), ([FIRST, FIRST], 20), ([FIRST, SECOND], 1),
+    ([WHOLE, FIRST], 1), ([OTHER, FIRST], 20),
+])  # fmt: skip
+def test_overlapping_rows_leave_no_smallest_group(atoms, least):
+    one, two = (
+        label("aggregate", atom.sources, [atom], n) for atom, n in zip(atoms, (20, 30), strict=True)
+    )
+    assert join([one, two]).min_records == least
+    assert are_disjoint(atoms) is (least > 1)
+
+
+def test_what_was_one_record_stays_one_record():
+    lost = join([label("aggregate", A, [FIRST]), label("aggregate", A, [SECOND])])
+    assert join([lost, label("aggregate", B, [OTHER])]).min_records == 1
+    assert to_model(lost).min_records == 1
+
+
+def test_a_model_of_data_is_per_record():
+    assert to_model(label("verbatim")).kind is Kind.PER_RECORD
+    assert to_model(label("aggregate")).kind is Kind.MODEL
+    assert to_model(PUBLIC) is PUBLIC
+
+
+@given(st.lists(LABELS, max_size=4), LABELS)
+def test_joining_never_takes_anything_away(labels, more):
+    before, after = join(labels), join([*labels, more])
+    assert before.sources <= after.sources and more.sources <= after.sources
+    assert after.min_records <= min(before.min_records, more.min_records)
+    assert after.injected >= max(before.injected, more.injected)
+    assert after.is_public is (before.is_public and more.is_public)
+    assert after.is_data or not (before.is_data or more.is_data)
+    assert join([*labels, more]).kind is join([more, *reversed(labels)]).kind
+
+
+@given(LABELS)
+def test_to_per_record_keeps_sources(one):
+    worst = to_per_record(one)
+    assert worst.sources == one.sources
+    assert worst.is_public or worst.min_records == 1
+    assert PUBLIC.min_records == UNBOUNDED
