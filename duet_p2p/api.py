@@ -265,12 +265,9 @@ def join_duet(
     _close_when_collected(session, lobby, None)
     try:
         lobby.bridge.call(lobby.start(), _left(end))
-        prompts.scientist_started(own_id, meeting.text if meeting else "none needed, loopback")
+        prompts.scientist_started(own_id, meeting.text if meeting else "")
         if on_id is not None:
             on_id(own_id)
-        prompts.say(
-            "Connecting..." if loopback or not wait else "Waiting for the owner to enter it..."
-        )
         if wait:
             session.wait(_left(end))
     except BaseException:

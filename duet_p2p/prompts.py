@@ -65,13 +65,17 @@ class Prompts:
         self.say()
 
     def scientist_started(self, client_id: str, where: str) -> None:
-        """The scientist's first lines: the client ID to send."""
+        """The scientist's first lines: the client ID to send; an empty `where` is loopback."""
         self.say("Joining Duet")
+        if not where:
+            self.say("Connecting...")
+            return
         self.say(f"Signalling server: {where}")
         self.say("STEP 1: send this client ID to the owner and wait:")
         self.say()
         self.say(f"    {format_id(client_id)}")
         self.say()
+        self.say("Waiting for the owner to enter it...")
 
     def ask_client(self, own_id: str) -> str:
         """Asks the owner for the partner's ID until it is one.

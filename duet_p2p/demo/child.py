@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-__all__ = ["Child"]
+from duet_p2p.demo.part import START
+
+__all__ = ["Child", "interrupts_wait"]
 
 END_SECONDS = 8.0
 """From the interrupt to SIGTERM, and from there to SIGKILL."""
+
+
+@contextlib.contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Ctrl-C inside comes at the end: a process must not be started and then lost."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda signum, frame: seen.append(signum))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if seen:
+        raise KeyboardInterrupt
 
 
 class Child:
@@ -30,7 +46,7 @@ class Child:
         self._news = threading.Condition()
         self._prompt: str | None = None
         self._process = subprocess.Popen(
-            [sys.executable, "-u", "-m", *arguments],
+            [sys.executable, "-u", "-c", START, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from duet_p2p.demo.child import Child
+from duet_p2p.demo.child import Child, interrupts_wait
 
 __all__ = ["demo"]
 
@@ -36,7 +36,7 @@ def demo(
         Path, typer.Option(help="Folder with MNIST's four files; the subset ships.")
     ] = SUBSET,
     keep_open: Annotated[
-        bool, typer.Option("--keep-open", help="Leave server and owner running until Ctrl-C.")
+        bool, typer.Option("--keep-open", help="Then wait for a scientist of yours, until Ctrl-C.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the closing summary.")] = False,
 ) -> None:
@@ -70,9 +70,9 @@ def _walk_through(
     show = _ignore if quiet else _show
 
     def run(name: str, *arguments: str) -> Child:
-        child = Child(name, list(arguments), show)
-        children.append(child)
-        return child
+        with interrupts_wait():
+            children.append(Child(name, list(arguments), show))
+        return children[-1]
 
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
@@ -103,7 +103,13 @@ def _walk_through(
         raise SystemExit("The local training failed; see above.")
     _summary(remote, json.loads((folder / "local.json").read_text()), paired)
     if keep_open:
-        print(f"Server {url} and owner stay up; Ctrl-C ends them.", flush=True)
+        print(
+            "The owner waits for another scientist. Join with the newest line above, from a "
+            "notebook\nof yours, and type the client ID that it shows here. Ctrl-C ends everything.",
+            flush=True,
+        )
+        for line in sys.stdin:
+            owner.answer(line.strip(), START_SECONDS)
         while owner.is_running():
             time.sleep(0.2)
 

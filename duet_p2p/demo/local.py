@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from duet_p2p.demo.digits import read_digits
 from duet_p2p.demo.net import SyNet
+from duet_p2p.demo.part import play
 from duet_p2p.demo.scientist import BATCH, SEED, accuracy
 
 __all__ = ["main"]
@@ -36,7 +37,7 @@ def main() -> None:
     optimizer = torch.optim.Adadelta(model.parameters(), lr=1.0)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)
     dataset = torch.utils.data.TensorDataset(images, labels)
-    loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH, drop_last=True)
     model.train()
     started = time.perf_counter()
     for _ in range(options.epochs):
@@ -52,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    play(main)

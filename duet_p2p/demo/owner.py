@@ -12,6 +12,7 @@ import argparse
 import time
 
 import duet_p2p as sy
+from duet_p2p.demo.part import play
 
 __all__ = ["main"]
 
@@ -20,32 +21,30 @@ DENIED_FIRST = 4
 
 
 def main() -> None:
-    """Launches, sets handlers, decides what waits, and ends when the scientist leaves."""
+    """Launches, sets handlers, decides what waits, until the scientist leaves; then again."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("url")
     arguments.add_argument("directory")
     arguments.add_argument("--keep-open", action="store_true")
     options = arguments.parse_args()
 
-    duet = sy.launch_duet(network_url=options.url, data_dirs={"mnist": options.directory})
-    try:
-        _decide(duet, keep_open=options.keep_open)
-    except sy.errors.PartnerLeft as left:
-        print(f"The partner left ({left.reason}).", flush=True)
-    except KeyboardInterrupt:
-        print("Interrupted.", flush=True)
-    finally:
-        duet.close()
+    is_first = True
+    while is_first or options.keep_open:
+        is_first = False
+        with sy.launch_duet(
+            network_url=options.url, data_dirs={"mnist": options.directory}
+        ) as duet:
+            _decide(duet)
 
 
-def _decide(duet: sy.OwnerDuet, *, keep_open: bool) -> None:
+def _decide(duet: sy.OwnerDuet) -> None:
     requests = duet.requests
     requests.add_handler(name="cuda_is_available", action="accept")
     requests.add_handler(name="train_size", action="accept")
     requests.add_handler(name="loss", action="deny", print_local=True)
     print(requests.handlers.pandas.to_string(), flush=True)
     allowed = downloaded = False
-    while duet.is_open or keep_open:
+    while duet.is_open:
         losses = [r for r in requests.history if r.name == "loss"]
         if not allowed and len(losses) >= DENIED_FIRST:
             print("The loss may be seen from here on.", flush=True)
@@ -67,4 +66,4 @@ def _decide(duet: sy.OwnerDuet, *, keep_open: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    play(main)

@@ -20,12 +20,12 @@ JOIN = "import duet_p2p as sy; d = sy.join_duet({!r}, url={!r}, timeout=60); pri
 
 
 class Terminal:
-    """A Python program on a pseudo-terminal."""
+    """A Python program on a pseudo-terminal: `code`, or a module with arguments."""
 
-    def __init__(self, code: str, home: Path, **environment: str) -> None:
+    def __init__(self, code: str, home: Path, *module: str, **environment: str) -> None:
         self._end, theirs = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-c", code],
+            [sys.executable, "-u", *(["-m", *module] if module else ["-c", code])],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -175,3 +175,27 @@ def test_typing_ends_at_the_deadline(server: str, home: Path, terminals: list[Te
     terminals.append(owner)
     owner.read_until("PairingTimeout", 40)
     assert owner.process.wait(20) != 0
+
+
+def test_the_command_gives_a_python_prompt_with_duet_in_scope(
+    home: Path, terminals: list[Terminal]
+) -> None:
+    cli = "duet_p2p.cli"
+    owner = Terminal("", home / "cli", cli, "launch", "--loopback", "--timeout", "60")
+    terminals.append(owner)
+    scientist = Terminal("", home / "cli", cli, "join", "--loopback", "--timeout", "60")
+    terminals.append(scientist)
+    owner.read_until(r"^>>> ")
+    scientist.read_until(r"^>>> ")
+    owner.type("t = torch.ones(3).tag('ones').send(duet)\n")
+    owner.type("h = duet.requests.add_handler(action='accept')\n")
+    owner.type("print('SET')\n")
+    owner.read_until(r"^SET\s+>>> ")
+    scientist.type("print('SUM', duet.store['ones'].sum().get(request_block=True).item())\n")
+    scientist.read_until(r"^SUM 3\.0\s+>>> ")
+    scientist.type("\x04")
+    scientist.read_until("Closed.")
+    assert scientist.process.wait(20) == 0
+    owner.type("\x04")
+    owner.read_until("Closed.")
+    assert owner.process.wait(20) == 0

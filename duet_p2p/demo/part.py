@@ -1,0 +1,30 @@
+"""How a part of the demo runs in a process of its own: it ends quietly at any interrupt.
+
+Until `play` is called, while torch is being imported, an interrupt ends the process at once; from
+then on it is Python's KeyboardInterrupt, so that a session says goodbye.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["START", "play"]
+
+START: Final = (
+    "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "name = sys.argv.pop(1); runpy.run_module(name, run_name='__main__', alter_sys=True)"
+)
+"""Code for ``python -c``: runs the module that the first argument names."""
+
+
+def play(main: Callable[[], None]) -> None:
+    """Runs a part; exit code 130 after an interrupt, as a shell expects."""
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        main()
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+        sys.exit(130)
