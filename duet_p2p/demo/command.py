@@ -104,8 +104,8 @@ def _walk_through(
     _summary(remote, json.loads((folder / "local.json").read_text()), paired)
     if keep_open:
         print(
-            "The owner waits for another scientist. Join with the newest line above, from a "
-            "notebook\nof yours, and type the client ID that it shows here. Ctrl-C ends everything.",
+            "The owner waits for another scientist. Join with the newest line above,\n"
+            "and type the client ID that you see there here. Ctrl-C ends everything.",
             flush=True,
         )
         for line in sys.stdin:
