@@ -4,6 +4,7 @@ import signal
 import time
 
 import pytest
+
 from tests.e2e.notebook import Notebook
 
 Pair = tuple[Notebook, Notebook]
