@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -138,6 +139,7 @@ class Lobby:
             on_event=self._event,
             newest_attempts=remembered,
             ice_servers=self._ice_servers,
+            relay_only=os.environ.get("DUET_ICE_POLICY") == "relay",
         )
 
     def expect(self, client_id: str) -> None:

@@ -57,9 +57,8 @@ def own_urls(host: str, port: int, *, scheme: str = "http", base_path: str = "")
     """
     hosts: list[str] = [] if host in WILDCARDS else [host]
     if is_loopback_host(host):
-        hosts = ["127.0.0.1", "localhost", "::1"]
-        if host in hosts:  # the address that is listened at comes first
-            hosts.sort(key=lambda name: name != host)
+        # the address that is listened at comes first; it may be another of 127.0.0.0/8
+        hosts = list(dict.fromkeys([host, "127.0.0.1", "localhost", "::1"]))
     return tuple(normalise_url(f"{scheme}://{join_host(h, port)}{base_path}") for h in hosts)
 
 

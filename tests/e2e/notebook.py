@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -77,8 +78,12 @@ class Notebook:
         self.process.send_signal(signum)
 
     def close(self) -> None:
-        """Ends the process as the end of its input does; kills it if that takes over 10 s."""
-        self._socket.shutdown(socket.SHUT_RDWR)
+        """Ends the process as the end of its input does; kills it if that takes over 10 s.
+
+        A process that a test has killed is just cleaned up after.
+        """
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -88,9 +93,10 @@ class Notebook:
         finally:
             assert self.process.stdin is not None
             self.process.stdin.close()
-            self._stream.close()
-            self._socket.close()
             self._thread.shutdown(wait=True, cancel_futures=True)
+            with contextlib.suppress(OSError):  # an unsent rest, for a process that is gone
+                self._stream.close()
+            self._socket.close()
 
     def _run(self, code: str) -> Any:
         self._stream.write(json.dumps({"code": code}) + "\n")

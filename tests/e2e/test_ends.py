@@ -33,8 +33,7 @@ def fresh(server: str, home: Path, request: pytest.FixtureRequest) -> Iterator[P
         yield owner, scientist
     finally:
         for notebook in (owner, scientist):
-            if notebook.process.poll() is None:
-                notebook.close()
+            notebook.close()
 
 
 def test_a_killed_owner_ends_the_scientists_wait(fresh: Pair) -> None:
