@@ -21,7 +21,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from duet_p2p.engine import pipe
 from duet_p2p.engine.messages import Command, Configure, Died, Event, Started, Stop
@@ -31,6 +31,8 @@ from duet_p2p.limits import ENGINE_START_SECONDS, ENGINE_STOP_SECONDS
 __all__ = ["Host", "ProcessHost", "ThreadHost"]
 
 _log = logging.getLogger("duet_p2p.engine")
+
+_REAP_SECONDS: Final = 0.005
 
 _COPY_BYTES = 256 * 1024  # larger buffers are written to memory files by a worker thread
 _BATCH = 64  # commands in one frame on the pipe
@@ -285,11 +287,16 @@ class _Process:
             self.started.cancel()
 
     async def _reap(self, seconds: float) -> int:
-        """Wait for the child's end, then kill it."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return await self._loop.run_in_executor(None, self._child.wait, seconds)
-        self._child.kill()
-        return await self._loop.run_in_executor(None, self._child.wait)
+        """Wait for the child's end, then kill it.
+
+        It looks again and again: at the end of Python no thread could be started to wait in.
+        """
+        deadline = self._loop.time() + seconds
+        while (code := self._child.poll()) is None:
+            if self._loop.time() >= deadline:
+                self._child.kill()
+            await asyncio.sleep(_REAP_SECONDS)
+        return code
 
     def _clean_up(self) -> None:
         self._sender.cancel()

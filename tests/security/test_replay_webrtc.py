@@ -1,4 +1,4 @@
-"""A relay replays what it recorded, before and during a live connection: real sockets and WebRTC."""
+"""A relay replays what it recorded, before and during a live connection, over real WebRTC."""
 
 import json
 from dataclasses import replace
