@@ -70,3 +70,16 @@ def connect(server: str, owner: Notebook, scientist: Notebook, **launch: object)
     )
     owner.run(f"duet.expect_client({client_id!r}); duet.wait(30)")
     scientist.run("duet.wait(30); rt = duet.torch")
+
+
+def wait_for_store(scientist: Notebook, count: int, duet: str = "duet") -> None:
+    """The owner's pushes arrive a moment after its `send` has returned."""
+    scientist.run(
+        f"""
+        import time
+        deadline = time.monotonic() + 10
+        while len({duet}.store) < {count} and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len({duet}.store) >= {count}
+        """
+    )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.e2e.conftest import wait_for_store
 from tests.e2e.notebook import CellError, Notebook
 
 Pair = tuple[Notebook, Notebook]
@@ -17,6 +18,7 @@ def ages(pair: Pair) -> Pair:
         ages_ptr = ages.send(duet, pointable=True)
         """
     )
+    wait_for_store(scientist, 1)
     scientist.run("ages = duet.store[0]; mean = ages.float().mean()")
     return pair
 

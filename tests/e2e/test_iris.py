@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.e2e.conftest import wait_for_store
 from tests.e2e.notebook import Notebook
 
 Pair = tuple[Notebook, Notebook]
@@ -42,6 +43,7 @@ def iris(pair: Pair) -> Pair:
         duet.requests.add_handler(action="accept", print_local=True)
         """
     )
+    wait_for_store(scientist, 2)
     scientist.run(NET)
     return pair
 

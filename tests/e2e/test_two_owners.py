@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import connect
+from tests.e2e.conftest import connect, wait_for_store
 from tests.e2e.notebook import CellError, Notebook
 
 STEPS = """
@@ -53,6 +53,8 @@ def three(
             duet.requests.add_handler(action="accept")
             """
         )
+    for duet in ("first", "second"):
+        wait_for_store(scientist, 1, duet)
     return owner, second_owner, scientist
 
 
