@@ -110,7 +110,8 @@ class Prompts:
 
     def _wait_for_line(self, prompt: str) -> str:
         """With a deadline, shows the prompt and waits for a line; what `input` is to show then."""
-        if self._end is None:
+        # A notebook's kernel puts an `input` of its own in place, which does not read stdin.
+        if self._end is None or type(builtins.input) is not type(builtins.len):
             return prompt
         try:
             readable = [sys.stdin.fileno()]
