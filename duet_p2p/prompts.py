@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import BuiltinFunctionType
 from typing import Any, Protocol
 
 from duet_p2p.errors import InputRequired, InvalidId, PairingTimeout
@@ -111,7 +112,8 @@ class Prompts:
     def _wait_for_line(self, prompt: str) -> str:
         """With a deadline, shows the prompt and waits for a line; what `input` is to show then."""
         # A notebook's kernel puts an `input` of its own in place, which does not read stdin.
-        if self._end is None or type(builtins.input) is not type(builtins.len):
+        reader: Any = builtins.input
+        if self._end is None or not isinstance(reader, BuiltinFunctionType):
             return prompt
         try:
             readable = [sys.stdin.fileno()]
