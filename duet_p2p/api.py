@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import logging as standard_logging
 import os
 import threading
@@ -26,7 +27,13 @@ from duet_p2p.lobby import Lobby
 from duet_p2p.meeting import owner_meeting_point, scientist_meeting_point
 from duet_p2p.owner.duet import OwnerDuet, start_service
 from duet_p2p.owner.service import Service
-from duet_p2p.prompts import CredentialExchanger, Prompts, named_clients, named_session
+from duet_p2p.prompts import (
+    CredentialExchanger,
+    Prompts,
+    join_arguments,
+    named_clients,
+    named_session,
+)
 from duet_p2p.scientist.duet import ScientistDuet
 from duet_p2p.transport.folder import OwnerFolder, ScientistFolder, find_owner
 from duet_p2p.transport.signaling import WebSocketSignaling
@@ -70,8 +77,8 @@ def launch_duet(
         url: the short name of `network_url`.
         host: address on which the server in this process listens, for partners on a LAN.
         client_id: the partner's ID, a list of IDs, or a callable that takes the own ID and gives
-            one; in place of the prompt. None: ``DUET_CLIENT_ID``, ``DUET_CLIENT_ID_FILE``, else
-            the prompt.
+            one, called when a partner can join; in place of the prompt. None: ``DUET_CLIENT_ID``,
+            ``DUET_CLIENT_ID_FILE``, else the prompt.
         on_id: called with the own ID as soon as it exists.
         identity: name of a stored key, made on first use. None: a fresh key.
         partner: your own label for the partner; refused if it stood for another ID before.
@@ -106,15 +113,15 @@ def launch_duet(
     )
     own_id = lobby.key.id
     try:
-        clients = [] if loopback else named_clients(client_id, credential_exchanger, own_id)
-        asks = wait and not clients and not loopback
+        # What runs a user's code runs when the partner can join, as the prompt does.
+        is_code = callable(client_id) or (not client_id and credential_exchanger is not None)
+        clients = [] if loopback or is_code else named_clients(client_id, None, own_id)
         if loopback:
             where, join_line, meeting = "none needed, loopback", _loopback_line(loopback), None
         else:
             meeting = owner_meeting_point(network_url, url, host)
             where = meeting.text
-            more = f', network_url="{meeting.url_to_send}"' if meeting.url_to_send else ""
-            join_line = f'"{own_id}"{more}'
+            join_line = join_arguments(own_id, meeting.url_to_send)
 
         async def build() -> Service:
             signaling = (
@@ -124,7 +131,11 @@ def launch_duet(
                     on_client=lobby.expect,
                 )
                 if meeting is None
-                else WebSocketSignaling(meeting.url, lobby.key)
+                else WebSocketSignaling(
+                    meeting.url,
+                    lobby.key,
+                    find_again=lobby.find_server_again if meeting.is_borrowed else None,
+                )
             )
             await lobby.prepare(
                 signaling,
@@ -161,16 +172,22 @@ def launch_duet(
         raise
     _close_when_collected(session, lobby, service)
     try:
-        lobby.bridge.call(lobby.start(), _left(end))
+        left = _left(end)
+        lobby.bridge.call(lobby.start(), left)
         prompts.owner_started(own_id, where, join_line)
         if on_id is not None:
             on_id(own_id)
-        if asks:
-            named = prompts.ask_client(own_id)
-            lobby.check_label(named)
-            session.expect_client(named)
-            lobby.bridge.call(_on_loop(lobby.handshake.close_prompt))
-            prompts.say("Connecting...")
+        if not clients and not loopback:
+            if is_code:
+                clients = named_clients(client_id, credential_exchanger, own_id)
+            if wait and not clients:
+                clients = [prompts.ask_client(own_id)]
+            for named in clients:
+                lobby.check_label(named)
+                session.expect_client(named)
+            if clients:
+                lobby.bridge.call(_on_loop(lobby.handshake.close_prompt))
+                prompts.say("Connecting...")
         elif wait and not loopback:
             prompts.say("Waiting for " + ", ".join(map(format_id, clients)) + "...")
         if wait:
@@ -203,7 +220,8 @@ def join_duet(
         target_id: the owner's session ID. Empty: ``DUET_SESSION_ID``, else asks.
         network_url: signalling server; see `launch_duet`. Without one, only the local one is tried.
         loopback: pair with the longest waiting owner process of this user.
-        credential_exchanger: `run(own_id)` gives the session ID.
+        credential_exchanger: `run(own_id)` gives the session ID; it also runs where `target_id`
+            is given, which then goes before its answer.
         url: the short name of `network_url`.
         logging: whether lines are printed.
         on_id: called with the own ID as soon as it exists.
@@ -264,7 +282,8 @@ def join_duet(
         raise
     _close_when_collected(session, lobby, None)
     try:
-        lobby.bridge.call(lobby.start(), _left(end))
+        left = _left(end)
+        lobby.bridge.call(lobby.start(), left)
         prompts.scientist_started(own_id, meeting.text if meeting else "")
         if on_id is not None:
             on_id(own_id)
@@ -276,9 +295,16 @@ def join_duet(
     return session
 
 
-def duet(target_id: str | None = None, **options: Any) -> OwnerDuet | ScientistDuet:
-    """Joins if a session ID is given, else launches."""
-    return join_duet(target_id, **options) if target_id else launch_duet(**options)
+def duet(
+    target_id: str | None = None,
+    logging: bool = True,
+    network_url: str = "",
+    loopback: bool | str = False,
+    **options: Any,
+) -> OwnerDuet | ScientistDuet:
+    """Joins if a session ID is given, an empty one too, else launches; options as there."""
+    options |= {"logging": logging, "network_url": network_url, "loopback": loopback}
+    return launch_duet(**options) if target_id is None else join_duet(target_id, **options)
 
 
 def get_root_data_path() -> Path:
@@ -305,6 +331,7 @@ class _Logger:
 
     def __init__(self) -> None:
         self._handlers: dict[int, standard_logging.Handler] = {}
+        self._numbers = itertools.count(1)
 
     def add(self, sink: Any, level: str | int = "INFO") -> int:
         """Sends records to a path or an open stream; the number is for `remove`."""
@@ -319,12 +346,18 @@ class _Logger:
         target.addHandler(handler)
         if target.getEffectiveLevel() > handler.level:
             target.setLevel(handler.level)
-        number = len(self._handlers) + 1
+        number = next(self._numbers)
         self._handlers[number] = handler
         return number
 
     def remove(self, number: int | None = None) -> None:
-        """Takes one handler off, or all."""
+        """Takes one handler off, or all.
+
+        Raises:
+            ValueError: there is no handler of that number.
+        """
+        if number is not None and number not in self._handlers:
+            raise ValueError(f"no handler has the number {number}")
         for key in [number] if number is not None else list(self._handlers):
             handler = self._handlers.pop(key)
             standard_logging.getLogger("duet_p2p").removeHandler(handler)

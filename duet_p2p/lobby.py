@@ -20,11 +20,11 @@ from typing import Any, Final
 
 import duet_p2p
 from duet_p2p import limits
-from duet_p2p.errors import ConnectionLost, DuetError, SessionClosed
+from duet_p2p.errors import ConnectionLost, DuetError, SessionClosed, SignalingUnreachable
 from duet_p2p.identity.files import Identity, open_identity
 from duet_p2p.identity.keys import Key, Role, format_id
 from duet_p2p.identity.known_peers import KnownPeers
-from duet_p2p.meeting import MeetingPoint
+from duet_p2p.meeting import MeetingPoint, renewed_meeting_point
 from duet_p2p.prompts import Prompts
 from duet_p2p.protocol.effects import AttemptFailed, Ended, LinkClosed, NoAnswerYet, PartnerWaiting
 from duet_p2p.session.bridge import Bridge
@@ -154,6 +154,30 @@ class Lobby:
     def forget(self, partner_id: str) -> None:
         """Takes a partner out of the folder's memory."""
         self._known.forget(partner_id)
+
+    async def find_server_again(self) -> str:
+        """The URL to register at after a loss; a server that ended with its owner is replaced.
+
+        Raises:
+            SignalingUnreachable: none answers, and none could be started here.
+        """
+        try:
+            return await asyncio.to_thread(self._renew_meeting)
+        except RuntimeError as error:  # Python ends: no thread can be started any more
+            raise SignalingUnreachable() from error
+
+    def _renew_meeting(self) -> str:
+        assert self._meeting is not None
+        found = renewed_meeting_point(self._meeting)
+        with self._lock:
+            if self._is_closed and found.server is not None:
+                found.server.close()
+            elif found is not self._meeting:
+                self._meeting = found
+                self.bridge.callback_thread.tell(
+                    self.prompts.owner_moved, self.key.id, found.text, found.url_to_send
+                )
+        return found.url
 
     async def start(self) -> None:
         """Registers and begins; raises what `Handshake.start` raises."""

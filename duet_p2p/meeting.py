@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from duet_p2p.errors import SignalingUnreachable
 from signaling_server.embedded import EmbeddedServer
 
-__all__ = ["LOCAL_URL", "MeetingPoint", "owner_meeting_point", "scientist_meeting_point"]
+__all__ = [
+    "LOCAL_URL",
+    "MeetingPoint",
+    "owner_meeting_point",
+    "renewed_meeting_point",
+    "scientist_meeting_point",
+]
 
 LOCAL_HOST, LOCAL_PORT = "127.0.0.1", 8765
 LOCAL_URL = f"http://{LOCAL_HOST}:{LOCAL_PORT}"
@@ -35,6 +41,8 @@ class MeetingPoint:
     """For the join line; empty where `join_duet` finds it by itself."""
     server: EmbeddedServer | None = None
     """The server in this process, to be closed with the session."""
+    is_borrowed: bool = False
+    """Whether the server was found on this machine, in another owner's process: it may end."""
 
 
 def owner_meeting_point(network_url: str, url: str, host: str | None) -> MeetingPoint:
@@ -55,7 +63,24 @@ def owner_meeting_point(network_url: str, url: str, host: str | None) -> Meeting
     if chosen:
         return MeetingPoint(chosen, chosen, chosen)
     if host is None and is_duet_server(LOCAL_HOST, LOCAL_PORT):
-        return MeetingPoint(LOCAL_URL, f"{LOCAL_URL} (already on this machine)", "")
+        return MeetingPoint(
+            LOCAL_URL, f"{LOCAL_URL} (already on this machine)", "", is_borrowed=True
+        )
+    return _embedded(host)
+
+
+def renewed_meeting_point(point: MeetingPoint) -> MeetingPoint:
+    """What takes the place of a borrowed server that is gone; the same point where it answers.
+
+    Raises:
+        SignalingUnreachable: the server in this process did not start.
+    """
+    if not point.is_borrowed or is_duet_server(LOCAL_HOST, LOCAL_PORT):
+        return point
+    return _embedded(None)
+
+
+def _embedded(host: str | None) -> MeetingPoint:
     server = EmbeddedServer(host or LOCAL_HOST, LOCAL_PORT)
     try:
         started = server.start(START_SECONDS)

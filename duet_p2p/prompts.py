@@ -21,13 +21,20 @@ from duet_p2p.errors import InputRequired, InvalidId, PairingTimeout
 from duet_p2p.identity.files import check_private_file
 from duet_p2p.identity.keys import Role, format_id, parse_id
 
-__all__ = ["CredentialExchanger", "Prompts", "named_clients", "named_session"]
+__all__ = [
+    "CredentialExchanger",
+    "Prompts",
+    "join_arguments",
+    "named_clients",
+    "named_session",
+]
 
 
 class CredentialExchanger(Protocol):
     """The original's hook in place of the prompts.
 
-    `set_role(join=…)` and `set_responder_id(id)` are called first where they exist.
+    `set_role(join=…)` and `set_responder_id(id)`, with the owner's ID as far as it is known, are
+    called first where they exist.
     """
 
     def run(self, credential: str) -> str:
@@ -60,6 +67,16 @@ class Prompts:
         self.say(f"Signalling server: {where}")
         self.say(f"Session ID: {format_id(session_id)}")
         self.say("STEP 1: send this to your partner:")
+        self._say_join(join_arguments)
+
+    def owner_moved(self, session_id: str, where: str, url_to_send: str) -> None:
+        """The signalling server is another one from now on."""
+        self.say(f"Signalling server: {where}")
+        if url_to_send:
+            self.say("A partner who has not joined yet needs this line in place of the first:")
+            self._say_join(join_arguments(session_id, url_to_send))
+
+    def _say_join(self, join_arguments: str) -> None:
         self.say()
         self.say("    import duet_p2p as sy")
         self.say(f"    duet = sy.join_duet({join_arguments})")
@@ -126,6 +143,12 @@ class Prompts:
         return ""
 
 
+def join_arguments(session_id: str, url_to_send: str) -> str:
+    """What stands between the brackets of the partner's `join_duet`."""
+    more = f', network_url="{url_to_send}"' if url_to_send else ""
+    return f'"{session_id}"{more}'
+
+
 def named_clients(client_id: Any, exchanger: CredentialExchanger | None, own_id: str) -> list[str]:
     """The partners that an owner named without a prompt; empty: ask.
 
@@ -142,7 +165,7 @@ def named_clients(client_id: Any, exchanger: CredentialExchanger | None, own_id:
     if client_id:
         given = [client_id] if isinstance(client_id, str) else client_id
     elif exchanger is not None:
-        given = [_exchange(exchanger, own_id, join=False)]
+        given = [_exchange(exchanger, own_id, join=False, responder_id=own_id)]
     elif os.environ.get("DUET_CLIENT_ID"):
         given = os.environ["DUET_CLIENT_ID"].split(",")
     elif os.environ.get("DUET_CLIENT_ID_FILE"):
@@ -153,21 +176,25 @@ def named_clients(client_id: Any, exchanger: CredentialExchanger | None, own_id:
 
 
 def named_session(target_id: str, exchanger: CredentialExchanger | None, own_id: str) -> str:
-    """The session ID that a scientist named without a prompt; empty: ask."""
+    """The session ID that a scientist named without a prompt; empty: ask.
+
+    An exchanger runs even if the ID is given: it may be what brings the own ID to the owner.
+    """
     text = target_id
-    if not text and exchanger is not None:
-        text = _exchange(exchanger, own_id, join=True)
+    if exchanger is not None:
+        found = _exchange(exchanger, own_id, join=True, responder_id=target_id)
+        text = target_id or found
     text = text or os.environ.get("DUET_SESSION_ID", "")
     return parse_id(text, "owner", own_id=own_id) if text else ""
 
 
-def _exchange(exchanger: CredentialExchanger, own_id: str, *, join: bool) -> str:
+def _exchange(exchanger: CredentialExchanger, own_id: str, *, join: bool, responder_id: str) -> str:
     set_role: Callable[..., object] | None = getattr(exchanger, "set_role", None)
     if set_role is not None:
         set_role(join=join)
     set_responder_id: Callable[..., object] | None = getattr(exchanger, "set_responder_id", None)
     if set_responder_id is not None:
-        set_responder_id(own_id)
+        set_responder_id(responder_id)
     return exchanger.run(own_id)
 
 

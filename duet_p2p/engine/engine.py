@@ -102,9 +102,12 @@ class Engine:
             {name: Path(directory) for name, directory in command.data_dirs.items()},
             Quotas(result_bytes=self._limits.result_bytes),
         )
-        self._executor = Executor(self.store, self.lineage, self._effects, context, self._limits)
         if command.threads is not None:
             torch.set_num_threads(command.threads)
+        if self._executor is not None:  # settings of a session that runs: its counts go on
+            self._executor.configure(context, self._limits)
+            return []
+        self._executor = Executor(self.store, self.lineage, self._effects, context, self._limits)
         return [m.Started(os.urandom(16), os.getpid(), _versions())]
 
     # commands of the scientist, in order

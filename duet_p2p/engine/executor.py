@@ -84,6 +84,10 @@ class Executor:
         self._since = 0  # and of results since then
         self._now = (0, "")  # the command that runs: its number and name
 
+    def configure(self, context: Context, limits: Limits) -> None:
+        """Other settings from the next command on; what was counted stays counted."""
+        self._context, self._limits = context, limits
+
     def run(self, seq: int, op: Op) -> OpFailed | None:
         """Run one operation; the failure, if there was one with a new cause."""
         self._now = (seq, op.name)

@@ -47,7 +47,10 @@ Buffer = bytes | bytearray | memoryview
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """First command: the session's settings. Answered by `Started`."""
+    """First command: the session's settings. Answered by `Started`.
+
+    Sent again, it changes the settings of the session that runs, and nothing answers.
+    """
 
     quotas: dict[str, int]
     """Names and numbers of limits.py, section engine, in lower case: ``stored_bytes``, …"""

@@ -75,7 +75,7 @@ class Desk:
         self._gets: dict[int, int] = {}  # gets whose snapshot is under way: call to object
         self._asks: dict[int, Record] = {}  # requests of the same state
         self._frozen: set[int] = set()  # calls of which the engine holds a snapshot
-        self._peeks: dict[int, tuple[Record, Handler]] = {}
+        self._peeks: dict[int, tuple[Record, Handler, str]] = {}
         self._looks: dict[int, asyncio.Future[Record]] = {}  # the owner reads a pending value
         self._waiters: dict[int, list[asyncio.Future[None]]] = {}
 
@@ -307,16 +307,16 @@ class Desk:
         ends = (self.book.next_deadline(), self.policy.next_expiry())
         return min((end for end in ends if end is not None), default=None)
 
-    def engine_died(self) -> None:
+    def engine_died(self, why: str = "the engine was restarted") -> None:
         """The snapshots are gone: open requests expire, nothing is told (the session tells)."""
         self._releases.lost()
         for look in self._looks.values():
             if not look.done():
-                look.set_exception(RequestClosed("The engine was restarted; this value is gone."))
+                look.set_exception(RequestClosed(f"This value is gone: {why}."))
         for state in (self._gets, self._asks, self._frozen, self._peeks, self._looks):
             state.clear()
         for record in self.book.opened():
-            self._end(record, Status.EXPIRED, why="the engine was restarted")
+            self._end(record, Status.EXPIRED, why=why)
 
     def closed(self) -> None:
         """The session is over: nothing waits any longer."""
@@ -324,7 +324,7 @@ class Desk:
             if not future.done():
                 future.set_exception(SessionClosed())
         self._waiters.clear()
-        self.engine_died()
+        self.engine_died("the session ended")
 
     # parts
 
@@ -423,19 +423,19 @@ class Desk:
     def _peek(self, record: Record, decision: Decision | None) -> None:
         """Shows the value where the deciding handler says so, denials included."""
         handler = decision.handler if decision else None
-        if handler is None or not (handler.print_local or handler.log_local):
+        if decision is None or handler is None or not (handler.print_local or handler.log_local):
             return
         text = _facts(record).failed or record.text
         if text:
-            self._print(record, handler, text)
+            self._print(record, handler, decision.action, text)
             return
-        self._peeks[record.call] = (record, handler)
+        self._peeks[record.call] = (record, handler, decision.action)
         if record.call not in self._looks:  # which has asked for the text already
             self._outlet.to_engine(engine.Peek(record.call, limits.PRINTED_VALUE_CHARS))
 
-    def _print(self, record: Record, handler: Handler, text: str) -> None:
+    def _print(self, record: Record, handler: Handler, action: str, text: str) -> None:
         self._printer.value(
-            handler.action,
+            action,  # of the decision: an accept handler without quota denies
             record.name,
             record.reason,
             text,

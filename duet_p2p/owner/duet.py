@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from duet_p2p import limits as numbers
 from duet_p2p.engine import messages as engine
 from duet_p2p.engine.host import Host
-from duet_p2p.errors import DuetError, SessionClosed
+from duet_p2p.errors import DuetError, NotAllowed, SessionClosed
 from duet_p2p.identity.keys import parse_id
 from duet_p2p.objects import notes
 from duet_p2p.owner.data_dirs import DataDirs, checked_dirs
@@ -41,6 +41,9 @@ QUOTAS: Mapping[str, int] = {
     "open_requests": numbers.OPEN_REQUESTS,
 }
 """What ``launch_duet(limits=…)`` may override, with the defaults."""
+
+_LATER: Final = frozenset({"audit", "privacy", "console"})
+_THEIRS: Final = frozenset({"torch", "torchvision", "python", "syft", "step", "dp"})
 
 
 class LoopBridge(Protocol):
@@ -341,6 +344,13 @@ class OwnerDuet:
     ) -> None:
         self.close()
 
+    def __getattr__(self, name: str) -> Any:
+        if name in _LATER:
+            raise NotAllowed(f"duet.{name} is not in this version.")
+        if name in _THEIRS:
+            raise NotAllowed(f"duet.{name} is the scientist's; you have the data itself.")
+        raise AttributeError(f"OwnerDuet has no attribute {name!r}")
+
     def __repr__(self) -> str:
         state = "open" if self.is_open else "closed"
         return f"<OwnerDuet {self.id} {state}, partner {self.peer or 'not connected'}>"
@@ -354,6 +364,13 @@ class OwnerDuet:
             return fn(*args)
 
         return self._bridge.call(call())
+
+    def read(self, fn: Callable[..., T], *args: Any) -> T:
+        """Runs a plain function that changes nothing, after the end right here."""
+        try:
+            return self.run(fn, *args)
+        except SessionClosed:  # the loop is gone, and with it whoever could change something
+            return fn(*args)
 
     def wait_on(self, fn: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """Runs a coroutine function on the loop and returns what it returns."""

@@ -42,14 +42,14 @@ class HandlerList:
     @property
     def handlers(self) -> list[Handler]:
         """All of them as a list."""
-        return list(self._caller.run(self._desk.policy.handlers))
+        return list(self._caller.read(self._desk.policy.handlers))
 
     @property
     def pandas(self) -> Any:
         """A `pandas.DataFrame` with the columns of `HANDLER_COLUMNS`."""
         import pandas
 
-        now = self._caller.run(self._desk.now)
+        now = self._caller.read(self._desk.now)
         rows = [
             (
                 h.tags,
@@ -182,9 +182,7 @@ class OwnerRequests(RequestList):
         conditions = Conditions(
             name=None if name is None else normal_name(name),
             tags=tag_filter(tags),
-            kinds=frozenset([kinds] if isinstance(kinds, str) else kinds)
-            if not isinstance(kinds, Unset)
-            else UNSET,
+            kinds=_kinds(kinds),
             max_elements=max_elements,
             min_records=min_records,
             sources=self._source_ids(sources),
@@ -255,6 +253,10 @@ class OwnerRequests(RequestList):
         if "tags" in wanted:
             given = tag_filter(wanted["tags"])
             wanted["tags"] = None if given is None else sorted(given)
+        if wanted.get("kinds") is not None:
+            wanted["kinds"] = _kinds(wanted["kinds"])
+        if wanted.get("sources") is not None:
+            wanted["sources"] = self._source_ids(wanted["sources"])
         found = [
             h for h in self.handlers if all(h[name] == value for name, value in wanted.items())
         ]
@@ -268,3 +270,9 @@ class OwnerRequests(RequestList):
             return UNSET
         given = [sources] if isinstance(sources, str) else sources
         return frozenset(self._resolve_source(source) for source in given)
+
+
+def _kinds(kinds: Iterable[str] | Unset) -> frozenset[str] | Unset:
+    if isinstance(kinds, Unset):
+        return UNSET
+    return frozenset([kinds] if isinstance(kinds, str) else kinds)

@@ -207,7 +207,7 @@ class OwnerStore:
             for tag in item.tags:
                 is_name = tag.isidentifier() and not keyword.iskeyword(tag)
                 is_free = tag not in variables or isinstance(variables[tag], Handle)
-                if is_name and is_free and not hasattr(builtins, tag):
+                if is_name and is_free and not hasattr(builtins, tag) and tag[:2] != "__":
                     variables[tag] = Handle(item, self)
         return self.pandas
 
@@ -279,7 +279,7 @@ class OwnerStore:
             raise PointerDeleted("This object was deleted from the session.")
 
     def _listed(self) -> list[Item]:
-        items: list[Item] = self._caller.run(lambda: [i for i in self.catalog if i.listed])
+        items: list[Item] = self._caller.read(lambda: [i for i in self.catalog if i.listed])
         return items
 
     def _find(self, key: object) -> Item:
@@ -290,7 +290,7 @@ class OwnerStore:
             raise TypeError(f"an object is named by position, tag or id, not by {key!r}")
         found = [item for item in items if key in item.tags]
         if not found and len(key) >= 5:
-            found = [item for item in items if self.key(item.id).startswith(key)]
+            found = [item for item in items if self.key(item.id).startswith(key.lower())]
         if len(found) != 1:
             several = ", ".join(self.key(item.id)[:10] for item in found)
             raise KeyError(f"{key!r} fits several objects: {several}" if found else key)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Coroutine, Iterator
-from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
 from duet_p2p.engine.messages import Facts
@@ -45,6 +44,10 @@ class Caller(Protocol):
 
     def run(self, fn: Callable[..., T], *args: Any) -> T:
         """Runs a plain function on the loop and returns what it returns."""
+        ...
+
+    def read(self, fn: Callable[..., T], *args: Any) -> T:
+        """The same for one that changes nothing; it works after the end, too."""
         ...
 
     def wait_on(self, fn: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
@@ -173,9 +176,9 @@ class OwnerRequest:
         return -1 if self._record.limit_s is None else self._record.limit_s
 
     @property
-    def arrival_time(self) -> datetime:
-        """When it came in."""
-        return self._record.arrival_time
+    def arrival_time(self) -> float:
+        """When it came in, seconds since 1970."""
+        return self._record.arrival_time.timestamp()
 
     @property
     def status(self) -> Status:
@@ -273,7 +276,7 @@ class OwnerRequest:
             self.min_records,
             self.injected,
             self.sources,
-            self.arrival_time,
+            self._record.arrival_time,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -312,7 +315,7 @@ class RequestList:
     @property
     def history(self) -> list[OwnerRequest]:
         """The decided ones, oldest first."""
-        decided = self._caller.run(self._desk.book.decided)
+        decided = self._caller.read(self._desk.book.decided)
         return [self._view(record) for record in decided if record.facts is not None]
 
     @property
@@ -326,7 +329,7 @@ class RequestList:
     def explain(self, request: OwnerRequest | str | int) -> list[Look]:
         """Which handlers look at a request, and why each takes it or not."""
         view = request if isinstance(request, OwnerRequest) else self[request]
-        return list(self._caller.run(self._desk.explain, view._record.call))
+        return list(self._caller.read(self._desk.explain, view._record.call))
 
     def get_request_id_from_object_id(self, object_id: str | int) -> str | None:
         """Id of the open request for an object (its text id), newest first; None if none."""
@@ -347,7 +350,7 @@ class RequestList:
         except IndexError:
             raise IndexError(f"there are {len(pending)} requests, none at {key}") from None
         if call not in pending:
-            record = self._caller.run(self._desk.book.find, call)
+            record = self._caller.read(self._desk.book.find, call)
             end = record.status.value if record else "forgotten"
             raise RequestClosed(
                 f"The request in row {key} of the listing that was shown is {end}. "
@@ -377,14 +380,14 @@ class RequestList:
         return "\n".join(lines)
 
     def _pending(self) -> list[Record]:
-        return self._caller.run(self._desk.book.pending)
+        return self._caller.read(self._desk.book.pending)
 
     def _view(self, record: Record, on_shown: Callable[[], None] | None = None) -> OwnerRequest:
         return OwnerRequest(record, self._desk, self._caller, self._reader, on_shown)
 
     def _by_id(self, key: str) -> OwnerRequest:
         try:
-            record = self._caller.run(self._desk.book.find, int(key, 16))
+            record = self._caller.read(self._desk.book.find, int(key, 16))
         except ValueError:
             record = None
         if record is None or record.id != key or record.facts is None:

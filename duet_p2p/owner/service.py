@@ -152,7 +152,6 @@ class Service:
             self._restarting.cancel()
             await asyncio.wait([self._restarting])
         self._is_up = False
-        self._live.close()
         await self._host.stop()
 
     def state(self, state: str, error: Exception | None) -> None:
@@ -190,6 +189,7 @@ class Service:
             if timer is not None:
                 timer.cancel()
         self._timer = self._live_timer = None
+        self._live.close()
         self.on_gone()
 
     def _greet(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from torch import nn
 
-from duet_p2p.errors import ForeignPointer, WrongSide
+from duet_p2p.errors import ForeignPointer, NotAllowed, WrongSide
 from duet_p2p.limits import ANSWER_SECONDS
 from duet_p2p.objects.remote import Remote
 from duet_p2p.objects.shell import send_module
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from duet_p2p.session.session import Session
 
 __all__ = ["Pairing", "ScientistDuet"]
+
+_LATER: Final = frozenset({"pandas", "numpy", "statsmodels", "gym", "opacus", "dp", "step"})
+_OWNERS: Final = frozenset({"data", "errors", "audit", "privacy", "console"})
 
 
 class Pairing(Protocol):
@@ -185,6 +188,8 @@ class ScientistDuet:
             PairingTimeout: `timeout` seconds passed first.
             DuetError: what ended the pairing or the session.
         """
+        if not self.is_open:
+            raise self._client.ended()
         if self._handshake is not None and not self._client.ready.done():
             self._bridge.call(self._handshake.wait(timeout))
             timeout = ANSWER_SECONDS
@@ -215,6 +220,13 @@ class ScientistDuet:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _LATER:
+            raise NotAllowed(f"duet.{name} is not in this version.")
+        if name in _OWNERS:
+            raise NotAllowed(f"duet.{name} is the owner's; ask the owner of this session.")
+        raise AttributeError(f"ScientistDuet has no attribute {name!r}")
 
     def __repr__(self) -> str:
         state = "open" if self.is_open else "closed"

@@ -112,7 +112,7 @@ def _await(request: Request, limit: float | None) -> tuple[Any, Any]:
     try:
         return client.wait(request._answer, seconds)  # type: ignore[no-any-return]
     except TimeoutError:
-        if limit == request.timeout_secs:  # a request of a longer life stays open
+        if request.timeout_secs == limit:  # a request of a longer life stays open
             client.emit(Withdraw(request._call))
             request._close(RequestStatus.Expired)
         raise RequestExpired(

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from duet_p2p import limits
@@ -35,17 +35,14 @@ COLUMNS: Final = (
 )
 
 
-class RequestStatus(Enum):
-    """How a request stands."""
+class RequestStatus(StrEnum):
+    """How a request stands; equal to its text, as on the owner's side."""
 
-    Pending = 1
-    Accepted = 2
-    Rejected = 3
-    Expired = 4
-    Withdrawn = 5
-
-    def __str__(self) -> str:
-        return self.name
+    Pending = "Pending"
+    Accepted = "Accepted"
+    Rejected = "Rejected"
+    Expired = "Expired"
+    Withdrawn = "Withdrawn"
 
 
 class Request:
@@ -53,7 +50,7 @@ class Request:
 
     Attributes:
         name: by which the owner's handlers may match.
-        timeout_secs: its life on the owner's clock, None without limit.
+        timeout_secs: its life on the owner's clock; -1: no limit.
         arrival_time: when it was sent, seconds since 1970.
     """
 
@@ -62,7 +59,7 @@ class Request:
     ) -> None:
         self.name = name
         self.request_description = reason
-        self.timeout_secs = limit
+        self.timeout_secs = -1 if limit is None else limit
         self.arrival_time = time.time()
         self.object_tags = pointer.tags
         self.object_type = pointer.object_type

@@ -59,7 +59,7 @@ async def find_owner(
                 await asyncio.sleep(limits.FOLDER_POLL_SECONDS)
     except TimeoutError:
         raise PairingTimeout(
-            "No owner with loopback=True appeared on this machine in time."
+            f"No owner with loopback={name or True!r} appeared on this machine in time."
         ) from None
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from duet_p2p import limits
-from duet_p2p.errors import IdentityFileUnsafe
+from duet_p2p.errors import IdentityFileUnsafe, IdentityInUse
 from duet_p2p.identity.files import check_private_folder, home, read_private
 from signaling_server.ids import is_id
 
@@ -59,7 +59,11 @@ class OwnedFolder:
 
     @classmethod
     def make(cls, root: Path, session_id: str, name: str | None) -> OwnedFolder:
-        """Makes the folder of a session, complete, locked, and visible in one step."""
+        """Makes the folder of a session, complete, locked, and visible in one step.
+
+        Raises:
+            IdentityInUse: another session of this key has its folder there.
+        """
         hidden = root / f"{_UNFINISHED}{secrets.token_hex(8)}"
         hidden.mkdir(mode=0o700)
         facts = {
@@ -74,7 +78,12 @@ class OwnedFolder:
             os.write(lock, json.dumps(facts).encode())
             if not _try_lock(lock, shared=False):
                 raise OSError("a new file is locked already")
-            hidden.rename(root / session_id)
+            try:
+                hidden.rename(root / session_id)
+            except OSError as error:
+                if not (root / session_id).exists():
+                    raise
+                raise IdentityInUse("Another session of this identity waits here.") from error
         except BaseException:
             os.close(lock)
             remove_folder(hidden)

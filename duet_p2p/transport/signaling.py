@@ -17,7 +17,7 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,13 +55,19 @@ class WebSocketSignaling:
         url: of the server, in any spelling.
         key: whose ID is registered.
         timeout: seconds for connecting and registering, once.
+        find_again: asked for the URL after each loss; `SignalingUnreachable` leaves the old one.
 
     Raises:
         SignalingUnreachable: see `endpoint.check_url`.
     """
 
     def __init__(
-        self, url: str, key: Key, *, timeout: float = limits.SIGNALING_CONNECT_SECONDS
+        self,
+        url: str,
+        key: Key,
+        *,
+        timeout: float = limits.SIGNALING_CONNECT_SECONDS,
+        find_again: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self.url = endpoint.check_url(url)
         self.is_local = is_loopback_url(self.url)
@@ -70,6 +76,7 @@ class WebSocketSignaling:
         self.on_event: Callable[[str, str], None] = lambda event, id: None
         self._key = key
         self._timeout = timeout
+        self._find_again = find_again
         self._task: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
         self._ws: aiohttp.ClientWebSocketResponse | None = None
@@ -183,11 +190,17 @@ class WebSocketSignaling:
                     if self._first is not None and not self._first.done():
                         raise Fatal(self._unreachable(str(retry))) from None
                     wait = retry.wait
+                    await self._look_again()
                 if self._lived() > limits.BACKOFF_RESET_SECONDS:
                     backoff = limits.BACKOFF_SECONDS
                 if not self._closing and not self._resting:
                     await self._back_off(max(wait, backoff), asked=wait)
                     backoff = min(backoff * limits.BACKOFF_FACTOR, limits.BACKOFF_MAX_SECONDS)
+
+    async def _look_again(self) -> None:
+        if self._find_again is not None and not self._closing:
+            with contextlib.suppress(errors.SignalingUnreachable):
+                self.url = endpoint.check_url(await self._find_again())
 
     async def _back_off(self, seconds: float, *, asked: float) -> None:
         wait = seconds * random.uniform(0.5, 1.5) if not asked else seconds

@@ -351,6 +351,15 @@ async def test_print_local_shows_a_denied_value_and_peeks_before_it_discards(sta
     assert capsys.readouterr().out == "HANDLER deny 'loss' (why not): 0.25\n"
 
 
+async def test_print_local_says_deny_when_the_quota_is_used_up(stage, capsys):
+    stage.desk.add_handler(handler("accept", name="loss", print_local=True, element_quota=0))
+    stage.receive(ask())
+    stage.candidate(11, LOSS, 0.25)
+    stage.host.say(engine.Text(11, "0.25"))
+    assert stage.answers() == [wire.Denied(11, "")]
+    assert capsys.readouterr().out == "HANDLER deny 'loss' (why not): 0.25\n"
+
+
 async def test_an_unprinted_handler_prints_nothing(stage, capsys):
     stage.desk.add_handler(handler("deny", name="loss"))
     stage.receive(ask())

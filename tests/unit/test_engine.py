@@ -34,6 +34,18 @@ def test_the_first_command_configures():
     assert len(started.epoch) == 16 and started.epoch != other.epoch
 
 
+def test_configuring_again_changes_settings_and_forgets_nothing():
+    quotas = {"stored_bytes": 1_000_000}
+    d = Driver(quotas)
+    kept = d.ok("torch.ones", 225_000)
+    assert d.engine.handle(m.Configure(quotas, {"mnist": "somewhere"}, None)) == []
+    d.run("torch.ones", 50_000)
+    assert [(e.code, e.is_public) for e in d.failures()] == [("QuotaExceeded", True)]
+    assert d.facts(kept).elements == 225_000
+    d.engine.handle(m.Configure({"stored_bytes": 2_000_000}, {}, None))
+    d.ok("torch.ones", 50_000)
+
+
 def test_a_batch_is_settled_with_its_last_number(d):
     ops = tuple((seq, Op("torch.ones", (seq,), (2,), {}, "g")) for seq in (3, 4, 9))
     assert d.engine.handle(m.Run(ops)) == [m.SettledUpTo(9)]

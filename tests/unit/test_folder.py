@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from duet_p2p import limits
-from duet_p2p.errors import IdentityFileUnsafe, PairingTimeout, PartnerLeft
+from duet_p2p.errors import IdentityFileUnsafe, IdentityInUse, PairingTimeout, PartnerLeft
 from duet_p2p.transport import rendezvous
 from duet_p2p.transport.folder import FolderSignaling, OwnerFolder, ScientistFolder, find_owner
 from duet_p2p.transport.rendezvous import OwnedFolder
@@ -146,6 +146,15 @@ async def test_a_scientist_may_come_first(root: Path) -> None:
         assert await waiting == owner().id
     finally:
         folder.remove()
+
+
+async def test_one_owner_cannot_wait_twice(root: Path) -> None:
+    first, second = OwnerFolder(owner()), OwnerFolder(owner())
+    await first.start()
+    with pytest.raises(IdentityInUse):
+        await second.start()
+    assert [path.name for path in root.iterdir()] == [owner().id]
+    await first.close(forget=True)
 
 
 def test_the_folder_of_a_killed_process_is_removed(root: Path) -> None:

@@ -127,6 +127,8 @@ class Direct:
     def run(self, fn, *args):
         return fn(*args)
 
+    read = run
+
 
 class Work:
     def __init__(self, catalog):

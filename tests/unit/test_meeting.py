@@ -7,7 +7,12 @@ import pytest
 
 from duet_p2p import meeting
 from duet_p2p.errors import SignalingUnreachable
-from duet_p2p.meeting import is_duet_server, owner_meeting_point, scientist_meeting_point
+from duet_p2p.meeting import (
+    is_duet_server,
+    owner_meeting_point,
+    renewed_meeting_point,
+    scientist_meeting_point,
+)
 from signaling_server.embedded import EmbeddedServer
 
 
@@ -77,8 +82,14 @@ def test_an_owner_starts_a_server_where_none_answers(local_port: int) -> None:
         assert is_duet_server("127.0.0.1", local_port)
         second = owner_meeting_point("", "", None)
         assert second.server is None, "a server that answers is used"
+        assert second.is_borrowed and not point.is_borrowed
+        assert renewed_meeting_point(second) is second, "as long as it answers"
     finally:
         point.server.close()
+    third = renewed_meeting_point(second)
+    assert third.server is not None and third.url == second.url
+    third.server.close()
+    assert renewed_meeting_point(point) is point, "nobody takes the place of a server of one's own"
 
 
 def test_another_programs_server_on_the_port_is_left_alone(

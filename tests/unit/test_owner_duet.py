@@ -1,5 +1,6 @@
 """The owner's facade over a real engine in a thread, with a recorded scientist."""
 
+import time
 from collections import OrderedDict
 
 import pandas
@@ -326,6 +327,7 @@ def test_a_request_in_full(pair):
     assert duet.requests.get_request_id_from_object_id("0" * 32) is None
     assert (request.timeout_secs, request.status, request.shape) == (50.0, "Pending", (6,))
     assert (request.elements, request.nbytes, request.injected) == (6, 48, False)
+    assert abs(request.arrival_time - time.time()) < 10
     assert request.wait(0.01) == "Pending"
     for alias in ("approve", "grant", "reject", "withdraw"):
         assert callable(getattr(request, alias))
@@ -387,6 +389,16 @@ def test_removing_a_handler(pair, remove):
             duet.requests.remove_handler(**missing)
 
 
+def test_removing_a_handler_by_its_conditions(pair):
+    duet, _ = pair
+    share_ages(duet)
+    options = {"action": "accept", "name": "model", "kinds": ["model"], "sources": ["ages"]}
+    duet.requests.add_handler(**options)
+    other = duet.requests.add_handler(**options | {"kinds": ["aggregate"]})
+    duet.requests.remove_handler(**options)
+    assert duet.requests.handlers.handlers == [other]
+
+
 def test_sources_are_named_by_tag_handle_or_id(pair):
     duet, _ = pair
     pointer = share_ages(duet)
@@ -427,7 +439,7 @@ def test_the_store_reads_like_a_sequence(pair):
 
 def test_update_vars_shadows_nothing(pair):
     duet, _ = pair
-    duet.send(1, tags=["open", "torch", "class", "not a name", "ages"])
+    duet.send(1, tags=["open", "torch", "class", "not a name", "__file__", "ages"])
     variables = {"torch": torch}
     duet.update_vars(variables)
     assert set(variables) == {"torch", "ages"}

@@ -46,6 +46,8 @@ def test_facts_of_a_request(both: Pair, mean: Any) -> None:
     assert request.requester == both.duet.id
     assert abs(request.arrival_time - time.time()) < 10
     assert request.status is RequestStatus.Pending
+    assert request.status == "Pending", "as on the owner's side"
+    assert mean.abs().request().timeout_secs == -1, "no limit, as on the owner's side"
 
 
 def test_the_list_holds_what_waits(both: Pair, mean: Any) -> None:

@@ -168,6 +168,23 @@ async def test_it_reconnects_after_a_restart_and_sends_what_was_posted_meanwhile
             await server.close(grace=0)
 
 
+async def test_after_a_loss_it_asks_where_the_server_is_now() -> None:
+    async with running() as first, running() as second:
+        answers = iter([SignalingUnreachable("not yet"), second.url])
+
+        async def find_again() -> str:
+            answer = next(answers)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        async with Client(first.url, owner(), find_again=find_again) as client:
+            await first.server.close(grace=0)
+            client.signaling.hurry(True)
+            await client.heard("registered", count=2)
+            assert client.signaling.url == second.url
+
+
 async def test_posts_of_a_lost_socket_are_kept_up_to_16_and_the_oldest_goes() -> None:
     client = WebSocketSignaling("http://127.0.0.1:9", scientist())
     for number in range(limits.SIGNALING_POSTS + 1):
