@@ -10,6 +10,7 @@ import torch
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison, Slot, Store
+from duet_p2p.surface.keywords import plain_keywords
 from duet_p2p.surface.values import from_wire
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
@@ -106,12 +107,18 @@ def is_private(label: Label) -> bool:
     return label.kind is not Kind.PUBLIC and label.kind is not Kind.METADATA
 
 
-def resolve(op: Op, store: Store) -> Arguments:
-    """The arguments of a command.
+def resolve(op: Op, name: str, store: Store) -> Arguments:
+    """The arguments of a command, keywords by their plain names.
+
+    Args:
+        op: the command.
+        name: its canonical name.
+        store: what references stand for.
 
     Raises:
         IdError: an id that does not exist.
         ProtocolError: a value that cannot be made.
+        TypeError: an argument is given twice.
     """
     slots: dict[int, Slot] = {}
 
@@ -120,6 +127,7 @@ def resolve(op: Op, store: Store) -> Arguments:
         return slot.value
 
     args = tuple([from_wire(value, None, look_up) for value in op.args])
-    kwargs = {key: from_wire(value, None, look_up) for key, value in op.kwargs.items()}
+    given = plain_keywords(name, op.kwargs)
+    kwargs = {key: from_wire(value, None, look_up) for key, value in given.items()}
     at = tuple([slots[value.id] if type(value) is Ref else None for value in op.args])
     return Arguments(args, kwargs, slots, at)

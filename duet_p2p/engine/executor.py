@@ -107,7 +107,7 @@ class Executor:
         label = Label(Kind.PER_RECORD, sources, frozenset(), 1, False) if sources else PUBLIC
         poison = Poison(seq, op.name, code_of(error), text_of(error), False, label)
         with contextlib.suppress(Exception):
-            for part in resolve(op, self._store).values():
+            for part in resolve(op, op.name, self._store).values():
                 self._spoil_own(part, poison)
         self._effects.abandon()
         return self._fail(poison, op)
@@ -182,7 +182,7 @@ class Executor:
             self._store.check_fresh(op.outs)
             if len(self._store) + len(op.outs) > self._limits.objects:
                 raise QuotaExceeded(f"more than {self._limits.objects} objects")
-            given = resolve(op, self._store)
+            given = resolve(op, rule.name, self._store)
         except ProtocolError as error:
             raise PublicError(TypeError(str(error))) from None
         except (IdError, QuotaExceeded, TypeError, ValueError) as error:

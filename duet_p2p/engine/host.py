@@ -21,12 +21,15 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from duet_p2p.engine import pipe
 from duet_p2p.engine.messages import Command, Configure, Died, Event, Started, Stop
 from duet_p2p.errors import DuetError, ProtocolError
 from duet_p2p.limits import ENGINE_START_SECONDS, ENGINE_STOP_SECONDS
+
+if TYPE_CHECKING:
+    from duet_p2p.engine.engine import Engine
 
 __all__ = ["Host", "ProcessHost", "ThreadHost"]
 
@@ -419,6 +422,7 @@ class _Thread:
         self._sent = 0
         self._taken = 0
         self._is_stopping = False
+        self.engine: Engine | None = None
         threading.Thread(target=self._run, name="duet-engine", daemon=True).start()
 
     def send(self, command: Command) -> None:
@@ -442,7 +446,7 @@ class _Thread:
 
         reason = ""
         try:
-            engine = Engine()
+            engine = self.engine = Engine()
             while not self._is_stopping:
                 command = self._queue.get()
                 if isinstance(command, Stop):

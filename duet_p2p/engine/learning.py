@@ -60,7 +60,8 @@ def _fact(id: int, slot: Slot, lineage: Lineage) -> m.Learnt | None:
     if isinstance(value, torch.Tensor):
         if lineage.hidden(value):
             return None
-        return m.Learnt(id, type_of(slot), tuple(value.shape), dtype_name(value), None, {})
+        facts = {"requires_grad": True} if value.requires_grad else {}
+        return m.Learnt(id, type_of(slot), tuple(value.shape), dtype_name(value), None, facts)
     if is_atomic(value) or is_private(slot.label) or _is_hidden(value, lineage):
         return None
     if isinstance(value, DataLoader):

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 import torch
 
+from duet_p2p.surface.shapes import GENERATOR
+
 __all__ = ["SessionRandom"]
 
 
@@ -27,17 +29,18 @@ class SessionRandom:
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
         """The default generators are the session's within this block."""
-        has_cuda = torch.cuda.is_available()
-        cpu = torch.get_rng_state()
-        cuda = torch.cuda.get_rng_state_all() if has_cuda else []
-        torch.set_rng_state(self._cpu)
-        if has_cuda and self._cuda is not None:
-            torch.cuda.set_rng_state_all(self._cuda)
-        try:
-            yield
-        finally:
-            self._cpu = torch.get_rng_state()
-            torch.set_rng_state(cpu)
-            if has_cuda:
-                self._cuda = torch.cuda.get_rng_state_all()
-                torch.cuda.set_rng_state_all(cuda)
+        with GENERATOR:
+            has_cuda = torch.cuda.is_available()
+            cpu = torch.get_rng_state()
+            cuda = torch.cuda.get_rng_state_all() if has_cuda else []
+            torch.set_rng_state(self._cpu)
+            if has_cuda and self._cuda is not None:
+                torch.cuda.set_rng_state_all(self._cuda)
+            try:
+                yield
+            finally:
+                self._cpu = torch.get_rng_state()
+                torch.set_rng_state(cpu)
+                if has_cuda:
+                    self._cuda = torch.cuda.get_rng_state_all()
+                    torch.cuda.set_rng_state_all(cuda)

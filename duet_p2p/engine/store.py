@@ -75,6 +75,10 @@ class Store:
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots.values())
 
+    def ids(self) -> list[int]:
+        """All ids, positive ones made by the scientist."""
+        return list(self._slots)
+
     def __contains__(self, id: int) -> bool:
         return id in self._slots
 

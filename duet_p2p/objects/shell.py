@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from duet_p2p.errors import NotAllowed, WrongSide
+from duet_p2p.objects.forwards import forward_of
 from duet_p2p.objects.remote import ModuleClient, Remote
 
 __all__ = ["Shell", "make_shell", "send_module", "shell_class", "tensors_of"]
@@ -253,6 +254,9 @@ def _shell_class(cls: Any) -> Any:
     if issubclass(cls, Shell):
         return cls
     members = {"__module__": cls.__module__, "__doc__": cls.__doc__, "_duet_local_class": cls}
+    forward = forward_of(cls)
+    if forward is not None:
+        members["forward"] = forward
     return type(cls.__name__, (Shell, cls), members)
 
 

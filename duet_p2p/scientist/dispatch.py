@@ -20,11 +20,12 @@ from torch import nn
 from duet_p2p.errors import ForeignPointer, NotAllowed, PointerDeleted
 from duet_p2p.objects.python import plain
 from duet_p2p.objects.remote import Remote
-from duet_p2p.scientist import knowledge, local_facts
+from duet_p2p.scientist import composites, knowledge, local_facts
 from duet_p2p.scientist.pointer import Pointer
 from duet_p2p.scientist.results import results_of
 from duet_p2p.scientist.tensor import TensorPointer
 from duet_p2p.surface import names, shapes, table, values
+from duet_p2p.surface.keywords import plain_keywords
 from duet_p2p.surface.shapes import UNKNOWN, TensorSpec
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
@@ -80,6 +81,7 @@ def run(client: Client, name: str, args: Sequence[Any], kwargs: Mapping[str, Any
         raise denied(name)
     if not args and "tensor" in kwargs:  # torch.nn.init passes everything by keyword
         args, kwargs = (kwargs["tensor"],), {k: v for k, v in kwargs.items() if k != "tensor"}
+    kwargs = plain_keywords(rule.name, kwargs)
     mode = grad_mode()
     inferred = _infer(rule, args, kwargs, mode)
     inputs: list[Pointer] = []
@@ -96,6 +98,8 @@ def run(client: Client, name: str, args: Sequence[Any], kwargs: Mapping[str, Any
     effect = knowledge.EFFECTS.get(rule.name)
     if effect is not None:
         effect(result, args, kwargs, inferred)
+    if type(inferred) in (list, tuple) and isinstance(result, Pointer):
+        return tuple(result)  # one result of a function that gives several
     return result
 
 
@@ -222,6 +226,9 @@ def torch_function(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         shown = getattr(func, "__qualname__", None) or getattr(func, "__name__", repr(func))
         module = getattr(func, "__module__", None)
         raise denied(f"{module}.{shown}" if module else str(shown))
+    composite = composites.find(name, kwargs)
+    if composite is not None:
+        return composite(*args, **kwargs)
     pointer = first_pointer(args, kwargs)
     assert pointer is not None, "torch called __torch_function__ without a pointer"
     return run(pointer._client, name, args, kwargs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -48,15 +48,25 @@ def results_of(
         if isinstance(args[0], Pointer):
             return args[0], []
         kind = "tensor"  # in place on a local tensor: what comes back is remote
+    if kind in ("tensor", "tensors"):  # of one tensor or of several, as it was called
+        if isinstance(inferred, TensorSpec):
+            kind = "tensor"
+        elif _is_several(inferred):
+            kind = "tensors"
     noted = _tags(rule.name, tuple(dict.fromkeys([pointer._tags for pointer in inputs])))
     if kind == "tensors" and _is_several(inferred):
-        made = [_tensor(client, spec, noted) for spec in inferred]
+        if len(inferred) == 1:  # one id would stand for the whole
+            whole = _part(client, inferred, noted)
+            return whole, [whole]
+        made = [_part(client, spec, noted) for spec in inferred]
         return tuple(made), made
     if kind.startswith("tensors:"):
         fields = tuple(kind.removeprefix("tensors:").split(","))
-        specs = inferred if _is_several(inferred) else [None] * len(fields)
-        made = [_tensor(client, spec, noted) for spec in specs]
-        return _named(rule.short, fields)(*made), made
+        is_known = _is_several(inferred)
+        specs = inferred if is_known else [_HIDDEN] * len(fields)
+        made = [_part(client, spec, noted) for spec in specs]
+        given = [None if spec is None else part for spec, part in zip(specs, made, strict=True)]
+        return _named(rule.short, fields)(*given), made
     one = _one(client, rule, kind, args, inferred, noted)
     return one, [one]
 
@@ -91,6 +101,20 @@ def _one(
     items, length = knowledge.made(rule.name, args)
     spec = inferred if isinstance(inferred, TensorSpec) else None
     return make(client, client.new_id(), kind, tags=noted, spec=spec, items=items, length=length)
+
+
+_HIDDEN: Final = object()
+
+
+def _part(client: Client, inferred: Any, noted: tuple[str, ...]) -> Any:
+    """One of several results: a tensor, a sequence of tensors, or nothing."""
+    if inferred is None:
+        return make(client, client.new_id(), "python.NoneType", tags=noted)
+    if _is_several(inferred):
+        kind = "python.List" if isinstance(inferred, list) else "python.Tuple"
+        items = [knowledge.Known("torch.Tensor", spec) for spec in inferred]
+        return make(client, client.new_id(), kind, tags=noted, items=items, length=len(items))
+    return _tensor(client, inferred, noted)
 
 
 def _tensor(client: Client, inferred: Any, noted: tuple[str, ...]) -> Any:

@@ -30,7 +30,8 @@ class TensorPointer(Pointer):
     def _learn(self, meta: Meta) -> None:
         dtype = DTYPES.get(meta.dtype or "")
         if meta.shape is not None and dtype is not None:
-            self._spec = TensorSpec(tuple(meta.shape), dtype, False)
+            requires_grad = meta.facts.get("requires_grad") is True
+            self._spec = TensorSpec(tuple(meta.shape), dtype, requires_grad)
 
     def _known(self) -> TensorSpec:
         if self._spec is None:

@@ -17,7 +17,7 @@ import torch
 from duet_p2p import limits
 from duet_p2p.errors import QuotaExceeded
 
-__all__ = ["CHECKS", "Check"]
+__all__ = ["CHECKS", "Check", "admit_bytes", "argument", "in_range", "is_tensor"]
 
 Check = Callable[[Sequence[Any], Mapping[str, Any]], None]
 
@@ -31,19 +31,21 @@ _INT64: Final = 2**63
 _SIZE_MAX: Final = 2**31 - 1
 
 
-def _argument(
+def argument(
     args: Sequence[Any], kwargs: Mapping[str, Any], position: int, keyword: str, default: Any = None
 ) -> Any:
+    """An argument of a call by its place or its name."""
     return args[position] if position < len(args) else kwargs.get(keyword, default)
 
 
-def _is_tensor(value: Any) -> bool:
+def is_tensor(value: Any) -> bool:
+    """Whether an argument is a tensor."""
     return isinstance(value, torch.Tensor)
 
 
-def _in_range(index: Any, low: int, high: int) -> None:
+def in_range(index: Any, low: int, high: int) -> None:
     """All values of an index tensor in [low, high)."""
-    if not _is_tensor(index) or index.numel() == 0:
+    if not is_tensor(index) or index.numel() == 0:
         return
     if index.dtype not in (torch.int64, torch.int32, torch.uint8, torch.int8, torch.int16):
         return  # torch refuses it by its dtype
@@ -59,67 +61,65 @@ def _size(tensor: torch.Tensor, dim: Any) -> int:
 
 
 def _gather(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    source = _argument(args, kwargs, 0, "input")
-    dim = _argument(args, kwargs, 1, "dim")
-    if _is_tensor(source):
-        _in_range(_argument(args, kwargs, 2, "index"), 0, _size(source, dim))
+    source = argument(args, kwargs, 0, "input")
+    dim = argument(args, kwargs, 1, "dim")
+    if is_tensor(source):
+        in_range(argument(args, kwargs, 2, "index"), 0, _size(source, dim))
 
 
 def _index_select(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    source = _argument(args, kwargs, 0, "input")
-    dim = _argument(args, kwargs, 1, "dim")
-    if _is_tensor(source):
+    source = argument(args, kwargs, 0, "input")
+    dim = argument(args, kwargs, 1, "dim")
+    if is_tensor(source):
         size = _size(source, dim)
-        _in_range(_argument(args, kwargs, 2, "index"), -size, size)
+        in_range(argument(args, kwargs, 2, "index"), -size, size)
 
 
 def _take(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    source = _argument(args, kwargs, 0, "input")
-    if _is_tensor(source):
-        _in_range(_argument(args, kwargs, 1, "index"), -source.numel(), source.numel())
+    source = argument(args, kwargs, 0, "input")
+    if is_tensor(source):
+        in_range(argument(args, kwargs, 1, "index"), -source.numel(), source.numel())
 
 
 def _embedding(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    if _argument(args, kwargs, 6, "sparse", False):
+    if argument(args, kwargs, 6, "sparse", False):
         raise ValueError("sparse gradients are not offered")
-    weight = _argument(args, kwargs, 1, "weight")
-    if _is_tensor(weight) and weight.dim() == 2:
-        _in_range(_argument(args, kwargs, 0, "input"), 0, weight.size(0))
+    weight = argument(args, kwargs, 1, "weight")
+    if is_tensor(weight) and weight.dim() == 2:
+        in_range(argument(args, kwargs, 0, "input"), 0, weight.size(0))
 
 
 def _one_hot(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    index = _argument(args, kwargs, 0, "tensor", kwargs.get("input"))
-    classes = _argument(args, kwargs, 1, "num_classes", -1)
-    if not _is_tensor(index) or index.numel() == 0 or not isinstance(classes, int):
+    index = argument(args, kwargs, 0, "tensor", kwargs.get("input"))
+    classes = argument(args, kwargs, 1, "num_classes", -1)
+    if not is_tensor(index) or index.numel() == 0 or not isinstance(classes, int):
         return
     if classes < 0:
         classes = int(index.detach().amax()) + 1
-    _in_range(index, 0, max(classes, 1))
-    _admit_bytes(index.numel() * classes * 8)
+    in_range(index, 0, max(classes, 1))
+    admit_bytes(index.numel() * classes * 8)
 
 
 def _bincount(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    values = _argument(args, kwargs, 0, "input")
-    minlength = _argument(args, kwargs, 2, "minlength", 0)
-    if _is_tensor(values) and values.numel() and not values.is_floating_point():
-        _in_range(values, 0, _INT64)
-        _admit_bytes((int(values.detach().amax()) + 1) * 8)
+    values = argument(args, kwargs, 0, "input")
+    minlength = argument(args, kwargs, 2, "minlength", 0)
+    if is_tensor(values) and values.numel() and not values.is_floating_point():
+        in_range(values, 0, _INT64)
+        admit_bytes((int(values.detach().amax()) + 1) * 8)
     if isinstance(minlength, int):
-        _admit_bytes(minlength * 8)
+        admit_bytes(minlength * 8)
 
 
 def _repeats(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    if kwargs.get("output_size") is not None:
-        raise ValueError("output_size is not offered")
-    source = _argument(args, kwargs, 0, "input")
-    repeats = _argument(args, kwargs, 1, "repeats")
-    dim = _argument(args, kwargs, 2, "dim")
+    source = argument(args, kwargs, 0, "input")
+    repeats = argument(args, kwargs, 1, "repeats")
+    dim = argument(args, kwargs, 2, "dim")
     if repeats is None and "repeats" not in kwargs:
         source, repeats = None, source  # the form with repeats alone
-    if _is_tensor(repeats):
+    if is_tensor(repeats):
         if repeats.is_floating_point() or repeats.numel() == 0:
             return
-        _in_range(repeats, 0, _INT64)
+        in_range(repeats, 0, _INT64)
         # in floating point, where a sum cannot overflow
         total = int(repeats.detach().double().sum()) if repeats.numel() > 1 else None
         each = int(repeats.detach().reshape(-1)[0])
@@ -127,18 +127,26 @@ def _repeats(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         total, each = None, repeats
     else:
         return
-    if not _is_tensor(source):
-        _admit_bytes((each if total is None else total) * 8)
+    told = kwargs.get("output_size")
+    if told is not None:  # torch believes it and writes as far as the repeats say
+        length = (
+            1 if not is_tensor(source) else source.numel() if dim is None else _size(source, dim)
+        )
+        if told != (each * length if total is None else total):
+            raise ValueError("output_size is not the sum of the repeats")
+    if not is_tensor(source):
+        admit_bytes((each if total is None else total) * 8)
         return
     if total is None:
-        _admit_bytes(source.numel() * source.element_size() * each)
+        admit_bytes(source.numel() * source.element_size() * each)
     else:
         length = source.numel() if dim is None else _size(source, dim)
         row = math.ceil(source.numel() / length) if length else 0
-        _admit_bytes(total * row * source.element_size())
+        admit_bytes(total * row * source.element_size())
 
 
-def _admit_bytes(nbytes: int) -> None:
+def admit_bytes(nbytes: int) -> None:
+    """Raises `QuotaExceeded` for a result of more bytes than one may have."""
     if nbytes > limits.RESULT_BYTES:
         raise QuotaExceeded(f"a result of {nbytes} bytes; the limit is {limits.RESULT_BYTES}")
 
@@ -150,42 +158,40 @@ def _rnn(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         raise TypeError("input, hidden, parameters, has_biases, layers, dropout, …: nine of them")
     data, hidden, parameters, has_biases, layers, _, _, both_ways, batch_first = args
     states = list(hidden) if isinstance(hidden, (list, tuple)) else [hidden]
-    if not _is_tensor(data) or not all(_is_tensor(t) for t in (*states, *parameters)):
+    if not is_tensor(data) or not all(is_tensor(t) for t in (*states, *parameters)):
         raise TypeError("tensors are needed")
     if not isinstance(layers, int) or not 0 < layers <= len(parameters) or data.dim() not in (2, 3):
         raise ValueError("the number of layers does not fit the parameters")
     directions = 2 if both_ways else 1
-    per_cell = 4 if has_biases else 2
-    size = states[0].size(-1) if states[0].dim() else 0
     batch = [data.size(0 if batch_first else 1)] if data.dim() == 3 else []
+    out = states[0].size(-1) if states[0].dim() else 0
+    size = states[-1].size(-1) if states[-1].dim() else 0  # an LSTM may project what it gives out
     gates = parameters[0].size(0) // size if size and parameters[0].dim() == 2 else 0
-    expected = 4 if len(states) == 2 else gates
+    projects = out != size
+    per_cell = (4 if has_biases else 2) + projects
     if (
         len(parameters) != per_cell * layers * directions
-        or gates != expected
         or gates not in (1, 3, 4)
+        or (len(states) == 2) != (gates == 4)
     ):
         raise ValueError("the parameters do not fit the layers")
-    for state in states:
-        if list(state.shape) != [layers * directions, *batch, size]:
+    for state, width in zip(states, (out, size), strict=False):
+        if list(state.shape) != [layers * directions, *batch, width]:
             raise ValueError(f"a hidden state of shape {tuple(state.shape)}")
     for place, parameter in enumerate(parameters):
         layer, kind = place // (per_cell * directions), place % per_cell
-        width = data.size(-1) if layer == 0 else size * directions
-        shape = [[gates * size, width], [gates * size, size], [gates * size], [gates * size]][kind]
-        if list(parameter.shape) != shape or parameter.dtype != data.dtype:
+        width = data.size(-1) if layer == 0 else out * directions
+        shapes = [[gates * size, width], [gates * size, out]]
+        shapes += [[gates * size]] * 2 if has_biases else []
+        shapes += [[out, size]] if projects else []
+        if list(parameter.shape) != shapes[kind] or parameter.dtype != data.dtype:
             raise ValueError(f"a parameter of shape {tuple(parameter.shape)}")
 
 
 def _dense_type(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    kind = _argument(args, kwargs, 1, "dtype")
+    kind = argument(args, kwargs, 1, "dtype")
     if kind is not None and not isinstance(kind, torch.dtype) and kind not in _DENSE_TYPES:
         raise ValueError("this type of tensor is not offered")
-
-
-def _single(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    if len(args) != 1 or kwargs or not _is_tensor(args[0]):
-        raise TypeError("one tensor is needed")
 
 
 def _optimizer(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -233,7 +239,6 @@ CHECKS: Final[dict[str, Check]] = {
     "repeats": _repeats,
     "rnn": _rnn,
     "scatter": _gather,
-    "single": _single,
     "sizes": _sizes,
     "step": _step,
     "take": _take,

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import torch
 
+from duet_p2p.surface.bounds import BOUNDS
 from duet_p2p.surface.checks import CHECKS
 from duet_p2p.surface.table import Rule
 
@@ -20,11 +21,13 @@ __all__ = ["guarded"]
 REFUSED: Final = frozenset(
     {
         "batch_sampler", "check_invariants", "collate_fn", "fused", "generator",
-        "multiprocessing_context", "out", "sampler", "scale_fn", "sorter", "sparse", "sparse_grad",
+        "multiprocessing_context", "out", "sampler", "scale_fn", "sparse", "sparse_grad",
         "target_transform", "unsafe", "worker_init_fn",
     }
 )  # fmt: skip
 """Keywords that may only be None or False."""
+
+_CHECKS: Final = {**CHECKS, **BOUNDS}
 
 
 def _refuse_keywords(name: str, kwargs: Mapping[str, Any]) -> None:
@@ -57,7 +60,7 @@ def guarded(rule: Rule, function: Callable[..., Any]) -> Callable[..., Any]:
             if word.removeprefix("without:") not in REFUSED:
                 raise ValueError(f"{rule.name}: {word}")
         elif word != "str":
-            checks.append(CHECKS[word])
+            checks.append(_CHECKS[word])
     name = rule.name
     is_operator = name.startswith("torch.Tensor.__")
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from threading import Lock
+from threading import RLock
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +25,7 @@ from duet_p2p import limits
 from duet_p2p.surface.callables import CALLABLES, original
 from duet_p2p.surface.table import TABLE, Rule
 
-__all__ = ["UNKNOWN", "TensorSpec", "Unknown", "infer", "result_bytes", "spec_of"]
+__all__ = ["GENERATOR", "UNKNOWN", "TensorSpec", "Unknown", "infer", "result_bytes", "spec_of"]
 
 
 class TensorSpec(NamedTuple):
@@ -68,7 +68,7 @@ _ARITHMETIC: Final = (
         str.split(
             "add sub subtract rsub mul multiply div divide true_divide pow eq ne lt le gt "
             "ge maximum minimum clamp clamp_min clamp_max clip fill_ add_ sub_ mul_ div_ "
-            "clamp_ pow_"
+            "clamp_ pow_ batch_norm instance_norm"
         )
     )
     | frozenset(
@@ -113,7 +113,10 @@ def _key(value: Any) -> Any:
 
 _MISSING: Final = object()
 _cache: dict[Any, Any] = {}
-_lock: Final = Lock()
+
+GENERATOR: Final = RLock()
+"""Held by whoever borrows torch's default generator, which belongs to the whole process: shape
+inference on zeros, and an engine in a thread. Ignoring warnings is such a setting, too."""
 
 
 def infer(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], mode: str = "g") -> Any:
@@ -139,8 +142,12 @@ def infer(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], mode: str
     except TypeError:
         return UNKNOWN
     if found is _MISSING:
-        with _lock:  # also because ignoring warnings is a setting of the whole process
-            found = _infer(name, args, kwargs, mode)
+        with GENERATOR:
+            state = torch.get_rng_state()  # kernels draw from it, on the meta device too
+            try:
+                found = _infer(name, args, kwargs, mode)
+            finally:
+                torch.set_rng_state(state)
             _cache[key] = found
             while len(_cache) > limits.SHAPES_CACHE:
                 del _cache[next(iter(_cache))]
@@ -221,26 +228,27 @@ def _run(rule: Rule, args: tuple[Any, ...], kwargs: Mapping[str, Any], mode: str
     try:
         result = attempt(function, _meta, "meta")
     except NotImplementedError:
-        raise _Gap from None
+        result = _replayed(rule, attempt, specs, None)
     except _MISTAKES as error:
-        if "meta" in str(error).lower() and "tensor" in str(error).lower():
-            raise _Gap from None  # a value was needed
-        result = _replayed(rule, attempt, specs, error)
+        needs_value = "meta" in str(error).lower() and "tensor" in str(error).lower()
+        result = _replayed(rule, attempt, specs, None if needs_value else error)
     return _specs(result, final_device)
 
 
 def _replayed(
-    rule: Rule, attempt: Callable[..., Any], specs: list[TensorSpec], error: Exception
+    rule: Rule, attempt: Callable[..., Any], specs: list[TensorSpec], error: Exception | None
 ) -> Any:
+    """The call on zeros on the CPU; `error` is what counts if that cannot be told."""
     if sum(math.prod(s.shape) for s in specs) > limits.SHAPES_REPLAY_ELEMENTS:
-        raise error
-    state = torch.get_rng_state()
+        raise error or _Gap
     try:
         return attempt(CALLABLES[rule.name], _zeros, "cpu")  # with its guard: it runs for real
     except NotImplementedError:
         raise _Gap from None
-    finally:
-        torch.set_rng_state(state)
+    except Exception:
+        if error is None:  # zeros may be wrong where values are looked at
+            raise _Gap from None
+        raise
 
 
 def _meta(spec: TensorSpec) -> torch.Tensor:
@@ -374,6 +382,12 @@ def _gaussian_nll_loss(
     return torch.nn.functional.mse_loss(input, target, reduction=reduction)
 
 
+def _ctc_loss(log_probs: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    reduction = args[4] if len(args) > 4 else kwargs.get("reduction", "mean")
+    loss = log_probs.sum(0).sum(-1)
+    return loss if reduction == "none" else loss.sum()
+
+
 # Functions that look at values on the way although their shapes do not depend on them.
 _ON_META: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {
@@ -382,6 +396,7 @@ _ON_META: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
         "torch.corrcoef": _covariance,
         "torch.Tensor.corrcoef": _covariance,
         "torch.geqrf": _geqrf,
+        "torch.nn.functional.ctc_loss": _ctc_loss,
         "torch.Tensor.geqrf": _geqrf,
         "torch.nn.functional.gaussian_nll_loss": _gaussian_nll_loss,
     }

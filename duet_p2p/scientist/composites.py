@@ -1,0 +1,60 @@
+"""Functions of torch with an argument that cannot travel: what it does is done on this side.
+
+A callable runs here and its operations over there. torch's own body would do, but it asks for real
+tensors on its way, so each is composed here of operations on pointers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import torch
+
+__all__ = ["find"]
+
+
+def _triplet_margin_with_distance_loss(
+    anchor: Any,
+    positive: Any,
+    negative: Any,
+    *,
+    distance_function: Callable[[Any, Any], Any],
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Any:
+    """Balntas and others, BMVC 2016: max(d(a, p) - d(a, n) + margin, 0), with a swap as there."""
+    if not margin > 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    to_positive = distance_function(anchor, positive)
+    to_negative = distance_function(anchor, negative)
+    if swap:
+        to_negative = torch.minimum(to_negative, distance_function(positive, negative))
+    loss = torch.clamp_min(margin + to_positive - to_negative, 0)
+    if reduction == "none":
+        return loss
+    return loss.mean() if reduction == "mean" else loss.sum()
+
+
+def _linear_cross_entropy(*args: Any, options: Any, **kwargs: Any) -> Any:
+    """The options choose how much memory torch takes at once; the loss is the same without them."""
+    return torch.nn.functional.linear_cross_entropy(*args, **kwargs)
+
+
+_COMPOSITES: Final[Mapping[str, tuple[str, Callable[..., Any]]]] = {
+    "torch.nn.functional.triplet_margin_with_distance_loss": (
+        "distance_function",
+        _triplet_margin_with_distance_loss,
+    ),
+    "torch.nn.functional.linear_cross_entropy": ("options", _linear_cross_entropy),
+}
+"""Name to the argument that does not travel, and what to do where it is given."""
+
+
+def find(name: str, kwargs: Mapping[str, Any]) -> Callable[..., Any] | None:
+    """What computes this call on this side, None if it goes to the owner as it is."""
+    found = _COMPOSITES.get(name)
+    return found[1] if found is not None and kwargs.get(found[0]) is not None else None

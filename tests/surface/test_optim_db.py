@@ -1,0 +1,82 @@
+"""Every optimizer of torch's own database with its settings, five steps here and over there."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.testing._internal.common_optimizers import optim_db
+
+from duet_p2p.errors import RemoteError
+from tests.surface.joined import Joined, joined
+from tests.surface.listed import LISTED
+from tests.surface.replay import assert_same, fetched
+
+STEPS = 5
+INFOS = {info.optim_cls.__name__: info for info in optim_db}
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[Joined]:
+    with joined() as made:
+        made.owner.requests.add_handler(action="accept")
+        yield made
+
+
+def net(has_biases: bool) -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Linear(4, 5, bias=has_biases), nn.Tanh(), nn.Linear(5, 3, bias=has_biases)]
+    return nn.Sequential(*layers)
+
+
+def train(model: Any, optimizer: Any, x: Any, y: Any, closed: bool) -> None:
+    def closure() -> Any:
+        optimizer.zero_grad()
+        loss = ((model(x) - y) ** 2).mean()
+        loss.backward()
+        return loss
+
+    for _ in range(STEPS):
+        if closed:
+            optimizer.step(closure)
+        else:
+            closure()
+            optimizer.step()
+
+
+@pytest.mark.parametrize("name", INFOS)
+def test_five_steps_leave_equal_weights_and_state(both: Joined, name: str) -> None:
+    info = INFOS[name]
+    duet = both.scientist
+    torch.manual_seed(1)
+    x, y = torch.randn(8, 4), torch.randn(8, 3)
+    for settings in info.optim_inputs_func("cpu"):
+        model = net(has_biases=name != "Muon")  # which takes matrices only
+        remote = copy.deepcopy(model).send(duet)  # type: ignore[operator]
+        here = info.optim_cls(model.parameters(), **settings.kwargs)
+        there = getattr(duet.torch.optim, name)(remote.parameters(), **settings.kwargs)
+        given = (duet.send(x), duet.send(y), info.step_requires_closure)
+        listed = LISTED.get(("optim", name))
+        if listed is not None:
+            with pytest.raises(RemoteError, match=listed.says):
+                train(remote, there, *given)
+                fetched(there.state_dict())
+            continue
+        train(model, here, x, y, info.step_requires_closure)
+        train(remote, there, *given)
+        assert_same(list(model.state_dict().values()), fetched(list(remote.state_dict().values())))
+        mine, theirs = here.state_dict(), there.state_dict().get(request_block=True)
+        assert mine["state"].keys() == theirs["state"].keys()
+        for number, values in mine["state"].items():
+            assert_same(list(values.values()), list(theirs["state"][number].values()))
+        for ours, others in zip(mine["param_groups"], theirs["param_groups"], strict=True):
+            assert_same(list(ours.values()), list(others.values()))
+
+
+def test_at_most_one_optimizer_is_on_the_list() -> None:
+    assert len(INFOS) >= 15
+    assert sum(suite == "optim" for suite, _ in LISTED) <= 1
