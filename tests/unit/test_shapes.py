@@ -54,7 +54,7 @@ def matches(result: str, real: Any) -> bool:
         fields = result.partition(":")[2].split(",") if ":" in result else None
         return (
             isinstance(real, (list, tuple))
-            and all(isinstance(item, torch.Tensor) for item in real)
+            and all(isinstance(item, torch.Tensor) or matches("tensors", item) for item in real)
             and (fields is None or len(fields) == len(real))
             and (fields is None or type(real) is tuple or all(hasattr(real, f) for f in fields))
         )
