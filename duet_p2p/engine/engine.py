@@ -72,6 +72,7 @@ class Engine:
             m.Arrived: self._arrived,
             m.Share: lambda c: [share(c, self.store, self.lineage)],
             m.Drop: self._drop,
+            m.Leave: self._leave,
             m.Snapshot: self._in_order,
             m.Read: self._in_order,
             m.Release: self._of_frozen,
@@ -219,6 +220,13 @@ class Engine:
 
     def _drop(self, command: m.Drop) -> list[m.Event]:
         self._forget(self.store.drop(command.ids))
+        return []
+
+    def _leave(self, command: m.Leave) -> list[m.Event]:
+        self._queue.clear()
+        self._blobs.clear()
+        self._frozen.clear()
+        self._forget(self.store.drop([id for id in self.store.ids() if id > 0]))
         return []
 
     def _forget(self, slots: list[Slot]) -> None:

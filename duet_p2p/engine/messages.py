@@ -24,6 +24,7 @@ __all__ = [
     "Event",
     "Facts",
     "Learnt",
+    "Leave",
     "OpFailed",
     "Peek",
     "Read",
@@ -100,6 +101,11 @@ class Drop:
     """Remove objects, of either side."""
 
     ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The scientist is gone for good: what they made goes too, the owner's objects stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +292,18 @@ class Died:
 
 
 Command = (
-    Configure | Run | Arrived | Share | Drop | Snapshot | Release | Discard | Peek | Read | Stop
+    Configure
+    | Run
+    | Arrived
+    | Share
+    | Drop
+    | Leave
+    | Snapshot
+    | Release
+    | Discard
+    | Peek
+    | Read
+    | Stop
 )
 Event = (
     Started | SettledUpTo | OpFailed | Learnt | Shared | Candidate | Bytes | Text | Refused | Died

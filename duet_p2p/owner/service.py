@@ -184,6 +184,8 @@ class Service:
         self._is_open = False
         self.error = error
         self.desk.closed()
+        self.catalog.drop_theirs()
+        self._host.send(engine.Leave())
         self.shares.closed(SessionClosed())
         for timer in (self._timer, self._live_timer):
             if timer is not None:
