@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison, Slot, Store
+from duet_p2p.surface import shapes
 from duet_p2p.surface.values import from_wire
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
-__all__ = ["Arguments", "is_private", "resolve"]
+__all__ = ["Arguments", "is_private", "resolve", "spec_of", "tensors_in"]
 
 
 @dataclass(slots=True)
@@ -123,3 +125,25 @@ def resolve(op: Op, store: Store) -> Arguments:
     kwargs = {key: from_wire(value, None, look_up) for key, value in op.kwargs.items()}
     at = tuple([slots[value.id] if type(value) is Ref else None for value in op.args])
     return Arguments(args, kwargs, slots, at)
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors that a value is, or holds as a list or tuple."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)
+
+
+def spec_of(value: Any) -> Any:
+    """What shape inference sees of a value: the shape of a tensor, everything else as it is."""
+    if isinstance(value, torch.Tensor):
+        return shapes.TensorSpec(
+            tuple(value.shape), value.dtype, value.requires_grad, str(value.device)
+        )
+    if isinstance(value, list):
+        return [spec_of(item) for item in value]
+    if type(value) is tuple:
+        return tuple([spec_of(item) for item in value])
+    return value if isinstance(value, (dict, *ATOMIC)) else shapes.UNKNOWN

@@ -44,9 +44,9 @@ _READ_BYTES: Final = 1024 * 1024
 _HAS_MEMFD: Final = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")
 
 _CLASSES: Final[tuple[type, ...]] = (
-    m.Configure, m.Run, m.Arrived, m.Share, m.Drop, m.Snapshot, m.Release, m.Discard, m.Peek,
-    m.Read, m.Stop, m.Started, m.SettledUpTo, m.OpFailed, m.Learnt, m.Shared, m.Facts, m.Candidate,
-    m.Bytes, m.Text, m.Refused, m.Died,
+    m.Configure, m.Run, m.Arrived, m.Share, m.SharePlan, m.Drop, m.Snapshot, m.Release, m.Discard,
+    m.Peek, m.Read, m.Stop, m.Started, m.SettledUpTo, m.OpFailed, m.Learnt, m.Shared, m.Facts,
+    m.Candidate, m.Bytes, m.Text, m.Refused, m.Died,
 )  # fmt: skip
 _TAGS: Final = {kind: tag for tag, kind in enumerate(_CLASSES)}
 _FIELDS: Final = {kind: tuple(f.name for f in fields(kind)) for kind in _CLASSES}
