@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pairing", "ScientistDuet"]
 
-_LATER: Final = frozenset({"pandas", "numpy", "statsmodels", "gym", "opacus", "dp", "step"})
+_LATER: Final = frozenset({"pandas", "numpy", "statsmodels", "gym", "opacus", "dp"})
 _OWNERS: Final = frozenset({"data", "errors", "audit", "privacy", "console"})
 
 
@@ -153,6 +153,21 @@ class ScientistDuet:
             return obj
         listed = pointable if searchable is None else searchable
         return self._client.uploads.send(obj, tags=tags, description=description, listed=listed)
+
+    def step(self, function: Any = None, *, verify: bool = True) -> Any:
+        """Records a function of pointers at its first call and replays it as one small message.
+
+        Use it as ``@duet.step`` or ``@duet.step(verify=False)``; see `Step`.
+
+        Args:
+            function: takes pointers, remote modules and plain values, gives pointers.
+            verify: the second use of a recording runs the function again and compares.
+        """
+        from duet_p2p.scientist.recorder import Step
+
+        if function is None:
+            return lambda function: Step(self._client, function, verify=verify)
+        return Step(self._client, function, verify=verify)
 
     def update_vars(self, variables: MutableMapping[str, Any]) -> DataFrame:
         """Makes variables of the tags in the store; call it as `duet.update_vars(globals())`."""

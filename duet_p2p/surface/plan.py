@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgpack
@@ -19,10 +20,11 @@ from duet_p2p.errors import NotAllowed, QuotaExceeded
 from duet_p2p.surface import table
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.wire import values as wire
+from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.messages import DefinePlan, PlanStep
 from duet_p2p.wire.packing import pack_item
 
-__all__ = ["check", "digest_of", "joined", "listing_of", "refs_of"]
+__all__ = ["check", "digest_of", "joined", "listing_of", "refs_of", "split"]
 
 _DOMAIN: Final = b"duet/plan/v1"
 
@@ -49,10 +51,26 @@ def joined(parts: Sequence[DefinePlan]) -> DefinePlan:
     if len(parts) == 1:
         return last
     steps = tuple(step for part in parts for step in part.steps)
-    return DefinePlan(
-        last.plan, last.name, last.inputs, last.captures, steps, last.outputs, True,
-        last.signature, last.tags, last.description, last.listed,
-    )  # fmt: skip
+    return replace(last, steps=steps)
+
+
+def split(plan: DefinePlan) -> list[DefinePlan]:
+    """The messages of a plan: parts that fit into a frame each, the last one with everything else.
+
+    Raises:
+        ValueError: one command alone is too large.
+    """
+    parts: list[DefinePlan] = []
+    steps: list[PlanStep] = []
+    room = limits.FRAME_MAX_BYTES
+    for step in plan.steps:
+        nbytes = len(encode_message(DefinePlan(1, "", 0, (), (step,), (), False)))
+        if steps and (nbytes > room or len(steps) >= limits.ARRAY_ITEMS):
+            parts.append(DefinePlan(plan.plan, "", 0, (), tuple(steps), (), False))
+            steps, room = [], limits.FRAME_MAX_BYTES
+        steps.append(step)
+        room -= nbytes
+    return [*parts, replace(plan, steps=tuple(steps), is_last=True)]
 
 
 def check(plan: DefinePlan) -> None:

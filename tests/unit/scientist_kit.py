@@ -23,6 +23,7 @@ from duet_p2p.session.bridge import Bridge
 from duet_p2p.surface import types, values
 from duet_p2p.wire import codec, messages
 from duet_p2p.wire.messages import (
+    DefinePlan,
     Del,
     Denied,
     Expired,
@@ -35,6 +36,7 @@ from duet_p2p.wire.messages import (
     Op,
     Put,
     Request,
+    RunPlan,
     StoreChanged,
     StoreEntry,
     StoreSnapshot,
@@ -113,7 +115,7 @@ class Owner:
     def handle(self, seq: int, message: Any) -> None:
         self.commands.append(message)
         match message:
-            case Op() | Put() | Del() | Note():
+            case Op() | Put() | Del() | Note() | DefinePlan() | RunPlan():
                 self._run(seq, message)
             case Request():
                 self._request(message)
