@@ -76,14 +76,18 @@ class Recording:
 
     def placeholder(self, pointer: Any) -> Any:
         """A stand-in for an argument."""
+        return self.stand_in(knowledge.known_of(pointer), pointer._tags)
+
+    def stand_in(self, known: knowledge.Known, tags: tuple[str, ...] = ()) -> Any:
+        """A placeholder for an argument of which so much is known."""
         stand_in = make(
             self.client,
             self.client.new_id(),
-            pointer._type,
-            tags=pointer._tags,
-            spec=pointer._spec,
-            items=frozen_items(pointer._items),
-            length=pointer._length,
+            known.type,
+            tags=tags,
+            spec=known.spec,
+            items=frozen_items(known.items),
+            length=known.length,
         )
         stand_in._seq = INSIDE
         self.placeholders.append(stand_in)
