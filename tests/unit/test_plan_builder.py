@@ -150,7 +150,7 @@ def test_what_a_plan_cannot_hold_is_refused_while_tracing() -> None:
         rt.ones(3)
     with pair() as both:
         outside = both.duet.torch.ones(1)
-        with pytest.raises(StepError):
+        with pytest.raises(ForeignPointer):
 
             @sy.make_plan
             def captures(x: Any = ONES) -> Any:
