@@ -11,6 +11,7 @@ from torch import nn
 
 import duet_p2p as sy
 from duet_p2p.errors import (
+    ForeignPointer,
     NotAllowed,
     PrivateValueError,
     StepError,
