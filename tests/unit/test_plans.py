@@ -12,39 +12,7 @@ from duet_p2p.engine import messages as m
 from duet_p2p.surface.plan import digest_of, listing_of
 from duet_p2p.wire.messages import DefinePlan, PlanStep, RunPlan
 from duet_p2p.wire.values import Ref, TensorData
-from tests.unit.engine_kit import Driver
-
-
-def step(name: str, out: int, *args: Any, mode: str = "g", **kwargs: Any) -> PlanStep:
-    return PlanStep(name, (out,) if out else (), args, kwargs, mode)
-
-
-class Planner(Driver):
-    """A driver that also defines and runs plans."""
-
-    def define(
-        self,
-        *steps: PlanStep,
-        inputs: int = 1,
-        captures: tuple[Ref, ...] = (),
-        outputs: tuple[int, ...] = (),
-    ) -> DefinePlan:
-        self.next_id += 1
-        plan = DefinePlan(
-            self.next_id, "test", inputs, tuple(r.id for r in captures), steps, outputs, True
-        )
-        self.last = self.send(plan)
-        return plan
-
-    def go(self, plan: DefinePlan, *inputs: Ref, times: int = 0) -> list[Ref]:
-        ids = tuple(range(self.next_id + 1, self.next_id + 1 + len(plan.outputs)))
-        self.next_id += len(ids)
-        self.last = self.send(RunPlan(plan.plan, tuple(r.id for r in inputs), ids, times))
-        return [Ref(id) for id in ids]
-
-    def value(self, ref: Ref) -> Any:
-        return self.engine.store.get(ref.id).value
-
+from tests.unit.plan_kit import Planner, step
 
 DOUBLE = step("torch.Tensor.__mul__", 2, Ref(1), 2)
 
