@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,8 +32,10 @@ class Arguments:
     """Of positional arguments that are a reference as they stand."""
     sources: list[torch.Tensor] = field(default_factory=list)
     """The tensors that were there before the call, as `refresh` last found them."""
+    _parts: list[list[Any]] | None = None
     _tensors: list[torch.Tensor] | None = None
     _beside: Label | None = None
+    _with_grads: list[Any] | None = None
 
     def is_plain(self) -> bool:
         """Only tensors, numbers and texts: nothing that the call could change but tensors."""
@@ -41,7 +44,7 @@ class Arguments:
     def refresh(self) -> None:
         """Look at stateful arguments anew: the call may have changed what they hold."""
         self.sources = self.tensors()
-        self._tensors = self._beside = None
+        self._parts = self._tensors = self._beside = self._with_grads = None
 
     def values(self) -> list[Any]:
         """All arguments, positional ones first."""
@@ -70,23 +73,37 @@ class Arguments:
     def tensors(self) -> list[torch.Tensor]:
         """Every tensor that can be reached from the arguments."""
         if self._tensors is None:
-            found = self._tensors = []
-            for value in self.values():
-                if isinstance(value, torch.Tensor):
-                    found.append(value)
-                elif not is_atomic(value):
-                    found.extend(part for part in reach(value) if isinstance(part, torch.Tensor))
+            self._tensors = [
+                part
+                for parts in self._reached()
+                for part in parts
+                if isinstance(part, torch.Tensor)
+            ]
         return self._tensors
+
+    def _reached(self) -> list[list[Any]]:
+        """What each argument holds; looked up once, since an optimizer holds a lot."""
+        if self._parts is None:
+            self._parts = [
+                [value] if isinstance(value, torch.Tensor) else list(reach(value))
+                for value in self.values()
+                if not is_atomic(value)
+            ]
+        return self._parts
+
+    def with_grads(self) -> list[Any]:
+        """What the first argument holds, gradients too."""
+        if self._with_grads is None:
+            self._with_grads = list(reach(self.args[0], grads=True)) if self.args else []
+        return self._with_grads
 
     def beside(self, lineage: Lineage) -> Label:
         """Joined label of everything in the arguments that is not a tensor."""
         if self._beside is not None:
             return self._beside
         labels = [slot.label for slot in self.slots.values()]
-        for value in self.values():
-            if isinstance(value, torch.Tensor) or is_atomic(value):
-                continue
-            for part in reach(value):
+        for parts in self._reached():
+            for part in parts:
                 if not isinstance(part, torch.Tensor) and (entry := lineage.find(part)):
                     labels += (entry.content, entry.structure)
         self._beside = join(labels)

@@ -287,7 +287,7 @@ class Executor:
 
     def _shared_versions(self, given: Arguments) -> list[tuple[torch.Tensor, int]]:
         found = []
-        for tensor in given.tensors():
+        for tensor in given.sources or given.tensors():
             entry = self._lineage.entry(tensor)
             if entry is not None and entry.is_shared and not tensor.is_inference():
                 found.append((tensor, tensor._version))
