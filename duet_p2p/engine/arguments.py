@@ -73,12 +73,8 @@ class Arguments:
     def tensors(self) -> list[torch.Tensor]:
         """Every tensor that can be reached from the arguments."""
         if self._tensors is None:
-            self._tensors = [
-                part
-                for parts in self._reached()
-                for part in parts
-                if isinstance(part, torch.Tensor)
-            ]
+            every = itertools.chain.from_iterable(self._reached())
+            self._tensors = [part for part in every if isinstance(part, torch.Tensor)]
         return self._tensors
 
     def _reached(self) -> list[list[Any]]:
