@@ -108,6 +108,11 @@ class PlanBook:
             if plan is not None:
                 plan.is_deleted = True
 
+    def drop_theirs(self) -> None:
+        """The engine is another one: the scientist's plans are gone with the old one."""
+        self._parts = []
+        self.delete(tuple(ident for ident in self._plans if ident > 0))
+
     def all(self) -> tuple[SharedPlan, ...]:
         """Oldest first."""
         return tuple(self._plans.values())

@@ -189,6 +189,7 @@ class Shares:
     def engine_died(self) -> None:
         """Objects of the scientist are gone; the owner's wait for the next engine."""
         self.catalog.drop_theirs()
+        self.plans.drop_theirs()
         self._fail_reads(SessionLost("The engine was restarted; try again."))
 
     def share_again(self) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
-from duet_p2p.errors import PrivateValueError, StepError
+from duet_p2p.errors import PrivateValueError, SessionLost, StepError
 from duet_p2p.limits import PLAN_TIMES, STEP_VARIANTS
 from duet_p2p.objects.python import plain
 from duet_p2p.scientist import sites
@@ -51,6 +51,15 @@ class Variant:
     def __del__(self) -> None:
         if getattr(self, "id", 0):
             self.client.forget(self.id)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it went with the engine that had it."""
+        try:
+            self.client.check_id(self.id)
+        except SessionLost:
+            return True
+        return False
 
     def run(self, given: Sequence[Any], times: int = 0) -> Any:
         """Sends one `RunPlan`; the function's result, with lists of `times` for its pointers."""
@@ -193,9 +202,9 @@ class Step:
     # recordings
 
     def _variant(self, call: _Call) -> Variant:
+        self._variants = [v for v in self._variants if not v.is_lost]
         for variant in self._variants:
             if call.key == variant.key and variant.trace.holds():
-                self._client.check_id(variant.id)
                 if self._verify and not variant.is_verified:
                     self._compare(variant, call)
                 return variant

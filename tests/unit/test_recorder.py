@@ -14,7 +14,7 @@ from duet_p2p import limits
 from duet_p2p.errors import NotAllowed, PointerDeleted, PrivateValueError, StepError
 from duet_p2p.scientist import recorder
 from duet_p2p.wire.codec import encode_message
-from duet_p2p.wire.messages import DefinePlan, Op, RunPlan
+from duet_p2p.wire.messages import DefinePlan, EngineRestarted, Op, RunPlan
 from tests.unit.scientist_kit import Pair, pair
 
 
@@ -333,6 +333,17 @@ def test_a_failing_step_says_where_it_was_called() -> None:
         out = step(x, i)
         with pytest.raises(Exception, match="out = step\\(x, i\\)"):
             out.get()
+
+
+def test_a_step_is_recorded_again_for_a_new_engine() -> None:
+    with pair() as both:
+        x = both.share(torch.ones(20))
+        step = both.duet.step(lambda x: x.mean())
+        step(x), step(x)
+        both.link.answer(EngineRestarted(bytes(16), "restarted"))
+        both.settle()
+        assert value(step(x)).item() == 1
+        assert len(sent(both, DefinePlan)) == 2
 
 
 def test_pointers_of_another_session_are_refused() -> None:
