@@ -69,7 +69,7 @@ class Variant:
         seq = self.client.emit(RunPlan(self.id, ids, outs, times))
         for pointer in made:
             pointer._seq = seq
-        self.trace.apply()
+        self.trace.apply(given)
         return fill(self.trace.form, made, given)
 
     def _result(self, part: Any, times: int) -> Any:
@@ -189,7 +189,9 @@ class Step:
         variant = self._variant(call)
         if self._verify and not variant.is_verified:
             self._compare(variant, call)
-        if count > 1 and any(before != after for before, after in variant.trace.specs):
+        if count > 1 and any(
+            before != after for before, after, *_ in (*variant.trace.specs, *variant.trace.inputs)
+        ):
             raise StepError("A step that changes the shape of an object from outside runs once.")
         result: Any = None
         while count > 0:

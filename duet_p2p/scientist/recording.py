@@ -91,6 +91,7 @@ class Recording:
         )
         stand_in._seq = INSIDE
         self.placeholders.append(stand_in)
+        self.before[stand_in._id] = stand_in._spec
         self._made[stand_in._id] = stand_in
         return stand_in
 

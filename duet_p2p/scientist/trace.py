@@ -56,6 +56,8 @@ class Trace:
     """Of each captured object: its spec before and after."""
     forgotten: tuple[Pointer, ...]
     """Containers from outside whose contents only the owner's side knows after a run."""
+    inputs: tuple[tuple[Any, Any, bool], ...]
+    """Of each argument: its spec before and after, and whether its contents are forgotten."""
     modules: tuple[tuple[nn.Module, bool], ...]
     sites: tuple[sites.Site | None, ...]
 
@@ -66,8 +68,13 @@ class Trace:
             for pointer, (before, _) in zip(self.captured, self.specs, strict=True)
         )
 
-    def apply(self) -> None:
-        """What a run changes in the knowledge of objects from outside."""
+    def apply(self, given: Sequence[Any]) -> None:
+        """What a run changes in the knowledge of its arguments and of objects from outside."""
+        for pointer, (before, after, is_forgotten) in zip(given, self.inputs, strict=True):
+            if before is not after:
+                pointer._spec = after
+            if is_forgotten:
+                pointer._items = pointer._length = None
         for pointer, (before, after) in zip(self.captured, self.specs, strict=True):
             if before is not after:
                 pointer._spec = after
@@ -119,6 +126,7 @@ def trace_of(recording: Recording, name: str, result: Any) -> Trace:
     outputs: dict[int, int] = {}
     form = _form(result, recording, numbers, outputs)
     captured = tuple(recording.captured.values())
+    touched = _Identities(recording.touched)
     ids = tuple(recording.captured)
     plan = DefinePlan(1, name, len(recording.placeholders), ids, tuple(steps), tuple(outputs), True)
     return Trace(
@@ -128,9 +136,25 @@ def trace_of(recording: Recording, name: str, result: Any) -> Trace:
         captured,
         tuple([(recording.before[ident], p._spec) for ident, p in recording.captured.items()]),
         tuple([p for p in recording.touched if p._id in recording.captured]),
+        tuple(
+            [
+                (recording.before[p._id], p._spec, p._spec is None and p in touched)
+                for p in recording.placeholders
+            ]
+        ),
         tuple({id(module): (module, was) for module, was in recording.modules}.values()),
         tuple(recording.sites),
     )
+
+
+class _Identities:
+    """Pointers by identity: their `==` is an operation."""
+
+    def __init__(self, pointers: Iterable[Pointer]) -> None:
+        self._ids = {id(pointer) for pointer in pointers}
+
+    def __contains__(self, pointer: object) -> bool:
+        return id(pointer) in self._ids
 
 
 def renumbered(value: Any, numbers: Mapping[int, int]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -64,6 +65,50 @@ def test_private_data_cannot_be_written_unlabelled_into_an_own_tensor(command: P
     assert not engine.failures()
     facts = engine.facts(own)
     assert facts.kind in ("verbatim", "per_record") and facts.sources == (-1,)
+
+
+_UNARY = ["relu", "exp", "sum", "mean", "cumsum", "clone", "neg", "t", "flatten", "max", "detach"]
+_BINARY = ["add", "mul", "matmul", "maximum", "sub"]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_programs_have_the_labels_of_the_same_operations_one_by_one(seed: int) -> None:
+    random = Random(seed)
+    steps: list[tuple[str, tuple[int, ...], tuple[Any, ...]]] = []
+    for number in range(12):
+        known = range(1, 4 + number)
+        if random.random() < 0.5:
+            name, refs = random.choice(_UNARY), (random.choice(known),)
+        else:
+            name, refs = random.choice(_BINARY), tuple(random.choices(known, k=2))
+        steps.append((f"torch.Tensor.{name}", refs, (0,) if name == "cumsum" else ()))
+
+    def inputs(engine: Planner) -> list[Ref]:
+        torch.manual_seed(seed)
+        x, y = engine.share(torch.randn(16, 16)), engine.share(torch.randn(16, 16))
+        return [x, y, engine.put(torch.randn(16, 16))]
+
+    eager = Planner()
+    refs = inputs(eager)
+    for name, places, extra in steps:
+        refs.append(eager.run(name, *[refs[place - 1] for place in places], *extra))
+    planned = Planner()
+    plan = planned.define(
+        *[
+            step(name, number, *[Ref(place) for place in places], *extra)
+            for number, (name, places, extra) in enumerate(steps, 4)
+        ],
+        inputs=3,
+        outputs=tuple(range(4, 16)),
+    )
+    outs = planned.go(plan, *inputs(planned))
+    for one, two in zip(refs[3:], outs, strict=True):
+        mine, theirs = planned.facts(two), eager.facts(one)
+        assert (mine.kind, mine.sources, mine.min_records, mine.injected, mine.tags) == (
+            theirs.kind, theirs.sources, theirs.min_records, theirs.injected, theirs.tags,
+        )  # fmt: skip
+        assert bool(mine.failed) == bool(theirs.failed)
+        assert mine.failed_is_public == theirs.failed_is_public
 
 
 def test_private_data_cannot_hide_in_an_own_container() -> None:

@@ -215,6 +215,31 @@ def test_captured_objects_are_changed_in_place() -> None:
         assert both.value(losses) == [2, 2, 2, 2]
 
 
+def test_arguments_that_are_changed_in_place_are_known_as_they_are_now() -> None:
+    def body(x: Any, held: Any) -> Any:
+        held.append(x.sum())
+        x.unsqueeze_(0)
+        return x
+
+    with pair() as both:
+        step = both.duet.step(body)
+        for _ in range(3):
+            x, held = both.duet.torch.ones(3), both.duet.python.List([])
+            assert step(x, held) is x
+            assert tuple(x.shape) == (1, 3) == tuple(x.get().shape)
+            assert held.get()[0].item() == 3
+            assert held[0].get().item() == 3
+
+
+def test_a_step_that_changes_a_captured_shape_is_recorded_for_each_shape() -> None:
+    with pair() as both:
+        x = both.duet.torch.ones(2, 3)
+        step = both.duet.step(lambda: x.t_())
+        for shape in ((3, 2), (2, 3), (3, 2)):
+            step()
+            assert tuple(x.shape) == shape == tuple(x.get().shape)
+
+
 def test_local_tensors_as_arguments_are_inputs_and_not_constants() -> None:
     with pair() as both:
         step = both.duet.step(lambda x, y: x + y)
