@@ -21,15 +21,20 @@ if TYPE_CHECKING:
     from duet_p2p.api import duet, get_root_data_path, join_duet, launch_duet, load, logger
     from duet_p2p.objects import python as _python
     from duet_p2p.objects.module import Module
+    from duet_p2p.objects.symodule import SyModule, SySequential
     from duet_p2p.owner.duet import OwnerDuet
     from duet_p2p.scientist.duet import ScientistDuet
+    from duet_p2p.scientist.plan_builder import ROOT_CLIENT, make_plan
 
     lib = _python
 
 __all__ = [
+    "ROOT_CLIENT",
     "Module",
     "OwnerDuet",
     "ScientistDuet",
+    "SyModule",
+    "SySequential",
     "aio",
     "client_cache",
     "duet",
@@ -41,6 +46,7 @@ __all__ = [
     "lib",
     "load",
     "logger",
+    "make_plan",
     "remove_methods",
 ]
 
@@ -53,7 +59,10 @@ client_cache: dict[str, Any] = {}
 _LAZY: Final = {
     "Module": ("duet_p2p.objects.module", "Module"),
     "OwnerDuet": ("duet_p2p.owner.duet", "OwnerDuet"),
+    "ROOT_CLIENT": ("duet_p2p.scientist.plan_builder", "ROOT_CLIENT"),
     "ScientistDuet": ("duet_p2p.scientist.duet", "ScientistDuet"),
+    "SyModule": ("duet_p2p.objects.symodule", "SyModule"),
+    "SySequential": ("duet_p2p.objects.symodule", "SySequential"),
     "aio": ("duet_p2p.aio", ""),
     "duet": ("duet_p2p.api", "duet"),
     "errors": ("duet_p2p.errors", ""),
@@ -62,19 +71,12 @@ _LAZY: Final = {
     "launch_duet": ("duet_p2p.api", "launch_duet"),
     "lib": ("duet_p2p.objects.lib", ""),
     "load": ("duet_p2p.api", "load"),
+    "make_plan": ("duet_p2p.scientist.plan_builder", "make_plan"),
     "logger": ("duet_p2p.api", "logger"),
 }
 
 
-# Names of the original that have their place in the API and are not there yet.
-_LATER: Final = frozenset({"ROOT_CLIENT", "SyModule", "SySequential", "make_plan"})
-
-
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        from duet_p2p.errors import NotAllowed
-
-        raise NotAllowed(f"duet_p2p.{name} is not in this version.")
     if name not in _LAZY:
         raise AttributeError(f"module 'duet_p2p' has no attribute {name!r}")
     module, attribute = _LAZY[name]

@@ -6,7 +6,7 @@
     │   ├── HiddenShape          ValueError        ├── ForeignPointer      ValueError
     │   ├── TensorTooLarge       ValueError        ├── WrongSide           RuntimeError
     │   ├── PointerDeleted       ReferenceError    ├── InvalidId           ValueError
-    │   └── InputRequired        RuntimeError
+    │   ├── InputRequired        RuntimeError      └── StepError           RuntimeError
     ├── the owner's answer
     │   ├── NotReleased          PermissionError   ├── RequestDenied       PermissionError
     │   ├── RequestExpired       TimeoutError      ├── RequestClosed       RuntimeError
@@ -63,6 +63,7 @@ __all__ = [
     "SessionLost",
     "SessionReplaced",
     "SignalingUnreachable",
+    "StepError",
     "TensorTooLarge",
     "VersionMismatch",
     "WrongSide",
@@ -97,6 +98,10 @@ class ForeignPointer(DuetError, ValueError):
 
 class TensorTooLarge(DuetError, ValueError):
     """A local tensor this large is not uploaded by itself. Call .send(duet) on it first."""
+
+
+class StepError(DuetError, RuntimeError):
+    """A recorded step may not do this; do it before or after the step."""
 
 
 class WrongSide(DuetError, RuntimeError):

@@ -49,6 +49,7 @@ INT_BYTES: Final = 4_096  # one int beyond 64 bits
 TENSOR_DIMS: Final = 64  # torch's own limit
 NAME_CHARS: Final = 256  # names of operations, types, dtypes, tags, keys
 MESSAGE_TEXT_CHARS: Final = 4_096  # descriptions and texts of errors
+PLAN_TIMES: Final = 65_536  # runs of a plan in one message
 INLINE_TENSOR_BYTES: Final = 8_192  # above it a tensor travels in chunks
 AUTO_UPLOAD_BYTES: Final = 65_536  # a local tensor among the arguments; above it: .send()
 
@@ -121,6 +122,11 @@ STORED_BYTES: Final = 4 * 1024**3  # logical bytes of the scientist's objects
 RESULT_BYTES: Final = 1024**3  # logical bytes of one result, checked before it runs
 UPLOAD_BYTES: Final = 1024**3  # one transfer
 OPEN_REQUESTS: Final = 256
+PLANS: Final = 256  # recorded steps that one session keeps
+PLAN_STEPS: Final = 16_384  # commands of one plan
+PLANS_STEPS: Final = 65_536  # commands of all plans of a session
+PLAN_BYTES: Final = 4 * 1024**2  # of one plan's messages, constants included
+PLANS_BYTES: Final = 64 * 1024**2  # of all plans of a session
 RECIPE_STEPS: Final = 64  # operations shown of how a value was made
 RECIPE_CHARS: Final = 8_000
 PIPE_FRAME_BYTES: Final = 512 * 1024**2  # a frame on the pipe to the engine, without its buffers
@@ -172,4 +178,5 @@ SPARE_SECONDS: Final = 1.0  # beyond a request's own limit, and a round trip
 LENGTH_SECONDS: Final = 25.0  # the request that len() and iteration make
 REQUEST_SECONDS: Final = 30.0  # ptr.request(block=True)
 BATCHES_AHEAD: Final = 8  # next operations on a loader that were not executed yet
+STEP_VARIANTS: Final = 32  # recordings that one step keeps; the oldest goes
 SCIENTIST_CLOSE_SECONDS: Final = 5.0

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison, Slot, Store
-from duet_p2p.surface.keywords import plain_keywords
+from duet_p2p.surface import shapes
 from duet_p2p.surface.values import from_wire
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
-__all__ = ["Arguments", "is_private", "resolve"]
+__all__ = ["Arguments", "is_private", "resolve", "spec_of", "tensors_in"]
 
 
 @dataclass(slots=True)
@@ -30,8 +32,10 @@ class Arguments:
     """Of positional arguments that are a reference as they stand."""
     sources: list[torch.Tensor] = field(default_factory=list)
     """The tensors that were there before the call, as `refresh` last found them."""
+    _parts: list[list[Any]] | None = None
     _tensors: list[torch.Tensor] | None = None
     _beside: Label | None = None
+    _with_grads: list[Any] | None = None
 
     def is_plain(self) -> bool:
         """Only tensors, numbers and texts: nothing that the call could change but tensors."""
@@ -40,7 +44,7 @@ class Arguments:
     def refresh(self) -> None:
         """Look at stateful arguments anew: the call may have changed what they hold."""
         self.sources = self.tensors()
-        self._tensors = self._beside = None
+        self._parts = self._tensors = self._beside = self._with_grads = None
 
     def values(self) -> list[Any]:
         """All arguments, positional ones first."""
@@ -69,23 +73,33 @@ class Arguments:
     def tensors(self) -> list[torch.Tensor]:
         """Every tensor that can be reached from the arguments."""
         if self._tensors is None:
-            found = self._tensors = []
-            for value in self.values():
-                if isinstance(value, torch.Tensor):
-                    found.append(value)
-                elif not is_atomic(value):
-                    found.extend(part for part in reach(value) if isinstance(part, torch.Tensor))
+            every = itertools.chain.from_iterable(self._reached())
+            self._tensors = [part for part in every if isinstance(part, torch.Tensor)]
         return self._tensors
+
+    def _reached(self) -> list[list[Any]]:
+        """What each argument holds; looked up once, since an optimizer holds a lot."""
+        if self._parts is None:
+            self._parts = [
+                [value] if isinstance(value, torch.Tensor) else list(reach(value))
+                for value in self.values()
+                if not is_atomic(value)
+            ]
+        return self._parts
+
+    def with_grads(self) -> list[Any]:
+        """What the first argument holds, gradients too."""
+        if self._with_grads is None:
+            self._with_grads = list(reach(self.args[0], grads=True)) if self.args else []
+        return self._with_grads
 
     def beside(self, lineage: Lineage) -> Label:
         """Joined label of everything in the arguments that is not a tensor."""
         if self._beside is not None:
             return self._beside
         labels = [slot.label for slot in self.slots.values()]
-        for value in self.values():
-            if isinstance(value, torch.Tensor) or is_atomic(value):
-                continue
-            for part in reach(value):
+        for parts in self._reached():
+            for part in parts:
                 if not isinstance(part, torch.Tensor) and (entry := lineage.find(part)):
                     labels += (entry.content, entry.structure)
         self._beside = join(labels)
@@ -107,18 +121,12 @@ def is_private(label: Label) -> bool:
     return label.kind is not Kind.PUBLIC and label.kind is not Kind.METADATA
 
 
-def resolve(op: Op, name: str, store: Store) -> Arguments:
-    """The arguments of a command, keywords by their plain names.
-
-    Args:
-        op: the command.
-        name: its canonical name.
-        store: what references stand for.
+def resolve(op: Op, store: Store) -> Arguments:
+    """The arguments of a command.
 
     Raises:
         IdError: an id that does not exist.
         ProtocolError: a value that cannot be made.
-        TypeError: an argument is given twice.
     """
     slots: dict[int, Slot] = {}
 
@@ -127,7 +135,28 @@ def resolve(op: Op, name: str, store: Store) -> Arguments:
         return slot.value
 
     args = tuple([from_wire(value, None, look_up) for value in op.args])
-    given = plain_keywords(name, op.kwargs)
-    kwargs = {key: from_wire(value, None, look_up) for key, value in given.items()}
+    kwargs = {key: from_wire(value, None, look_up) for key, value in op.kwargs.items()}
     at = tuple([slots[value.id] if type(value) is Ref else None for value in op.args])
     return Arguments(args, kwargs, slots, at)
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors that a value is, or holds as a list or tuple."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)
+
+
+def spec_of(value: Any) -> Any:
+    """What shape inference sees of a value: the shape of a tensor, everything else as it is."""
+    if isinstance(value, torch.Tensor):
+        return shapes.TensorSpec(
+            tuple(value.shape), value.dtype, value.requires_grad, str(value.device)
+        )
+    if isinstance(value, list):
+        return [spec_of(item) for item in value]
+    if type(value) is tuple:
+        return tuple([spec_of(item) for item in value])
+    return value if isinstance(value, (dict, *ATOMIC)) else shapes.UNKNOWN

@@ -74,7 +74,7 @@ class Effects:
         if name == "torch.Tensor.backward" and isinstance(first, torch.Tensor):
             return [leaf.grad for leaf in leaves_of([first]) if leaf.grad is not None]
         if _is_stepper(first) and short in _STEPS:
-            return [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
+            return [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
         if name.startswith("torch.optim.") and short[:1].isupper():
             return given.tensors()  # refused at once, not only at the first step
         if short in ("clip_grad_norm_", "clip_grad_value_"):
@@ -150,7 +150,7 @@ class Effects:
 
     def _before_step(self, stepper: Any, short: str, given: Arguments) -> None:
         lineage = self._lineage
-        parts = list(reach(stepper, grads=True))
+        parts = given.with_grads()
         tensors = [p for p in parts if isinstance(p, torch.Tensor)]
         if short == "zero_grad":
             for optimizer in (p for p in parts if isinstance(p, Optimizer)):

@@ -8,7 +8,6 @@ Commands run in order. A `Put` whose bytes have not arrived yet holds up everyth
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import platform
 import warnings
@@ -29,6 +28,7 @@ from duet_p2p.engine.facts import Frozen, freeze
 from duet_p2p.engine.failures import code_of, text_of
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.plans import Plans
 from duet_p2p.engine.random_state import SessionRandom
 from duet_p2p.engine.recipe import boundary
 from duet_p2p.engine.shared import share
@@ -36,13 +36,11 @@ from duet_p2p.engine.store import Poison, Slot, Store
 from duet_p2p.errors import ProtocolError, QuotaExceeded
 from duet_p2p.surface.context import Context, Quotas
 from duet_p2p.surface.values import from_wire, logical_numbers, pack
-from duet_p2p.wire.messages import Del, Note, Op, Put
+from duet_p2p.wire.messages import DefinePlan, Del, Op, Put, RunPlan
 
 __all__ = ["Engine"]
 
-_log = logging.getLogger("duet_p2p.engine")
-
-_Queued = tuple[int, Op | Put | Del | Note] | m.Snapshot | m.Read | m.Release | m.Peek
+_Queued = tuple[int, m.Ordered] | m.Snapshot | m.Read | m.Release | m.Peek
 
 
 class Engine:
@@ -57,6 +55,7 @@ class Engine:
         self.store = Store()
         self.lineage = Lineage()
         self._effects = Effects(self.lineage)
+        self._plans = Plans(self.store, self.lineage)
         self._random = SessionRandom()
         self._executor: Executor | None = None
         self._limits = Limits(0, 0, 0, 0)
@@ -71,6 +70,7 @@ class Engine:
             m.Run: self._run,
             m.Arrived: self._arrived,
             m.Share: lambda c: [share(c, self.store, self.lineage)],
+            m.SharePlan: lambda c: [self._plans.share(c)],
             m.Drop: self._drop,
             m.Leave: self._leave,
             m.Snapshot: self._in_order,
@@ -164,21 +164,24 @@ class Engine:
             warnings.simplefilter("ignore")
             yield
 
-    def _command(self, seq: int, command: Op | Put | Del | Note) -> list[m.Event]:
+    def _command(self, seq: int, command: m.Ordered) -> list[m.Event]:
         assert self._executor is not None
         if isinstance(command, Op):
-            try:
-                failed = self._executor.run(seq, command)
-            except Exception as error:  # ours: nothing is known about what it left behind
-                _log.exception("the engine failed in %s", command.name)
-                failed = self._executor.lost(seq, command, error)
+            failed = self._executor.run_safely(seq, command)
             return [failed] if failed else learning.of_results(command, self.store, self.lineage)
+        if isinstance(command, RunPlan):
+            return self._plans.run(seq, command, self._executor)
+        if isinstance(command, DefinePlan):
+            return self._plans.define(seq, command)
         try:
             if isinstance(command, Put):
                 self._put(seq, command)
             elif isinstance(command, Del):
                 self._forget(self.store.delete(command.ids))
+                self._plans.delete(command.ids)
             else:
+                if command.id in self._plans:
+                    return []  # what people wrote about a plan is the owner's process's business
                 slot = self.store.get(command.id)
                 if command.id < 0:
                     raise QuotaExceeded("an owner's object is described by the owner")
@@ -219,6 +222,7 @@ class Engine:
             self.store.put(id, slot)
 
     def _drop(self, command: m.Drop) -> list[m.Event]:
+        self._plans.delete(command.ids)
         self._forget(self.store.drop(command.ids))
         return []
 

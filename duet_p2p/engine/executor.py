@@ -8,6 +8,7 @@ have changed is poisoned.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +16,8 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine import containers
-from duet_p2p.engine.arguments import Arguments, is_private, resolve
+from duet_p2p.engine.arguments import Arguments, is_private, resolve, spec_of, tensors_in
+from duet_p2p.engine.call import Call
 from duet_p2p.engine.effects import Effects, is_random, leaves_of
 from duet_p2p.engine.failures import PublicError, code_of, is_structural, text_of
 from duet_p2p.engine.judge import apply, judge
@@ -26,14 +28,16 @@ from duet_p2p.engine.recipe import Made, boundary, made
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
 from duet_p2p.surface import shapes
-from duet_p2p.surface.callables import CALLABLES, NEEDS_CONTEXT
+from duet_p2p.surface.callables import NEEDS_CONTEXT
 from duet_p2p.surface.context import Context
-from duet_p2p.surface.table import Rule, find, written
+from duet_p2p.surface.table import Rule, written
 from duet_p2p.surface.tags import result_tags
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref, TensorData
 
 __all__ = ["Executor", "Limits"]
+
+_log = logging.getLogger("duet_p2p.engine")
 
 _MODES: Final[dict[str, Callable[[], Any]]] = {
     "g": torch.enable_grad,
@@ -88,11 +92,20 @@ class Executor:
         """Other settings from the next command on; what was counted stays counted."""
         self._context, self._limits = context, limits
 
-    def run(self, seq: int, op: Op) -> OpFailed | None:
-        """Run one operation; the failure, if there was one with a new cause."""
+    @contextlib.contextmanager
+    def within(self, store: Store) -> Iterator[None]:
+        """Commands find their objects in this store, and leave their results there."""
+        outer, self._store = self._store, store
+        try:
+            yield
+        finally:
+            self._store = outer
+
+    def run(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
+        """Run one operation (`call`: looked up before); the failure, if it has a new cause."""
         self._now = (seq, op.name)
         try:
-            self._run(op)
+            self._run(op, call)
         except PublicError as refused:
             return self._fail(Poison(seq, op.name, code_of(refused.error), text_of(refused.error),
                                      True, PUBLIC), op)  # fmt: skip
@@ -100,14 +113,21 @@ class Executor:
             return self._fail(failed.poison, op)
         return None
 
-    def lost(self, seq: int, op: Op, error: Exception) -> OpFailed:
-        """A mistake of ours broke off a command: everything that it named is given up."""
+    def run_safely(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
+        """`run`, and after a mistake of ours everything is given up that the command named."""
+        try:
+            return self.run(seq, op, call)
+        except Exception as error:  # nothing is known about what it left behind
+            _log.exception("the engine failed in %s", op.name)
+            return self._lost(seq, op, error)
+
+    def _lost(self, seq: int, op: Op, error: Exception) -> OpFailed:
         sources = frozenset[int]().union(*(self._lineage.whole(s.value).sources
                                            for s in self._store))  # fmt: skip
         label = Label(Kind.PER_RECORD, sources, frozenset(), 1, False) if sources else PUBLIC
         poison = Poison(seq, op.name, code_of(error), text_of(error), False, label)
         with contextlib.suppress(Exception):
-            for part in resolve(op, op.name, self._store).values():
+            for part in resolve(op, self._store).values():
                 self._spoil_own(part, poison)
         self._effects.abandon()
         return self._fail(poison, op)
@@ -120,8 +140,8 @@ class Executor:
 
     # the way of one command
 
-    def _run(self, op: Op) -> None:
-        rule, function, given = self._admit_name(op)
+    def _run(self, op: Op, call: Call | None) -> None:
+        rule, function, given = self._admit_name(op, call)
         is_container = containers.is_container_call(rule.name, given)
         poison = given.poison(self._lineage, deep=not is_container)
         if poison is not None and not _can_hold(rule.name, given):
@@ -173,21 +193,18 @@ class Executor:
             label = self._label(rule, given, result, targets, extra)
         self._keep(op, rule, given, result, label)
 
-    def _admit_name(self, op: Op) -> tuple[Rule, Callable[..., Any], Arguments]:
-        rule = find(op.name)
-        function = None if rule is None else CALLABLES.get(rule.name)
-        if rule is None or function is None:
-            raise PublicError(NotAllowed(f"{op.name} is not on the surface"))
+    def _admit_name(self, op: Op, call: Call | None) -> tuple[Rule, Callable[..., Any], Arguments]:
         try:
+            if call is None:
+                call = Call(op)
             self._store.check_fresh(op.outs)
-            if len(self._store) + len(op.outs) > self._limits.objects:
-                raise QuotaExceeded(f"more than {self._limits.objects} objects")
-            given = resolve(op, rule.name, self._store)
+            self.admit_objects(len(op.outs))
+            given = call.arguments(self._store)
         except ProtocolError as error:
             raise PublicError(TypeError(str(error))) from None
-        except (IdError, QuotaExceeded, TypeError, ValueError) as error:
+        except (IdError, NotAllowed, QuotaExceeded, TypeError, ValueError) as error:
             raise PublicError(error) from None
-        return rule, function, given
+        return call.rule, call.function, given
 
     def _admit_size(self, rule: Rule, given: Arguments, mode: str) -> None:
         """The same shape inference as on the scientist's side, before anything is allocated."""
@@ -197,8 +214,8 @@ class Executor:
         try:
             spec = shapes.infer(
                 rule.name,
-                tuple([_spec(value) for value in given.args]),
-                {key: _spec(value) for key, value in given.kwargs.items()},
+                tuple([spec_of(value) for value in given.args]),
+                {key: spec_of(value) for key, value in given.kwargs.items()},
                 mode,
             )
         except Exception as error:
@@ -218,6 +235,11 @@ class Executor:
             if is_public:
                 raise PublicError(error) from None
             raise self._failed(error, given, given.all(self._lineage), is_public=False) from None
+
+    def admit_objects(self, count: int) -> None:
+        """Raises `QuotaExceeded` where so many more objects are too many."""
+        if len(self._store) + count > self._limits.objects:
+            raise QuotaExceeded(f"more than {self._limits.objects} objects")
 
     def admit_bytes(self, nbytes: int) -> None:
         """Count what is about to be stored.
@@ -247,7 +269,7 @@ class Executor:
     def _targets(self, rule: Rule, given: Arguments) -> list[torch.Tensor]:
         """Every tensor that the call may write to."""
         listed = written(rule, given.args, given.kwargs)
-        found = [part for value in listed for part in _tensors(value)]
+        found = [part for value in listed for part in tensors_in(value)]
         if "." in rule.name and rule.name.rpartition(".")[0] in ("torch.optim.Optimizer",):
             found = []  # effects knows better than "the first argument"
         for value in listed:
@@ -265,7 +287,7 @@ class Executor:
 
     def _shared_versions(self, given: Arguments) -> list[tuple[torch.Tensor, int]]:
         found = []
-        for tensor in given.tensors():
+        for tensor in given.sources or given.tensors():
             entry = self._lineage.entry(tensor)
             if entry is not None and entry.is_shared and not tensor.is_inference():
                 found.append((tensor, tensor._version))
@@ -466,27 +488,6 @@ def _read_only() -> Exception:
 
 def _leaves(given: Arguments) -> list[torch.Tensor]:
     return leaves_of(tensor for tensor in given.tensors() if tensor.requires_grad)
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-
-
-def _spec(value: Any) -> Any:
-    """What shape inference sees of a value: the shape of a tensor, everything else as it is."""
-    if isinstance(value, torch.Tensor):
-        return shapes.TensorSpec(
-            tuple(value.shape), value.dtype, value.requires_grad, str(value.device)
-        )
-    if isinstance(value, list):
-        return [_spec(item) for item in value]
-    if type(value) is tuple:
-        return tuple([_spec(item) for item in value])
-    return value if isinstance(value, (dict, *ATOMIC)) else shapes.UNKNOWN
 
 
 def _short(value: Any) -> Any:

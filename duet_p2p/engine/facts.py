@@ -48,6 +48,10 @@ def freeze(slot: Slot, lineage: Lineage, dataset_names: dict[int, str]) -> Froze
     elements, nbytes = (0, 0) if poison is not None else logical_numbers(slot.value)
     tensor = slot.value if isinstance(slot.value, torch.Tensor) else None
     sources = tuple(sorted(label.sources, reverse=True))
+    version = lineage.version(slot.value, slot.uid)
+    origin = slot.origin
+    if origin is not None and origin.version != version:
+        origin = None  # something wrote it: it is not what the plan gave
     facts = Facts(
         kind=str(Kind.PER_RECORD if label.kind is Kind.ROWS else label.kind),
         sources=sources,
@@ -60,13 +64,17 @@ def freeze(slot: Slot, lineage: Lineage, dataset_names: dict[int, str]) -> Froze
         dtype=None if tensor is None else dtype_name(tensor),
         tags=slot.tags,
         recipe=recipe_text(slot.made),
-        version=lineage.version(slot.value, slot.uid),
+        version=version,
         failed="" if poison is None else poison.text or poison.code,
         failed_seq=0 if poison is None else poison.seq,
         failed_op="" if poison is None else poison.op,
         failed_code="" if poison is None else poison.code,
         failed_is_public=poison is not None and poison.is_public,
         source_names=tuple(dataset_names.get(source, "") for source in sources),
+        plan="" if origin is None else origin.digest,
+        plan_output=0 if origin is None else origin.output,
+        plan_run=0 if origin is None else origin.run,
+        plan_runs=0 if origin is None else origin.runs,
     )
     return Frozen(value, facts)
 

@@ -340,6 +340,9 @@ def _parts(part: Any, grads: bool) -> Iterable[Any]:
         keys = [k for k in part if not is_atomic(k)]
         return keys + [v for v in part.values() if not is_atomic(v)]
     if hasattr(part, "__dict__"):
-        return [v for v in vars(part).values() if not isinstance(v, _NOT_PARTS)]
+        return [
+            v for v in vars(part).values()
+            if type(v) not in _ATOMIC_TYPES and not isinstance(v, _NOT_PARTS)
+        ]  # fmt: skip
     # Iterators of C types and generators show their parts to the garbage collector only.
     return [p for p in gc.get_referents(part) if not isinstance(p, _NOT_PARTS)]

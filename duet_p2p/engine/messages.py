@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from duet_p2p.wire.messages import Del, Note, Op, Put
+from duet_p2p.wire.messages import DefinePlan, Del, Note, Op, Put, RunPlan
 
 __all__ = [
     "Arrived",
@@ -26,6 +26,7 @@ __all__ = [
     "Learnt",
     "Leave",
     "OpFailed",
+    "Ordered",
     "Peek",
     "Read",
     "Refused",
@@ -33,6 +34,7 @@ __all__ = [
     "Run",
     "SettledUpTo",
     "Share",
+    "SharePlan",
     "Shared",
     "Snapshot",
     "Started",
@@ -41,6 +43,9 @@ __all__ = [
 ]
 
 Buffer = bytes | bytearray | memoryview
+
+Ordered = Op | Put | Del | Note | DefinePlan | RunPlan
+"""What the scientist sends for the engine, to be executed at its place in the program."""
 
 
 # commands
@@ -69,7 +74,7 @@ class Run:
     gaps.
     """
 
-    commands: tuple[tuple[int, Op | Put | Del | Note], ...]
+    commands: tuple[tuple[int, Ordered], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,16 @@ class Share:
     tags: tuple[str, ...]
     description: str
     shapes_public: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SharePlan:
+    """Keep a plan of the owner, for the scientist to run. Answered by `Shared`."""
+
+    id: int
+    """Negative, fresh."""
+    parts: list[bytes]
+    """Its `DefinePlan` messages, encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +260,14 @@ class Facts:
     source_names: tuple[str, ...] = ()
     """Parallel to `sources`: names of data sets that were read from the owner's directories, which
     have no object in the store (their ids are below -2^40); empty text for shared objects."""
+    plan: str = ""
+    """Digest of the plan that gave this very value, and nothing wrote it since; else empty."""
+    plan_output: int = 0
+    """Which of its outputs, from 0."""
+    plan_run: int = 0
+    """Number of the (first) run in this session, from 1."""
+    plan_runs: int = 0
+    """How many runs are in the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,19 +315,9 @@ class Died:
 
 
 Command = (
-    Configure
-    | Run
-    | Arrived
-    | Share
-    | Drop
-    | Leave
-    | Snapshot
-    | Release
-    | Discard
-    | Peek
-    | Read
-    | Stop
-)
+    Configure | Run | Arrived | Share | SharePlan | Drop | Leave | Snapshot | Release | Discard
+    | Peek | Read | Stop
+)  # fmt: skip
 Event = (
     Started | SettledUpTo | OpFailed | Learnt | Shared | Candidate | Bytes | Text | Refused | Died
 )

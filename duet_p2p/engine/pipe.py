@@ -44,7 +44,8 @@ _READ_BYTES: Final = 1024 * 1024
 _HAS_MEMFD: Final = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")
 
 _CLASSES: Final[tuple[type, ...]] = (
-    m.Configure, m.Run, m.Arrived, m.Share, m.Drop, m.Leave, m.Snapshot, m.Release, m.Discard,
+    m.Configure, m.Run, m.Arrived, m.Share, m.SharePlan, m.Drop, m.Leave, m.Snapshot, m.Release,
+    m.Discard,
     m.Peek, m.Read, m.Stop, m.Started, m.SettledUpTo, m.OpFailed, m.Learnt, m.Shared, m.Facts,
     m.Candidate, m.Bytes, m.Text, m.Refused, m.Died,
 )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 from duet_p2p.engine.labels import PUBLIC, Label
 from duet_p2p.engine.recipe import Made
 
-__all__ = ["IdError", "Poison", "Slot", "Store"]
+__all__ = ["IdError", "PlanOutput", "Poison", "Slot", "Store"]
 
 
 class IdError(KeyError):
@@ -60,6 +60,22 @@ class Slot:
     """Type name of an owner's object, where the value alone does not tell it."""
     uid: int = 0
     """Fresh for each slot, part of a value's version."""
+    origin: PlanOutput | None = None
+    """Of what a plan gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOutput:
+    """Which output of which plan a value is; only while nothing wrote it since."""
+
+    digest: str
+    output: int
+    run: int
+    """Number of the (first) run among all runs of plans in this session, from 1."""
+    runs: int
+    """How many runs are in it."""
+    version: int
+    """`Lineage.version` of the value when the run was over."""
 
 
 class Store:
@@ -116,9 +132,13 @@ class Store:
             raise IdError(f"the id {id} exists already")
         self._add(id, slot)
 
-    def _add(self, id: int, slot: Slot) -> None:
+    def new_uid(self) -> int:
+        """A number that no slot of this session had."""
         self._uid += 1
-        slot.uid = self._uid
+        return self._uid
+
+    def _add(self, id: int, slot: Slot) -> None:
+        slot.uid = self.new_uid()
         self._slots[id] = slot
 
     def delete(self, ids: Iterable[int]) -> list[Slot]:

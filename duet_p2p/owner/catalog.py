@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from duet_p2p import limits
-from duet_p2p.engine.messages import Share, Shared
+from duet_p2p.engine.messages import Share, Shared, SharePlan
+from duet_p2p.objects.plan import PLAN_TYPE, is_signature
 from duet_p2p.owner.words import clean_line
-from duet_p2p.wire.codec import encode_message
-from duet_p2p.wire.messages import Note, Put, StoreChanged, StoreEntry
+from duet_p2p.wire.codec import decode_message, encode_message
+from duet_p2p.wire.messages import DefinePlan, Note, Put, StoreChanged, StoreEntry
 from duet_p2p.wire.values import Size, TensorData
 
 __all__ = ["Catalog", "Item", "pages"]
@@ -39,7 +40,9 @@ class Item:
     keys: tuple[str, ...] | None
     listed: bool
     nbytes: int = 0
-    share: Share | None = None
+    signature: Any = None
+    """Of a plan."""
+    share: Share | SharePlan | None = None
     """How to put it into an engine; None for an object of the scientist."""
 
     @property
@@ -59,6 +62,7 @@ class Item:
             length=self.length,
             requires_grad=self.requires_grad,
             keys=self.keys,
+            signature=self.signature,
         )
 
 
@@ -88,13 +92,17 @@ class Catalog:
         self._newest -= 1
         return self._newest
 
-    def shared(self, share: Share, event: Shared, *, listed: bool) -> Item:
+    def shared(self, share: Share | SharePlan, event: Shared, *, listed: bool) -> Item:
         """The engine took an object of the owner."""
+        noted: Any = share
+        if isinstance(share, SharePlan):
+            noted = decode_message(share.parts[-1])
         item = Item(
             id=share.id,
             type=event.type,
-            tags=share.tags,
-            description=share.description,
+            tags=noted.tags,
+            description=noted.description,
+            signature=getattr(noted, "signature", None),
             shape=event.shape,
             dtype=event.dtype,
             length=event.length,
@@ -127,6 +135,34 @@ class Catalog:
             listed=True,
         )
         return self._keep(item)
+
+    def plan(self, message: DefinePlan) -> Item | None:
+        """The scientist defined a plan; only a listed one is kept here."""
+        if not message.listed or not message.is_last:
+            return None
+        return self._keep(
+            Item(
+                id=message.plan,
+                type=PLAN_TYPE,
+                tags=_clean_tags(message.tags),
+                description=clean_line(message.description, limits.MESSAGE_TEXT_CHARS),
+                shape=None,
+                dtype=None,
+                length=None,
+                requires_grad=False,
+                keys=None,
+                listed=True,
+                signature=message.signature if is_signature(message.signature) else None,
+            )
+        )
+
+    def described(self, object_id: int) -> str:
+        """What an object is, in words for a listing."""
+        item = self._items.get(object_id)
+        if item is None:
+            return f"object {object_id} of the scientist" if object_id > 0 else "an object of yours"
+        noted = f" {', '.join(map(ascii, item.tags))}" if item.tags else ""
+        return f"{item.type}{noted}, {'shared by you' if item.is_mine else 'sent by the scientist'}"
 
     def note(self, message: Note) -> Item | None:
         """The scientist noted an object of its own; only a listed one is kept here."""
@@ -187,7 +223,7 @@ def pages(entries: Iterable[StoreEntry]) -> list[tuple[StoreEntry, ...]]:
     for entry in entries:
         nbytes = _nbytes(entry)
         if nbytes > _PAGE_BYTES:
-            entry = replace(entry, keys=None)
+            entry = replace(entry, keys=None, signature=None)
             nbytes = _nbytes(entry)
         if page and nbytes > room:
             packed.append(tuple(page))

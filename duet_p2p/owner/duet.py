@@ -18,11 +18,13 @@ from duet_p2p.engine.host import Host
 from duet_p2p.errors import DuetError, NotAllowed, SessionClosed
 from duet_p2p.identity.keys import parse_id
 from duet_p2p.objects import notes
+from duet_p2p.objects.plan import Plan
 from duet_p2p.owner.data_dirs import DataDirs, checked_dirs
 from duet_p2p.owner.ends import SessionEnd
 from duet_p2p.owner.handler_view import OwnerRequests
 from duet_p2p.owner.handles import Handle, OwnerStore
 from duet_p2p.owner.journal import Journal, LogJournal
+from duet_p2p.owner.plans import OwnerPlans
 from duet_p2p.owner.policy import Policy
 from duet_p2p.owner.printing import CallbackThread, LiveLine, Printer
 from duet_p2p.owner.service import Failure, Service
@@ -152,6 +154,7 @@ class OwnerDuet:
         id: the session ID that the scientist joins with.
         store: what is shared, of both sides.
         requests: what waits, and the handlers.
+        plans: recorded steps, with digest and listing.
         data: directories that remote data sets may read.
     """
 
@@ -190,6 +193,7 @@ class OwnerDuet:
             self.store,
             resolve_source=self.store.resolve_source,
         )
+        self.plans = OwnerPlans(service.plans, self)
         self.data = DataDirs(service, self)
 
     # what is shared
@@ -236,15 +240,20 @@ class OwnerDuet:
         chosen, text = _checked_note(obj, tags, description)
         if self._service.error is not None:
             raise self._ended()
-        item = self.wait_for(
-            self._service.shares.share(
+        listed = pointable if searchable is None else searchable
+        if isinstance(obj, Plan):
+            work = self._service.shares.share_plan(
+                obj, tags=chosen, description=text, listed=listed
+            )
+        else:
+            work = self._service.shares.share(
                 prepare(obj),
                 tags=chosen,
                 description=text,
-                listed=pointable if searchable is None else searchable,
+                listed=listed,
                 shapes_public=shapes == "public",
             )
-        )
+        item = self.wait_for(work)
         return Handle(item, self.store)
 
     def update_vars(self, variables: MutableMapping[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, cast
 
+from duet_p2p.errors import NotAllowed
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.handlers import (
     ACTIONS,
@@ -15,6 +16,7 @@ from duet_p2p.owner.handlers import (
     normal_name,
     tag_filter,
 )
+from duet_p2p.owner.plan_terms import PlanTerms
 from duet_p2p.owner.request_view import Caller, OwnerRequest, RequestList, ValueReader
 
 __all__ = ["HANDLER_COLUMNS", "HandlerList", "OwnerRequests"]
@@ -231,13 +233,67 @@ class OwnerRequests(RequestList):
         """Takes all handlers off; what waits goes on waiting."""
         self._caller.run(self._desk.clear_handlers)
 
-    def allow_plan(self, digest: str, **limits: Any) -> None:
-        """Allow the outputs of a recorded plan: not in this version.
+    def allow_plan(
+        self,
+        digest: str,
+        *,
+        outputs: Iterable[int] | int,
+        max_runs: int,
+        sources: Iterable[Any] | Unset = UNSET,
+    ) -> Handler:
+        """Allows outputs of one recorded plan, for a number of runs. Read its listing first.
+
+            print(duet.plans[0].listing())
+            duet.requests.allow_plan(duet.plans[0].digest, outputs=[0], max_runs=1000)
+
+        The digest binds the commands. Data and groups are bound as `accept(always=True)` binds
+        them, by the requests for outputs of this plan that wait; name `sources` where none waits.
+        Only values that name no single record leave (public, metadata, aggregate, model, over at
+        least ``min_records`` records, nothing injected), and only while nothing wrote them since
+        the run. First weights, masks and other contents that the scientist chose are not bound.
+
+        Args:
+            digest: all of it, 64 hex digits.
+            outputs: positions of the outputs that may leave.
+            max_runs: of so many runs; a list over n runs counts as n.
+            sources: the objects that the outputs may depend on: tags, ids or handles.
+
+        Returns:
+            The handler, in place of an earlier one for this plan; `remove_handler` takes it off.
 
         Raises:
-            NotImplementedError: always.
+            NotAllowed: nothing waits that would say over which data, and `sources` is not given.
+            ValueError: no digest, no output, or no number of runs.
         """
-        raise NotImplementedError("plans are not in this version; accept their outputs by hand")
+        chosen = frozenset([outputs] if isinstance(outputs, int) else outputs)
+        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+            raise ValueError("a digest has 64 hex digits: duet.plans[…].digest")
+        if not chosen or any(type(output) is not int or output < 0 for output in chosen):
+            raise ValueError("outputs= is a list of positions, counted from 0")
+        if type(max_runs) is not int or max_runs < 1:
+            raise ValueError(f"max_runs is a number of at least 1, not {max_runs!r}")
+        seen = [
+            facts
+            for facts in self._caller.run(self._desk.facts_of_plan, digest)
+            if facts.plan_output in chosen and not facts.failed
+        ]
+        given = self._source_ids(sources)
+        if isinstance(given, Unset):
+            if not seen:
+                raise NotAllowed(
+                    "No output of this plan waits for a decision, so nothing says over which data "
+                    "it runs: name them, sources=[…], or wait for the first request."
+                )
+            given = frozenset(source for facts in seen for source in facts.sources)
+        terms = PlanTerms(digest, chosen, max_runs, given)
+        for facts in seen:
+            terms.bind(facts)
+        for old in self.handlers:
+            if old.conditions.plan is not None and old.conditions.plan.digest == digest:
+                self._caller.run(self._desk.remove_handler, old)
+        handler = Handler("accept", Conditions(plan=terms, max_uses=None))
+        self._caller.run(self._desk.add_handler, handler)
+        return handler
 
     def _by_options(
         self, action: str | None, args: tuple[Any, ...], options: dict[str, Any]

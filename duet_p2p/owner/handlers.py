@@ -12,9 +12,12 @@ import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from duet_p2p.engine.messages import Facts
+
+if TYPE_CHECKING:
+    from duet_p2p.owner.plan_terms import PlanTerms
 
 __all__ = [
     "ACTIONS",
@@ -118,6 +121,7 @@ class Conditions:
     max_uses: int | Unset | None = UNSET
     seen_only: bool = False
     binding: Binding | None = None
+    plan: PlanTerms | None = None
 
     @property
     def is_labelled(self) -> bool:
@@ -130,6 +134,7 @@ class Conditions:
         return (
             not self.is_labelled
             and self.binding is None
+            and self.plan is None
             and not self.seen_only
             and self.max_elements in (UNSET, None)
             and self.max_uses in (UNSET, None)
@@ -168,6 +173,8 @@ class Conditions:
             said.append("seen_only=True")
         if self.binding is not None:
             said.append(f"always: {_short(self.binding.recipe)}")
+        if self.plan is not None:
+            said.append(self.plan.described())
         return ", ".join(said)
 
 

@@ -56,6 +56,8 @@ class Reservation:
     counted: tuple[int, ...]
     """Sources whose numbers the guard counts for this release."""
     is_model: bool
+    run: tuple[int, int] | None = None
+    """Of a plan's output, the runs that it counts for."""
     is_ended: bool = False
 
 
@@ -193,6 +195,8 @@ class Policy:
         handler.elements -= reservation.elements
         for source in reservation.counted:
             self._counted[source] -= reservation.elements
+        if handler.conditions.plan is not None and reservation.run is not None:
+            handler.conditions.plan.give_back(reservation.run)
 
     def explain(self, case: Case, now: float) -> tuple[Look, ...]:
         """Which handlers would look at a case, in their order, and why each would take it or not.
@@ -298,7 +302,9 @@ class Policy:
         handler.elements += facts.elements
         for source in counted:
             self._counted[source] += facts.elements
-        return Reservation(handler, facts.elements, counted, is_model)
+        terms = handler.conditions.plan
+        run = None if terms is None else terms.take(facts)
+        return Reservation(handler, facts.elements, counted, is_model, run)
 
     def _remember_recipe(self, handler: Handler, facts: Facts) -> None:
         if not handler.conditions.is_labelled or not facts.recipe:
@@ -352,6 +358,8 @@ def _facts_against(handler: Handler, facts: Facts, guard_records: int) -> str:
     word = "guard: " if is_guarded else ""
     if facts.failed and handler.action == ACCEPT and not said.is_bare:
         return f"{word}this failed; the failure of a computation is for the owner to see first"
+    if said.plan is not None:
+        return said.plan.against(facts, guard_records)
     if said.binding is not None and (difference := said.binding.difference(facts)):
         return difference
     if said.recipe is not UNSET and facts.recipe != said.recipe:

@@ -83,7 +83,7 @@ class Service:
         self._printer = printer
         self._live = live
         self._loop = asyncio.get_running_loop()
-        self._batch: list[tuple[int, wire.Op | wire.Put | wire.Del | wire.Note]] = []
+        self._batch: list[tuple[int, engine.Ordered]] = []
         self._settling = Settling(session.settled)
         self._is_up = False
         self._is_open = True
@@ -100,6 +100,7 @@ class Service:
             journal=journal,
         )
         self.catalog = self.shares.catalog
+        self.plans = self.shares.plans
         self.desk = Desk(
             self,
             policy=policy,
@@ -113,6 +114,8 @@ class Service:
             wire.Op: self._op,
             wire.Put: self._put,
             wire.Del: self._del,
+            wire.DefinePlan: self._define,
+            wire.RunPlan: self._run_plan,
             wire.Note: self._note,
             wire.Request: self._request,
             wire.Get: self._get,
@@ -232,7 +235,18 @@ class Service:
         self.operations += 1
         self._run(seq, message)
 
-    def _run(self, seq: int, message: wire.Op | wire.Put | wire.Del | wire.Note) -> None:
+    def _define(self, seq: int, message: wire.DefinePlan) -> None:
+        item = self.catalog.plan(message) if self.plans.define(message) else None
+        if item is not None:
+            self._tell_store(wire.StoreChanged((item.entry(),), ()))
+        self._run(seq, message)
+
+    def _run_plan(self, seq: int, message: wire.RunPlan) -> None:
+        self.operations += max(1, message.times)
+        self.plans.ran(message)
+        self._run(seq, message)
+
+    def _run(self, seq: int, message: engine.Ordered) -> None:
         if not self._batch:
             self._loop.call_soon(self._flush)
         self._batch.append((seq, message))
@@ -277,6 +291,7 @@ class Service:
     def _del(self, seq: int, message: wire.Del) -> None:
         own = tuple(object_id for object_id in message.ids if object_id > 0)
         self.desk.deleted(own)
+        self.plans.delete(own)
         self._unlist(own)
         self._run(seq, message)
 

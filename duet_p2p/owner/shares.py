@@ -12,12 +12,17 @@ from typing import Any
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.errors import NotAllowed, PointerDeleted, QuotaExceeded, SessionLost
+from duet_p2p.objects.plan import Plan
 from duet_p2p.owner.catalog import Catalog, Item
 from duet_p2p.owner.journal import Journal
+from duet_p2p.owner.plans import PlanBook
 from duet_p2p.owner.sharing import Prepared
+from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.messages import StoreChanged
 
 __all__ = ["Shares"]
+
+_Share = engine.Share | engine.SharePlan
 
 
 class Shares:
@@ -38,11 +43,14 @@ class Shares:
         journal: Journal,
     ) -> None:
         self.catalog = Catalog()
+        self.plans = PlanBook(self.catalog.described)
         self._to_engine = to_engine
         self._tell = tell
         self._on_change = on_change
         self._journal = journal
-        self._sharing: dict[int, tuple[engine.Share, asyncio.Future[engine.Shared]]] = {}
+        self._sharing: dict[
+            int, tuple[engine.Share | engine.SharePlan, asyncio.Future[engine.Shared]]
+        ] = {}
         self._reads: dict[int, asyncio.Future[tuple[Any, Any]]] = {}
         self._next_read = -1  # the scientist's calls are positive
 
@@ -70,6 +78,20 @@ class Shares:
             description=description,
             shapes_public=shapes_public,
         )
+        return await self._share(share, listed=listed)
+
+    async def share_plan(
+        self, plan: Plan, *, tags: tuple[str, ...], description: str, listed: bool
+    ) -> Item:
+        """Puts a plan of the owner into the engine, and tells the scientist; see `share`."""
+        parts = plan.messages(1, tags=tags, description=description)
+        share = engine.SharePlan(self.catalog.new_id(), [encode_message(part) for part in parts])
+        item = await self._share(share, listed=listed)
+        for part in parts:
+            self.plans.define(part, item.id)
+        return item
+
+    async def _share(self, share: _Share, *, listed: bool) -> Item:
         future: asyncio.Future[engine.Shared] = asyncio.get_running_loop().create_future()
         self._sharing[share.id] = (share, future)
         self._to_engine(share)
@@ -106,6 +128,8 @@ class Shares:
         item = self.catalog.find(object_id)
         if item is None:
             raise PointerDeleted("This object was deleted from the session.")
+        if isinstance(item.share, engine.SharePlan):
+            raise NotAllowed("A plan is read in duet.plans: its listing() and digest.")
         if item.share is not None:
             return item.share.value, item.share.data
         call, self._next_read = self._next_read, self._next_read - 1
@@ -165,6 +189,7 @@ class Shares:
     def engine_died(self) -> None:
         """Objects of the scientist are gone; the owner's wait for the next engine."""
         self.catalog.drop_theirs()
+        self.plans.drop_theirs()
         self._fail_reads(SessionLost("The engine was restarted; try again."))
 
     def share_again(self) -> None:

@@ -34,6 +34,7 @@ from duet_p2p.errors import (
     RemoteError,
     SessionClosed,
     SessionLost,
+    StepError,
 )
 from duet_p2p.limits import (
     ANSWER_SECONDS,
@@ -46,11 +47,13 @@ from duet_p2p.limits import (
 )
 from duet_p2p.scientist import dispatch
 from duet_p2p.scientist.failures import Failures
+from duet_p2p.scientist.recording import active
 from duet_p2p.scientist.requests import RequestList
 from duet_p2p.scientist.sites import CallSites
 from duet_p2p.scientist.store import StoreView
 from duet_p2p.scientist.uploads import Uploads
 from duet_p2p.wire.messages import (
+    DefinePlan,
     Del,
     Denied,
     EngineRestarted,
@@ -63,6 +66,7 @@ from duet_p2p.wire.messages import (
     NotYours,
     Op,
     Put,
+    RunPlan,
     StoreChanged,
     StoreSnapshot,
     Value,
@@ -77,6 +81,9 @@ __all__ = ["Answer", "Client"]
 
 Answer = Value | Denied | Expired | NotYours | Failed
 """The end of a request or a get; the bytes of its blob come beside it."""
+
+_WITH_SITES = frozenset({Op, Put, DefinePlan, RunPlan})
+"""Commands that can fail for the scientist's own mistake."""
 
 _POLL_SECONDS = 0.5
 """How long a wait may go without looking at Ctrl-C (Windows) and at the connection."""
@@ -150,6 +157,9 @@ class Client:
         """
         if self._error is not None and self._state == "closed":
             raise self.ended()
+        recording = active()
+        if recording is not None:
+            recording.refuse(message)
         with self._emitting:
             if self._dead and (
                 len(self._dead) >= DEAD_IDS_PER_DELETE
@@ -157,10 +167,28 @@ class Client:
             ):
                 self.bury()
             seq: int = self.session.outbox.put(message)
-            if type(message) is Op or type(message) is Put:
+            if type(message) in _WITH_SITES:
                 self.operations += 1
                 self.sites.note(seq)
         return seq
+
+    def issue(self, op: Op, inputs: Sequence[Pointer], made: Sequence[Pointer]) -> int:
+        """Sends an operation, or keeps it where this thread records a step.
+
+        Args:
+            op: the command.
+            inputs: the pointers that it names.
+            made: the pointers to its results.
+
+        Raises:
+            StepError: the step that is recorded belongs to another session.
+        """
+        recording = active()
+        if recording is None:
+            return self.emit(op)
+        if recording.client is not self:
+            raise StepError("A step works on one session only." + recording.here())
+        return recording.add(op, inputs, made)
 
     def bury(self) -> None:
         """Tells the owner's side which ids no pointer holds any more."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from torch import nn
+
 from duet_p2p.limits import LENGTH_SECONDS
 from duet_p2p.scientist.pointer import Pointer
 from duet_p2p.surface import types
@@ -130,7 +132,7 @@ class ListPointer(SizedPointer):
     def __getitem__(self, key: Any) -> Any:
         if isinstance(self._items, list) and type(key) is int:
             item = self._items[key]  # an IndexError is right here: the length is known
-            if isinstance(item, Pointer):
+            if isinstance(item, Pointer | nn.Module):
                 return item
         return self._run("__getitem__", key)
 

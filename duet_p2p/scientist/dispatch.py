@@ -90,7 +90,7 @@ def run(client: Client, name: str, args: Sequence[Any], kwargs: Mapping[str, Any
     # The pointers exist before the command leaves: what the owner's side tells of them finds them.
     result, made = results_of(client, rule, args, kwargs, inferred, inputs)
     outs = tuple([pointer._id for pointer in made])
-    seq = client.emit(Op(rule.name, outs, wire_args, wire_kwargs, mode))
+    seq = client.issue(Op(rule.name, outs, wire_args, wire_kwargs, mode), inputs, made)
     for pointer in made:
         pointer._seq = seq
     if result is not None and not made and isinstance(inferred, TensorSpec):

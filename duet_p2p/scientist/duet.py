@@ -11,10 +11,12 @@ from torch import nn
 
 from duet_p2p.errors import ForeignPointer, NotAllowed, WrongSide
 from duet_p2p.limits import ANSWER_SECONDS
+from duet_p2p.objects.plan import Plan
 from duet_p2p.objects.remote import Remote
 from duet_p2p.objects.shell import send_module
 from duet_p2p.scientist.client import Client
 from duet_p2p.scientist.namespaces import namespace
+from duet_p2p.scientist.plan import send_plan
 from duet_p2p.scientist.pointer import Pointer
 from duet_p2p.scientist.requests import RequestList
 from duet_p2p.scientist.store import StoreView
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pairing", "ScientistDuet"]
 
-_LATER: Final = frozenset({"pandas", "numpy", "statsmodels", "gym", "opacus", "dp", "step"})
+_LATER: Final = frozenset({"pandas", "numpy", "statsmodels", "gym", "opacus", "dp"})
 _OWNERS: Final = frozenset({"data", "errors", "audit", "privacy", "console"})
 
 
@@ -127,7 +129,7 @@ class ScientistDuet:
         """Copies an object of one's own to the owner's engine.
 
         Args:
-            obj: tensor, module, or built-in Python value.
+            obj: tensor, module, plan, or built-in Python value.
             tags: to find it by; None takes those that `tag` set.
             description: instead of what `describe` set.
             pointable: listed in the owner's store and kept until deleted; else it lives as long as
@@ -152,7 +154,24 @@ class ScientistDuet:
                 raise ForeignPointer("this pointer belongs to another session; get it first")
             return obj
         listed = pointable if searchable is None else searchable
+        if isinstance(obj, Plan):
+            return send_plan(self._client, obj, tags=tags, description=description, listed=listed)
         return self._client.uploads.send(obj, tags=tags, description=description, listed=listed)
+
+    def step(self, function: Any = None, *, verify: bool = True) -> Any:
+        """Records a function of pointers at its first call and replays it as one small message.
+
+        Use it as ``@duet.step`` or ``@duet.step(verify=False)``; see `Step`.
+
+        Args:
+            function: takes pointers, remote modules and plain values, gives pointers.
+            verify: the second use of a recording runs the function again and compares.
+        """
+        from duet_p2p.scientist.recorder import Step
+
+        if function is None:
+            return lambda function: Step(self._client, function, verify=verify)
+        return Step(self._client, function, verify=verify)
 
     def update_vars(self, variables: MutableMapping[str, Any]) -> DataFrame:
         """Makes variables of the tags in the store; call it as `duet.update_vars(globals())`."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import torch
 
+from duet_p2p.objects.plan import PLAN_TYPE
 from duet_p2p.scientist.containers import DictPointer, ListPointer, SizedPointer
 from duet_p2p.scientist.loader import IteratorPointer, LoaderPointer
 from duet_p2p.scientist.pointer import Pointer
@@ -63,6 +64,10 @@ _SCALARS: Final = _NO_FACTS
 @cache
 def class_of(type_name: str) -> type[Pointer]:
     """The class of pointers to objects of this type."""
+    if type_name == PLAN_TYPE:
+        from duet_p2p.scientist.plan import PlanPointer
+
+        return PlanPointer
     if type_name not in types.TYPES:
         return class_of("python.Any")
     lineage = _lineage(type_name)

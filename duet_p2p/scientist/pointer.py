@@ -14,7 +14,7 @@ import difflib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from duet_p2p.errors import NotAllowed, PointerDeleted, PrivateValueError, WrongSide
+from duet_p2p.errors import NotAllowed, PointerDeleted, PrivateValueError, StepError, WrongSide
 from duet_p2p.objects.notes import checked_tags, object_key
 from duet_p2p.objects.remote import Remote
 from duet_p2p.surface.shapes import TensorSpec, Unknown
@@ -308,6 +308,11 @@ class Pointer(Remote):
 
     def _await_facts(self) -> None:
         """Waits until the operation that made this has run: `Meta` arrives before that is told."""
+        if self._seq < 0:
+            raise StepError(
+                f"What {self!r} is like is known on the owner's side only, so a step that is being "
+                f"recorded cannot ask for it."
+            )
         more = self._extra()
         if not more.hidden and self._id > 0:
             self._client.settle(self._seq)

@@ -18,7 +18,7 @@ import torch
 
 from duet_p2p.limits import CALL_SITES
 
-__all__ = ["CallSites", "Site", "current"]
+__all__ = ["CallSites", "Site", "current", "raised_at", "shown"]
 
 Site = tuple[CodeType, int]
 
@@ -48,6 +48,26 @@ def current() -> Site | None:
     return None
 
 
+def raised_at(error: BaseException) -> Site | None:
+    """The innermost line of an error's way that is neither ours nor torch's."""
+    found, trace = None, error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if not code.co_filename.startswith(_OWN):
+            found = code, trace.tb_lineno
+        trace = trace.tb_next
+    return found
+
+
+def shown(site: Site | None) -> str:
+    """``file:line   source``, or "" where there is no site."""
+    if site is None:
+        return ""
+    code, line = site
+    source = linecache.getline(code.co_filename, line).strip()
+    return f"{os.path.basename(code.co_filename)}:{line}   {source}".rstrip()
+
+
 class CallSites:
     """Sequence number of a command to its line, for the newest commands.
 
@@ -69,9 +89,4 @@ class CallSites:
 
     def text(self, seq: int) -> str:
         """``file:line   source`` of a command, or "" when it is not known any more."""
-        site = self._sites.get(seq)
-        if site is None:
-            return ""
-        code, line = site
-        source = linecache.getline(code.co_filename, line).strip()
-        return f"{os.path.basename(code.co_filename)}:{line}   {source}".rstrip()
+        return shown(self._sites.get(seq))

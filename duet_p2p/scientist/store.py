@@ -8,6 +8,7 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from duet_p2p.objects.notes import object_key
+from duet_p2p.objects.plan import PLAN_TYPE
 from duet_p2p.scientist.pointer import Pointer, make
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.values import DTYPES
@@ -162,7 +163,7 @@ class StoreView:
             entry.type,
             tags=tuple(entry.tags),
             spec=spec,
-            items=None if entry.keys is None else dict.fromkeys(entry.keys, _UNKNOWN),
+            items=_items_of(entry),
             length=entry.length,
         )
         more = pointer._extra()
@@ -170,6 +171,12 @@ class StoreView:
         # what is hidden of a shared object stays hidden: nothing is on its way
         more.hidden = True
         return pointer
+
+
+def _items_of(entry: StoreEntry) -> Any:
+    if entry.type == PLAN_TYPE:
+        return entry.signature
+    return None if entry.keys is None else dict.fromkeys(entry.keys, _UNKNOWN)
 
 
 class _Unknown:

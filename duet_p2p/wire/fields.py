@@ -33,15 +33,22 @@ COUNT: Final = (0, INT_MAX, True)
 
 INTS: Final[dict[str, tuple[int, int, bool]]] = {
     # lowest, highest, whether 0 is one
+    "DefinePlan.inputs": COUNT,
+    "DefinePlan.plan": POSITIVE,
     "call": POSITIVE,
+    "captures": OBJECT,
     "id": OBJECT,
     "ids": OBJECT,
+    "inputs": OBJECT,
     "length": COUNT,
     "nbytes": COUNT,
+    "outputs": POSITIVE,
     "outs": POSITIVE,
+    "plan": OBJECT,
     "removed": OBJECT,
     "seq": COUNT,
     "shape": COUNT,
+    "times": (0, limits.PLAN_TIMES, True),
     "token": COUNT,
     "transfer": POSITIVE,
     "transfers": COUNT,
@@ -66,6 +73,7 @@ CHARS: Final[dict[str, int]] = {
 
 CHOICES: Final[dict[str, frozenset[str]]] = {
     "Op.mode": frozenset({"g", "n", "i"}),
+    "PlanStep.mode": frozenset({"g", "n", "i"}),
     "NotYours.state": frozenset({"never", "waiting", "denied", "expired", "changed", "unknown"}),
     "Bye.reason": frozenset({"closed", "shutdown", "replaced", "error"}),
 }

@@ -24,6 +24,7 @@ __all__ = [
     "Ack",
     "Bye",
     "Complete",
+    "DefinePlan",
     "Del",
     "Denied",
     "EngineRestarted",
@@ -37,10 +38,12 @@ __all__ = [
     "Note",
     "Op",
     "Ping",
+    "PlanStep",
     "Pong",
     "Put",
     "Request",
     "Resume",
+    "RunPlan",
     "Settled",
     "StoreChanged",
     "StoreEntry",
@@ -133,6 +136,64 @@ class Get:
     id: int
 
 
+@dataclass(frozen=True, slots=True)
+class PlanStep:
+    """One command of a plan. A `Ref` in it is a local number of the plan, never an object's id."""
+
+    name: str
+    """Canonical name in the surface table, as in `Op`."""
+    outs: tuple[int, ...]
+    """Local numbers of the results: the next ones, in order."""
+    args: tuple[Wire, ...]
+    kwargs: dict[str, Wire]
+    mode: str
+    """Grad mode, as in `Op`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DefinePlan:
+    """Keep a recorded step, to be run by its id; nothing runs now.
+
+    Locals are numbered from 1: inputs, captures, then results in the order of the steps, so that
+    the same commands have one form only. A long plan comes in several messages of one id, one right
+    behind the other: each brings steps, the last one everything else.
+    """
+
+    plan: int
+    """Fresh positive id, of the same numbers as objects; `Del` forgets the plan."""
+    name: str
+    """The scientist's word for it, for people."""
+    inputs: int
+    """How many objects each run is given."""
+    captures: tuple[int, ...]
+    """Ids of objects that every run uses: parameters, an optimizer."""
+    steps: tuple[PlanStep, ...]
+    outputs: tuple[int, ...]
+    """Local numbers of results that a run stores; all others never reach the store."""
+    is_last: bool
+    """Whether the plan is complete."""
+    signature: Wire = None
+    """Of a plan that a person sent: names of its arguments and form of its result, see
+    objects/plan.py; else None."""
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """Run a plan, once or several times; in order, as if its commands were sent one by one."""
+
+    plan: int
+    """Id of a plan of the scientist (positive) or of the owner (negative)."""
+    inputs: tuple[int, ...]
+    """Ids of the objects that it is given, the same ones in each of the runs."""
+    outs: tuple[int, ...]
+    """Fresh positive ids, one per output."""
+    times: int
+    """0: once, and each output is stored as it is. n: n runs, and of each output a list of n."""
+
+
 # answers: owner to scientist, on ctl
 
 
@@ -152,6 +213,8 @@ class StoreEntry:
     requires_grad: bool
     keys: tuple[str, ...] | None
     """Of a module's state dict or another dict with public text keys, else None."""
+    signature: Wire = None
+    """Of a plan, as in `DefinePlan`; else None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,12 +374,22 @@ class Complete:
 
 
 Message = (
-    Op | Put | Del | Note | Request | Withdraw | Get | StoreSnapshot | StoreChanged | Meta | Fail
-    | Value | Denied | Expired | NotYours | Failed | EngineRestarted | Ack | Settled | Ping | Pong
-    | Bye | Resume | Complete
+    Op | Put | Del | Note | Request | Withdraw | Get | DefinePlan | RunPlan | StoreSnapshot
+    | StoreChanged | Meta | Fail | Value | Denied | Expired | NotYours | Failed | EngineRestarted
+    | Ack | Settled | Ping | Pong | Bye | Resume | Complete
 )  # fmt: skip
 
-COMMANDS: Final = {1: Op, 2: Put, 3: Del, 4: Note, 5: Request, 6: Withdraw, 7: Get}
+COMMANDS: Final = {
+    1: Op,
+    2: Put,
+    3: Del,
+    4: Note,
+    5: Request,
+    6: Withdraw,
+    7: Get,
+    8: DefinePlan,
+    9: RunPlan,
+}
 ANSWERS: Final = {
     32: StoreSnapshot,
     33: StoreChanged,

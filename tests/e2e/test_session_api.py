@@ -306,7 +306,7 @@ def test_names_that_are_not_there_say_why(session: Pair) -> None:
         for name in names:
             assert fails(notebook, f"duet.{name}") == "NotAllowed"
             assert notebook.run(f"hasattr(duet, {name!r})") is False
-    assert fails(owner, "sy.make_plan") == fails(owner, "sy.load('tenseal')") == "NotAllowed"
+    assert fails(owner, "sy.load('tenseal')") == "NotAllowed"
     assert fails(owner, "sy.launch_duet(db_path='x')") == "TypeError"
     end(session)
 

@@ -18,11 +18,13 @@ import torch
 from duet_p2p.engine import messages as engine_messages
 from duet_p2p.engine.engine import Engine
 from duet_p2p.engine.messages import Arrived, Configure, Facts, Release, Run, Share, Snapshot
+from duet_p2p.objects.plan import Plan
 from duet_p2p.scientist.duet import ScientistDuet
 from duet_p2p.session.bridge import Bridge
 from duet_p2p.surface import types, values
 from duet_p2p.wire import codec, messages
 from duet_p2p.wire.messages import (
+    DefinePlan,
     Del,
     Denied,
     Expired,
@@ -35,6 +37,7 @@ from duet_p2p.wire.messages import (
     Op,
     Put,
     Request,
+    RunPlan,
     StoreChanged,
     StoreEntry,
     StoreSnapshot,
@@ -110,10 +113,24 @@ class Owner:
         self.link.answer(StoreChanged((self.entries[ident],), ()))
         return ident
 
+    def share_plan(self, plan: Any) -> int:
+        ident = next(self._next_id)
+        parts = [codec.encode_message(part) for part in plan.messages(1)]
+        (event,) = self.engine.handle(engine_messages.SharePlan(ident, parts))
+        assert isinstance(event, engine_messages.Shared)
+        assert not event.error, event.error
+        entry = StoreEntry(
+            ident, event.type, tuple(plan.tags), plan.description, None, None, None, False, None,
+            plan.signature,
+        )  # fmt: skip
+        self.entries[ident] = entry
+        self.link.answer(StoreChanged((entry,), ()))
+        return ident
+
     def handle(self, seq: int, message: Any) -> None:
         self.commands.append(message)
         match message:
-            case Op() | Put() | Del() | Note():
+            case Op() | Put() | Del() | Note() | DefinePlan() | RunPlan():
                 self._run(seq, message)
             case Request():
                 self._request(message)
@@ -280,7 +297,10 @@ class Pair:
 
     def share(self, value: Any, *tags: str, **options: Any) -> Any:
         """Shares an owner's object and gives the scientist's pointer to it."""
-        ident = self.owner.share(value, *tags, **options)
+        if isinstance(value, Plan):
+            ident = self.owner.share_plan(value)
+        else:
+            ident = self.owner.share(value, *tags, **options)
         self.settle()
         (found,) = [p for p in self.duet.store if p._id == ident]
         return found

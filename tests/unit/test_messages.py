@@ -23,13 +23,16 @@ from duet_p2p.wire.messages import (
     LIFE,
     Ack,
     Bye,
+    DefinePlan,
     Del,
     Meta,
     Op,
     Ping,
+    PlanStep,
     Put,
     Request,
     Resume,
+    RunPlan,
     StoreChanged,
     StoreEntry,
     StoreSnapshot,
@@ -47,6 +50,10 @@ EXAMPLES: list[Any] = [
     Put((7, 8), (TensorData("int8", (1,), b"x"), [1]), Blob(1, 10), ("#x",), "mine", True),
     Put((7,), (1,), None),
     Del((1, -2)),
+    DefinePlan(
+        5, "step", 1, (3, -2), (PlanStep("torch.add", (4,), (Ref(1), Ref(2)), {}, "n"),), (4,), True
+    ),
+    RunPlan(-5, (1, 2), (9,), 0),
     Request(99, 4, "loss", "to see it", None),
     Request(99, 4, "loss", "to see it", 2.5),
     StoreSnapshot((ENTRY,), bytes(16), {"versions": {"torch": "2"}}),
@@ -70,6 +77,8 @@ def of_field(kind: type, name: str, hint: Any) -> st.SearchStrategy[Any]:
     where = f"{kind.__name__}.{name}"
     if where in fields.CHOICES:
         return st.sampled_from(sorted(fields.CHOICES[where]))
+    if name == "times":
+        return st.integers(0, limits.PLAN_TIMES)
     if name == "epoch":
         return st.binary(min_size=16, max_size=16)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -195,6 +204,18 @@ def test_a_message_at_the_limit_passes_and_one_past_it_is_refused(name: str) -> 
     assert decode_message(encode_message(at)) == at
     with pytest.raises(ValueError):
         encode_message(past)
+
+
+def test_a_plan_runs_as_often_as_the_limit_says_and_not_once_more() -> None:
+    at = RunPlan(1, (2,), (3,), limits.PLAN_TIMES)
+    assert decode_message(encode_message(at)) == at
+    with pytest.raises(ValueError):
+        encode_message(dataclasses.replace(at, times=limits.PLAN_TIMES + 1))
+
+
+def test_a_run_of_a_plan_takes_about_sixteen_bytes() -> None:
+    assert len(encode_message(RunPlan(70_001, (90_001, 90_002), (90_003,), 0))) <= 25
+    assert len(encode_message(RunPlan(101, (201, 202), (203,), 0))) <= 16
 
 
 def test_what_is_no_message_is_our_own_mistake() -> None:

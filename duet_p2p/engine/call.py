@@ -1,0 +1,119 @@
+"""One command, looked up: its rule, its function, and how its arguments are made.
+
+A command that runs once is looked up once. A command of a plan runs again and again: what never
+changes of its arguments (numbers, dtypes, texts) is made the first time, objects are found each
+time, and everything that a call could write to (lists, dicts, inline tensors) is made anew, so that
+no run sees another one's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+
+from duet_p2p.engine.arguments import Arguments, resolve
+from duet_p2p.engine.lineage import is_atomic
+from duet_p2p.engine.store import Slot, Store
+from duet_p2p.errors import NotAllowed
+from duet_p2p.surface.callables import CALLABLES
+from duet_p2p.surface.keywords import plain_keywords
+from duet_p2p.surface.table import Rule, find
+from duet_p2p.surface.values import from_wire
+from duet_p2p.wire.messages import Op
+from duet_p2p.wire.values import Ref
+
+__all__ = ["Call", "RepeatedCall"]
+
+
+class Call:
+    """A command that can run, its keyword arguments by their plain names.
+
+    Raises:
+        NotAllowed: its name is not on the surface.
+        TypeError: an argument is given under two names.
+    """
+
+    __slots__ = ("function", "op", "rule")
+
+    rule: Rule
+    function: Callable[..., Any]
+
+    def __init__(self, op: Op) -> None:
+        rule = find(op.name)
+        function = None if rule is None else CALLABLES.get(rule.name)
+        if rule is None or function is None:
+            raise NotAllowed(f"{op.name} is not on the surface")
+        given = plain_keywords(rule.name, op.kwargs)
+        self.op = op if given is op.kwargs else replace(op, kwargs=dict(given))
+        self.rule, self.function = rule, function
+
+    def arguments(self, store: Store) -> Arguments:
+        """The arguments with the objects that they name; see `resolve`."""
+        return resolve(self.op, store)
+
+
+class RepeatedCall(Call):
+    """A command that runs many times.
+
+    Raises:
+        NotAllowed: its name is not on the surface.
+        ProtocolError: an argument is none.
+    """
+
+    __slots__ = ("_args", "_kwargs")
+
+    def __init__(self, op: Op) -> None:
+        super().__init__(op)
+        self._args = tuple([_part(value) for value in self.op.args])
+        self._kwargs = tuple([(key, *_part(value)) for key, value in self.op.kwargs.items()])
+
+    def arguments(self, store: Store) -> Arguments:
+        """The arguments with the objects that they name."""
+        slots: dict[int, Slot] = {}
+
+        def look_up(ref: Ref) -> Any:
+            slot = slots[ref.id] = store.get(ref.id)
+            return slot.value
+
+        def make(how: int, what: Any) -> Any:
+            if how == _SAME:
+                return what
+            return look_up(what) if how == _OBJECT else from_wire(what, None, look_up)
+
+        args = tuple([make(how, what) for how, what in self._args])
+        kwargs = {key: make(how, what) for key, how, what in self._kwargs}
+        at = tuple([slots[what.id] if how == _OBJECT else None for how, what in self._args])
+        return Arguments(args, kwargs, slots, at)
+
+
+_SAME: Final = 0  # the value itself
+_OBJECT: Final = 1  # what a reference names
+_ANEW: Final = 2  # made again for each run
+
+
+def _part(value: Any) -> tuple[int, Any]:
+    """How one argument is made."""
+    if type(value) is Ref:
+        return _OBJECT, value
+    made = from_wire(value, None, _nothing)  # also checks it, once
+    return (_SAME, made) if _never_changes(made) else (_ANEW, value)
+
+
+def _nothing(_: Ref) -> Any:
+    return _REFERENCE
+
+
+_REFERENCE: Final = object()
+
+
+def _never_changes(value: Any) -> bool:
+    if isinstance(value, torch.Generator) or value is _REFERENCE:
+        return False
+    if type(value) is tuple:
+        return all(_never_changes(item) for item in value)
+    if type(value) is slice:
+        return all(_never_changes(part) for part in (value.start, value.stop, value.step))
+    return is_atomic(value)

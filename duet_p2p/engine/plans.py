@@ -1,0 +1,274 @@
+"""Plans: recorded steps that are defined once and run many times.
+
+A run is nothing but its commands, one after the other, on the executor's ordinary way: admission,
+checks, labels, poison and quotas are those of eager operations, worked out anew each time. What is
+saved is the wire, the looking up and the making of arguments that never change.
+
+Also failures are those of eager operations: what depends on a failed command is poisoned, what it
+would have changed is spoiled, and an output that has nothing to do with it is as it would be. It
+may look simpler to fail every output at once, but then a *public* output would tell whether a
+command on private values has failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from duet_p2p import limits
+from duet_p2p.engine import learning
+from duet_p2p.engine import messages as m
+from duet_p2p.engine.call import RepeatedCall
+from duet_p2p.engine.executor import Executor
+from duet_p2p.engine.failures import code_of, text_of
+from duet_p2p.engine.frame import Frame
+from duet_p2p.engine.labels import PUBLIC
+from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.store import IdError, PlanOutput, Poison, Slot, Store
+from duet_p2p.errors import DuetError, QuotaExceeded
+from duet_p2p.surface.plan import check, digest_of, joined, refs_of
+from duet_p2p.wire.codec import decode_message, encode_message
+from duet_p2p.wire.messages import DefinePlan, Op, RunPlan
+from duet_p2p.wire.values import Ref
+
+__all__ = ["Plan", "Plans"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan that can run."""
+
+    digest: str
+    inputs: int
+    captures: tuple[int, ...]
+    calls: tuple[RepeatedCall, ...]
+    outputs: tuple[int, ...]
+    drops: tuple[tuple[int, ...], ...]
+    """Of each command, the locals that nothing after it names."""
+    nbytes: int
+
+
+class Plans:
+    """The plans of one session, by id."""
+
+    def __init__(self, store: Store, lineage: Lineage) -> None:
+        self._store = store
+        self._lineage = lineage
+        self._plans: dict[int, Plan] = {}
+        self._parts: list[DefinePlan] = []  # of one plan that is not complete
+        self._runs = 0
+
+    # definitions
+
+    def define(self, seq: int, part: DefinePlan) -> list[m.Event]:
+        """Takes a plan, or a part of one."""
+        try:
+            self._take(part)
+        except (DuetError, IdError, TypeError, ValueError) as error:
+            self._parts = []
+            return [m.OpFailed(seq, "DefinePlan", code_of(error), text_of(error), True)]
+        return []
+
+    def _take(self, part: DefinePlan) -> None:
+        if self._parts and self._parts[0].plan != part.plan:
+            raise ValueError("a plan was not finished")
+        if not part.is_last and (not part.steps or part.captures or part.outputs):
+            raise ValueError("a part of a plan brings steps and nothing else")
+        self._parts.append(part)
+        nbytes = sum(len(encode_message(known)) for known in self._parts)
+        if nbytes > limits.PLAN_BYTES:
+            raise QuotaExceeded(f"a plan of {nbytes} bytes, {limits.PLAN_BYTES} allowed")
+        if not part.is_last:
+            return
+        parts, self._parts = self._parts, []
+        if part.plan in self._plans:
+            raise IdError(f"the id {part.plan} exists already")
+        self._store.check_fresh((part.plan,))
+        self.add(part.plan, joined(parts), nbytes)
+
+    def add(self, id: int, definition: DefinePlan, nbytes: int) -> Plan:
+        """Keeps a complete plan under an id.
+
+        Raises:
+            QuotaExceeded: too many plans, too many commands, too many bytes.
+            NotAllowed, ProtocolError, ValueError: it is none that could run.
+        """
+        check(definition)
+        steps = len(definition.steps) + sum(len(plan.calls) for plan in self._plans.values())
+        if len(self._plans) >= limits.PLANS:
+            raise QuotaExceeded(f"more than {limits.PLANS} plans")
+        if steps > limits.PLANS_STEPS:
+            raise QuotaExceeded(f"more than {limits.PLANS_STEPS} commands in all plans")
+        if nbytes + sum(plan.nbytes for plan in self._plans.values()) > limits.PLANS_BYTES:
+            raise QuotaExceeded(f"more than {limits.PLANS_BYTES} bytes of plans")
+        plan = Plan(
+            digest_of(definition),
+            definition.inputs,
+            definition.captures,
+            tuple(
+                RepeatedCall(Op(step.name, step.outs, step.args, step.kwargs, step.mode))
+                for step in definition.steps
+            ),
+            definition.outputs,
+            _drops(definition),
+            nbytes,
+        )
+        self._plans[id] = plan
+        return plan
+
+    def share(self, command: m.SharePlan) -> m.Shared:
+        """Keeps a plan of the owner."""
+        error = ""
+        try:
+            parts = [decode_message(data) for data in command.parts]
+            plans = [part for part in parts if isinstance(part, DefinePlan)]
+            if command.id >= 0 or command.id in self._plans or plans[-1].captures:
+                raise ValueError("this cannot be a plan of the owner")
+            self.add(command.id, joined(plans), sum(len(data) for data in command.parts))
+        except (DuetError, IndexError, TypeError, ValueError) as problem:
+            error = text_of(problem)
+        nbytes = sum(len(data) for data in command.parts)
+        return m.Shared(command.id, "duet.Plan", None, None, None, False, None, nbytes, error)
+
+    def __contains__(self, id: int) -> bool:
+        return id in self._plans
+
+    def delete(self, ids: Iterable[int]) -> None:
+        """Forgets plans; ids of other things are none of them."""
+        for id in ids:
+            self._plans.pop(id, None)
+
+    # runs
+
+    def run(self, seq: int, message: RunPlan, executor: Executor) -> list[m.Event]:
+        """Runs a plan; events of what failed, and of what was learnt about its outputs."""
+        try:
+            plan, given = self._begin(message)
+            executor.admit_objects(len(message.outs))
+        except (IdError, QuotaExceeded, ValueError) as error:
+            poison = Poison(seq, "RunPlan", code_of(error), text_of(error), True, PUBLIC)
+            self._lineage.has_poison = True
+            for id in message.outs:
+                if id > 0 and id not in self._store:
+                    self._store.put(id, Slot(poison))
+            return [m.OpFailed(seq, "RunPlan", poison.code, poison.text, True)]
+        frame = Frame(self._store, given)
+        run = _Run(seq, plan, frame, executor, self._lineage)
+        held: list[list[Slot]] = [[] for _ in plan.outputs]
+        free = _last_local(plan) + 1
+        for _ in range(max(1, message.times)):
+            run.once()
+            for position, slot in enumerate(run.outputs()):
+                held[position].append(slot)
+                if message.times:
+                    frame.hold(free, slot)
+                    free += 1
+        runs = max(1, message.times)
+        first, self._runs = self._runs + 1, self._runs + runs
+        results = [slots[0] for slots in held]
+        if message.times:
+            results = [run.collected(slots, free) for slots in held]
+        events = run.events
+        for position, (id, slot) in enumerate(zip(message.outs, results, strict=True)):
+            self._store.put(id, slot)
+            version = self._lineage.version(slot.value, slot.uid)
+            slot.origin = PlanOutput(plan.digest, position, first, runs, version)
+            name = "python.collect" if message.times else run.maker(position)
+            events += learning.of_results(Op(name, (id,), (), {}, "g"), self._store, self._lineage)
+        return events
+
+    def _begin(self, message: RunPlan) -> tuple[Plan, dict[int, Slot]]:
+        plan = self._plans.get(message.plan)
+        if plan is None:
+            raise IdError(f"no plan has the id {message.plan}")
+        if len(message.inputs) != plan.inputs or len(message.outs) != len(plan.outputs):
+            raise ValueError("a plan was run with another number of inputs or outputs")
+        self._store.check_fresh(message.outs)
+        if any(id in self._plans for id in message.outs):
+            raise IdError("the id of a plan cannot be that of a result")
+        ids = (*message.inputs, *plan.captures)
+        return plan, {number: self._store.get(id) for number, id in enumerate(ids, 1)}
+
+
+class _Run:
+    """The runs of one message."""
+
+    def __init__(
+        self, seq: int, plan: Plan, frame: Frame, executor: Executor, lineage: Lineage
+    ) -> None:
+        self._seq = seq
+        self._plan = plan
+        self._frame = frame
+        self._executor = executor
+        self._lineage = lineage
+        self.events: list[m.Event] = []
+        self._told: set[tuple[int, bool]] = set()  # a failure of one command is told once
+
+    def once(self) -> None:
+        """Every command, in order."""
+        executor, seq = self._executor, self._seq
+        with executor.within(self._frame):
+            for number, call in enumerate(self._plan.calls):
+                failed = executor.run_safely(seq, call.op, call)
+                if failed is not None and (number, failed.is_public) not in self._told:
+                    self._told.add((number, failed.is_public))
+                    self.events.append(failed)
+                for local in self._plan.drops[number]:
+                    self._let_go(self._frame.take(local))
+
+    def outputs(self) -> list[Slot]:
+        """Takes the outputs of the run that is over out of the frame."""
+        slots = [self._frame.take(local) for local in self._plan.outputs]
+        assert None not in slots, "every output is the result of a command, poison at worst"
+        return slots  # type: ignore[return-value]
+
+    def collected(self, slots: list[Slot], free: int) -> Slot:
+        """One list of an output of all runs."""
+        for number, slot in enumerate(slots, free):
+            self._frame.hold(number, slot)
+        out = free + len(slots)
+        refs = tuple([Ref(number) for number in range(free, out)])
+        op = Op("python.collect", (out,), refs, {}, "g")
+        with self._executor.within(self._frame):
+            failed = self._executor.run_safely(self._seq, op, None)
+        if failed is not None:
+            self.events.append(failed)
+        for number in range(free, out):
+            self._frame.take(number)
+        result = self._frame.take(out)
+        assert result is not None
+        return result
+
+    def maker(self, position: int) -> str:
+        """The name of the command that made an output."""
+        local = self._plan.outputs[position]
+        return next(call.op.name for call in self._plan.calls if local in call.op.outs)
+
+    def _let_go(self, slot: Slot | None) -> None:
+        if slot is None:
+            return
+        value: Any
+        value, slot.value = slot.value, None
+        del slot
+        self._lineage.forget(value)
+
+
+def _last_local(plan: Plan) -> int:
+    made = [out for call in plan.calls for out in call.op.outs]
+    return max(made, default=plan.inputs + len(plan.captures))
+
+
+def _drops(definition: DefinePlan) -> tuple[tuple[int, ...], ...]:
+    """When each result is named for the last time."""
+    last: dict[int, int] = {}
+    first = definition.inputs + len(definition.captures) + 1
+    for number, step in enumerate(definition.steps):
+        for local in (*step.outs, *refs_of((step.args, step.kwargs))):
+            if local >= first:
+                last[local] = number
+    drops: list[list[int]] = [[] for _ in definition.steps]
+    for local, number in last.items():
+        if local not in definition.outputs:
+            drops[number].append(local)
+    return tuple(tuple(locals_) for locals_ in drops)

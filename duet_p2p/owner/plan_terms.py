@@ -1,0 +1,94 @@
+"""What an owner allows of one plan: which outputs, of how many runs, over which data.
+
+The commands are bound by the digest, which the owner's engine worked out of the commands that it
+runs. What a run is *given* is not in it, so that is bound as `accept(always=True)` binds it: the
+sources, kind, smallest group, type and shape of each output are those that the owner has seen, and
+nothing may have been injected. The contents of public inputs (first weights, masks) are not bound;
+that is why only values that name no single record leave this way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from duet_p2p.engine.messages import Facts
+from duet_p2p.owner.handlers import Binding
+
+__all__ = ["PlanTerms"]
+
+_KINDS: Final = frozenset({"public", "metadata", "aggregate", "model"})
+_WITHOUT_RECORDS: Final = frozenset({"public", "metadata"})
+
+
+@dataclass(slots=True, eq=False)
+class PlanTerms:
+    """The terms of one approval, and what was used of it."""
+
+    digest: str
+    outputs: frozenset[int]
+    """Positions of the outputs that may leave."""
+    max_runs: int
+    """Of so many runs in all."""
+    sources: frozenset[int]
+    """They may depend on these objects and on no other."""
+    bindings: dict[tuple[int, bool], Binding] = field(default_factory=dict)
+    """By output and whether it is a list over several runs; the first one that leaves binds."""
+    _used: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Releases by (first run, number of runs)."""
+
+    @property
+    def runs(self) -> int:
+        """Runs of which something left, or is reserved."""
+        return sum(runs for (_, runs), releases in self._used.items() if releases > 0)
+
+    def against(self, facts: Facts, min_records: int) -> str:
+        """Why a value is not covered; empty if it is."""
+        if facts.plan != self.digest:
+            return "it is no output of that plan, or something wrote it since"
+        if facts.plan_output not in self.outputs:
+            return f"output {facts.plan_output} of the plan is not among those allowed"
+        if facts.kind not in _KINDS:
+            return f"the kind is {facts.kind}: single records can be behind it"
+        if facts.injected:
+            return "something public met the data along its records (injected)"
+        if facts.kind not in _WITHOUT_RECORDS and facts.min_records < min_records:
+            return f"a number may come from {facts.min_records} records, {min_records} are needed"
+        if not self.sources.issuperset(facts.sources):
+            return "it depends on other sources than those that the plan was allowed for"
+        known = self.bindings.get(_place(facts))
+        if known is not None and (difference := known.difference(_without_recipe(facts))):
+            return difference
+        run = (facts.plan_run, facts.plan_runs)
+        if self._used[run] <= 0 and self.runs + facts.plan_runs > self.max_runs:
+            return f"{self.runs} of {self.max_runs} runs were used (max_runs)"
+        return ""
+
+    def bind(self, facts: Facts) -> None:
+        """Later values of this output must be like this one."""
+        self.bindings.setdefault(_place(facts), Binding.of(_without_recipe(facts)))
+
+    def take(self, facts: Facts) -> tuple[int, int]:
+        """Reserves a release; what `give_back` needs."""
+        self.bind(facts)
+        run = (facts.plan_run, facts.plan_runs)
+        self._used[run] += 1
+        return run
+
+    def give_back(self, run: tuple[int, int]) -> None:
+        """It did not leave."""
+        self._used[run] -= 1
+
+    def described(self) -> str:
+        """As one would type it."""
+        return f"plan={self.digest[:12]}…, outputs={sorted(self.outputs)}, max_runs={self.max_runs}"
+
+
+def _place(facts: Facts) -> tuple[int, bool]:
+    return facts.plan_output, facts.type == "python.List"
+
+
+def _without_recipe(facts: Facts) -> Facts:
+    """The digest stands for the commands; the recipe of a trained model grows with each run."""
+    return replace(facts, recipe=facts.plan, shape=facts.shape)

@@ -1,0 +1,167 @@
+"""`duet.plans`: the recorded steps of a session, with what an owner must read before allowing one.
+
+Digest and listing are made here, in the owner's process, from the commands as they were decoded;
+the engine works the digest out by itself as well. Nothing that the scientist says of a plan counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+from duet_p2p import limits
+from duet_p2p.errors import DuetError
+from duet_p2p.owner.request_view import Caller
+from duet_p2p.owner.words import clean_line
+from duet_p2p.surface.plan import check, digest_of, joined, listing_of
+from duet_p2p.wire.codec import encode_message
+from duet_p2p.wire.messages import DefinePlan, RunPlan
+
+__all__ = ["OwnerPlans", "PlanBook", "SharedPlan"]
+
+
+@dataclass(slots=True, eq=False)
+class SharedPlan:
+    """One plan, of either side."""
+
+    id: int
+    name: str
+    """The scientist's word for it, cleaned."""
+    digest: str
+    """SHA-256 over its commands, for `duet.requests.allow_plan`."""
+    definition: DefinePlan = field(repr=False)
+    nbytes: int = field(repr=False)
+    runs: int = 0
+    """How many times it ran, failed runs included."""
+    is_deleted: bool = False
+    """The scientist gave it up; it is kept for reading."""
+    describe: Callable[[int], str] = field(default=str, repr=False)
+    """Says in words what an object is, by id."""
+
+    @property
+    def outputs(self) -> int:
+        """How many values each run gives."""
+        return len(self.definition.outputs)
+
+    def listing(self) -> str:
+        """The commands as torch code; what it captures is named at the top."""
+        named = {n: self.describe(id) for n, id in enumerate(self.definition.captures, 1)}
+        return listing_of(self.definition, named)
+
+
+class PlanBook:
+    """The plans of one session; lives on the loop.
+
+    Args:
+        describe: says in words what an object is, by id.
+    """
+
+    def __init__(self, describe: Callable[[int], str]) -> None:
+        self._plans: dict[int, SharedPlan] = {}
+        self._parts: list[DefinePlan] = []
+        self._describe = describe
+
+    def define(self, part: DefinePlan, id: int | None = None) -> SharedPlan | None:
+        """A message that defines a plan; the plan when it is complete and could run.
+
+        Args:
+            part: as it was decoded.
+            id: of an owner's plan.
+        """
+        if self._parts and self._parts[0].plan != part.plan:
+            self._parts = []
+            return None  # the engine refuses it as well
+        self._parts.append(part)
+        nbytes = sum(len(encode_message(known)) for known in self._parts)
+        if nbytes > limits.PLAN_BYTES:
+            self._parts = []
+            return None
+        if not part.is_last:
+            return None
+        parts, self._parts = self._parts, []
+        ident = part.plan if id is None else id
+        if ident in self._plans and not self._plans[ident].is_deleted:
+            return None
+        try:
+            whole = joined(parts)
+            check(whole)
+        except (DuetError, ValueError):
+            return None
+        name = clean_line(part.name, limits.NAME_CHARS)
+        plan = SharedPlan(ident, name, digest_of(whole), whole, nbytes, describe=self._describe)
+        self._plans.pop(ident, None)
+        self._plans[ident] = plan
+        self._trim()
+        return plan
+
+    def ran(self, message: RunPlan) -> None:
+        """A run was asked for."""
+        plan = self._plans.get(message.plan)
+        if plan is not None and not plan.is_deleted:
+            plan.runs += max(1, message.times)
+
+    def delete(self, ids: tuple[int, ...]) -> None:
+        """These ids are dead."""
+        for ident in ids:
+            plan = self._plans.get(ident)
+            if plan is not None:
+                plan.is_deleted = True
+
+    def drop_theirs(self) -> None:
+        """The engine is another one: the scientist's plans are gone with the old one."""
+        self._parts = []
+        self.delete(tuple(ident for ident in self._plans if ident > 0))
+
+    def all(self) -> tuple[SharedPlan, ...]:
+        """Oldest first."""
+        return tuple(self._plans.values())
+
+    def _trim(self) -> None:
+        """What was given up is kept as long as there is room."""
+        gone = [plan for plan in self._plans.values() if plan.is_deleted]
+        while gone and (
+            len(self._plans) > limits.PLANS
+            or sum(plan.nbytes for plan in self._plans.values()) > limits.PLANS_BYTES
+        ):
+            del self._plans[gone.pop(0).id]
+        while len(self._plans) > 2 * limits.PLANS:  # those that the engine refused
+            del self._plans[next(iter(self._plans))]
+
+
+class OwnerPlans:
+    """A sequence of plans, oldest first; also by digest or the beginning of one."""
+
+    def __init__(self, book: PlanBook, caller: Caller) -> None:
+        self._book = book
+        self._caller = caller
+
+    def _all(self) -> tuple[SharedPlan, ...]:
+        return self._caller.read(self._book.all)
+
+    @overload
+    def __getitem__(self, key: int | str) -> SharedPlan: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[SharedPlan, ...]: ...
+    def __getitem__(self, key: int | str | slice) -> Any:
+        plans = self._all()
+        if not isinstance(key, str):
+            return plans[key]
+        found = {p.digest: p for p in plans if len(key) >= 5 and p.digest.startswith(key)}
+        if len(found) != 1:
+            raise KeyError(f"{'several plans have' if found else 'no plan has'} the digest {key!r}")
+        return next(iter(found.values()))
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __iter__(self) -> Iterator[SharedPlan]:
+        return iter(self._all())
+
+    def __repr__(self) -> str:
+        lines = [
+            f"[{n}] {p.name}: {p.digest[:12]}…, {len(p.definition.steps)} commands, "
+            f"{p.outputs} outputs, {p.runs} runs{', given up' if p.is_deleted else ''}"
+            for n, p in enumerate(self._all())
+        ]
+        return "\n".join(lines) or "No plans."

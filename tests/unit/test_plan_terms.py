@@ -1,0 +1,147 @@
+"""What an owner allows of a plan, with plain facts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from duet_p2p.owner.handlers import Case, Conditions, Handler
+from duet_p2p.owner.plan_terms import PlanTerms
+from duet_p2p.owner.plans import PlanBook
+from duet_p2p.owner.policy import ACCEPT, QUEUE, Policy
+from duet_p2p.surface.plan import digest_of, split
+from duet_p2p.wire.messages import DefinePlan, PlanStep, RunPlan
+from duet_p2p.wire.values import Ref
+from tests.unit.owner_kit import LOSS
+
+DIGEST = "ab" * 32
+OUTPUT = replace(LOSS, plan=DIGEST, plan_output=0, plan_run=1, plan_runs=1)
+
+
+def allowed(max_runs: int = 3, **options: Any) -> tuple[Policy, Handler]:
+    terms = PlanTerms(DIGEST, frozenset({0, 2}), max_runs, frozenset({-1}), **options)
+    policy = Policy()
+    handler = Handler("accept", Conditions(plan=terms, max_uses=None))
+    policy.add(handler)
+    return policy, handler
+
+
+def test_an_output_that_was_allowed_leaves_under_any_name() -> None:
+    policy, handler = allowed()
+    decision = policy.decide(Case("whatever", OUTPUT), 0)
+    assert decision.action == ACCEPT and decision.handler is handler
+    assert not handler.is_open and not policy.is_open(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"plan": ""}, "no output"),
+        ({"plan": "cd" * 32}, "no output"),
+        ({"plan_output": 1}, "not among"),
+        ({"kind": "per_record", "min_records": 1}, "single records"),
+        ({"kind": "verbatim", "min_records": 1}, "single records"),
+        ({"injected": True}, "injected"),
+        ({"min_records": 9}, "9 records"),
+        ({"kind": "model", "min_records": 1}, "1 records"),
+        ({"sources": (-1, -2)}, "other sources"),
+        ({"failed": "IndexError: 7"}, "failed"),
+    ],
+)
+def test_everything_else_waits_for_the_owner(change: dict[str, Any], why: str) -> None:
+    policy, _ = allowed()
+    decision = policy.decide(Case("loss", replace(OUTPUT, **change)), 0)
+    assert decision.action == QUEUE and why in decision.why
+
+
+def test_runs_are_counted_and_not_releases() -> None:
+    policy, handler = allowed(max_runs=2)
+    for run, output in ((1, 0), (1, 2), (2, 0), (2, 2)):
+        case = Case("", replace(OUTPUT, plan_run=run, plan_output=output))
+        assert policy.decide(case, 0).action == ACCEPT
+    third = Case("", replace(OUTPUT, plan_run=3))
+    assert policy.decide(third, 0).action == QUEUE
+    assert handler.conditions.plan is not None and handler.conditions.plan.runs == 2
+
+
+def test_a_list_over_n_runs_counts_as_n() -> None:
+    policy, _ = allowed(max_runs=10)
+    several = replace(OUTPUT, type="python.List", plan_runs=8)
+    assert policy.decide(Case("", several), 0).action == ACCEPT
+    again = replace(several, plan_run=9)
+    assert policy.decide(Case("", again), 0).action == QUEUE
+    assert policy.decide(Case("", replace(OUTPUT, plan_run=9)), 0).action == ACCEPT
+
+
+def test_what_did_not_leave_is_given_back() -> None:
+    policy, _ = allowed(max_runs=1)
+    decision = policy.decide(Case("", OUTPUT), 0)
+    assert decision.reservation is not None
+    policy.give_back(decision.reservation)
+    assert policy.decide(Case("", replace(OUTPUT, plan_run=2)), 0).action == ACCEPT
+
+
+def test_the_first_value_binds_form_and_group_of_the_next() -> None:
+    policy, _ = allowed()
+    assert policy.decide(Case("", OUTPUT), 0).action == ACCEPT
+    for change in ({"min_records": 20}, {"type": "torch.Tensor"}, {"kind": "metadata"}):
+        other = replace(OUTPUT, plan_run=2, **change)
+        assert policy.decide(Case("", other), 0).action == QUEUE
+    grown = replace(OUTPUT, plan_run=2, min_records=100, recipe="another text")
+    assert policy.decide(Case("", grown), 0).action == ACCEPT
+
+
+def test_a_deny_handler_goes_first() -> None:
+    policy, _ = allowed()
+    policy.add(Handler("deny", Conditions(name="loss")))
+    assert policy.decide(Case("loss", OUTPUT), 0).action == "deny"
+
+
+# what the owner reads
+
+
+PLAN = DefinePlan(
+    4, "step\x1b[2J", 1, (7,), (PlanStep("torch.add", (3,), (Ref(1), Ref(2)), {}, "g"),), (3,), True
+)
+
+
+def test_the_book_works_digest_and_listing_out_of_the_commands() -> None:
+    book = PlanBook(lambda ident: f"object {ident}")
+    assert book.define(PLAN) is not None
+    (plan,) = book.all()
+    assert plan.digest == digest_of(PLAN) and "\x1b" not in plan.name
+    assert "# c1: object 7" in plan.listing() and "torch.add(x1, c1)" in plan.listing()
+    book.ran(RunPlan(4, (1,), (9,), 0))
+    book.ran(RunPlan(4, (1,), (10,), 5))
+    assert plan.runs == 6 and plan.outputs == 1
+
+
+def test_a_plan_that_was_given_up_stays_readable_and_its_id_can_be_used_again() -> None:
+    book = PlanBook(str)
+    book.define(PLAN)
+    book.delete((4,))
+    other = replace(PLAN, steps=(PlanStep("torch.sub", (3,), (Ref(1), Ref(2)), {}, "g"),))
+    assert book.define(other) is not None
+    assert book.define(PLAN) is None  # the id is taken
+    assert [plan.digest for plan in book.all()] == [digest_of(other)]
+
+
+def test_a_plan_that_the_engine_would_refuse_is_not_listed() -> None:
+    book = PlanBook(str)
+    assert book.define(replace(PLAN, steps=(PlanStep("os.system", (3,), ("x",), {}, "g"),))) is None
+    assert book.define(replace(PLAN, outputs=(2,))) is None
+    assert book.all() == ()
+
+
+def test_a_plan_in_parts_is_whole_in_the_book() -> None:
+    steps = tuple(
+        PlanStep("torch.Tensor.add", (n + 1,), (Ref(n), "x" * 900), {}, "g") for n in range(1, 60)
+    )
+    long = DefinePlan(4, "long", 1, (), steps, (60,), True)
+    parts = split(long)
+    assert len(parts) > 2 and [part.is_last for part in parts].count(True) == 1
+    book = PlanBook(str)
+    found = [book.define(part) for part in parts]
+    assert found[-1] is not None and found[-1].digest == digest_of(long)
