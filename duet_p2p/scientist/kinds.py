@@ -16,7 +16,8 @@ import torch
 
 from duet_p2p.scientist.containers import DictPointer, ListPointer, SizedPointer
 from duet_p2p.scientist.loader import IteratorPointer, LoaderPointer
-from duet_p2p.scientist.pointer import Pointer
+from duet_p2p.scientist.pointer import AnyPointer, Pointer
+from duet_p2p.scientist.schedulers import LBFGSPointer, OptimizerPointer, SchedulerPointer
 from duet_p2p.scientist.tensor import TensorPointer
 from duet_p2p.surface import table, types
 
@@ -36,6 +37,10 @@ _BASES: Final[dict[str, type[Pointer]]] = {
     "torch.utils.data.Dataset": SizedPointer,
     "torch.utils.data.DataLoader": LoaderPointer,
     "python.Iterator": IteratorPointer,
+    "python.Any": AnyPointer,
+    "torch.optim.LBFGS": LBFGSPointer,
+    "torch.optim.Optimizer": OptimizerPointer,
+    "torch.optim.lr_scheduler.LRScheduler": SchedulerPointer,
 }
 """The nearest type of a lineage decides; everything else is a bare `Pointer`."""
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from duet_p2p.errors import NotAllowed
 from duet_p2p.identity.files import home
+from duet_p2p.scientist import schedulers
 from duet_p2p.scientist.dispatch import denied
 from duet_p2p.surface import table
 
@@ -78,6 +79,8 @@ class Namespace:
         if rule is not None:
             if rule.form == "constructor" and full.startswith("torchvision.datasets."):
                 return _data_set(self._client, full)
+            if full in schedulers.MAKERS:
+                return _with_client(self._client, full)
             return _function(self._client, full)
         module_class = _module_class(full)
         if module_class is not None:
@@ -123,6 +126,18 @@ def _function(client: Client, name: str) -> Callable[..., Any]:
     remote.__name__ = name.rpartition(".")[2]
     remote.__qualname__ = name
     remote.__doc__ = f"{name} on the owner's side; gives a pointer."
+    return remote
+
+
+def _with_client(client: Client, name: str) -> Callable[..., Any]:
+    maker = schedulers.MAKERS[name]
+
+    def remote(*args: Any, **kwargs: Any) -> Any:
+        return maker(client, *args, **kwargs)
+
+    remote.__name__ = name.rpartition(".")[2]
+    remote.__qualname__ = name
+    remote.__doc__ = f"{name} on the owner's side; its functions run here."
     return remote
 
 

@@ -29,6 +29,7 @@ _DENSE_TYPES: Final = frozenset(
 
 _INT64: Final = 2**63
 _SIZE_MAX: Final = 2**31 - 1
+_SETTINGS: Final = 16
 
 
 def _argument(
@@ -200,9 +201,24 @@ def _optimizer(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
 
 
 def _step(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # The groups are the scientist's to write: what stands there must be what a constructor takes.
     groups = getattr(args[0], "param_groups", ()) if args else ()
-    if any(group.get("fused") for group in groups):
-        raise ValueError("fused optimizers are not offered")
+    for group in groups:
+        if group.get("fused"):
+            raise ValueError("fused optimizers are not offered")
+        if not isinstance(group["params"], list) or not all(map(_is_tensor, group["params"])):
+            raise TypeError("the params of a group are a list of tensors")
+        for key, value in group.items():
+            if key != "params" and not _is_setting(value):
+                raise TypeError("a setting of a group is a number, a text or a pair of numbers")
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return len(value) <= _SETTINGS and all(map(_is_setting, value))
+    if _is_tensor(value):
+        return bool(value.numel() == 1)
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _sizes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

@@ -58,8 +58,6 @@ DENIED_NAMES = {
     "tolist",
     "untyped_storage",
     "vmap",
-    "LambdaLR",
-    "MultiplicativeLR",
     "Lambda",
 }
 DENIED_DUNDERS = {
