@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -28,6 +29,7 @@ __all__ = ["Namespace", "namespace"]
 
 _LOCAL: Final[Mapping[str, Any]] = {
     "torch.no_grad": torch.no_grad,
+    "torch.autograd.grad_mode.no_grad": torch.no_grad,
     "torch.enable_grad": torch.enable_grad,
     "torch.inference_mode": torch.inference_mode,
     "torch.set_grad_enabled": torch.set_grad_enabled,
@@ -36,7 +38,11 @@ _LOCAL: Final[Mapping[str, Any]] = {
     "torch.finfo": torch.finfo,
     "torch.iinfo": torch.iinfo,
     "torch.nn.Module": nn.Module,
-}
+    "torchvision.transforms.InterpolationMode": SimpleNamespace(
+        NEAREST="nearest", NEAREST_EXACT="nearest-exact", BILINEAR="bilinear", BICUBIC="bicubic",
+        BOX="box", HAMMING="hamming", LANCZOS="lanczos",
+    ),
+}  # fmt: skip
 """Names that do the same for remote code when they run here."""
 
 _CONSTANTS: Final = (torch.dtype, torch.layout, torch.memory_format, float, int, bool, str)
@@ -116,7 +122,8 @@ class Namespace:
         raise TypeError("a remote namespace has no meaning outside its session")
 
 
-_PARENTS: Final = frozenset({"torch", "torchvision", "python", "syft", "syft.lib", "torch.nn"})
+_PARENTS: Final = frozenset({"torch", "torchvision", "python", "syft", "syft.lib", "torch.nn",
+                               "torch.autograd", "torch.autograd.grad_mode"})
 
 
 def _function(client: Client, name: str) -> Callable[..., Any]:

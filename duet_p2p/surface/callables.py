@@ -29,7 +29,9 @@ __all__ = ["CALLABLES", "NEEDS_CONTEXT", "original"]
 NEEDS_CONTEXT: Final = frozenset(DATASETS)
 """Names that are called with the session's `Context` in front of their arguments."""
 
-_OWN: Final = {**PYTHON, **TENSORS, **DATASETS, **LOADERS, **OPTIMIZERS}
+_OWN: Final = {
+    **PYTHON, **TENSORS, **DATASETS, **LOADERS, **OPTIMIZERS, **transforms.FUNCTIONS,
+}  # fmt: skip
 
 # Methods that subclasses replace: called on the object, after a look at its class.
 _DISPATCHED: Final[dict[str, type]] = {
@@ -76,7 +78,7 @@ def _function(rule: Rule) -> Callable[..., Any]:
     prefix, _, short = rule.name.rpartition(".")
     if prefix == "torchvision.transforms":
         return transforms.constructor(short)
-    if rule.name == "torchvision.transforms.Transform.__call__":
+    if prefix.startswith("torchvision.transforms.") and short == "__call__":
         return transforms.apply
     if rule.form == "property":
         cls = _DISPATCHED.get(prefix) or original(prefix)
