@@ -47,7 +47,7 @@ _LOCAL: Final[Mapping[str, Any]] = {
 
 _CONSTANTS: Final = (torch.dtype, torch.layout, torch.memory_format, float, int, bool, str)
 
-_CONTAINERS: Final = frozenset({"Sequential", "ModuleList", "ModuleDict"})
+_CONTAINERS: Final = frozenset({"Sequential", "ModuleList", "ModuleDict", "Container"})
 """Modules that hold other modules: they are made of remote ones here, without any parameter."""
 
 
@@ -122,8 +122,18 @@ class Namespace:
         raise TypeError("a remote namespace has no meaning outside its session")
 
 
-_PARENTS: Final = frozenset({"torch", "torchvision", "python", "syft", "syft.lib", "torch.nn",
-                               "torch.autograd", "torch.autograd.grad_mode"})
+_PARENTS: Final = frozenset(
+    {
+        "torch",
+        "torchvision",
+        "python",
+        "syft",
+        "syft.lib",
+        "torch.nn",
+        "torch.autograd",
+        "torch.autograd.grad_mode",
+    }
+)
 
 
 def _function(client: Client, name: str) -> Callable[..., Any]:

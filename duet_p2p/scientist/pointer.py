@@ -412,6 +412,12 @@ class AnyPointer(Pointer):
     def __delitem__(self, key: Any) -> None:
         del self._concrete()[key]
 
+    def __iter__(self) -> Any:
+        return iter(self._concrete())
+
+    def __len__(self) -> int:
+        return len(self._concrete())
+
 
 _unknown = lru_cache(maxsize=None)(Unknown)
 _NEEDS_VALUE = frozenset({"numpy", "tolist", "__array__"})
