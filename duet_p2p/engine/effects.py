@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import torch
+from torch.distributions import Distribution
 from torch.optim import Optimizer
 
 from duet_p2p.engine import axes
@@ -203,6 +204,8 @@ class Effects:
                         lineage.own(part).label = entry.content
                     elif not isinstance(part, tuple):
                         lineage.track(part).content = entry.content
+        elif name.startswith("torch.distributions.") and isinstance(result, Distribution):
+            self._new_distribution(given, result)
         elif name.startswith("torchvision.datasets."):
             self._new_source(name, given, result)
         elif axes.base_name(name) in ("batch_norm", "instance_norm"):
@@ -228,6 +231,13 @@ class Effects:
     def abandon(self) -> None:
         """The call failed; gradients that it made all the same are labelled."""
         self._after_backward()
+
+    def _new_distribution(self, given: Arguments, distribution: Any) -> None:
+        """Its parameters are often new tensors (``probs`` divided by their sum)."""
+        every = given.all(self._lineage)
+        if is_private(every):
+            entry = self._lineage.track(distribution)
+            entry.content = join((entry.content, to_per_record(every) if every.is_data else every))
 
     def _new_source(self, name: str, given: Arguments, dataset: Any) -> None:
         """A data set read from the owner's directories is a private source like a shared object."""

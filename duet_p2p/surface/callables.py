@@ -17,6 +17,7 @@ import torch.utils.data
 
 from duet_p2p.surface import transforms
 from duet_p2p.surface.datasets import DATASETS
+from duet_p2p.surface.distributions import DISTRIBUTIONS
 from duet_p2p.surface.guard import guarded
 from duet_p2p.surface.loader import LOADERS
 from duet_p2p.surface.optimizers import OPTIMIZERS
@@ -31,6 +32,7 @@ NEEDS_CONTEXT: Final = frozenset(DATASETS)
 
 _OWN: Final = {
     **PYTHON, **TENSORS, **DATASETS, **LOADERS, **OPTIMIZERS, **transforms.FUNCTIONS,
+    **DISTRIBUTIONS,
 }  # fmt: skip
 
 # Methods that subclasses replace: called on the object, after a look at its class.
