@@ -275,7 +275,8 @@ def _draws(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
 
 
 def _inside(distribution: Any) -> list[Any]:
-    found, waiting = [], [distribution]
+    found: list[Any] = []
+    waiting = [distribution]
     while waiting and len(found) < _NESTED:
         part = waiting.pop()
         found.append(part)

@@ -43,6 +43,10 @@ def _constructor(name: str) -> Callable[..., Any]:
             )
             if not isinstance(value, _PLAIN) and not is_pair:
                 raise TypeError(f"{name} is made of tensors and numbers")
+        if name == "Independent":
+            dims = args[1] if len(args) > 1 else kwargs.get("reinterpreted_batch_ndims")
+            if type(dims) is not int or dims < 0:
+                raise ValueError("reinterpreted_batch_ndims counts dimensions")
         _admit(name, args, kwargs)
         checked = cls(*args, **{**kwargs, "validate_args": True})
         if kwargs.get("validate_args") is False:
