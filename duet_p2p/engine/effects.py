@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import torch
+from torch.distributions import Distribution
 from torch.optim import Optimizer
 
 from duet_p2p.engine import axes
@@ -25,9 +26,9 @@ from duet_p2p.engine.labels import (
 )
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 
-__all__ = ["Effects", "is_random", "leaves_of"]
+__all__ = ["PARTS", "Effects", "is_random", "label_parts", "leaves_of"]
 
-_STEPS: Final = frozenset({"step", "load_state_dict", "add_param_group", "zero_grad"})
+_STEPS: Final = frozenset({"step", "load_state_dict", "add_param_group", "zero_grad", "feed"})
 
 _RANDOM_NAMES: Final = """
 rand randn randint randperm rand_like randn_like randint_like normal bernoulli multinomial poisson
@@ -96,6 +97,8 @@ class Effects:
             self._before_backward(given)
         elif _is_stepper(first) and short in _STEPS:
             self._before_step(first, short, given)
+        elif name.startswith("torch.optim.lr_scheduler.") and short[:1].isupper():
+            self._before_scheduler(given)
         elif name == "torch.Tensor.retain_grad" and isinstance(first, torch.Tensor):
             self._retaining.append(weakref.ref(first))
         elif name == "torch.manual_seed":
@@ -171,6 +174,19 @@ class Effects:
                 tracked.content = every
                 tracked.version += 1
 
+    def _before_scheduler(self, given: Arguments) -> None:
+        """A new scheduler writes the first learning rates into the optimizer's groups."""
+        lineage = self._lineage
+        every = to_model(join([given.beside(lineage), *_grown(given, lineage)]))
+        if not is_private(every):
+            return
+        for value in given.values():
+            for part in reach(value):
+                if not isinstance(part, torch.Tensor | tuple):
+                    tracked = lineage.track(part)
+                    tracked.content = join((tracked.content, every))
+                    tracked.version += 1
+
     # after
 
     def after(self, name: str, given: Arguments, result: Any, written: Iterable[Any]) -> None:
@@ -188,6 +204,8 @@ class Effects:
                         lineage.own(part).label = entry.content
                     elif not isinstance(part, tuple):
                         lineage.track(part).content = entry.content
+        elif name.startswith("torch.distributions.") and isinstance(result, Distribution):
+            self._new_distribution(given, result)
         elif name.startswith("torchvision.datasets."):
             self._new_source(name, given, result)
         elif axes.base_name(name) in ("batch_norm", "instance_norm"):
@@ -213,6 +231,13 @@ class Effects:
     def abandon(self) -> None:
         """The call failed; gradients that it made all the same are labelled."""
         self._after_backward()
+
+    def _new_distribution(self, given: Arguments, distribution: Any) -> None:
+        """Its parameters are often new tensors (``probs`` divided by their sum)."""
+        every = given.all(self._lineage)
+        if is_private(every):
+            entry = self._lineage.track(distribution)
+            entry.content = join((entry.content, to_per_record(every) if every.is_data else every))
 
     def _new_source(self, name: str, given: Arguments, dataset: Any) -> None:
         """A data set read from the owner's directories is a private source like a shared object."""
@@ -242,6 +267,21 @@ class Effects:
         for buffer in written:
             if isinstance(buffer, torch.Tensor) and buffer is not source and is_private(every):
                 lineage.own(buffer).label = every
+
+
+PARTS: Final = frozenset({"torch.optim.Optimizer.param_groups", "torch.optim.Optimizer.defaults"})
+"""They give a part of their object itself."""
+
+
+def label_parts(holder: Any, result: Any, lineage: Lineage) -> None:
+    """Tensors and containers that an object holds carry labels; the rest is its content."""
+    entry = lineage.find(holder)
+    if entry is None or not is_private(entry.content):
+        return
+    for part in reach(result):
+        if not isinstance(part, torch.Tensor | tuple):
+            tracked = lineage.track(part)
+            tracked.content = join((tracked.content, entry.content))
 
 
 def _grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:

@@ -18,7 +18,7 @@ import torch
 from duet_p2p.engine import containers
 from duet_p2p.engine.arguments import Arguments, is_private, resolve, spec_of, tensors_in
 from duet_p2p.engine.call import Call
-from duet_p2p.engine.effects import Effects, is_random, leaves_of
+from duet_p2p.engine.effects import PARTS, Effects, is_random, label_parts, leaves_of
 from duet_p2p.engine.failures import PublicError, code_of, is_structural, text_of
 from duet_p2p.engine.judge import apply, judge
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
@@ -341,6 +341,9 @@ class Executor:
             return PUBLIC
         if rule.name in _STATEFUL:
             return PUBLIC
+        if rule.name in PARTS:
+            label_parts(given.args[0], result, lineage)
+            return PUBLIC
         verdict = judge(rule.name, rule, given, result, lineage, extra)
         parts = {id(part) for part in reach(result)} if not is_atomic(result) else set()
         for target in targets:
@@ -463,6 +466,7 @@ _STATEFUL: Final = frozenset({
     "torch.optim.Optimizer.load_state_dict", "torch.optim.Optimizer.add_param_group",
     "torch.optim.lr_scheduler.LRScheduler.step",
     "torch.optim.lr_scheduler.LRScheduler.load_state_dict",
+    "torch.optim.lr_scheduler.LRScheduler.feed",
 })  # fmt: skip
 """Effects has labelled what they change; they give nothing."""
 

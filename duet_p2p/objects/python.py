@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import collections as std
+import enum
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, ClassVar, Final
@@ -218,6 +219,8 @@ def plain(value: Any) -> Any:
     """The value without wrappers, at any depth; anything that has none is returned itself."""
     if isinstance(value, _Sendable):
         value = value._unwrapped()
+    if type(value).__name__ == "InterpolationMode" and isinstance(value, enum.Enum):
+        return value.value  # torchvision's, which is not imported here
     match type(value):
         case builtins.list | builtins.tuple | builtins.set:
             if any(_may_wrap(item) for item in value):

@@ -105,6 +105,11 @@ class SizedPointer(Pointer):
             raise TypeError("a remote set cannot be iterated; make a List of it first")
         return (self.__getitem__(i) for i in range(int(self.__len__())))
 
+    def __reversed__(self) -> Any:
+        if types.resolve(self._type, "__reversed__") is not None:
+            return self._run("__reversed__")
+        return (self.__getitem__(i) for i in reversed(range(int(self.__len__()))))
+
 
 class ListPointer(SizedPointer):
     """A remote list, tuple or size; elements that this side put there are given back themselves."""

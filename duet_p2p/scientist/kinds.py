@@ -17,7 +17,8 @@ import torch
 from duet_p2p.objects.plan import PLAN_TYPE
 from duet_p2p.scientist.containers import DictPointer, ListPointer, SizedPointer
 from duet_p2p.scientist.loader import IteratorPointer, LoaderPointer
-from duet_p2p.scientist.pointer import Pointer
+from duet_p2p.scientist.pointer import AnyPointer, Pointer
+from duet_p2p.scientist.schedulers import LBFGSPointer, OptimizerPointer, SchedulerPointer
 from duet_p2p.scientist.tensor import TensorPointer
 from duet_p2p.surface import table, types
 
@@ -37,12 +38,17 @@ _BASES: Final[dict[str, type[Pointer]]] = {
     "torch.utils.data.Dataset": SizedPointer,
     "torch.utils.data.DataLoader": LoaderPointer,
     "python.Iterator": IteratorPointer,
+    "python.Any": AnyPointer,
+    "torch.optim.LBFGS": LBFGSPointer,
+    "torch.optim.Optimizer": OptimizerPointer,
+    "torch.optim.lr_scheduler.LRScheduler": SchedulerPointer,
 }
 """The nearest type of a lineage decides; everything else is a bare `Pointer`."""
 
 _BINARY: Final = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift divmod"
 _OTHERS: Final = """
     eq ne lt le gt ge neg pos abs invert getitem setitem delitem call round trunc floor ceil
+    div rdiv idiv
 """
 OPERATORS: Final = frozenset(
     [f"__{side}{name}__" for name in _BINARY.split() for side in ("", "r", "i")]
@@ -59,6 +65,9 @@ _SWAPPED: Final = {
 _NO_FACTS: Final = frozenset({"python.Float", "python.Int", "python.Bool", "python.Complex"})
 """Nothing is ever told of these but their value; most pointers that are no tensors are these."""
 _SCALARS: Final = _NO_FACTS
+_OF_CLASSES: Final = frozenset(
+    {"python.Int.from_bytes", "python.Dict.fromkeys", "python.OrderedDict.fromkeys"}
+)
 
 
 @cache
@@ -125,6 +134,8 @@ def _member(type_name: str, short: str, rule: Any) -> Any:
     name = rule.name
     if rule.form == "property":
         return property(_getter(name))
+    if name in _OF_CLASSES:
+        return _class_method(name, short)
     if type_name in _SCALARS and short in _SWAPPED:
         return _scalar_operator(name, short)
     return _method(name, short)
@@ -151,6 +162,16 @@ def _method(name: str, short: str) -> Callable[..., Any]:
     method.__name__ = short
     method.__qualname__ = name
     method.__doc__ = f"{name} on the owner's side."
+    return method
+
+
+def _class_method(name: str, short: str) -> Callable[..., Any]:
+    def method(self: Pointer, *args: Any, **kwargs: Any) -> Any:
+        return self._client.call(name, *args, **kwargs)
+
+    method.__name__ = short
+    method.__qualname__ = name
+    method.__doc__ = f"{name} on the owner's side; the object itself takes no part."
     return method
 
 

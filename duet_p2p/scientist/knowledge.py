@@ -100,8 +100,8 @@ def element_of(args: Sequence[Any]) -> Known:
     """What is known of `container[key]` or of the next element of an iterator."""
     container = args[0]
     items = getattr(container, "_items", None)
-    if isinstance(items, Known):  # an iterator: every element is like this
-        return items
+    if isinstance(items, Known):  # an iterator, or a list of which every element is like this
+        return _NOTHING if len(args) > 1 and isinstance(plain(args[1]), slice) else items
     if items is None or len(args) < 2:
         return _NOTHING
     key = plain(args[1])

@@ -33,6 +33,14 @@ class IteratorPointer(Pointer):
     def __next__(self) -> Any:
         return self._client.call("python.next", self)
 
+    def __len__(self) -> int:
+        return asked_length(self, "len")
+
+    def _public_length(self) -> int | None:
+        if self._length is None:
+            self._await_facts()
+        return self._length
+
     def __iter__(self) -> Any:
         raise TypeError(
             "a remote iterator does not tell this side where it ends; iterate over the loader or "

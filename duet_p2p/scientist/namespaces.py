@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 
 from duet_p2p.errors import NotAllowed
 from duet_p2p.identity.files import home
+from duet_p2p.scientist import schedulers
 from duet_p2p.scientist.dispatch import denied
 from duet_p2p.surface import table
 
@@ -27,6 +29,7 @@ __all__ = ["Namespace", "namespace"]
 
 _LOCAL: Final[Mapping[str, Any]] = {
     "torch.no_grad": torch.no_grad,
+    "torch.autograd.grad_mode.no_grad": torch.no_grad,
     "torch.enable_grad": torch.enable_grad,
     "torch.inference_mode": torch.inference_mode,
     "torch.set_grad_enabled": torch.set_grad_enabled,
@@ -39,12 +42,16 @@ _LOCAL: Final[Mapping[str, Any]] = {
     "torch.finfo": torch.finfo,
     "torch.iinfo": torch.iinfo,
     "torch.nn.Module": nn.Module,
-}
+    "torchvision.transforms.InterpolationMode": SimpleNamespace(
+        NEAREST="nearest", NEAREST_EXACT="nearest-exact", BILINEAR="bilinear", BICUBIC="bicubic",
+        BOX="box", HAMMING="hamming", LANCZOS="lanczos",
+    ),
+}  # fmt: skip
 """Names that do the same for remote code when they run here."""
 
 _CONSTANTS: Final = (torch.dtype, torch.layout, torch.memory_format, float, int, bool, str)
 
-_CONTAINERS: Final = frozenset({"Sequential", "ModuleList", "ModuleDict"})
+_CONTAINERS: Final = frozenset({"Sequential", "ModuleList", "ModuleDict", "Container"})
 """Modules that hold other modules: they are made of remote ones here, without any parameter."""
 
 
@@ -82,6 +89,8 @@ class Namespace:
         if rule is not None:
             if rule.form == "constructor" and full.startswith("torchvision.datasets."):
                 return _data_set(self._client, full)
+            if full in schedulers.MAKERS:
+                return _with_client(self._client, full)
             return _function(self._client, full)
         module_class = _module_class(full)
         if module_class is not None:
@@ -117,7 +126,18 @@ class Namespace:
         raise TypeError("a remote namespace has no meaning outside its session")
 
 
-_PARENTS: Final = frozenset({"torch", "torchvision", "python", "syft", "syft.lib", "torch.nn"})
+_PARENTS: Final = frozenset(
+    {
+        "torch",
+        "torchvision",
+        "python",
+        "syft",
+        "syft.lib",
+        "torch.nn",
+        "torch.autograd",
+        "torch.autograd.grad_mode",
+    }
+)
 
 
 def _function(client: Client, name: str) -> Callable[..., Any]:
@@ -127,6 +147,18 @@ def _function(client: Client, name: str) -> Callable[..., Any]:
     remote.__name__ = name.rpartition(".")[2]
     remote.__qualname__ = name
     remote.__doc__ = f"{name} on the owner's side; gives a pointer."
+    return remote
+
+
+def _with_client(client: Client, name: str) -> Callable[..., Any]:
+    maker = schedulers.MAKERS[name]
+
+    def remote(*args: Any, **kwargs: Any) -> Any:
+        return maker(client, *args, **kwargs)
+
+    remote.__name__ = name.rpartition(".")[2]
+    remote.__qualname__ = name
+    remote.__doc__ = f"{name} on the owner's side; its functions run here."
     return remote
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from duet_p2p.scientist.client import Client
     from duet_p2p.scientist.requests import Request, RequestStatus
 
-__all__ = ["Pointer", "make"]
+__all__ = ["AnyPointer", "Pointer", "make"]
 
 
 class More:
@@ -395,6 +395,33 @@ class Pointer(Remote):
 
     def __deepcopy__(self, memo: Any) -> NoReturn:
         self.__reduce_ex__(4)
+
+
+class AnyPointer(Pointer):
+    """A remote object of a type that is not known here yet; indexing waits until it is."""
+
+    __slots__ = ()
+
+    def _concrete(self) -> Any:
+        self._await_facts()
+        if type(self).__getitem__ is AnyPointer.__getitem__:
+            raise TypeError(f"{self!r} cannot be indexed: its type is not known here")
+        return self
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._concrete()[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._concrete()[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._concrete()[key]
+
+    def __iter__(self) -> Any:
+        return iter(self._concrete())
+
+    def __len__(self) -> int:
+        return len(self._concrete())
 
 
 _unknown = lru_cache(maxsize=None)(Unknown)

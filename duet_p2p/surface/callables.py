@@ -17,6 +17,7 @@ import torch.utils.data
 
 from duet_p2p.surface import transforms
 from duet_p2p.surface.datasets import DATASETS
+from duet_p2p.surface.distributions import DISTRIBUTIONS
 from duet_p2p.surface.guard import guarded
 from duet_p2p.surface.loader import LOADERS
 from duet_p2p.surface.optimizers import OPTIMIZERS
@@ -29,7 +30,10 @@ __all__ = ["CALLABLES", "NEEDS_CONTEXT", "original"]
 NEEDS_CONTEXT: Final = frozenset(DATASETS)
 """Names that are called with the session's `Context` in front of their arguments."""
 
-_OWN: Final = {**PYTHON, **TENSORS, **DATASETS, **LOADERS, **OPTIMIZERS}
+_OWN: Final = {
+    **PYTHON, **TENSORS, **DATASETS, **LOADERS, **OPTIMIZERS, **transforms.FUNCTIONS,
+    **DISTRIBUTIONS,
+}  # fmt: skip
 
 # Methods that subclasses replace: called on the object, after a look at its class.
 _DISPATCHED: Final[dict[str, type]] = {
@@ -76,7 +80,7 @@ def _function(rule: Rule) -> Callable[..., Any]:
     prefix, _, short = rule.name.rpartition(".")
     if prefix == "torchvision.transforms":
         return transforms.constructor(short)
-    if rule.name == "torchvision.transforms.Transform.__call__":
+    if prefix.startswith("torchvision.transforms.") and short == "__call__":
         return transforms.apply
     if rule.form == "property":
         cls = _DISPATCHED.get(prefix) or original(prefix)

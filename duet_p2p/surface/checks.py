@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
+import torch.distributions
 
 from duet_p2p import limits
 from duet_p2p.errors import QuotaExceeded
@@ -29,6 +30,9 @@ _DENSE_TYPES: Final = frozenset(
 
 _INT64: Final = 2**63
 _SIZE_MAX: Final = 2**31 - 1
+_SETTINGS: Final = 16
+_BYTES_DRAWN: Final = 16
+_NESTED: Final = 64
 
 
 def argument(
@@ -206,9 +210,24 @@ def _optimizer(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
 
 
 def _step(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # The groups are the scientist's to write: what stands there must be what a constructor takes.
     groups = getattr(args[0], "param_groups", ()) if args else ()
-    if any(group.get("fused") for group in groups):
-        raise ValueError("fused optimizers are not offered")
+    for group in groups:
+        if group.get("fused"):
+            raise ValueError("fused optimizers are not offered")
+        if not isinstance(group["params"], list) or not all(map(_is_tensor, group["params"])):
+            raise TypeError("the params of a group are a list of tensors")
+        for key, value in group.items():
+            if key != "params" and not _is_setting(value):
+                raise TypeError("a setting of a group is a number, a text or a pair of numbers")
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return len(value) <= _SETTINGS and all(map(_is_setting, value))
+    if _is_tensor(value):
+        return bool(value.numel() == 1)
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _sizes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -228,9 +247,58 @@ def _view(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         raise ValueError("other types cannot be viewed as bool; use .bool()")
 
 
+def _distribution(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # Sizes that are given as numbers, and counts that decide how long sampling runs.
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, (int, float)) and not abs(value) <= _SIZE_MAX:
+            raise ValueError(f"a number beyond {_SIZE_MAX}")
+    dim = args[0] if args else kwargs.get("dim")
+    if isinstance(dim, int) and not isinstance(dim, bool):  # LKJCholesky, Multinomial
+        _admit_bytes(abs(dim) * 8)
+    count = kwargs.get("total_count", args[0] if args else None)
+    if _is_tensor(count) and not bool(torch.isfinite(count.detach()).all()):
+        raise ValueError("a count, or a first parameter, is finite")
+
+
+def _draws(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # A sample shape multiplies; torch makes several tensors of this size on the way.
+    distribution = args[0]
+    shape = _argument(args, kwargs, 1, "sample_shape", ())
+    if _is_tensor(shape):
+        return  # log_prob, cdf and the like take a value of the distribution
+    if not isinstance(shape, (tuple, list, torch.Size)):
+        raise TypeError("a sample shape is a list of ints")
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError("a sample shape is a list of ints")
+    each = math.prod(distribution.batch_shape) * math.prod(distribution.event_shape)
+    for part in _inside(distribution):
+        count = getattr(part, "total_count", 1)
+        if isinstance(count, int):  # Multinomial draws each of its events
+            each *= max(count, 1)
+        of_part = math.prod(part.batch_shape) * math.prod(part.event_shape)
+        each = max(each, of_part)
+    _admit_bytes(math.prod(shape) * max(each, 1) * _BYTES_DRAWN)
+
+
+def _inside(distribution: Any) -> list[Any]:
+    found: list[Any] = []
+    waiting = [distribution]
+    while waiting and len(found) < _NESTED:
+        part = waiting.pop()
+        found.append(part)
+        waiting += [
+            value
+            for value in vars(part).values()
+            if isinstance(value, torch.distributions.Distribution)
+        ]
+    return found
+
+
 CHECKS: Final[dict[str, Check]] = {
     "bincount": _bincount,
     "dense_type": _dense_type,
+    "distribution": _distribution,
+    "draws": _draws,
     "embedding": _embedding,
     "gather": _gather,
     "index_select": _index_select,

@@ -282,7 +282,7 @@ CONTAINERS: Final[dict[str, Callable[..., Any]]] = {
     "python.Range.__iter__": iterate,
     **named("Range", ["__eq__", "__ne__"], OPERATORS.__getitem__),
     **named("Range", ["start", "stop", "step"], lambda n: attribute(range, n)),
-    **named("Slice", ["__eq__", "__ne__"], OPERATORS.__getitem__),
+    **named("Slice", COMPARISONS, OPERATORS.__getitem__),
     **named("Slice", ["start", "stop", "step"], lambda n: attribute(slice, n)),
     "python.Slice.indices": method(slice, "indices"),
 }  # fmt: skip

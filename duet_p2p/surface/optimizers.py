@@ -2,6 +2,9 @@
 
 ``load_state_dict`` of a scheduler sets any attribute to any value, another optimizer included; here
 it takes the keys that the scheduler has, with numbers, texts and lists of them.
+
+`LambdaLR` and `MultiplicativeLR` call a Python function for each epoch. The function stays on the
+scientist's side; here stands one that knows the numbers that were sent, and `feed` brings the next.
 """
 
 from __future__ import annotations
@@ -10,10 +13,17 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
+import torch
+from torch.optim import lr_scheduler
+
+from duet_p2p.surface.sizes import admit_items
+
 __all__ = ["OPTIMIZERS"]
 
 _PLAIN: Final = (bool, int, float, str, type(None))
 _DEPTH: Final = 4
+_NUMBERS_KEPT: Final = 8
+"""A step of nested schedulers asks for one epoch, or two where one of them is listed twice."""
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
@@ -33,11 +43,21 @@ def _state(scheduler: Any) -> dict[str, Any]:
     return {key: value for key, value in scheduler.state_dict().items() if _is_plain(value)}
 
 
-def _load(scheduler: Any, state: Any) -> None:
+def _check_state(scheduler: Any, state: Any) -> None:
     if not isinstance(state, dict) or not all(_is_plain(value) for value in state.values()):
         raise TypeError("the state of a scheduler holds numbers and texts")
     if set(state) != set(_state(scheduler)):
         raise ValueError("this is the state of another scheduler")
+    inner = getattr(scheduler, "_schedulers", None)
+    if inner is not None:
+        if not isinstance(state["_schedulers"], list) or len(state["_schedulers"]) != len(inner):
+            raise ValueError("this is the state of another scheduler")
+        for child, of_child in zip(inner, state["_schedulers"], strict=True):
+            _check_state(child, of_child)
+
+
+def _load(scheduler: Any, state: Any) -> None:
+    _check_state(scheduler, state)
     known = scheduler.state_dict()
     counters: dict[str, Any] = {
         k: Counter(v) for k, v in state.items() if isinstance(known[k], Counter)
@@ -45,7 +65,87 @@ def _load(scheduler: Any, state: Any) -> None:
     scheduler.load_state_dict(known | state | counters)
 
 
+def _number(value: Any) -> float:
+    if isinstance(value, torch.Tensor):
+        if value.numel() != 1:
+            raise ValueError("a learning rate is multiplied by one number")
+        return float(value.detach())
+    if not isinstance(value, (bool, int, float)):
+        raise TypeError(f"a learning rate is multiplied by a number, not {type(value).__name__}")
+    return float(value)
+
+
+def _told(epoch: int, number: Any) -> Callable[[int], float]:
+    """A function of the epoch that knows what it was told."""
+    numbers = {epoch: _number(number)}
+
+    def number_of(asked: int) -> float:
+        if asked not in numbers:
+            raise ValueError(f"no number was sent for epoch {asked}")
+        return numbers[asked]
+
+    number_of.__dict__["numbers"] = numbers
+    return number_of
+
+
+def _of_numbers(cls: Any) -> Callable[..., Any]:
+    """The constructor of a scheduler that multiplies by numbers of the scientist's side."""
+
+    def make(optimizer: Any, lr_lambda: Any, last_epoch: Any = -1) -> Any:
+        if not isinstance(optimizer, torch.optim.Optimizer) or type(last_epoch) is not int:
+            raise TypeError("an optimizer, numbers and the last epoch are needed")
+        is_list = isinstance(lr_lambda, (list, tuple))
+        numbers = list(lr_lambda) if is_list else [lr_lambda] * len(optimizer.param_groups)
+        return cls(optimizer, [_told(last_epoch + 1, n) for n in numbers], last_epoch=last_epoch)
+
+    return make
+
+
+def _feed(scheduler: Any, epoch: Any, given: Any) -> None:
+    """What the scientist's functions give for an epoch: one number for all groups, or one each."""
+    if not isinstance(scheduler, (lr_scheduler.LambdaLR, lr_scheduler.MultiplicativeLR)):
+        raise TypeError("only LambdaLR and MultiplicativeLR take numbers")
+    functions = scheduler.lr_lambdas
+    numbers = list(given) if isinstance(given, (list, tuple)) else [given] * len(functions)
+    if type(epoch) is not int or len(numbers) != len(functions):
+        raise ValueError(f"{len(functions)} numbers for an epoch are needed")
+    for function, number in zip(functions, map(_number, numbers), strict=True):
+        known: dict[int, float] = function.__dict__["numbers"]
+        known.pop(epoch, None)
+        known[epoch] = number
+        while len(known) > _NUMBERS_KEPT:
+            del known[next(iter(known))]
+
+
+def _inner(schedulers: Any) -> list[Any]:
+    # a copy: the scientist's own list must not be the scheduler's
+    if not isinstance(schedulers, (list, tuple)):
+        raise TypeError("a list of schedulers is needed")
+    admit_items(len(schedulers))
+    if not all(isinstance(s, lr_scheduler.LRScheduler) for s in schedulers):
+        raise TypeError("a list of schedulers is needed")
+    return list(schedulers)
+
+
+def _sequential(optimizer: Any, schedulers: Any, milestones: Any, last_epoch: Any = -1) -> Any:
+    places = list(milestones)
+    if not all(type(place) is int for place in (*places, last_epoch)):
+        raise TypeError("milestones are ints")
+    return lr_scheduler.SequentialLR(optimizer, _inner(schedulers), places, last_epoch)
+
+
+def _chained(schedulers: Any, optimizer: Any = None) -> Any:
+    return lr_scheduler.ChainedScheduler(_inner(schedulers), optimizer)
+
+
+_PLACE: Final = "torch.optim.lr_scheduler."
+
 OPTIMIZERS: Final[dict[str, Callable[..., Any]]] = {
-    "torch.optim.lr_scheduler.LRScheduler.state_dict": _state,
-    "torch.optim.lr_scheduler.LRScheduler.load_state_dict": _load,
+    f"{_PLACE}LRScheduler.state_dict": _state,
+    f"{_PLACE}LRScheduler.load_state_dict": _load,
+    f"{_PLACE}LRScheduler.feed": _feed,
+    f"{_PLACE}LambdaLR": _of_numbers(lr_scheduler.LambdaLR),
+    f"{_PLACE}MultiplicativeLR": _of_numbers(lr_scheduler.MultiplicativeLR),
+    f"{_PLACE}SequentialLR": _sequential,
+    f"{_PLACE}ChainedScheduler": _chained,
 }

@@ -5,7 +5,7 @@
 * ``x.data`` is a detach, ``x.data = v`` a checked copy: torch's own leave the version counter
   alone, and an index that autograd saved could be swapped after its range was checked, so that
   backward would read and write out of bounds.
-* ``torch.manual_seed`` gives nothing: torch gives the generator itself.
+* ``torch.manual_seed`` gives None: torch gives the generator itself.
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterable
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import torch
@@ -16,10 +18,13 @@ import torch
 from duet_p2p import limits
 from duet_p2p.errors import NotAllowed, QuotaExceeded
 
-__all__ = ["apply", "batch_steps", "constructor", "has_torchvision", "is_transform"]
+__all__ = ["FUNCTIONS", "apply", "batch_steps", "constructor", "has_torchvision", "is_transform"]
 
 _MODULE: Final = "torchvision.transforms"
-_OF_TRANSFORMS: Final = frozenset({"Compose", "RandomApply"})
+_OF_TRANSFORMS: Final = frozenset({"Compose", "RandomApply", "RandomChoice", "RandomOrder"})
+_POSTERIZE_BITS: Final = 8
+_BYTES: Final = 16
+"""Of an element while a transform works on it: two copies in float64."""
 
 
 def has_torchvision() -> bool:
@@ -62,6 +67,20 @@ def _numbers(values: Iterable[Any]) -> Iterable[Any]:
             yield value
 
 
+def _admit_numbers(name: str, values: Iterable[Any]) -> None:
+    for value in _numbers(values):
+        if isinstance(value, int) and abs(value) > limits.IMAGE_SIDE:
+            raise QuotaExceeded(f"{name} with {value}; the limit is {limits.IMAGE_SIDE}")
+
+
+def _mode(value: Any) -> Any:
+    """A text among the arguments that names an interpolation."""
+    if type(value) is not str:
+        return value
+    modes = _module().InterpolationMode
+    return modes(value) if value in {mode.value for mode in modes} else value
+
+
 def constructor(name: str) -> Callable[..., Any]:
     """What makes one transform, ``Resize``."""
 
@@ -77,12 +96,13 @@ def constructor(name: str) -> Callable[..., Any]:
             if args:
                 return cls(list(given), *args[1:], **kwargs)
             return cls(**{**kwargs, "transforms": list(given)})
-        for value in _numbers(values):
-            if isinstance(value, int) and abs(value) > limits.IMAGE_SIDE:
-                raise QuotaExceeded(f"{name} with {value}; the limit is {limits.IMAGE_SIDE}")
+        _admit_numbers(name, values)
         if kwargs.get("expand"):
             raise ValueError("expand=True gives images of any size and is not offered")
-        return cls(*args, **kwargs)
+        made = cls(*map(_mode, args), **{key: _mode(value) for key, value in kwargs.items()})
+        if getattr(made, "inplace", False):
+            raise ValueError("a transform does not write to what it is given here")
+        return made
 
     return construct
 
@@ -93,4 +113,77 @@ def apply(transform: Any, image: Any) -> Any:
         raise TypeError("a transform is needed")
     if not isinstance(image, torch.Tensor):
         raise TypeError("a tensor is needed")
+    steps = list(_steps(transform))
+    sizes = [getattr(step, name, None) for step in steps for name in ("size", "crop_size")]
+    paddings = [getattr(step, "padding", None) for step in steps]
+    _admit_image(image, sizes, paddings)
     return transform(image)
+
+
+def _steps(transform: Any) -> Iterable[Any]:
+    yield transform
+    for inner in getattr(transform, "transforms", None) or ():
+        yield from _steps(inner)
+
+
+def _admit_image(image: Any, sizes: Iterable[Any], paddings: Iterable[Any]) -> None:
+    """The largest image that sizes and paddings can make, times whatever stands before it."""
+    if not isinstance(image, torch.Tensor) or image.dim() < 2 or not image.numel():
+        return
+    height, width = image.shape[-2:]
+    side = max((abs(int(n)) for n in _numbers(sizes) if isinstance(n, (int, float))), default=0)
+    padding = sum(abs(int(n)) for n in _numbers(paddings) if isinstance(n, (int, float)))
+    # one size means the shorter side: the other grows with it
+    scale = max(1.0, side / min(height, width))
+    area = (height * scale + 2 * padding) * (width * scale + 2 * padding)
+    nbytes = math.prod(image.shape[:-2]) * area * _BYTES
+    if nbytes > limits.RESULT_BYTES:
+        raise QuotaExceeded(f"an image of {nbytes:.0f} bytes; the limit is {limits.RESULT_BYTES}")
+
+
+def _is_image(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return True
+    from PIL import Image
+
+    return isinstance(value, Image.Image)
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """One of ``torchvision.transforms.functional``."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        _module()  # says how to install it
+        function = getattr(importlib.import_module(f"{_MODULE}.functional"), name)
+        bound = inspect.signature(function).bind(*args, **kwargs)
+        given: Mapping[str, Any] = bound.arguments
+        first, *rest = given
+        image = given[first]
+        if not _is_image(image):
+            raise TypeError(f"{name} takes a tensor")
+        if given.get("expand") or given.get("inplace"):
+            raise ValueError(f"{name} is not offered with expand= or inplace=")
+        _admit_numbers(name, [given[key] for key in rest])
+        bits = given.get("bits", 0)
+        if not isinstance(bits, int) or not 0 <= bits <= _POSTERIZE_BITS:
+            raise ValueError("a byte has 0 to 8 bits")
+        sizes = [given.get(key) for key in ("size", "output_size", "height", "width")]
+        offsets = [given.get(key) for key in ("padding", "top", "left")]
+        _admit_image(image, sizes, offsets)
+        for key in rest:
+            bound.arguments[key] = _mode(given[key])
+        return function(*bound.args, **bound.kwargs)
+
+    return run
+
+
+_FUNCTIONS: Final = """
+adjust_brightness adjust_contrast adjust_gamma adjust_hue adjust_saturation adjust_sharpness affine
+autocontrast center_crop convert_image_dtype crop equalize erase five_crop gaussian_blur hflip
+invert normalize pad perspective pil_to_tensor posterize resize resized_crop rgb_to_grayscale rotate
+solarize ten_crop to_grayscale to_pil_image to_tensor vflip
+"""
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    f"{_MODULE}.functional.{name}": _function(name) for name in _FUNCTIONS.split()
+}
+"""What runs for each of torchvision's functions of one image."""

@@ -292,3 +292,18 @@ def test_first_weights_afresh(both: Pair) -> None:
     got = model.get(request_block=True)
     for key, value in expected.state_dict().items():
         assert torch.equal(got.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda t: t.nn.Linear(10**6, 10**6),
+        lambda t: t.nn.Embedding(10**9, 100),
+        lambda t: t.nn.BatchNorm1d(10**9),
+        lambda t: t.nn.Conv2d(10**5, 10**5, 3),
+    ],
+)
+def test_a_layer_that_is_too_large_is_refused_before_it_is_made(both: Pair, make: Any) -> None:
+    make(both.duet.torch)
+    both.settle()
+    assert both.owner.failures[0].code == "QuotaExceeded"

@@ -1,0 +1,91 @@
+"""Distributions of torch, made of tensors, numbers and other distributions.
+
+Parameters are always validated, whatever ``validate_args`` says: with a NaN some samplers
+never end. A distribution that is made of another (`Independent`, `MixtureSameFamily`) takes it
+as it is. Sizes are admitted in checks.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import distributions
+from torch.distributions import Distribution
+
+from duet_p2p import limits
+from duet_p2p.errors import QuotaExceeded
+
+__all__ = ["DISTRIBUTIONS", "NAMES"]
+
+NAMES: Final = tuple(
+    str.split(
+        "Bernoulli Beta Binomial Categorical Cauchy Chi2 ContinuousBernoulli Dirichlet Exponential "
+        "FisherSnedecor Gamma GeneralizedPareto Geometric Gumbel HalfCauchy HalfNormal Independent "
+        "InverseGamma Kumaraswamy LKJCholesky Laplace LogNormal LogisticNormal "
+        "LowRankMultivariateNormal MixtureSameFamily Multinomial MultivariateNormal "
+        "NegativeBinomial Normal OneHotCategorical OneHotCategoricalStraightThrough Pareto Poisson "
+        "RelaxedBernoulli RelaxedOneHotCategorical StudentT Uniform VonMises Weibull Wishart"
+    )
+)
+_PLAIN: Final = (torch.Tensor, bool, int, float, type(None), Distribution)
+_BYTES: Final = 16
+
+
+def _constructor(name: str) -> Callable[..., Any]:
+    cls: Any = getattr(distributions, name)
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        for value in (*args, *kwargs.values()):
+            is_pair = isinstance(value, (tuple, list)) and all(
+                isinstance(part, (int, float)) for part in value
+            )
+            if not isinstance(value, _PLAIN) and not is_pair:
+                raise TypeError(f"{name} is made of tensors and numbers")
+        if name == "Independent":
+            dims = args[1] if len(args) > 1 else kwargs.get("reinterpreted_batch_ndims")
+            if type(dims) is not int or dims < 0:
+                raise ValueError("reinterpreted_batch_ndims counts dimensions")
+        _admit(name, args, kwargs)
+        checked = cls(*args, **{**kwargs, "validate_args": True})
+        if kwargs.get("validate_args") is False:
+            return cls(*args, **kwargs)
+        return checked
+
+    return make
+
+
+def _admit(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """What the parameters broadcast to; ``LKJCholesky`` makes a matrix of its dimension."""
+    tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, torch.Tensor)]
+    numbers = 1
+    if name == "LKJCholesky":
+        dim = args[0] if args else kwargs.get("dim")
+        if type(dim) is not int:
+            raise TypeError("dim is an int")
+        numbers = dim * dim
+    for size in _broadcast(tensors):
+        numbers *= size
+    if numbers * _BYTES > limits.RESULT_BYTES:
+        raise QuotaExceeded(f"{name} of {numbers} numbers")
+
+
+def _broadcast(tensors: list[torch.Tensor]) -> list[int]:
+    """The largest shape that they could broadcast to, without the mistakes that torch will find."""
+    dims = max((t.dim() for t in tensors), default=0)
+    shapes = [[1] * (dims - t.dim()) + list(t.shape) for t in tensors]
+    return [max(sizes) for sizes in zip(*shapes, strict=True)]
+
+
+def _log_prob(distribution: Any, value: Any) -> Any:
+    if not isinstance(distribution, Distribution) or not isinstance(value, torch.Tensor):
+        raise TypeError("log_prob takes a tensor")
+    return distribution.log_prob(value)
+
+
+DISTRIBUTIONS: Final[dict[str, Callable[..., Any]]] = {
+    **{f"torch.distributions.{name}": _constructor(name) for name in NAMES},
+    "torch.distributions.Distribution.log_prob": _log_prob,
+}
+"""Constructors, and the methods that take more than a sample shape."""
