@@ -1,0 +1,44 @@
+# %% [markdown]
+# # Time sequences, the owner's side
+#
+# You have 97 sine waves; a scientist trains a recurrent network to continue them.
+
+# %%
+import time
+
+import torch
+
+import duet_p2p as sy
+
+duet = sy.launch_duet()
+
+# %% [markdown]
+# Waves of 60 steps, each with a phase of its own. What is to be learnt is the same wave, one step later.
+
+# %%
+torch.manual_seed(2)
+phase = torch.randint(-80, 80, (97, 1))
+waves = torch.sin((torch.arange(61) + phase) / 10.0)
+waves[:, :-1].contiguous().tag("input").describe("97 waves of 60 steps").send(duet)
+waves[:, 1:].contiguous().tag("target").describe("the same, a step later").send(duet)
+
+# %% [markdown]
+# The loss is a mean over all waves: a named rule takes it as it is. The network may leave once, as a
+# model; it is small.
+
+# %%
+duet.requests.add_handler(name="loss", action="accept", max_uses=100, print_local=True)
+duet.requests.add_handler(name="model", action="accept", kinds={"model"}, max_elements=2_000)
+
+# %%
+while duet.is_open:
+    for request in duet.requests:
+        print(f"{request.name!r} waits: {request.kind}, {request.elements:,} numbers", flush=True)
+        for look in duet.requests.explain(request):
+            print(f"  {look}", flush=True)
+        request.deny("not part of what we agreed on")
+    time.sleep(0.05)
+duet.close()
+accepted = [r.name for r in duet.requests.history if "Accepted" in str(r.status)]
+print(f"owner: {accepted.count('loss')} losses and {accepted.count('model')} model left")
+assert accepted.count("model") == 1
