@@ -30,8 +30,7 @@ duet.requests.add_handler(
 )
 
 # %% [markdown]
-# Two things are decided by hand, once each: the digits that the decoder draws from noise, and the
-# decoder's network itself never leaves at all.
+# What the network draws from noise you look at first, and accept once. The network itself stays here.
 
 # %%
 released = 0
@@ -49,5 +48,14 @@ while duet.is_open:
             request.deny("drawings only, and no more than 16")
     time.sleep(0.05)
 duet.close()
+
+# %% [markdown]
+# What was asked for, and what the guard knew about it.
+
+# %%
+for name, kind, records, injected in sorted(
+    {(r.name, r.kind, r.min_records, r.injected) for r in duet.requests.history}
+):
+    print(f"{name}: {kind}, {records} record(s){', scientist values mixed in' if injected else ''}")
 assert released == 1
 print("owner: 16 drawings left")

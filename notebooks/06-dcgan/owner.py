@@ -48,5 +48,14 @@ while duet.is_open:
             request.deny("not part of what we agreed on")
     time.sleep(0.05)
 duet.close()
+
+# %% [markdown]
+# What was asked for, and what the guard knew about it.
+
+# %%
+for name, kind, records, injected in sorted(
+    {(r.name, r.kind, r.min_records, r.injected) for r in duet.requests.history}
+):
+    print(f"{name}: {kind}, {records} record(s){', scientist values mixed in' if injected else ''}")
 print(f"owner: released {left}")
 assert left == ["picture", "generator", "judge"]

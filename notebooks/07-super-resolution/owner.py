@@ -61,5 +61,14 @@ while duet.is_open:
             request.deny("not part of what we agreed on")
     time.sleep(0.05)
 duet.close()
+
+# %% [markdown]
+# What was asked for, and what the guard knew about it.
+
+# %%
+for name, kind, records, injected in sorted(
+    {(r.name, r.kind, r.min_records, r.injected) for r in duet.requests.history}
+):
+    print(f"{name}: {kind}, {records} record(s){', scientist values mixed in' if injected else ''}")
 assert released == 1
 print("owner: the network left, the pictures did not")

@@ -69,6 +69,15 @@ while duet.is_open:
             request.deny("the text stays here")
     time.sleep(0.05)
 duet.close()
+
+# %% [markdown]
+# What was asked for, and what the guard knew about it.
+
+# %%
+for name, kind, records, injected in sorted(
+    {(r.name, r.kind, r.min_records, r.injected) for r in duet.requests.history}
+):
+    print(f"{name}: {kind}, {records} record(s){', scientist values mixed in' if injected else ''}")
 denied = [r.name for r in duet.requests.history if "Rejected" in str(r.status)]
 print(f"owner: {released} model left, denied {denied}")
 assert released == 1 and denied == ["alphabet"]

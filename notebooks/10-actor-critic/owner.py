@@ -50,6 +50,15 @@ while duet.is_open:
         request.deny("only what an episode paid")
     time.sleep(0.05)
 duet.close()
+
+# %% [markdown]
+# What was asked for, and what the guard knew about it.
+
+# %%
+for name, kind, records, injected in sorted(
+    {(r.name, r.kind, r.min_records, r.injected) for r in duet.requests.history}
+):
+    print(f"{name}: {kind}, {records} record(s){', scientist values mixed in' if injected else ''}")
 denied = {r.name for r in duet.requests.history if "Rejected" in str(r.status)}
 print(f"owner: denied {denied}")
 assert denied == {"agent"}
