@@ -14,16 +14,14 @@ duet = sy.launch_duet(data_dirs={"mnist": SUBSET})
 # %% [markdown]
 # The loss of this network is one number over 100 digits, but the scientist's own random numbers are
 # mixed in, one per digit: that is how such a network learns. They could as well be weights that pick
-# one digit out, so the guard calls it `injected` and holds it back unless you allow it in words. You
-# allow it for a small number of losses, and look at each.
+# one digit out, so the guard calls it `injected` and holds it back unless you allow it in words. The
+# guard goes on to check that it is one number over at least 10 digits.
 
 # %%
 duet.requests.add_handler(name="batches", action="accept")
 duet.requests.add_handler(
     name="loss",
     action="accept",
-    kinds={"aggregate", "per_record"},
-    min_records=1,
     allow_injected=True,
     max_uses=40,
     print_local=True,

@@ -24,8 +24,9 @@ waves[:, 1:].contiguous().tag("target").describe("the same, a step later").send(
 
 # %% [markdown]
 # The loss is a mean over all waves, but the guard does not follow records through LSTM cells: it takes
-# the loss for one that may tell about a single wave. You let single numbers go and see each of them; the
-# network leaves once, and you say how large it may be.
+# the loss for one that may tell about a single wave. You let single numbers go and see each of them. The
+# network leaves once; a named rule gives at most 1,000 numbers of one source, so a whole network needs
+# `max_elements=None`.
 
 # %%
 duet.requests.add_handler(
@@ -43,7 +44,7 @@ duet.requests.add_handler(
     kinds={"model", "per_record"},
     min_records=1,
     allow_injected=True,
-    max_elements=2_200,
+    max_elements=None,
     max_uses=1,
 )
 

@@ -14,14 +14,14 @@ import duet_p2p as sy
 duet = sy.launch_duet()
 
 # %% [markdown]
-# `moves[room, action]` is the next room, `rewards[room, action]` what that step pays: -0.1, and 1 for
-# being in the prize's room.
+# `moves[room, action]` is the next room, `rewards[room, action]` what that step pays: 1 in
+# the prize's room, less and less away from it.
 
 # %%
-ROOMS, PRIZE = 8, 6
+ROOMS, PRIZE = 8, 4
 room = torch.arange(ROOMS)
 moves = torch.stack([(room - 1).clamp(min=0), (room + 1).clamp(max=ROOMS - 1)], dim=1)
-rewards = torch.where(moves == PRIZE, 1.0, -0.1)
+rewards = 1 - (moves - PRIZE).abs() / 2
 moves.tag("moves").describe("next room, for left and right").send(duet)
 rewards.tag("rewards").describe("what a step pays").send(duet)
 
@@ -40,6 +40,20 @@ duet.requests.add_handler(
     print_local=True,
 )
 duet.requests.add_handler(name="agent", action="deny")
+
+# %% [markdown]
+# The scientist collects private numbers in a list and makes a tensor of it. How many they are, it has to
+# ask, once per episode.
+
+# %%
+duet.requests.add_handler(
+    name="len",
+    action="accept",
+    kinds={"per_record"},
+    min_records=1,
+    allow_injected=True,
+    max_uses=100,
+)
 
 # %%
 while duet.is_open:

@@ -44,10 +44,10 @@ class Agent(sy.Module):
         return F.softmax(self.action_head(x), dim=-1), self.value_head(x)
 
 
-torch.manual_seed(543)
+torch.manual_seed(3)
 agent = Agent(torch).send(duet)
-optimizer = rt.optim.Adam(agent.parameters(), lr=0.05)
-rt.manual_seed(543)
+optimizer = rt.optim.Adam(agent.parameters(), lr=0.02)
+rt.manual_seed(3)
 
 
 # %% [markdown]
@@ -69,7 +69,8 @@ def play():
 
 
 # %% [markdown]
-# Returns are added up backwards, in Python numbers and a list that live on the owner's side.
+# Returns are added up backwards, in Python numbers and a list that live on the owner's side. To go
+# through the tensor that is made of them its length is needed: that is asked for.
 
 
 # %%

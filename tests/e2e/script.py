@@ -11,6 +11,8 @@ from pathlib import Path
 
 __all__ = ["Script"]
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 class Script:
     """One running Python file; what it prints goes to a file beside its home."""
@@ -25,7 +27,12 @@ class Script:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=home,
-                env={**os.environ, "DUET_HOME": str(home / "duet"), **environment},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(ROOT),  # this checkout, wherever the package is installed
+                    "DUET_HOME": str(home / "duet"),
+                    **environment,
+                },
             )
 
     def printed(self) -> str:
