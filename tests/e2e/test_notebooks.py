@@ -15,25 +15,32 @@ START_SECONDS = 60.0
 RUN_SECONDS = 100.0
 
 
-def run(server: str, home: Path, name: str, owners: tuple[str, ...] = ("owner",)) -> dict[str, str]:
+def run(
+    server: str,
+    home: Path,
+    name: str,
+    *,
+    owners: tuple[str, ...] = ("owner",),
+    scientist: str = "scientist",
+) -> dict[str, str]:
     """Runs one example with ``--quick``; what each of its files printed, by its name."""
-    folder = home / name
+    folder = home / f"{name}-{scientist}"
     folder.mkdir()
     scripts: list[Script] = []
     try:
-        for stem in (*owners, "scientist"):
+        for stem in (*owners, scientist):
             path = NOTEBOOKS / name / f"{stem}.py"
             scripts.append(Script(path, folder, "--quick", DUET_SIGNALING_URL=server))
-        *owner_scripts, scientist = scripts
+        *owner_scripts, joining = scripts
         for number, owner in enumerate(owner_scripts, 1):
             session_id = owner.wait_for_print(r"^Session ID: (\S+)", START_SECONDS)
-            scientist.wait_for_print(r"(The owner's session ID: )", START_SECONDS, number)
-            scientist.type_line(session_id)
-            client_id = scientist.wait_for_print(r"^ {4}(C[0-9A-Z-]{38})", START_SECONDS, number)
+            joining.wait_for_print(r"(The owner's session ID: )", START_SECONDS, number)
+            joining.type_line(session_id)
+            client_id = joining.wait_for_print(r"^ {4}(C[0-9A-Z-]{38})", START_SECONDS, number)
             owner.wait_for_print(r"(Your partner's client ID: )", START_SECONDS)
             owner.type_line(client_id)
         codes = {}
-        for script in (scientist, *owner_scripts):
+        for script in (joining, *owner_scripts):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 codes[script.name] = script.wait(RUN_SECONDS)
     finally:
