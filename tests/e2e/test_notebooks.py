@@ -122,3 +122,14 @@ def test_an_agent_learns_in_a_world_that_it_does_not_see(server: str, home: Path
     paid = numbers(r"episode +\d+  paid (-?[\d.]+)", printed["scientist"])
     assert len(paid) == 8
     assert "owner: denied {'agent'}" in printed["owner"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_an_owners_plan_trains_the_scientists_network(server: str, home: Path) -> None:
+    printed = run(
+        *(server, home, "08-time-sequence"), owners=("owner_plan",), scientist="scientist_plan"
+    )
+    assert len(numbers(r"step +\d+  loss ([\d.]+)", printed["scientist_plan"])) == 15
+    assert "the remote losses equal local ones" in printed["scientist_plan"]
+    assert "15 losses and 15 models left" in printed["owner_plan"]
