@@ -30,6 +30,7 @@ class Script:
                 env={
                     **os.environ,
                     "PYTHONPATH": str(ROOT),  # this checkout, wherever the package is installed
+                    "OMP_NUM_THREADS": "1",  # up to six processes at once on a small machine
                     "DUET_HOME": str(home / "duet"),
                     **environment,
                 },

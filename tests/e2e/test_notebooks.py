@@ -9,6 +9,8 @@ import pytest
 
 from tests.e2e.script import Script
 
+pytestmark = pytest.mark.timeout(240)
+
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 START_SECONDS = 60.0
 """For a process to import torch and reach its prompt on a busy machine."""
@@ -74,6 +76,7 @@ def test_iris_trains_as_a_local_run_does(server: str, home: Path) -> None:
     assert "owner: 60 losses, 1 model, denied ['loss']" in printed["owner"]
 
 
+@pytest.mark.slow
 def test_two_owners_lines_are_averaged(server: str, home: Path) -> None:
     printed = run(server, home, "04-federated", owners=("owner1", "owner2"))
     assert "Pointers of two sessions cannot meet" in printed["scientist"]
@@ -85,7 +88,6 @@ def test_two_owners_lines_are_averaged(server: str, home: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_digits_are_learnt_and_the_model_leaves_by_hand(server: str, home: Path) -> None:
     printed = run(server, home, "02-mnist")
     assert "loss ?" in printed["scientist"]
@@ -97,7 +99,6 @@ def test_digits_are_learnt_and_the_model_leaves_by_hand(server: str, home: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("name", "loss"),
     [
@@ -116,7 +117,6 @@ def test_a_network_of_another_kind_learns(server: str, home: Path, name: str, lo
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_an_agent_learns_in_a_world_that_it_does_not_see(server: str, home: Path) -> None:
     printed = run(server, home, "10-actor-critic")
     paid = numbers(r"episode +\d+  paid (-?[\d.]+)", printed["scientist"])
@@ -125,7 +125,6 @@ def test_an_agent_learns_in_a_world_that_it_does_not_see(server: str, home: Path
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_an_owners_plan_trains_the_scientists_network(server: str, home: Path) -> None:
     printed = run(
         *(server, home, "08-time-sequence"), owners=("owner_plan",), scientist="scientist_plan"
