@@ -1,0 +1,71 @@
+# %% [markdown]
+# # Time sequences, the owner's side
+#
+# You have 97 sine waves; a scientist trains a recurrent network to continue them.
+
+# %%
+import time
+
+import torch
+
+import duet_p2p as sy
+
+duet = sy.launch_duet()
+
+# %% [markdown]
+# Waves of 60 steps, each with a phase of its own. What is to be learnt is the same wave, one step later.
+
+# %%
+torch.manual_seed(2)
+phase = torch.randint(-80, 80, (97, 1))
+waves = torch.sin((torch.arange(61) + phase) / 10.0)
+waves[:, :-1].contiguous().tag("input").describe("97 waves of 60 steps").send(duet)
+waves[:, 1:].contiguous().tag("target").describe("the same, a step later").send(duet)
+
+# %% [markdown]
+# The loss is a mean over all waves, but the guard does not follow records through LSTM cells: it takes
+# the loss for one that may tell about a single wave. You let single numbers go and see each of them. The
+# network leaves once; a named rule gives at most 1,000 numbers of one source, so a whole network needs
+# `max_elements=None`.
+
+# %%
+duet.requests.add_handler(
+    name="loss",
+    action="accept",
+    kinds={"aggregate", "per_record"},
+    min_records=1,
+    allow_injected=True,
+    max_uses=100,
+    print_local=True,
+)
+duet.requests.add_handler(
+    name="model",
+    action="accept",
+    kinds={"model", "per_record"},
+    min_records=1,
+    allow_injected=True,
+    max_elements=None,
+    max_uses=1,
+)
+
+# %%
+while duet.is_open:
+    for request in duet.requests:
+        print(f"{request.name!r} waits: {request.kind}, {request.elements:,} numbers", flush=True)
+        for look in duet.requests.explain(request):
+            print(f"  {look}", flush=True)
+        request.deny("not part of what we agreed on")
+    time.sleep(0.05)
+duet.close()
+
+# %% [markdown]
+# What was asked for, and what the guard knew about it.
+
+# %%
+for name, kind, records, injected in sorted(
+    {(r.name, r.kind, r.min_records, r.injected) for r in duet.requests.history}
+):
+    print(f"{name}: {kind}, {records} record(s){', scientist values mixed in' if injected else ''}")
+accepted = [r.name for r in duet.requests.history if "Accepted" in str(r.status)]
+print(f"owner: {accepted.count('loss')} losses and {accepted.count('model')} model left")
+assert accepted.count("model") == 1
