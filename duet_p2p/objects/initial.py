@@ -66,7 +66,7 @@ def make_remote(
     with torch.device("meta"), recorder:
         module = cls(*args, **kwargs)
     pointers = _fresh(client, module, given)
-    _replay(client, recorder.calls, pointers)
+    _Replay(client, module, pointers).run(recorder.calls)
     return make_shell(client, module, pointers)
 
 
@@ -83,38 +83,77 @@ def _fresh(client: ModuleClient, module: nn.Module, given: Mapping[int, Any]) ->
     return pointers
 
 
-def _replay(client: ModuleClient, calls: Sequence[Any], pointers: dict[int, Any]) -> None:
-    known = dict(pointers)
-    held = []  # results keep their ids while later calls name them
+class _Replay:
+    """Repeats recorded calls on pointers.
 
-    def swap(value: Any) -> Any:
+    A tensor is known by its id, or by its storage: a parameter and the tensor that it was made of
+    are two objects over one. A layer that only serves as a pattern (nn.Transformer copies its
+    layers) is made over there too, since it draws from the generator and its values are copied.
+    """
+
+    def __init__(
+        self, client: ModuleClient, module: nn.Module, pointers: Mapping[int, Any]
+    ) -> None:
+        self._client = client
+        self._known = dict(pointers)
+        self._patterns: dict[int, Any] = {}  # by storage
+        self._finals = {
+            _storage(tensor): pointers[id(tensor)] for tensor in tensors_of(module).values()
+        }
+
+    def run(self, calls: Sequence[Any]) -> None:
+        """All calls that touch a tensor of the module or of a pattern, in order."""
+        for func, args, kwargs, result, grad in calls:
+            name = name_of(func)
+            rule = table.find(name) if name is not None else None
+            if rule is None or rule.record == "metadata" or rule.form == "setter":
+                continue  # a fact such as a size, or what the shell does itself
+            if name == "torch.nn.Parameter":
+                continue
+            tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, torch.Tensor)]
+            if rule.form == "inplace" and tensors:
+                self._meet(tensors[0])
+            if not any(self._find(tensor) is not None for tensor in tensors):
+                continue
+            with torch.set_grad_enabled(grad):
+                made = self._client.call(
+                    rule.name,
+                    *(self._swap(value) for value in args),
+                    **{key: self._swap(value) for key, value in kwargs.items()},
+                )
+            if isinstance(result, torch.Tensor) and isinstance(made, Remote):
+                is_view = _storage(result) in map(_storage, tensors)
+                self._keep(result, made, is_view)
+
+    def _keep(self, result: torch.Tensor, made: Any, is_view: bool) -> None:
+        final = None if is_view else self._finals.get(_storage(result))
+        if final is not None and self._find(result) is None:
+            with torch.no_grad():  # a parameter of the module was made of this copy
+                self._client.call("torch.Tensor.copy_", final, made)
+        self._known.setdefault(id(result), made)
+
+    def _meet(self, tensor: torch.Tensor) -> None:
+        """A pattern's tensor is made when something first writes to it."""
+        if self._find(tensor) is None and _storage(tensor) not in self._finals:
+            self._patterns[_storage(tensor)] = self._client.call(
+                "torch.zeros", tuple(tensor.shape), dtype=tensor.dtype
+            )
+
+    def _find(self, tensor: torch.Tensor) -> Any:
+        return self._known.get(id(tensor), self._patterns.get(_storage(tensor)))
+
+    def _swap(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
-            return known.get(id(value), value)
+            found = self._find(value)
+            return value if found is None else found
         if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
-            return type(value)(swap(item) for item in value)
+            return type(value)(self._swap(item) for item in value)
         return value
 
-    for func, args, kwargs, result, grad in calls:
-        held.append(result)
-        if not any(
-            isinstance(value, torch.Tensor) and id(value) in known
-            for value in (*args, *kwargs.values())
-        ):
-            continue
-        name = name_of(func)
-        rule = table.find(name) if name is not None else None
-        if rule is None or rule.record == "metadata" or rule.form == "setter":
-            continue  # a fact such as a size, or what the shell does itself
-        if name == "torch.nn.Parameter":
-            continue
-        with torch.set_grad_enabled(grad):
-            made = client.call(
-                rule.name,
-                *(swap(value) for value in args),
-                **{key: swap(value) for key, value in kwargs.items()},
-            )
-        if isinstance(result, torch.Tensor) and isinstance(made, Remote):
-            known.setdefault(id(result), made)
+
+def _storage(tensor: Any) -> int:
+    """Names the storage of a tensor that lives; 0 for a pointer."""
+    return tensor.untyped_storage()._cdata if isinstance(tensor, torch.Tensor) else 0
 
 
 def make_container(

@@ -39,6 +39,10 @@ _HOOKS = (
 )
 
 
+_LINKS = ("_flat_weights", "_flat_weight_refs")
+"""Of LSTM and its kin: the parameters once more, made again for a copy."""
+
+
 class Shell(nn.Module):
     """The first base of every remote module's class."""
 
@@ -221,8 +225,24 @@ class Shell(nn.Module):
             if buffer is not None and name not in self._non_persistent_buffers_set:
                 destination[prefix + name] = buffer
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
-        raise WrongSide("a remote module cannot be copied here; get it, or send another one")
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Another remote module, its tensors copied on the owner's side."""
+        client, parameters = self._duet_client, {id(p) for _, p in self.named_parameters()}
+        with torch.no_grad():
+            for pointer in tensors_of(self).values():
+                if id(pointer) not in memo:
+                    copied = client.call("torch.clone", pointer.detach())
+                    if id(pointer) in parameters:
+                        copied = client.call(
+                            "torch.nn.Parameter", copied, requires_grad=pointer.requires_grad
+                        )
+                    memo[id(pointer)] = copied
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        kept = {k: v for k, v in self.__dict__.items() if k not in ("_duet_client", *_LINKS)}
+        made.__dict__.update(copy.deepcopy(kept, memo), _duet_client=client)
+        _relink(made)
+        return made
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise WrongSide("a remote module cannot be pickled; get(request_block=True) it first")
@@ -357,9 +377,7 @@ def _plain_copy(shell: nn.Module, memo: dict[int, Any]) -> Any:
     cls = getattr(type(shell), "_duet_local_class", type(shell))
     made = cls.__new__(cls)
     memo[id(shell)] = made
-    kept = {
-        k: v for k, v in shell.__dict__.items() if k not in ("_duet_client", "_flat_weight_refs")
-    }
+    kept = {k: v for k, v in shell.__dict__.items() if k not in ("_duet_client", *_LINKS)}
     made.__dict__.update(copy.deepcopy(kept, memo))
     return made
 

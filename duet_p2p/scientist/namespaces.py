@@ -18,6 +18,7 @@ from torch import nn
 
 from duet_p2p.errors import NotAllowed
 from duet_p2p.identity.files import home
+from duet_p2p.objects.shell import Shell
 from duet_p2p.scientist import schedulers
 from duet_p2p.scientist.dispatch import denied
 from duet_p2p.surface import table
@@ -207,7 +208,8 @@ def _module_maker(client: Client, cls: type[nn.Module]) -> Callable[..., nn.Modu
     def make(*args: Any, **kwargs: Any) -> nn.Module:
         from duet_p2p.objects import initial
 
-        if cls.__name__ in _CONTAINERS:
+        parts = (*args, *kwargs.values())
+        if cls.__name__ in _CONTAINERS or any(isinstance(part, Shell) for part in parts):
             return initial.make_container(client, cls, args, kwargs)
         return initial.make_remote(client, cls, args, kwargs)
 

@@ -215,7 +215,7 @@ def _step(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     for group in groups:
         if group.get("fused"):
             raise ValueError("fused optimizers are not offered")
-        if not isinstance(group["params"], list) or not all(map(_is_tensor, group["params"])):
+        if not isinstance(group["params"], list) or not all(map(is_tensor, group["params"])):
             raise TypeError("the params of a group are a list of tensors")
         for key, value in group.items():
             if key != "params" and not _is_setting(value):
@@ -225,7 +225,7 @@ def _step(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
 def _is_setting(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return len(value) <= _SETTINGS and all(map(_is_setting, value))
-    if _is_tensor(value):
+    if is_tensor(value):
         return bool(value.numel() == 1)
     return value is None or isinstance(value, (bool, int, float, str))
 
@@ -254,17 +254,17 @@ def _distribution(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
             raise ValueError(f"a number beyond {_SIZE_MAX}")
     dim = args[0] if args else kwargs.get("dim")
     if isinstance(dim, int) and not isinstance(dim, bool):  # LKJCholesky, Multinomial
-        _admit_bytes(abs(dim) * 8)
+        admit_bytes(abs(dim) * 8)
     count = kwargs.get("total_count", args[0] if args else None)
-    if _is_tensor(count) and not bool(torch.isfinite(count.detach()).all()):
+    if is_tensor(count) and not bool(torch.isfinite(count.detach()).all()):
         raise ValueError("a count, or a first parameter, is finite")
 
 
 def _draws(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     # A sample shape multiplies; torch makes several tensors of this size on the way.
     distribution = args[0]
-    shape = _argument(args, kwargs, 1, "sample_shape", ())
-    if _is_tensor(shape):
+    shape = argument(args, kwargs, 1, "sample_shape", ())
+    if is_tensor(shape):
         return  # log_prob, cdf and the like take a value of the distribution
     if not isinstance(shape, (tuple, list, torch.Size)):
         raise TypeError("a sample shape is a list of ints")
@@ -277,7 +277,7 @@ def _draws(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
             each *= max(count, 1)
         of_part = math.prod(part.batch_shape) * math.prod(part.event_shape)
         each = max(each, of_part)
-    _admit_bytes(math.prod(shape) * max(each, 1) * _BYTES_DRAWN)
+    admit_bytes(math.prod(shape) * max(each, 1) * _BYTES_DRAWN)
 
 
 def _inside(distribution: Any) -> list[Any]:

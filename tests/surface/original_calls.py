@@ -35,6 +35,11 @@ def ints() -> torch.Tensor:
     return torch.tensor([3, 1, 2, 1])
 
 
+def square_of(columns: torch.Tensor) -> torch.Tensor:
+    """Invertible, for columns of this height."""
+    return _rand(len(columns), len(columns)) + torch.eye(len(columns))
+
+
 def bools() -> torch.Tensor:
     return torch.tensor([True, False, True, True])
 
@@ -138,6 +143,15 @@ _SPECIAL: dict[str, Arguments] = {
     "cosine_embedding_loss": lambda: (square(), square(), torch.tensor([1, -1, 1, 1])),
     "multi_margin_loss": lambda: (square(), torch.tensor([0, 1, 2, 3])),
     "nll_loss": lambda: (square(), torch.tensor([0, 1, 2, 3])),
+    "istft": lambda: (_rand(9, 9).to(torch.complex64), 16, None, None, torch.ones(16)),
+    "lu_solve": lambda: (batch()[0], *torch.linalg.lu_factor(square_of(batch()[0]))),
+    "ormqr": lambda: (*torch.geqrf(square()), square()),
+    "ctc_loss": lambda: (
+        _rand(6, 2, 4).log_softmax(-1),
+        torch.tensor([[1, 3], [2, 1]]),
+        torch.tensor([6, 6]),
+        torch.tensor([2, 2]),
+    ),
     "torch.polygamma": lambda: (1, row()),
     "torch.Tensor.polygamma": lambda: (row(), 1),
 }

@@ -52,7 +52,9 @@ ENTRIES = {
 INTEGER = {
     entry_of(op): op
     for op in op_db
-    if entry_of(op) not in ENTRIES and torch.int64 in op.supported_dtypes("cpu")
+    if entry_of(op) not in ENTRIES
+    and torch.int64 in op.supported_dtypes("cpu")
+    and "jiterator" not in op.name
 }
 DIFFERENTIABLE = {name: op for name, op in ENTRIES.items() if op.supports_autograd}
 

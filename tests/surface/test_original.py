@@ -38,20 +38,6 @@ from tests.unit.scientist_kit import Pair, pair
 DATA = Path(__file__).resolve().parents[1] / "data"
 STATES = {"offered", "local", "denied", "gone"}
 
-PENDING = {
-    "torch.Tensor.istft", "torch.Tensor.lu", "torch.Tensor.lu_solve", "torch.Tensor.orgqr",
-    "torch.Tensor.ormqr", "torch.istft", "torch.lu", "torch.lu_solve",
-    "torch.nn.functional.ctc_loss", "torch.orgqr", "torch.ormqr",
-}  # fmt: skip
-"""State `lead` in the file: still to be added to the surface."""
-
-PENDING_MODULES = {
-    "CTCLoss", "EmbeddingBag", "FractionalMaxPool2d", "FractionalMaxPool3d", "MaxUnpool1d",
-    "MaxUnpool2d", "MaxUnpool3d", "MultiheadAttention", "Transformer", "TransformerDecoder",
-    "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
-}  # fmt: skip
-"""Offered as modules; their forward waits for a function that is not on the surface yet."""
-
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(not find("torch.relu"), reason="needs the surface"),
@@ -118,7 +104,7 @@ def no_failures_of_before(request: pytest.FixtureRequest) -> None:
 
 def test_every_name_of_the_lists_has_one_state() -> None:
     assert Counter(line.name for line in lines()) == Counter(listed())
-    assert {line.name for line in lines() if line.state not in STATES} == PENDING
+    assert {line.state for line in lines()} == STATES
     assert all(line.reason for line in lines() if line.state in ("local", "denied", "gone"))
 
 
@@ -130,10 +116,6 @@ def test_offered_names_are_on_the_surface() -> None:
 def test_denied_names_are_not() -> None:
     there = [n for n in names("denied") if not module_class(n) and find(n) is not None]
     assert there == []
-
-
-def test_pending_names_are_not_there_yet() -> None:
-    assert {n for n in PENDING if find(n) is not None} == set(), "take them out of PENDING"
 
 
 @pytest.mark.parametrize("name", names("gone"))
@@ -224,9 +206,6 @@ MODULES = sorted({c for n in names("offered") if (c := module_class(n))})
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_class_is_made_remotely_and_called(both: Pair, name: str) -> None:
-    if name in ("Transformer", "TransformerDecoder", "TransformerEncoder"):
-        assert hasattr(both.duet.torch.nn, name)  # made of copies of layers: PENDING_MODULES
-        return
     make, inputs = case_of(name)
     torch.manual_seed(5)
     local = make(torch)
@@ -239,10 +218,6 @@ def test_a_module_class_is_made_remotely_and_called(both: Pair, name: str) -> No
     members(both, name, remote, local)
     given = inputs()
     if not given:
-        return
-    if name in PENDING_MODULES:
-        with pytest.raises(NotAllowed):
-            remote(*sent_to(both.duet, given))
         return
     torch.manual_seed(6)
     expected = local(*given)
