@@ -44,6 +44,10 @@ class Arguments:
     def refresh(self) -> None:
         """Look at stateful arguments anew: the call may have changed what they hold."""
         self.sources = self.tensors()
+        self.forget()
+
+    def forget(self) -> None:
+        """The call may have changed what stateful arguments hold."""
         self._parts = self._tensors = self._beside = self._with_grads = None
 
     def values(self) -> list[Any]:
@@ -86,6 +90,10 @@ class Arguments:
                 if not is_atomic(value)
             ]
         return self._parts
+
+    def held_by_first(self) -> list[Any]:
+        """What the first argument holds."""
+        return next(iter(self._reached()), []) if self.args and not is_atomic(self.args[0]) else []
 
     def with_grads(self) -> list[Any]:
         """What the first argument holds, gradients too."""

@@ -199,7 +199,7 @@ class Effects:
         elif _is_stepper(first) and short in _STEPS and short != "zero_grad":
             entry = lineage.find(first)
             if entry is not None and is_private(entry.content):
-                for part in reach(first):
+                for part in given.held_by_first():
                     if isinstance(part, torch.Tensor):
                         lineage.own(part).label = entry.content
                     elif not isinstance(part, tuple):

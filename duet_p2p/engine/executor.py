@@ -179,9 +179,7 @@ class Executor:
         self._check_shared(versions, given)
 
         if not is_plain:
-            sources = given.sources
-            given.refresh()
-            given.sources = sources
+            given.forget()
         for target in targets:
             lineage.written(target)
         effects.after(rule.name, given, result, targets)

@@ -340,9 +340,9 @@ def _parts(part: Any, grads: bool) -> Iterable[Any]:
         keys = [k for k in part if not is_atomic(k)]
         return keys + [v for v in part.values() if not is_atomic(v)]
     if hasattr(part, "__dict__"):
-        return [
-            v for v in vars(part).values()
-            if type(v) not in _ATOMIC_TYPES and not isinstance(v, _NOT_PARTS)
-        ]  # fmt: skip
+        values = vars(part).values()
+        if isinstance(part, torch.optim.Optimizer):  # six dicts for hooks, which nobody can set
+            values = [v for k, v in vars(part).items() if not k.startswith("_optimizer_")]
+        return [v for v in values if type(v) not in _ATOMIC_TYPES and not isinstance(v, _NOT_PARTS)]
     # Iterators of C types and generators show their parts to the garbage collector only.
     return [p for p in gc.get_referents(part) if not isinstance(p, _NOT_PARTS)]

@@ -10,6 +10,7 @@ import torch
 from duet_p2p import limits
 from duet_p2p.engine import messages as m
 from duet_p2p.surface.plan import digest_of, listing_of
+from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.messages import DefinePlan, PlanStep, RunPlan
 from duet_p2p.wire.values import Ref, TensorData
 from tests.unit.plan_kit import Planner, step
@@ -221,6 +222,23 @@ def test_the_bytes_of_plans_are_limited(monkeypatch: Any) -> None:
     assert engine.failures()[0].code == "QuotaExceeded"
 
 
+@pytest.mark.parametrize(("name", "count"), [("PLAN_BYTES", 1), ("PLANS_BYTES", 3)])
+def test_plans_take_as_many_bytes_as_the_limits_say(
+    name: str, count: int, monkeypatch: Any
+) -> None:
+    engine = Planner()
+    engine.next_id = 9  # so that all ids take one byte
+    plan = DefinePlan(20, "test", 1, (), (DOUBLE,), (2,), True)
+    nbytes = len(encode_message(plan))
+    monkeypatch.setattr(limits, name, count * nbytes)
+    for _ in range(count):
+        engine.define(DOUBLE, outputs=(2,))
+        assert not engine.failures()
+    monkeypatch.setattr(limits, name, (count + 1) * nbytes - 1 if count > 1 else nbytes - 1)
+    engine.define(DOUBLE, outputs=(2,))
+    assert engine.failures()[0].code == "QuotaExceeded"
+
+
 def test_a_long_plan_comes_in_parts() -> None:
     engine = Planner()
     head = DefinePlan(500, "", 0, (), (DOUBLE,), (), False)
@@ -264,8 +282,6 @@ def test_an_output_is_that_of_its_plan_until_somebody_writes_it() -> None:
 
 
 def test_a_plan_of_an_owner_can_be_run_and_not_deleted() -> None:
-    from duet_p2p.wire.codec import encode_message
-
     engine = Planner()
     plan = DefinePlan(1, "theirs", 1, (), (DOUBLE,), (2,), True)
     (shared,) = engine.engine.handle(m.SharePlan(-7, [encode_message(plan)]))

@@ -384,3 +384,24 @@ def test_a_shape_mistake_raises_at_its_line() -> None:
             both.duet.step(lambda x: x @ x)(both.share(torch.ones(2, 3)))
         with pytest.raises(NotAllowed):
             both.duet.step(lambda x: x.data_ptr())(both.share(torch.ones(2)))
+
+
+def test_an_mnist_step_is_defined_in_about_a_kilobyte() -> None:
+    from duet_p2p.demo.net import SyNet
+
+    with pair() as both:
+        net = SyNet(torch).send(both.duet)  # type: ignore[attr-defined]
+        optimizer = both.duet.torch.optim.Adadelta(net.parameters(), lr=1.0)
+
+        @both.duet.step
+        def train(x: Any, y: Any) -> Any:
+            optimizer.zero_grad()
+            loss = F.nll_loss(net(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+        train(both.share(torch.randn(4, 1, 28, 28)), both.share(torch.randint(0, 10, (4,))))
+        (definition,) = sent(both, DefinePlan)
+        assert len(encode_message(definition)) < 1300
+        assert not both.owner.failures
