@@ -10,7 +10,7 @@
     ├── the owner's answer
     │   ├── NotReleased          PermissionError   ├── RequestDenied       PermissionError
     │   ├── RequestExpired       TimeoutError      ├── RequestClosed       RuntimeError
-    │   └── QuotaExceeded        RuntimeError
+    │   ├── QuotaExceeded        RuntimeError      └── AuditUnavailable    OSError
     ├── the other side's computation
     │   └── RemoteError          RuntimeError
     ├── the connection           ConnectionError
@@ -33,6 +33,7 @@ from __future__ import annotations
 import inspect
 
 __all__ = [
+    "AuditUnavailable",
     "ConfirmFailed",
     "ConnectFailed",
     "ConnectionLost",
@@ -144,6 +145,10 @@ class RequestClosed(DuetError, RuntimeError):
 
 class QuotaExceeded(DuetError, RuntimeError):
     """The owner's quota for this session is used up."""
+
+
+class AuditUnavailable(DuetError, OSError):
+    """The audit log cannot be written, so nothing is released. Free some disk space and retry."""
 
 
 # the other side's computation

@@ -159,6 +159,13 @@ OWNER_CLOSE_SECONDS: Final = 15.0  # a whole session, engine and goodbye include
 OWNER_CALL_SECONDS: Final = 60.0  # the owner's own send or get, until the engine answers
 FAILURES: Final = 1_000  # kept for duet.errors
 
+# audit (owner/audit*.py)
+AUDIT_BUSY_SECONDS: Final = 10.0  # another process writes to the same log
+AUDIT_GATHER_SECONDS: Final = 1.0  # rows that nobody waits for are written together
+AUDIT_PENDING_ROWS: Final = 10_000  # kept while the disk refuses them; then they are counted only
+AUDIT_MERGED_IDS: Final = 100  # requests named in one row of a burst
+AUDIT_CLOSE_SECONDS: Final = 5.0  # for the last rows
+
 # scientist (scientist/)
 CALL_SITES: Final = 32_768  # newest commands whose line in the scientist's code is remembered
 DEAD_IDS_PER_DELETE: Final = 32  # collected ids that go out without waiting for the next pause

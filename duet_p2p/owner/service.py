@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from duet_p2p import limits
@@ -23,6 +22,7 @@ from duet_p2p.errors import DuetError, SessionClosed, SessionLost
 from duet_p2p.owner.catalog import pages
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.ends import SessionEnd
+from duet_p2p.owner.failure import Failure
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import Policy
 from duet_p2p.owner.printing import LiveLine, Printer, Status
@@ -34,27 +34,10 @@ from duet_p2p.wire import messages as wire
 from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.values import Blob
 
-__all__ = ["Failure", "Service"]
+__all__ = ["Service"]
 
 _LIVE_SECONDS = 0.5
 """The live line follows at most this often."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One failed command, for the owner's eyes."""
-
-    seq: int
-    op: str
-    code: str
-    text: str
-    """The full text; torch writes private values into some."""
-    is_public: bool
-    """Whether the scientist was told."""
-
-    def __str__(self) -> str:
-        told = "told to the scientist" if self.is_public else "not told"
-        return f"#{self.seq} {self.op}: {self.code}: {self.text} ({told})"
 
 
 class Service:
@@ -140,6 +123,15 @@ class Service:
         """
         self._host.on_event = self.event
         self.started = await self._host.start(self._configure)
+        self._journal.record(
+            "session",
+            {
+                "state": "started",
+                "limits": self._configure.quotas,
+                "min_records": self.desk.policy.min_records,
+                "versions": self.started.versions,
+            },
+        )
         self._is_up = True
         self._session.on_state = self.state
         self._session.on_message = self.message
@@ -153,11 +145,21 @@ class Service:
             await asyncio.wait([self._restarting])
         self._is_up = False
         await self._host.stop()
+        await self._journal.finish()
+
+    async def farewell(self) -> None:
+        """The owner is about to close: the log's last head, for the scientist to keep."""
+        self._journal.record("session", {"state": "closed", "why": "by the owner"})
+        head = await self._journal.finish()
+        if head is not None:
+            self._tell(wire.AuditHead(head.head, head.pub, head.signature))
 
     def state(self, state: str, error: Exception | None) -> None:
         """The connection changed: ``open``, ``lost`` or ``closed``."""
         self._journal.record("session", {"state": state, "why": str(error or "")})
         if state == "open":
+            if self.desk.requester != self._session.partner_id:
+                self._journal.record("peer", {"peer": self._session.partner_id})
             self.desk.requester = self._session.partner_id
             self._greet()
         elif state == "closed":
@@ -419,7 +421,7 @@ class Service:
         self._is_up = False
         self._batch.clear()
         self._listed_puts.clear()
-        self._journal.record("fault", {"engine": event.reason})
+        self._journal.record("engine", {"ended": event.reason})
         self.failures.append(Failure(0, "the engine", "Died", event.reason, False))
         self.desk.engine_died()
         self.shares.engine_died()

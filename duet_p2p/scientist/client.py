@@ -31,10 +31,12 @@ from duet_p2p.errors import (
     ConnectionLost,
     DuetError,
     PointerDeleted,
+    ProtocolError,
     RemoteError,
     SessionClosed,
     SessionLost,
 )
+from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.limits import (
     ANSWER_SECONDS,
     DEAD_IDS_IDLE_SECONDS,
@@ -51,6 +53,7 @@ from duet_p2p.scientist.sites import CallSites
 from duet_p2p.scientist.store import StoreView
 from duet_p2p.scientist.uploads import Uploads
 from duet_p2p.wire.messages import (
+    AuditHead,
     Del,
     Denied,
     EngineRestarted,
@@ -108,6 +111,7 @@ class Client:
         self.namespaces: dict[str, Any] = {}
         self.operations = 0
         self.ready: Future[None] = Future()
+        self.audit_head: SignedHead | None = None  # the owner's newest
         self._ids = itertools.count(1)
         self._newest_id = 0
         self._lost_below = 0  # ids up to this one belonged to an engine that died
@@ -346,6 +350,8 @@ class Client:
                 self.store.change(message.added, message.removed)
             case EngineRestarted():
                 self._on_restart(message.reason)
+            case AuditHead():
+                self._on_audit_head(message)
             case _:
                 raise TypeError(f"{type(message).__name__} is not an answer")
 
@@ -369,6 +375,12 @@ class Client:
         text = "The owner's engine was restarted; what this needed is gone with the old one."
         for call in list(self._calls):
             self._fail_call(call, SessionLost(text))
+
+    def _on_audit_head(self, message: AuditHead) -> None:
+        head = SignedHead(self.session_id, message.pub, message.head, message.signature)
+        if not head.is_genuine:
+            raise ProtocolError("The owner sent a head of its audit log that it did not sign.")
+        self.audit_head = head
 
     def _fail_call(self, call: int, error: Exception) -> None:
         future = self._calls.pop(call, None)

@@ -22,6 +22,7 @@ __all__ = [
     "COMMANDS",
     "LIFE",
     "Ack",
+    "AuditHead",
     "Bye",
     "Complete",
     "Del",
@@ -254,6 +255,19 @@ class EngineRestarted:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class AuditHead:
+    """The newest head of the owner's audit log, signed; keep it, and the log's end is safe.
+
+    Comes behind each released value and at the close, see identity/signed_head.py.
+    """
+
+    head: bytes
+    pub: bytes
+    """The owner's key, of which the session ID is a hash."""
+    signature: bytes
+
+
 # life: either way, on ctl, no number
 
 
@@ -313,7 +327,7 @@ class Complete:
 Message = (
     Op | Put | Del | Note | Request | Withdraw | Get | StoreSnapshot | StoreChanged | Meta | Fail
     | Value | Denied | Expired | NotYours | Failed | EngineRestarted | Ack | Settled | Ping | Pong
-    | Bye | Resume | Complete
+    | Bye | Resume | Complete | AuditHead
 )  # fmt: skip
 
 COMMANDS: Final = {1: Op, 2: Put, 3: Del, 4: Note, 5: Request, 6: Withdraw, 7: Get}
@@ -328,5 +342,6 @@ ANSWERS: Final = {
     39: NotYours,
     40: Failed,
     41: EngineRestarted,
+    48: AuditHead,
 }
 LIFE: Final = {64: Ack, 65: Settled, 66: Ping, 67: Pong, 68: Bye, 69: Resume, 70: Complete}

@@ -70,8 +70,9 @@ def of_field(kind: type, name: str, hint: Any) -> st.SearchStrategy[Any]:
     where = f"{kind.__name__}.{name}"
     if where in fields.CHOICES:
         return st.sampled_from(sorted(fields.CHOICES[where]))
-    if name == "epoch":
-        return st.binary(min_size=16, max_size=16)
+    if hint is bytes:
+        size = max(fields.EPOCHS[where])
+        return st.binary(min_size=size, max_size=size)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if type(None) in arguments:
         return st.none() | of_field(kind, name, arguments[0])
