@@ -16,6 +16,7 @@
     ├── the connection           ConnectionError
     │   ├── ConnectionLost       ├── SessionClosed        ├── SessionLost
     │   ├── SessionReplaced      ├── SessionExpired       ├── PartnerLeft
+    │   ├── SessionSuspended
     │   ├── SignalingUnreachable ├── ConnectFailed        ├── ConfirmFailed
     │   ├── ProtocolError        ├── VersionMismatch      └── PairingTimeout (TimeoutError)
     └── trust                    PermissionError
@@ -63,6 +64,7 @@ __all__ = [
     "SessionExpired",
     "SessionLost",
     "SessionReplaced",
+    "SessionSuspended",
     "SignalingUnreachable",
     "TensorTooLarge",
     "VersionMismatch",
@@ -189,6 +191,10 @@ class SessionClosed(_LinkError):
 
 class SessionLost(_LinkError):
     """The owner's engine was restarted; pointers made before that have no objects any more."""
+
+
+class SessionSuspended(_LinkError):
+    """The owner's engine ended while it worked on private data. Wait until the owner resumes."""
 
 
 class SessionReplaced(_LinkError):

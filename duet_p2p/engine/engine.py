@@ -33,6 +33,7 @@ from duet_p2p.engine.random_state import SessionRandom
 from duet_p2p.engine.recipe import boundary
 from duet_p2p.engine.shared import share
 from duet_p2p.engine.store import Poison, Slot, Store
+from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import ProtocolError, QuotaExceeded
 from duet_p2p.surface.context import Context, Quotas
 from duet_p2p.surface.values import from_wire, logical_numbers, pack
@@ -51,9 +52,11 @@ class Engine:
     Args:
         is_alone: the process is the engine's own; its warnings go to the owner's log. Otherwise
             warnings of operations are dropped, since the process is the owner's notebook.
+        watch: is told what runs.
     """
 
-    def __init__(self, *, is_alone: bool = False) -> None:
+    def __init__(self, *, is_alone: bool = False, watch: Watch | None = None) -> None:
+        self._watch = watch or Watch()
         self.store = Store()
         self.lineage = Lineage()
         self._effects = Effects(self.lineage)
@@ -88,7 +91,11 @@ class Engine:
         """
         if self._executor is None and not isinstance(command, m.Configure):
             raise RuntimeError("the engine is not configured")
-        return self._handlers[type(command)](command)
+        self._watch.begin(0, type(command).__name__)
+        try:
+            return self._handlers[type(command)](command)
+        finally:
+            self._watch.rest()
 
     def _configure(self, command: m.Configure) -> list[m.Event]:
         quotas = command.quotas
@@ -108,6 +115,7 @@ class Engine:
             self._executor.configure(context, self._limits)
             return []
         self._executor = Executor(self.store, self.lineage, self._effects, context, self._limits)
+        self._executor.watch = self._watch
         return [m.Started(os.urandom(16), os.getpid(), _versions())]
 
     # commands of the scientist, in order
@@ -138,6 +146,7 @@ class Engine:
                     events += self._command(seq, command)
                     self._settled = seq
                 elif isinstance(item, m.Snapshot):
+                    self._watch.begin(0, "Snapshot")
                     events.append(self._snapshot(item))
                 elif isinstance(item, m.Read):
                     events.append(self._read(item))
@@ -172,6 +181,8 @@ class Engine:
                 _log.exception("the engine failed in %s", command.name)
                 failed = self._executor.lost(seq, command, error)
             return [failed] if failed else learning.of_results(command, self.store, self.lineage)
+        self._watch.begin(seq, type(command).__name__)
+        self._watch.is_public()
         try:
             if isinstance(command, Put):
                 self._put(seq, command)

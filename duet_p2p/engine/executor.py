@@ -24,6 +24,7 @@ from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
 from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.recipe import Made, boundary, made
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
+from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
 from duet_p2p.surface import shapes
 from duet_p2p.surface.callables import CALLABLES, NEEDS_CONTEXT
@@ -50,7 +51,6 @@ _FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
 # Putting a value that failed into a container fails nothing but that value.
 _HOLDERS: Final = {"python.List.append": 1, "python.collect": 0, "python.state_dict": 1}
 """Names to the first position where such a value may stand."""
-
 
 # Elements of these are labelled one by one, with their rows.
 _STEPWISE: Final = frozenset({
@@ -83,6 +83,7 @@ class Executor:
         self._counted = 0  # bytes in the store when they were last counted
         self._since = 0  # and of results since then
         self._now = (0, "")  # the command that runs: its number and name
+        self.watch = Watch()
 
     def configure(self, context: Context, limits: Limits) -> None:
         """Other settings from the next command on; what was counted stays counted."""
@@ -91,6 +92,7 @@ class Executor:
     def run(self, seq: int, op: Op) -> OpFailed | None:
         """Run one operation; the failure, if there was one with a new cause."""
         self._now = (seq, op.name)
+        self.watch.begin(seq, op.name)
         try:
             self._run(op)
         except PublicError as refused:
@@ -134,6 +136,8 @@ class Executor:
         lineage, effects = self._lineage, self._effects
         before = given.all(lineage)
         extra = lineage.generator if is_random(rule.name) else PUBLIC
+        if not is_private(before) and not is_private(extra):
+            self.watch.is_public()
         if is_container:
             containers.prepare(rule.name, given, lineage)
         effects.before(rule.name, given)

@@ -42,6 +42,10 @@ QUOTAS: Mapping[str, int] = {
     "result_bytes": numbers.RESULT_BYTES,
     "upload_bytes": numbers.UPLOAD_BYTES,
     "open_requests": numbers.OPEN_REQUESTS,
+    "uploads_bytes": numbers.UPLOADS_BYTES,
+    "commands_per_second": numbers.COMMANDS_PER_SECOND,
+    "command_seconds": numbers.COMMAND_SECONDS,
+    "memory_bytes": numbers.ENGINE_MEMORY_BYTES,
 }
 """What ``launch_duet(limits=…)`` may override, with the defaults."""
 
@@ -285,6 +289,14 @@ class OwnerDuet:
         """Failed commands with their full texts, oldest first. They may hold private values."""
         return list(self._service.failures)
 
+    def resume(self) -> bool:
+        """Lets the scientist go on after a suspension; False if there was none.
+
+        The session is suspended when the engine ends in the middle of work on your data: it ran
+        too long, took too much memory, or crashed. `errors` says in which operation.
+        """
+        return self.run(self._service.resume)
+
     def status(self) -> dict[str, Any]:
         """Facts about the connection, and counts of objects, requests and handlers."""
         counts = self._service.counts()
@@ -300,6 +312,7 @@ class OwnerDuet:
             "handlers": counts.handlers,
             "operations": counts.operations,
             "OPEN": counts.is_open_to_all,
+            "suspended": self._service.revival.is_suspended,
             "audit": self._audit_state(),
             "engine": {"pid": started.pid, "versions": started.versions} if started else {},
         }

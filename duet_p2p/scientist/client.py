@@ -35,6 +35,7 @@ from duet_p2p.errors import (
     RemoteError,
     SessionClosed,
     SessionLost,
+    SessionSuspended,
 )
 from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.limits import (
@@ -68,6 +69,7 @@ from duet_p2p.wire.messages import (
     Put,
     StoreChanged,
     StoreSnapshot,
+    Suspended,
     Value,
 )
 
@@ -124,6 +126,7 @@ class Client:
         self._settled = 0
         self._settling: list[tuple[int, Future[None]]] = []
         self._settling_lock = threading.Lock()
+        self._is_suspended = False
         self._state = "open"
         self._error: Exception | None = None
         self._lost_at = 0.0
@@ -151,9 +154,12 @@ class Client:
 
         Raises:
             SessionClosed: the session has ended; or the error that ended it.
+            SessionSuspended: the owner has to look first.
         """
         if self._error is not None and self._state == "closed":
             raise self.ended()
+        if self._is_suspended:
+            raise SessionSuspended()
         with self._emitting:
             if self._dead and (
                 len(self._dead) >= DEAD_IDS_PER_DELETE
@@ -349,9 +355,13 @@ class Client:
             case StoreChanged():
                 self.store.change(message.added, message.removed)
             case EngineRestarted():
+                self._is_suspended = False
                 self._on_restart(message.reason)
             case AuditHead():
                 self._on_audit_head(message)
+            case Suspended():
+                self._on_restart(message.reason, SessionSuspended())
+                self._is_suspended = True
             case _:
                 raise TypeError(f"{type(message).__name__} is not an answer")
 
@@ -369,12 +379,12 @@ class Client:
         else:
             self._resolve(message.call, message, done.result())
 
-    def _on_restart(self, reason: str) -> None:
+    def _on_restart(self, reason: str, error: DuetError | None = None) -> None:
         self._lost_below, self._lost_reason = self._newest_id, reason
         self.uploads.forget_all()
         text = "The owner's engine was restarted; what this needed is gone with the old one."
         for call in list(self._calls):
-            self._fail_call(call, SessionLost(text))
+            self._fail_call(call, error or SessionLost(text))
 
     def _on_audit_head(self, message: AuditHead) -> None:
         head = SignedHead(self.session_id, message.pub, message.head, message.signature)

@@ -189,6 +189,7 @@ class ScientistDuet:
             "requests": len(self._client.requests),
             "operations": self._client.operations,
             "audit_head": str(self.audit_head or ""),
+            "suspended": self._client._is_suspended,
             "failures": [str(error) for error in self._client.failures.recent],
         }
 

@@ -46,6 +46,7 @@ __all__ = [
     "StoreChanged",
     "StoreEntry",
     "StoreSnapshot",
+    "Suspended",
     "Value",
     "Withdraw",
 ]
@@ -268,6 +269,16 @@ class AuditHead:
     signature: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The engine died and the owner has to look first: all objects of the scientist are gone.
+
+    What is sent from now on is dropped, until `EngineRestarted` says that it goes on.
+    """
+
+    reason: str
+
+
 # life: either way, on ctl, no number
 
 
@@ -327,7 +338,7 @@ class Complete:
 Message = (
     Op | Put | Del | Note | Request | Withdraw | Get | StoreSnapshot | StoreChanged | Meta | Fail
     | Value | Denied | Expired | NotYours | Failed | EngineRestarted | Ack | Settled | Ping | Pong
-    | Bye | Resume | Complete | AuditHead
+    | Bye | Resume | Complete | AuditHead | Suspended
 )  # fmt: skip
 
 COMMANDS: Final = {1: Op, 2: Put, 3: Del, 4: Note, 5: Request, 6: Withdraw, 7: Get}
@@ -343,5 +354,6 @@ ANSWERS: Final = {
     40: Failed,
     41: EngineRestarted,
     48: AuditHead,
+    49: Suspended,
 }
 LIFE: Final = {64: Ack, 65: Settled, 66: Ping, 67: Pong, 68: Bye, 69: Resume, 70: Complete}
