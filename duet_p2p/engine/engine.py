@@ -199,7 +199,8 @@ class Engine:
             poison = Poison(seq, name, code_of(error), text_of(error), True, PUBLIC)
             if isinstance(command, Put):
                 for id in command.outs:
-                    if id > 0 and id not in self.store:
+                    room = self._executor is not None and self._executor.has_room_for_poison()
+                    if id > 0 and id not in self.store and room:
                         self.store.put(id, Slot(poison))
             return [m.OpFailed(seq, name, poison.code, poison.text, True)]
         return []

@@ -80,8 +80,7 @@ class Executor:
         self._effects = effects
         self._context = context
         self._limits = limits
-        self._counted = 0  # bytes in the store when they were last counted
-        self._since = 0  # and of results since then
+        self._counted = self._since = 0  # bytes in the store at the last count, and since then
         self._now = (0, "")  # the command that runs: its number and name
         self.watch = Watch()
 
@@ -131,13 +130,12 @@ class Executor:
             return
         targets = self._targets(rule, given)
         self._refuse_shared(targets)
-        self._admit_size(rule, given, op.mode)
-
         lineage, effects = self._lineage, self._effects
         before = given.all(lineage)
         extra = lineage.generator if is_random(rule.name) else PUBLIC
         if not is_private(before) and not is_private(extra):
             self.watch.is_public()
+        self._admit_size(rule, given, op.mode)
         if is_container:
             containers.prepare(rule.name, given, lineage)
         effects.before(rule.name, given)
@@ -268,12 +266,11 @@ class Executor:
                 raise PublicError(_read_only())
 
     def _shared_versions(self, given: Arguments) -> list[tuple[torch.Tensor, int]]:
-        found = []
-        for tensor in given.tensors():
-            entry = self._lineage.entry(tensor)
-            if entry is not None and entry.is_shared and not tensor.is_inference():
-                found.append((tensor, tensor._version))
-        return found
+        return [
+            (tensor, tensor._version) for tensor in given.tensors()
+            if (entry := self._lineage.entry(tensor)) is not None
+            and entry.is_shared and not tensor.is_inference()
+        ]  # fmt: skip
 
     def _check_shared(self, versions: list[tuple[torch.Tensor, int]], given: Arguments) -> None:
         """The net below: no name should get here, and if one does the object is lost, loudly."""
@@ -381,8 +378,12 @@ class Executor:
         self._lineage.has_poison = True  # it may be put into a container
         for id in op.outs:
             # an id that exists keeps its object: a bad command cannot destroy another's result
-            if id > 0 and id not in self._store:
+            if id > 0 and id not in self._store and self.has_room_for_poison():
                 self._store.put(id, Slot(poison))
+
+    def has_room_for_poison(self) -> bool:
+        """Failures may fill the store beyond its quota, but not without end."""
+        return len(self._store) < 2 * self._limits.objects
 
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
         """Everything computed from poison, or changed by it, is the same poison."""

@@ -27,6 +27,9 @@ class Uploads:
             the commands behind it do not wait for ever.
         one: bytes of one upload.
         together: bytes of all that are under way.
+
+    Attributes:
+        under_way: bytes that were announced and are not all here.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class Uploads:
         self._arrived = arrived
         self._one = one
         self._together = together
-        self._under_way = 0
+        self.under_way = 0
 
     def expect(self, blob: Blob) -> None:
         """A command announced this blob."""
@@ -50,7 +53,7 @@ class Uploads:
         if blob.nbytes > self._one:
             self._session.refuse_blob(blob.transfer)
             return
-        if self._under_way + blob.nbytes > self._together:
+        if self.under_way + blob.nbytes > self._together:
             self._session.refuse_blob(blob.transfer)
             self._arrived(blob.transfer, b"")
             return
@@ -59,10 +62,10 @@ class Uploads:
         except DuetError:
             self._arrived(blob.transfer, b"")
             return
-        self._under_way += blob.nbytes
+        self.under_way += blob.nbytes
         arriving.add_done_callback(lambda done: self._done(blob, done))
 
     def _done(self, blob: Blob, done: asyncio.Future[Any]) -> None:
-        self._under_way -= blob.nbytes
+        self.under_way -= blob.nbytes
         failed = done.cancelled() or done.exception() is not None
         self._arrived(blob.transfer, b"" if failed else done.result())
