@@ -92,10 +92,9 @@ class Engine:
         if self._executor is None and not isinstance(command, m.Configure):
             raise RuntimeError("the engine is not configured")
         self._watch.begin(0, type(command).__name__)
-        try:
-            return self._handlers[type(command)](command)
-        finally:
-            self._watch.rest()
+        events = self._handlers[type(command)](command)
+        self._watch.rest()  # not after a mistake of ours: the process ends in the middle of this
+        return events
 
     def _configure(self, command: m.Configure) -> list[m.Event]:
         quotas = command.quotas
@@ -246,9 +245,13 @@ class Engine:
         slot = self.store.find(command.id)
         if slot is None:
             return m.Candidate(command.call, None, None, False)
-        frozen = freeze(slot, self.lineage, self._effects.dataset_names)
+        try:
+            frozen = freeze(slot, self.lineage, self._effects.dataset_names)
+            value, has_value = frozen.small()
+        except Exception:  # too deep, too large: what cannot be frozen cannot be judged
+            _log.exception("the value of %d could not be frozen", command.id)
+            return m.Candidate(command.call, None, None, False)
         self._frozen[command.call] = frozen
-        value, has_value = frozen.small()
         return m.Candidate(command.call, frozen.facts, value, has_value)
 
     def _of_frozen(self, command: m.Release | m.Peek) -> list[m.Event]:
@@ -270,7 +273,10 @@ class Engine:
         frozen = self._frozen.get(command.call)
         if frozen is None:
             return m.Refused(command.call, "no such snapshot")
-        text = frozen.facts.failed or repr(frozen.value)
+        try:
+            text = frozen.facts.failed or repr(frozen.value)
+        except Exception as error:
+            text = f"<cannot be shown: {type(error).__name__}>"
         return m.Text(command.call, text[: command.chars])
 
     def _discard(self, command: m.Discard) -> list[m.Event]:
@@ -285,7 +291,10 @@ class Engine:
         slot = self.store.find(command.id)
         if slot is None:
             return m.Refused(command.call, "no such object")
-        frozen = freeze(slot, self.lineage, self._effects.dataset_names)
+        try:
+            frozen = freeze(slot, self.lineage, self._effects.dataset_names)
+        except Exception as error:
+            return m.Refused(command.call, f"{type(error).__name__}: {error}")
         if frozen.facts.failed:
             return m.Refused(command.call, frozen.facts.failed)
         return _bytes(command.call, frozen.value)
@@ -294,7 +303,7 @@ class Engine:
 def _bytes(call: int, value: Any) -> m.Event:
     try:
         packed = pack(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError, MemoryError) as error:
         return m.Refused(call, str(error))
     if not packed.nbytes:
         return m.Bytes(call, packed.value, None)

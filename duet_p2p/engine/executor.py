@@ -48,9 +48,9 @@ _BY_SHAPE: Final = ("torch.optim.", "torch.utils.data.", "torch.nn.Parameter")
 # Setters that change a fact about a tensor and not its content.
 _FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
 
-# Putting a value that failed into a container fails nothing but that value.
+# Putting a value that failed into a container fails nothing but that value: names to the first
+# position where it may stand.
 _HOLDERS: Final = {"python.List.append": 1, "python.collect": 0, "python.state_dict": 1}
-"""Names to the first position where such a value may stand."""
 
 # Elements of these are labelled one by one, with their rows.
 _STEPWISE: Final = frozenset({
@@ -369,8 +369,7 @@ class Executor:
         self, error: Exception, given: Arguments, label: Label, *, is_public: bool
     ) -> _Failed:
         """The poison of a new cause, with what a backward through it would have reached."""
-        seq, name = self._now
-        poison = Poison(seq, name, code_of(error), text_of(error), is_public, label)
+        poison = Poison(*self._now, code_of(error), text_of(error), is_public, label)
         poison.leaves.update((id(leaf), leaf) for leaf in _leaves(given))
         return _Failed(poison)
 
@@ -382,7 +381,7 @@ class Executor:
                 self._store.put(id, Slot(poison))
 
     def has_room_for_poison(self) -> bool:
-        """Failures may fill the store beyond its quota, but not without end."""
+        """Failures may go past the store's quota, not without end."""
         return len(self._store) < 2 * self._limits.objects
 
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:

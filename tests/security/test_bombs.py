@@ -230,15 +230,16 @@ def test_on_private_data_it_suspends_the_session_until_the_owner_resumes(hurried
 
 def test_deep_containers_are_refused_or_carried(attack, raw):
     duet, _, _ = attack
+    before = pid(duet)
     inner = raw.op("python.List", [1])
-    for _ in range(2_000):
+    for _ in range(500):
         inner = raw.op("python.collect", [inner])
     raw.wait_for_end()
     assert type(raw.get(inner)) in (wire.Failed, wire.NotYours, wire.Value, wire.Denied)
     raw.op("python.len", inner)
     raw.op("python.List.__eq__", inner, inner)
     raw.wait_for_end()
-    assert duet.is_open
+    assert pid(duet) == before
 
 
 def test_a_list_in_itself_is_no_recursion(raw):
@@ -282,7 +283,7 @@ def test_a_flood_of_uploads_takes_no_more_memory_than_is_allowed(attack, raw):
         raw.raw(Channel.BULK, pack(Kind.CANCEL, number))
     raw.wait_for_end()
     assert duet._service._uploads.under_way == 0
-    assert [refused(raw, Ref(out)) for out in (outs[0], outs[-1])] == ["QuotaExceeded"] * 2
+    assert [refused(raw, Ref(out)) for out in (outs[0], outs[-1])] == ["OSError"] * 2
 
 
 def test_one_upload_is_taken_at_its_limit_and_refused_one_past_it(raw):
