@@ -47,7 +47,11 @@ class RawPeer:
     def _frame(self, channel: int, data: bytes) -> None:
         if channel != Channel.CTL:
             return
-        for message in decode_frame(data)[1]:
+        first, messages = decode_frame(data)
+        if first:
+            ack = wire.Ack(first + len(messages) - 1)
+            self.peer.send(Channel.CTL, encode_frame(0, [encode_message(ack)]))
+        for message in messages:
             if isinstance(message, wire.Settled):
                 self.settled = message.seq
             elif not isinstance(message, wire.Ping | wire.Pong | wire.Ack):
