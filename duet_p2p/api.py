@@ -25,6 +25,8 @@ from duet_p2p.identity.files import home
 from duet_p2p.identity.keys import format_id
 from duet_p2p.lobby import Lobby
 from duet_p2p.meeting import owner_meeting_point, scientist_meeting_point
+from duet_p2p.owner.audit import AuditLog
+from duet_p2p.owner.audit_file import AuditFile, audit_path
 from duet_p2p.owner.duet import OwnerDuet, start_service
 from duet_p2p.owner.service import Service
 from duet_p2p.prompts import (
@@ -62,6 +64,7 @@ def launch_duet(
     min_records: int = numbers.MIN_RECORDS,
     limits: Mapping[str, int] | None = None,
     engine: str = "process",
+    audit: bool | str | Path = True,
     sctp: SctpClass = "auto",
 ) -> OwnerDuet:
     """Starts a session as the data owner and waits for the data scientist.
@@ -91,13 +94,15 @@ def launch_duet(
         min_records: the guard's smallest group of records.
         limits: overrides of quotas, see `owner.duet.QUOTAS`.
         engine: ``process``, or ``thread`` for debugging.
+        audit: True keeps a log of what was shared, asked, decided and released in
+            ``DUET_HOME/audit.sqlite``; or another file's path; False keeps nothing.
         sctp: ``auto`` or ``stock``.
 
     Raises:
         PairingTimeout: nobody connected in time.
         PeerProofError: messages in the partner's name failed verification.
         InvalidId, InputRequired, SignalingUnreachable, OriginMismatch, PeerIdentityChanged,
-        IdentityInUse, IdentityFileUnsafe: see `duet_p2p.errors`.
+        IdentityInUse, IdentityFileUnsafe, AuditUnavailable: see `duet_p2p.errors`.
     """
     make_host = {"process": ProcessHost, "thread": ThreadHost}.get(engine)
     if make_host is None:
@@ -112,7 +117,9 @@ def launch_duet(
         sctp=sctp,
     )
     own_id = lobby.key.id
+    log: AuditLog | None = None
     try:
+        log = _open_audit(audit, lobby, prompts)
         # What runs a user's code runs when the partner can join, as the prompt does.
         is_code = callable(client_id) or (not client_id and credential_exchanger is not None)
         clients = [] if loopback or is_code else named_clients(client_id, None, own_id)
@@ -142,6 +149,7 @@ def launch_duet(
                 meeting=meeting,
                 expected=clients,
                 prompt_open=not clients and not loopback,
+                audit_head=log.head if log is not None else bytes,
             )
             return await start_service(
                 lobby.session,
@@ -152,6 +160,7 @@ def launch_duet(
                 limits=limits,
                 min_records=min_records,
                 logging=logging,
+                journal=log,
             )
 
         made_host: Host = lobby.bridge.call(_on_loop(make_host))
@@ -166,8 +175,12 @@ def launch_duet(
             shapes=shapes,
             forget=lobby.forget,
             on_close=lobby.close,
+            audit=log,
         )
     except BaseException:
+        if log is not None:
+            with contextlib.suppress(SessionClosed, TimeoutError):
+                lobby.bridge.call(log.finish(), numbers.AUDIT_CLOSE_SECONDS)
         lobby.close()
         raise
     _close_when_collected(session, lobby, service)
@@ -401,8 +414,20 @@ def _close_when_collected(session: Any, lobby: Lobby, service: Service | None) -
 
 
 async def _end(lobby: Lobby, service: Service) -> None:
+    await service.farewell()
     await lobby.session.close()
     await service.close()
+
+
+def _open_audit(audit: bool | str | Path, lobby: Lobby, prompts: Prompts) -> AuditLog | None:
+    if audit is False:
+        return None
+    path = audit_path() if audit is True else Path(audit).expanduser().absolute()
+
+    def trouble(text: str) -> None:
+        lobby.bridge.callback_thread.tell(prompts.say, text)
+
+    return AuditLog(AuditFile(path), lobby.key, on_trouble=trouble)
 
 
 def _deadline(timeout: float | None) -> float | None:

@@ -1,9 +1,10 @@
-"""The command `duet`: the demo, and a Python prompt with a session in scope."""
+"""The command `duet`: the demo, a Python prompt with a session in scope, the audit log."""
 
 from __future__ import annotations
 
 import code
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,8 @@ import typer
 from duet_p2p import errors
 from duet_p2p.demo.command import demo
 from duet_p2p.identity.known_peers import KnownPeers
+from duet_p2p.owner.audit_file import audit_path
+from duet_p2p.owner.audit_view import AuditView, line_of
 
 __all__ = ["app", "main"]
 
@@ -21,7 +24,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 peers = typer.Typer(help="The partners that this user's folder remembers.", no_args_is_help=True)
+audit = typer.Typer(
+    help="The log of what was shared, asked, decided and released.", no_args_is_help=True
+)
 app.add_typer(peers, name="peers")
+app.add_typer(audit, name="audit")
 app.command()(demo)
 
 Url = Annotated[str, typer.Option(help="Signalling server; default: the local one.")]
@@ -97,6 +104,51 @@ def forget(peer_id: str) -> None:
 def trust(peer_id: str) -> None:
     """Admit a remembered partner to any session of this folder without typing."""
     KnownPeers().trust(peer_id)
+
+
+Log = Annotated[Path | None, typer.Option("--path", help="Another log than DUET_HOME's.")]
+
+
+def _view(path: Path | None) -> AuditView:
+    return AuditView(path or audit_path())
+
+
+@audit.command()
+def show(
+    last: Annotated[int, typer.Option(min=1, help="How many rows, the newest ones.")] = 50,
+    path: Log = None,
+) -> None:
+    """Show the newest rows, one a line."""
+    for row in _view(path).rows(last):
+        typer.echo(line_of(row))
+
+
+@audit.command()
+def verify(
+    head: Annotated[
+        list[str] | None, typer.Option(help="A scientist's duet.audit_head; may be repeated.")
+    ] = None,
+    path: Log = None,
+) -> None:
+    """Check that no row was changed, removed, moved or, with --head, cut off; else exit with 1."""
+    try:
+        found = _view(path).verify(*(head or ()))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--head") from None
+    typer.echo(str(found))
+    if not found:
+        raise typer.Exit(1)
+
+
+@audit.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="A new file, for lines of JSON.")], path: Log = None
+) -> None:
+    """Write all rows to a file, with what others need to check the chain."""
+    try:
+        typer.echo(f"{_view(path).export(file):,} rows in {file}")
+    except FileExistsError:
+        raise typer.BadParameter("there is such a file", param_hint="FILE") from None
 
 
 def main() -> None:

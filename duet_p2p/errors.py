@@ -10,12 +10,13 @@
     ├── the owner's answer
     │   ├── NotReleased          PermissionError   ├── RequestDenied       PermissionError
     │   ├── RequestExpired       TimeoutError      ├── RequestClosed       RuntimeError
-    │   └── QuotaExceeded        RuntimeError
+    │   ├── QuotaExceeded        RuntimeError      └── AuditUnavailable    OSError
     ├── the other side's computation
     │   └── RemoteError          RuntimeError
     ├── the connection           ConnectionError
     │   ├── ConnectionLost       ├── SessionClosed        ├── SessionLost
     │   ├── SessionReplaced      ├── SessionExpired       ├── PartnerLeft
+    │   ├── SessionSuspended
     │   ├── SignalingUnreachable ├── ConnectFailed        ├── ConfirmFailed
     │   ├── ProtocolError        ├── VersionMismatch      └── PairingTimeout (TimeoutError)
     └── trust                    PermissionError
@@ -33,6 +34,7 @@ from __future__ import annotations
 import inspect
 
 __all__ = [
+    "AuditUnavailable",
     "ConfirmFailed",
     "ConnectFailed",
     "ConnectionLost",
@@ -62,6 +64,7 @@ __all__ = [
     "SessionExpired",
     "SessionLost",
     "SessionReplaced",
+    "SessionSuspended",
     "SignalingUnreachable",
     "StepError",
     "TensorTooLarge",
@@ -151,6 +154,10 @@ class QuotaExceeded(DuetError, RuntimeError):
     """The owner's quota for this session is used up."""
 
 
+class AuditUnavailable(DuetError, OSError):
+    """The audit log cannot be written, so nothing is released. Free some disk space and retry."""
+
+
 # the other side's computation
 
 
@@ -189,6 +196,10 @@ class SessionClosed(_LinkError):
 
 class SessionLost(_LinkError):
     """The owner's engine was restarted; pointers made before that have no objects any more."""
+
+
+class SessionSuspended(_LinkError):
+    """The owner's engine ended while it worked on private data. Wait until the owner resumes."""
 
 
 class SessionReplaced(_LinkError):

@@ -121,6 +121,10 @@ OBJECTS: Final = 1_000_000  # in one session's store
 STORED_BYTES: Final = 4 * 1024**3  # logical bytes of the scientist's objects
 RESULT_BYTES: Final = 1024**3  # logical bytes of one result, checked before it runs
 UPLOAD_BYTES: Final = 1024**3  # one transfer
+UPLOADS_BYTES: Final = 2 * 1024**3  # all transfers that are under way
+COMMANDS_PER_SECOND: Final = 20_000  # and as many at once; faster ones wait
+COMMAND_SECONDS: Final = 120  # wall time of one command, then the engine is ended; 0: no limit
+ENGINE_MEMORY_BYTES: Final = 0  # beyond torch's own; 0: three quarters of the machine's
 OPEN_REQUESTS: Final = 256
 PLANS: Final = 256  # recorded steps that one session keeps
 PLAN_STEPS: Final = 16_384  # commands of one plan
@@ -167,6 +171,13 @@ SHARE_SECONDS: Final = 600.0  # the owner's send, until the engine has a large o
 OWNER_CLOSE_SECONDS: Final = 15.0  # a whole session, engine and goodbye included
 OWNER_CALL_SECONDS: Final = 60.0  # the owner's own send or get, until the engine answers
 FAILURES: Final = 1_000  # kept for duet.errors
+
+# audit (owner/audit*.py)
+AUDIT_BUSY_SECONDS: Final = 10.0  # another process writes to the same log
+AUDIT_GATHER_SECONDS: Final = 1.0  # rows that nobody waits for are written together
+AUDIT_PENDING_ROWS: Final = 10_000  # kept while the disk refuses them; then they are counted only
+AUDIT_MERGED_IDS: Final = 100  # requests named in one row of a burst
+AUDIT_CLOSE_SECONDS: Final = 5.0  # for the last rows
 
 # scientist (scientist/)
 CALL_SITES: Final = 32_768  # newest commands whose line in the scientist's code is remembered

@@ -108,6 +108,7 @@ class Lobby:
         partner_id: str | None = None,
         expected: Sequence[str] = (),
         prompt_open: bool = False,
+        audit_head: Callable[[], bytes] = bytes,
     ) -> None:
         """Makes the handshake; nothing is sent before `start`.
 
@@ -117,6 +118,7 @@ class Lobby:
             partner_id: scientist: the session ID.
             expected: owner: client IDs that are named already.
             prompt_open: owner: whether one will still be typed.
+            audit_head: owner: head of the audit log, or nothing; sent with the proof.
 
         Raises:
             PeerIdentityChanged: the label stood for another ID.
@@ -138,6 +140,7 @@ class Lobby:
             prompt_open=prompt_open,
             on_event=self._event,
             newest_attempts=remembered,
+            audit_head=audit_head,
             ice_servers=self._ice_servers,
             relay_only=os.environ.get("DUET_ICE_POLICY") == "relay",
         )

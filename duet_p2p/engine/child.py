@@ -1,4 +1,4 @@
-"""The engine's process: ``python -m duet_p2p.engine.child FD``.
+"""The engine's process: ``python -m duet_p2p.engine.child FD PARENT PAGE``.
 
 One thread: read commands, run them, write events. It ends when the socket closes, and with its
 parent even in the middle of a long operation. It does not end on Ctrl-C in the owner's terminal:
@@ -24,23 +24,26 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 
 
-def main(fd: int, parent: int) -> int:
-    """Serve the socket with this descriptor until it closes."""
+def main(fd: int, parent: int, page: int) -> int:
+    """Serve the socket with this descriptor until it closes; tell the page what runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _harden()
     if os.getppid() != parent:
         return 0  # the parent died before it could be watched
     # Loaded here: whatever fails from now on fails in a process that is hardened and watched.
-    from duet_p2p.engine import pipe
+    from duet_p2p.engine import confinement, pipe
     from duet_p2p.engine.engine import Engine
-    from duet_p2p.engine.messages import Stop
+    from duet_p2p.engine.messages import Configure, Stop
+    from duet_p2p.engine.watch import ProcessWatch
 
     warnings.simplefilter("default")  # to stderr, which is the owner's log
     # Hundreds of thousands of small objects live as long as their pointers: looking through all of
     # them after every 700 new ones would double the time of an operation.
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-    engine = Engine(is_alone=True)
+    confinement.close_off()
+    watch = ProcessWatch(page)
+    engine = Engine(is_alone=True, watch=watch)
     reader = pipe.FrameReader()
     taken = 0
     with socket.socket(fileno=fd) as sock, contextlib.suppress(BrokenPipeError, ConnectionError):
@@ -49,6 +52,9 @@ def main(fd: int, parent: int) -> int:
                 for command in frame.items:
                     if isinstance(command, Stop):
                         return 0
+                    if isinstance(command, Configure) and taken == 0:
+                        watch.seconds = command.quotas.get("command_seconds", 0)
+                        confinement.limit_memory(command.quotas.get("memory_bytes", 0))
                     events = engine.handle(command)
                     taken += 1
                     pipe.send(sock, pipe.encode(events, taken))
@@ -66,4 +72,4 @@ def _harden() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(*map(int, sys.argv[1:])))

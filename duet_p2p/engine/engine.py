@@ -8,6 +8,7 @@ Commands run in order. A `Put` whose bytes have not arrived yet holds up everyth
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
 import warnings
@@ -33,12 +34,15 @@ from duet_p2p.engine.random_state import SessionRandom
 from duet_p2p.engine.recipe import boundary
 from duet_p2p.engine.shared import share
 from duet_p2p.engine.store import Poison, Slot, Store
+from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import ProtocolError, QuotaExceeded
 from duet_p2p.surface.context import Context, Quotas
 from duet_p2p.surface.values import from_wire, logical_numbers, pack
 from duet_p2p.wire.messages import DefinePlan, Del, Op, Put, RunPlan
 
 __all__ = ["Engine"]
+
+_log = logging.getLogger("duet_p2p.engine")
 
 _Queued = tuple[int, m.Ordered] | m.Snapshot | m.Read | m.Release | m.Peek
 
@@ -49,9 +53,11 @@ class Engine:
     Args:
         is_alone: the process is the engine's own; its warnings go to the owner's log. Otherwise
             warnings of operations are dropped, since the process is the owner's notebook.
+        watch: is told what runs.
     """
 
-    def __init__(self, *, is_alone: bool = False) -> None:
+    def __init__(self, *, is_alone: bool = False, watch: Watch | None = None) -> None:
+        self._watch = watch or Watch()
         self.store = Store()
         self.lineage = Lineage()
         self._effects = Effects(self.lineage)
@@ -89,7 +95,10 @@ class Engine:
         """
         if self._executor is None and not isinstance(command, m.Configure):
             raise RuntimeError("the engine is not configured")
-        return self._handlers[type(command)](command)
+        self._watch.begin(0, type(command).__name__)
+        events = self._handlers[type(command)](command)
+        self._watch.rest()  # not after a mistake of ours: the process ends in the middle of this
+        return events
 
     def _configure(self, command: m.Configure) -> list[m.Event]:
         quotas = command.quotas
@@ -109,6 +118,7 @@ class Engine:
             self._executor.configure(context, self._limits)
             return []
         self._executor = Executor(self.store, self.lineage, self._effects, context, self._limits)
+        self._executor.watch = self._watch
         return [m.Started(os.urandom(16), os.getpid(), _versions())]
 
     # commands of the scientist, in order
@@ -139,6 +149,7 @@ class Engine:
                     events += self._command(seq, command)
                     self._settled = seq
                 elif isinstance(item, m.Snapshot):
+                    self._watch.begin(0, "Snapshot")
                     events.append(self._snapshot(item))
                 elif isinstance(item, m.Read):
                     events.append(self._read(item))
@@ -173,6 +184,8 @@ class Engine:
             return self._plans.run(seq, command, self._executor)
         if isinstance(command, DefinePlan):
             return self._plans.define(seq, command)
+        self._watch.begin(seq, type(command).__name__)
+        self._watch.is_public()
         try:
             if isinstance(command, Put):
                 self._put(seq, command)
@@ -192,7 +205,8 @@ class Engine:
             poison = Poison(seq, name, code_of(error), text_of(error), True, PUBLIC)
             if isinstance(command, Put):
                 for id in command.outs:
-                    if id > 0 and id not in self.store:
+                    room = self._executor is not None and self._executor.has_room_for_poison()
+                    if id > 0 and id not in self.store and room:
                         self.store.put(id, Slot(poison))
             return [m.OpFailed(seq, name, poison.code, poison.text, True)]
         return []
@@ -246,9 +260,13 @@ class Engine:
         slot = self.store.find(command.id)
         if slot is None:
             return m.Candidate(command.call, None, None, False)
-        frozen = freeze(slot, self.lineage, self._effects.dataset_names)
+        try:
+            frozen = freeze(slot, self.lineage, self._effects.dataset_names)
+            value, has_value = frozen.small()
+        except Exception:  # too deep, too large: what cannot be frozen cannot be judged
+            _log.exception("the value of %d could not be frozen", command.id)
+            return m.Candidate(command.call, None, None, False)
         self._frozen[command.call] = frozen
-        value, has_value = frozen.small()
         return m.Candidate(command.call, frozen.facts, value, has_value)
 
     def _of_frozen(self, command: m.Release | m.Peek) -> list[m.Event]:
@@ -270,7 +288,10 @@ class Engine:
         frozen = self._frozen.get(command.call)
         if frozen is None:
             return m.Refused(command.call, "no such snapshot")
-        text = frozen.facts.failed or repr(frozen.value)
+        try:
+            text = frozen.facts.failed or repr(frozen.value)
+        except Exception as error:
+            text = f"<cannot be shown: {type(error).__name__}>"
         return m.Text(command.call, text[: command.chars])
 
     def _discard(self, command: m.Discard) -> list[m.Event]:
@@ -285,7 +306,10 @@ class Engine:
         slot = self.store.find(command.id)
         if slot is None:
             return m.Refused(command.call, "no such object")
-        frozen = freeze(slot, self.lineage, self._effects.dataset_names)
+        try:
+            frozen = freeze(slot, self.lineage, self._effects.dataset_names)
+        except Exception as error:
+            return m.Refused(command.call, f"{type(error).__name__}: {error}")
         if frozen.facts.failed:
             return m.Refused(command.call, frozen.facts.failed)
         return _bytes(command.call, frozen.value)
@@ -294,7 +318,7 @@ class Engine:
 def _bytes(call: int, value: Any) -> m.Event:
     try:
         packed = pack(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError, MemoryError) as error:
         return m.Refused(call, str(error))
     if not packed.nbytes:
         return m.Bytes(call, packed.value, None)

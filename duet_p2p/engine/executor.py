@@ -26,6 +26,7 @@ from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
 from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.recipe import Made, boundary, made
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
+from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
 from duet_p2p.surface import shapes
 from duet_p2p.surface.callables import NEEDS_CONTEXT
@@ -51,10 +52,9 @@ _BY_SHAPE: Final = ("torch.optim.", "torch.utils.data.", "torch.nn.Parameter")
 # Setters that change a fact about a tensor and not its content.
 _FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
 
-# Putting a value that failed into a container fails nothing but that value.
+# Putting a value that failed into a container fails nothing but that value: names to the first
+# position where it may stand.
 _HOLDERS: Final = {"python.List.append": 1, "python.collect": 0, "python.state_dict": 1}
-"""Names to the first position where such a value may stand."""
-
 
 # Elements of these are labelled one by one, with their rows.
 _STEPWISE: Final = frozenset({
@@ -84,9 +84,9 @@ class Executor:
         self._effects = effects
         self._context = context
         self._limits = limits
-        self._counted = 0  # bytes in the store when they were last counted
-        self._since = 0  # and of results since then
+        self._counted = self._since = 0  # bytes in the store at the last count, and since then
         self._now = (0, "")  # the command that runs: its number and name
+        self.watch = Watch()
 
     def configure(self, context: Context, limits: Limits) -> None:
         """Other settings from the next command on; what was counted stays counted."""
@@ -104,6 +104,7 @@ class Executor:
     def run(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
         """Run one operation (`call`: looked up before); the failure, if it has a new cause."""
         self._now = (seq, op.name)
+        self.watch.begin(seq, op.name)
         try:
             self._run(op, call)
         except PublicError as refused:
@@ -149,11 +150,12 @@ class Executor:
             return
         targets = self._targets(rule, given)
         self._refuse_shared(targets)
-        self._admit_size(rule, given, op.mode)
-
         lineage, effects = self._lineage, self._effects
         before = given.all(lineage)
         extra = lineage.generator if is_random(rule.name) else PUBLIC
+        if not is_private(before) and not is_private(extra):
+            self.watch.is_public()
+        self._admit_size(rule, given, op.mode)
         if is_container:
             containers.prepare(rule.name, given, lineage)
         effects.before(rule.name, given)
@@ -284,12 +286,11 @@ class Executor:
                 raise PublicError(_read_only())
 
     def _shared_versions(self, given: Arguments) -> list[tuple[torch.Tensor, int]]:
-        found = []
-        for tensor in given.sources or given.tensors():
-            entry = self._lineage.entry(tensor)
-            if entry is not None and entry.is_shared and not tensor.is_inference():
-                found.append((tensor, tensor._version))
-        return found
+        return [
+            (tensor, tensor._version) for tensor in given.sources or given.tensors()
+            if (entry := self._lineage.entry(tensor)) is not None
+            and entry.is_shared and not tensor.is_inference()
+        ]  # fmt: skip
 
     def _check_shared(self, versions: list[tuple[torch.Tensor, int]], given: Arguments) -> None:
         """The net below: no name should get here, and if one does the object is lost, loudly."""
@@ -391,8 +392,7 @@ class Executor:
         self, error: Exception, given: Arguments, label: Label, *, is_public: bool
     ) -> _Failed:
         """The poison of a new cause, with what a backward through it would have reached."""
-        seq, name = self._now
-        poison = Poison(seq, name, code_of(error), text_of(error), is_public, label)
+        poison = Poison(*self._now, code_of(error), text_of(error), is_public, label)
         poison.leaves.update((id(leaf), leaf) for leaf in _leaves(given))
         return _Failed(poison)
 
@@ -400,8 +400,12 @@ class Executor:
         self._lineage.has_poison = True  # it may be put into a container
         for id in op.outs:
             # an id that exists keeps its object: a bad command cannot destroy another's result
-            if id > 0 and id not in self._store:
+            if id > 0 and id not in self._store and self.has_room_for_poison():
                 self._store.put(id, Slot(poison))
+
+    def has_room_for_poison(self) -> bool:
+        """Failures may go past the store's quota, not without end."""
+        return len(self._store) < 2 * self._limits.objects
 
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
         """Everything computed from poison, or changed by it, is the same poison."""

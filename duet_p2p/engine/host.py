@@ -14,6 +14,7 @@ import contextlib
 import logging
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from duet_p2p.engine import pipe
 from duet_p2p.engine.messages import Command, Configure, Died, Event, Started, Stop
+from duet_p2p.engine.watch import Page, Running
 from duet_p2p.errors import DuetError, ProtocolError
 from duet_p2p.limits import ENGINE_START_SECONDS, ENGINE_STOP_SECONDS
 
@@ -122,7 +124,7 @@ class ProcessHost:
     def _ended(self, running: _Process, reason: str) -> None:
         if self._running is running:
             self._running = None
-            self.on_event(Died(reason))
+            self.on_event(Died(reason, running.was_private))
 
 
 class _Process:
@@ -144,13 +146,16 @@ class _Process:
         self._wakeup = asyncio.Event()
         self._reader = pipe.FrameReader()
         self._is_stopping = False
+        self.was_private = False
+        self._page = Page()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self._sock = ours
         try:
-            self._child = _spawn(theirs)
+            self._child = _spawn(theirs, self._page.fd)
         except BaseException:
             ours.close()
+            self._page.close()
             raise
         finally:
             theirs.close()
@@ -270,7 +275,9 @@ class _Process:
 
     async def _end(self, reason: str) -> None:
         code = await self._reap(0.5 if not reason else 0.0)
-        reason = reason or _end_reason(code)
+        running = self._page.read()
+        self.was_private = running is not None and not running.is_public
+        reason = (reason or _end_reason(code)) + _while(running)
         self._clean_up()
         self._taken = self._sent
         if self.started.done():
@@ -310,9 +317,10 @@ class _Process:
         self._loop.remove_reader(self._output)
         assert self._child.stdout is not None
         self._child.stdout.close()
+        self._page.close()
 
 
-def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:
+def _spawn(theirs: socket.socket, page: int) -> subprocess.Popen[bytes]:
     import duet_p2p
 
     assert duet_p2p.__file__ is not None
@@ -323,18 +331,26 @@ def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         # -P: a torch.py in the owner's working directory is not the torch that is meant
         [sys.executable, "-P", "-m", "duet_p2p.engine.child", str(theirs.fileno()),
-         str(os.getpid())],
+         str(os.getpid()), str(page)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         bufsize=0,
-        pass_fds=(theirs.fileno(),),
+        pass_fds=(theirs.fileno(), page),
         env=environment,
         start_new_session=True,  # Ctrl-C in the terminal is for the owner's cell
     )  # fmt: skip
 
 
+def _while(running: Running | None) -> str:
+    if running is None:
+        return ""
+    return f", while it ran {running.name}" + (f" (#{running.seq})" if running.seq else "")
+
+
 def _end_reason(code: int) -> str:
+    if code == -signal.SIGALRM:
+        return "one command took longer than the limit command_seconds"
     if code < 0:
         return f"the engine's process was ended by signal {-code}"
     return f"the engine's process ended with code {code}"

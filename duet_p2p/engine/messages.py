@@ -312,6 +312,8 @@ class Died:
     """The engine's process ended unexpectedly; made by the host."""
 
     reason: str
+    was_private: bool = False
+    """It ended in the middle of something that may have been on private data."""
 
 
 Command = (

@@ -19,15 +19,18 @@ from duet_p2p.errors import DuetError, NotAllowed, SessionClosed
 from duet_p2p.identity.keys import parse_id
 from duet_p2p.objects import notes
 from duet_p2p.objects.plan import Plan
+from duet_p2p.owner.audit import AuditLog
+from duet_p2p.owner.audit_view import AuditView
 from duet_p2p.owner.data_dirs import DataDirs, checked_dirs
 from duet_p2p.owner.ends import SessionEnd
+from duet_p2p.owner.failure import Failure
 from duet_p2p.owner.handler_view import OwnerRequests
 from duet_p2p.owner.handles import Handle, OwnerStore
 from duet_p2p.owner.journal import Journal, LogJournal
 from duet_p2p.owner.plans import OwnerPlans
 from duet_p2p.owner.policy import Policy
 from duet_p2p.owner.printing import CallbackThread, LiveLine, Printer
-from duet_p2p.owner.service import Failure, Service
+from duet_p2p.owner.service import Service
 from duet_p2p.owner.sharing import prepare
 from duet_p2p.surface import values
 
@@ -41,10 +44,14 @@ QUOTAS: Mapping[str, int] = {
     "result_bytes": numbers.RESULT_BYTES,
     "upload_bytes": numbers.UPLOAD_BYTES,
     "open_requests": numbers.OPEN_REQUESTS,
+    "uploads_bytes": numbers.UPLOADS_BYTES,
+    "commands_per_second": numbers.COMMANDS_PER_SECOND,
+    "command_seconds": numbers.COMMAND_SECONDS,
+    "memory_bytes": numbers.ENGINE_MEMORY_BYTES,
 }
 """What ``launch_duet(limits=…)`` may override, with the defaults."""
 
-_LATER: Final = frozenset({"audit", "privacy", "console"})
+_LATER: Final = frozenset({"privacy", "console"})
 _THEIRS: Final = frozenset({"torch", "torchvision", "python", "syft", "step", "dp"})
 
 
@@ -149,6 +156,7 @@ class OwnerDuet:
         shapes: default of `send`, ``public`` or ``private``.
         forget: takes an ID off the list of known partners.
         on_close: called once, in the thread of `close`, after engine and session are closed.
+        audit: the log that the service's journal is; None if nothing is kept.
 
     Attributes:
         id: the session ID that the scientist joins with.
@@ -169,6 +177,7 @@ class OwnerDuet:
         shapes: str = "public",
         forget: Callable[[str], None] | None = None,
         on_close: Callable[[], None] | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         _check_shapes(shapes)
         self.id = session_id
@@ -195,6 +204,7 @@ class OwnerDuet:
         )
         self.plans = OwnerPlans(service.plans, self)
         self.data = DataDirs(service, self)
+        self._audit = audit
 
     # what is shared
 
@@ -263,6 +273,17 @@ class OwnerDuet:
     # the session
 
     @property
+    def audit(self) -> AuditView:
+        """The audit log: what was shared, asked, decided and released, in all your sessions.
+
+        Raises:
+            NotAllowed: the session was started with ``audit=False``.
+        """
+        if self._audit is None:
+            raise AttributeError("audit")  # which __getattr__ explains
+        return AuditView(self._audit.file.path, flush=self._audit.flush)
+
+    @property
     def peer(self) -> str:
         """ID of the scientist; empty before the first connection."""
         return self._service.desk.requester or self._handshake.pinned or ""
@@ -276,6 +297,14 @@ class OwnerDuet:
     def errors(self) -> list[Failure]:
         """Failed commands with their full texts, oldest first. They may hold private values."""
         return list(self._service.failures)
+
+    def resume(self) -> bool:
+        """Lets the scientist go on after a suspension; False if there was none.
+
+        The session is suspended when the engine ends in the middle of work on your data: it ran
+        too long, took too much memory, or crashed. `errors` says in which operation.
+        """
+        return self.run(self._service.resume)
 
     def status(self) -> dict[str, Any]:
         """Facts about the connection, and counts of objects, requests and handlers."""
@@ -292,6 +321,8 @@ class OwnerDuet:
             "handlers": counts.handlers,
             "operations": counts.operations,
             "OPEN": counts.is_open_to_all,
+            "suspended": self._service.revival.is_suspended,
+            "audit": self._audit_state(),
             "engine": {"pid": started.pid, "versions": started.versions} if started else {},
         }
 
@@ -338,6 +369,7 @@ class OwnerDuet:
 
     async def _shut(self) -> None:
         try:
+            await self._service.farewell()
             await self._session.close("closed")
         finally:
             await self._service.close()
@@ -354,6 +386,8 @@ class OwnerDuet:
         self.close()
 
     def __getattr__(self, name: str) -> Any:
+        if name == "audit":
+            raise NotAllowed("This session keeps no audit log: it was started with audit=False.")
         if name in _LATER:
             raise NotAllowed(f"duet.{name} is not in this version.")
         if name in _THEIRS:
@@ -388,6 +422,11 @@ class OwnerDuet:
     def wait_for(self, coro: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine on the loop and returns what it returns."""
         return self._bridge.call(coro)
+
+    def _audit_state(self) -> str:
+        if self._audit is None:
+            return "off"
+        return self._audit.trouble or str(self._audit.file.path)
 
     def _ended(self) -> Exception:
         error = self._service.error

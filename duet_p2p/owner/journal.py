@@ -1,30 +1,56 @@
 """Where the service says what happened: names, kinds, ids and decisions, never values.
 
-An audit log on disk is one implementation of `Journal`; the present one writes to the standard
-logger ``duet_p2p.audit``, so an owner can send it anywhere with `logging`.
+The audit log (audit.py) is one `Journal`. `LogJournal` is what is left with ``audit=False``: lines
+for the standard logger ``duet_p2p.audit``, which an owner can send anywhere with `logging`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-__all__ = ["Journal", "LogJournal"]
+from duet_p2p.identity.signed_head import SignedHead
+
+__all__ = ["Content", "Journal", "LogJournal"]
+
+Content = tuple[Any, bytes | bytearray | memoryview | None]
+"""A value in closed form and the bytes that its spans point into."""
 
 
 class Journal(Protocol):
     """Keeps what happened."""
 
     def record(self, kind: str, facts: Mapping[str, Any]) -> None:
-        """Keeps one event.
+        """Keeps one event, soon.
 
         Args:
-            kind: ``session``, ``share``, ``drop``, ``handler``, ``request``, ``decision``,
-                ``release``, ``repeat``, ``refusal`` or ``fault``.
+            kind: ``session``, ``peer``, ``share``, ``drop``, ``handler``, ``request``,
+                ``decision``, ``refusal``, ``engine`` or ``fault``.
             facts: names, ids, numbers and decisions; no values.
         """
+        ...
+
+    def commit(
+        self, kind: str, facts: Mapping[str, Any], content: Content
+    ) -> asyncio.Future[SignedHead] | None:
+        """Keeps one event for good before anything else happens.
+
+        Args:
+            kind: ``release`` or ``repeat``.
+            facts: as for `record`.
+            content: what leaves; only an HMAC of it is kept.
+
+        Returns:
+            A future of the log's new head, with `AuditUnavailable` if the event could not be kept:
+            then nothing may leave. None where nothing is kept: go on.
+        """
+        ...
+
+    async def finish(self) -> SignedHead | None:
+        """Keeps what is left and ends; the last head, if there is one."""
         ...
 
 
@@ -40,3 +66,14 @@ class LogJournal:
         if self._log.isEnabledFor(logging.INFO):
             line = {"kind": kind, "session": self._session_id, **facts}
             self._log.info("%s", json.dumps(line, default=str, sort_keys=True))
+
+    def commit(
+        self, kind: str, facts: Mapping[str, Any], content: Content
+    ) -> asyncio.Future[SignedHead] | None:
+        """One line, without the content."""
+        self.record(kind, facts)
+        return None
+
+    async def finish(self) -> SignedHead | None:
+        """Nothing is left."""
+        return None

@@ -16,11 +16,25 @@ from typing import Any, Protocol
 from duet_p2p import limits
 from duet_p2p.owner.words import clean_text
 
-__all__ = ["OPEN_WARNING", "CallbackThread", "LiveLine", "Printer", "Status", "live_text"]
+__all__ = [
+    "OPEN_WARNING",
+    "SUSPENDED",
+    "CallbackThread",
+    "LiveLine",
+    "Printer",
+    "Status",
+    "live_text",
+]
 
 OPEN_WARNING = (
     "OPEN: this handler accepts everything. Any value, your raw data included, is given to your "
     "partner without asking you, until you remove it: duet.requests.clear_handlers()"
+)
+
+SUSPENDED = (
+    "SUSPENDED: the engine ended while it worked on your data. That it ended may itself tell "
+    "something about the data, so your partner cannot go on until you looked at duet.errors and "
+    "called duet.resume()."
 )
 
 _log = logging.getLogger("duet_p2p.owner")

@@ -1,18 +1,22 @@
 """What leaves: a decided value on its way from the engine to the scientist.
 
 A value leaves as the snapshot that was judged. Small ones came with the facts; others are fetched
-with one more command. What a handler reserved is used when the value was queued to the scientist,
-and given back if that could not be done.
+with one more command. Before anything that is not public leaves, the journal has kept that it
+leaves; if it cannot, nothing leaves. What a handler reserved is used when the value was queued to
+the scientist, and given back if that could not be done.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.errors import DuetError
+from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import Policy, Reservation
 from duet_p2p.owner.requests import Words, request_id
@@ -65,9 +69,10 @@ class Releases:
         self._policy = policy
         self._journal = journal
         self._leaving: dict[int, Leaving] = {}
+        self._recording: dict[int, Leaving] = {}  # at hand, until the journal has kept it
 
     def __contains__(self, call: int) -> bool:
-        return call in self._leaving
+        return call in self._leaving or call in self._recording
 
     def give(self, leaving: Leaving, value: Any, has_value: bool) -> None:
         """Sends a value from its snapshot in the engine, or at once if it is at hand."""
@@ -95,7 +100,49 @@ class Releases:
             self._not_sent(leaving, event.reason)
 
     def send(self, leaving: Leaving, value: Any, data: engine.Buffer | None) -> None:
-        """Queues the value to the scientist and ends its reservation."""
+        """Has it kept in the journal, then queues it to the scientist."""
+        if leaving.how == PUBLIC:
+            self._queue(leaving, value, data)
+            return
+        call, facts = leaving.call, leaving.facts
+        try:
+            kept = self._journal.commit(
+                REPEAT if leaving.how == REPEAT else "release",
+                {"request": request_id(call), "how": leaving.how, **facts_for_journal(facts)},
+                (facts.failed, None) if facts.failed else (value, data),
+            )
+        except (TypeError, ValueError) as error:
+            self._not_sent(leaving, str(error))
+            return
+        if kept is None:
+            self._queue(leaving, value, data)
+            return
+        self._recording[call] = leaving
+        kept.add_done_callback(partial(self._kept, leaving, value, data))
+
+    def _kept(
+        self,
+        leaving: Leaving,
+        value: Any,
+        data: engine.Buffer | None,
+        kept: asyncio.Future[SignedHead],
+    ) -> None:
+        """The journal has kept the release, or cannot."""
+        if self._recording.pop(leaving.call, None) is not leaving:
+            # The engine died meanwhile: what this value belongs to is gone.
+            if not kept.cancelled():
+                kept.exception()
+            self._journal.record(
+                "fault", {"request": request_id(leaving.call), "reason": "not sent after all"}
+            )
+        elif kept.cancelled() or kept.exception() is not None:
+            self._not_sent(leaving, "" if kept.cancelled() else str(kept.exception()))
+        elif self._queue(leaving, value, data):
+            head = kept.result()
+            self.post(wire.AuditHead(head.head, head.pub, head.signature))
+
+    def _queue(self, leaving: Leaving, value: Any, data: engine.Buffer | None) -> bool:
+        """Queues the value to the scientist and ends its reservation; False if it cannot be."""
         call, facts = leaving.call, leaving.facts
         try:
             if facts.failed:
@@ -104,16 +151,12 @@ class Releases:
                 self._outlet.send_value(call, value, data)
         except (DuetError, TypeError, ValueError) as error:
             self._not_sent(leaving, str(error))
-            return
+            return False
         if leaving.reservation is not None:
             self._policy.release(leaving.reservation)
-        if leaving.how == PUBLIC:
-            return
-        self.words.released(leaving.object_id, facts.version)
-        self._journal.record(
-            REPEAT if leaving.how == REPEAT else "release",
-            {"request": request_id(call), "how": leaving.how, **facts_for_journal(facts)},
-        )
+        if leaving.how != PUBLIC:
+            self.words.released(leaving.object_id, facts.version)
+        return True
 
     def post(self, message: wire.Message) -> None:
         """One answer. If the session has ended, nobody is left to be told."""
@@ -129,10 +172,11 @@ class Releases:
 
     def lost(self) -> None:
         """The engine died: nothing comes any more, and no object is what it was."""
-        for leaving in self._leaving.values():
+        for leaving in [*self._leaving.values(), *self._recording.values()]:
             if leaving.reservation is not None:
                 self._policy.give_back(leaving.reservation)
         self._leaving.clear()
+        self._recording.clear()
         self.words.clear()
 
     def _not_sent(self, leaving: Leaving, reason: str) -> None:

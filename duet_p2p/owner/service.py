@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from duet_p2p import limits
@@ -23,38 +22,25 @@ from duet_p2p.errors import DuetError, SessionClosed, SessionLost
 from duet_p2p.owner.catalog import pages
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.ends import SessionEnd
+from duet_p2p.owner.failure import Failure
+from duet_p2p.owner.gate import Gate
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import Policy
-from duet_p2p.owner.printing import LiveLine, Printer, Status
+from duet_p2p.owner.printing import SUSPENDED, LiveLine, Printer, Status
 from duet_p2p.owner.requests import RequestBook
+from duet_p2p.owner.revival import Revival
 from duet_p2p.owner.settling import Settling
 from duet_p2p.owner.shares import Shares
-from duet_p2p.owner.words import clean_text
+from duet_p2p.owner.uploads import Uploads
+from duet_p2p.owner.words import clean_line, clean_text
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.values import Blob
 
-__all__ = ["Failure", "Service"]
+__all__ = ["Service"]
 
 _LIVE_SECONDS = 0.5
 """The live line follows at most this often."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One failed command, for the owner's eyes."""
-
-    seq: int
-    op: str
-    code: str
-    text: str
-    """The full text; torch writes private values into some."""
-    is_public: bool
-    """Whether the scientist was told."""
-
-    def __str__(self) -> str:
-        told = "told to the scientist" if self.is_public else "not told"
-        return f"#{self.seq} {self.op}: {self.code}: {self.text} ({told})"
 
 
 class Service:
@@ -89,8 +75,16 @@ class Service:
         self._is_open = True
         self._has_greeted = False
         self._listed_puts: dict[int, int] = {}  # unsettled puts of listed objects: seq to id
-        self._deaths: deque[float] = deque(maxlen=limits.ENGINE_RESTARTS)
-        self._restarting: asyncio.Task[None] | None = None
+        self.revival = Revival(
+            lambda: host.start(self._configure), on_up=self._up_again, on_end=self._give_up
+        )
+        self._gate = Gate(self.message, configure.quotas["commands_per_second"], self._loop)
+        self._uploads = Uploads(
+            session,
+            self._arrived,
+            one=configure.quotas["upload_bytes"],
+            together=configure.quotas["uploads_bytes"],
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._live_timer: asyncio.TimerHandle | None = None
         self.shares = Shares(
@@ -143,24 +137,41 @@ class Service:
         """
         self._host.on_event = self.event
         self.started = await self._host.start(self._configure)
+        self._journal.record(
+            "session",
+            {
+                "state": "started",
+                "limits": self._configure.quotas,
+                "min_records": self.desk.policy.min_records,
+                "versions": self.started.versions,
+            },
+        )
         self._is_up = True
         self._session.on_state = self.state
-        self._session.on_message = self.message
+        self._session.on_message = self._gate.message
         self._changed()
 
     async def close(self) -> None:
         """Ends everything that waits and stops the engine; the session is closed by its owner."""
         self._end(SessionClosed())
-        if self._restarting is not None:
-            self._restarting.cancel()
-            await asyncio.wait([self._restarting])
+        await self.revival.close()
         self._is_up = False
         await self._host.stop()
+        await self._journal.finish()
+
+    async def farewell(self) -> None:
+        """The owner is about to close: the log's last head, for the scientist to keep."""
+        self._journal.record("session", {"state": "closed", "why": "by the owner"})
+        head = await self._journal.finish()
+        if head is not None:
+            self._tell(wire.AuditHead(head.head, head.pub, head.signature))
 
     def state(self, state: str, error: Exception | None) -> None:
         """The connection changed: ``open``, ``lost`` or ``closed``."""
         self._journal.record("session", {"state": state, "why": str(error or "")})
         if state == "open":
+            if self.desk.requester != self._session.partner_id:
+                self._journal.record("peer", {"peer": self._session.partner_id})
             self.desk.requester = self._session.partner_id
             self._greet()
         elif state == "closed":
@@ -194,6 +205,7 @@ class Service:
             if timer is not None:
                 timer.cancel()
         self._timer = self._live_timer = None
+        self._gate.close()
         self._live.close()
         self.on_gone()
 
@@ -220,13 +232,13 @@ class Service:
         self._greet()
         self._settling.seen(seq)
         take = self._on_message.get(type(message))
-        if take is None or not self._is_up:
+        if take is None or not self._is_up or self.revival.is_suspended:
             self._miss(message)
             return
         take(seq, message)
 
     def _miss(self, message: wire.Message) -> None:
-        """Between two engines: what arrives was made for the old one, and its objects are gone."""
+        """Between two engines, or suspended: what arrives was made for one that is gone."""
         if isinstance(message, wire.Put) and message.blob is not None:
             self._session.refuse_blob(message.blob.transfer)
         self._idle()
@@ -264,24 +276,8 @@ class Service:
             self._listed_puts[seq] = item.id
             self._tell_store(wire.StoreChanged((item.entry(),), ()))
         self._run(seq, message)
-        if message.blob is None:
-            return
-        # The engine refuses what is too large, by the same number, when it comes to this command;
-        # here it is only not received.
-        if message.blob.nbytes > self._configure.quotas["upload_bytes"]:
-            self._session.refuse_blob(message.blob.transfer)
-            return
-        transfer = message.blob.transfer
-        try:
-            arriving = self._session.expect_blob(transfer, message.blob.nbytes)
-        except DuetError:
-            self._arrived(transfer, b"")
-        else:
-            arriving.add_done_callback(lambda done: self._blob_done(transfer, done))
-
-    def _blob_done(self, transfer: int, done: asyncio.Future[Any]) -> None:
-        failed = done.cancelled() or done.exception() is not None
-        self._arrived(transfer, b"" if failed else done.result())
+        if message.blob is not None:
+            self._uploads.expect(message.blob)
 
     def _arrived(self, transfer: int, data: engine.Buffer) -> None:
         """Nothing instead of the bytes fails the upload; commands behind it must not wait."""
@@ -436,37 +432,52 @@ class Service:
         self._is_up = False
         self._batch.clear()
         self._listed_puts.clear()
-        self._journal.record("fault", {"engine": event.reason})
+        self._journal.record(
+            "engine", {"ended": clean_line(event.reason, 500), "private": event.was_private}
+        )
         self.failures.append(Failure(0, "the engine", "Died", event.reason, False))
+        self._gate.open()
         self.desk.engine_died()
         self.shares.engine_died()
         if self._is_open:
-            self._restarting = self._loop.create_task(self._restart())
+            self.revival.died(was_private=event.was_private)
+            if event.was_private:
+                self._suspend()
+            else:
+                self._printer.say("The engine ended and is started again; see duet.errors.")
         self._changed()
 
-    async def _restart(self) -> None:
-        now = self._loop.time()
-        is_looping = (
-            len(self._deaths) == limits.ENGINE_RESTARTS
-            and now - self._deaths[0] < limits.ENGINE_RESTART_SECONDS
-        )
-        self._deaths.append(now)
-        if is_looping:
-            self._give_up("The engine ended again and again; see duet.errors.")
-            return
-        self._printer.say("The engine ended and is started again; see duet.errors.")
-        try:
-            self.started = await self._host.start(self._configure)
-        except DuetError as error:
-            self._give_up(str(error))
-            return
+    def _suspend(self) -> None:
+        self._journal.record("session", {"state": "suspended"})
+        # Why it ended may follow from private values, so the reason stays here.
+        self._tell(wire.Suspended("the engine ended while it worked on the owner's data"))
+        self._printer.say(SUSPENDED)
+
+    def resume(self) -> bool:
+        """The owner lets the scientist go on after a suspension; False if there was none."""
+        if not self.revival.is_suspended:
+            return False
+        self.revival.is_suspended = False
+        self._journal.record("session", {"state": "resumed"})
+        if self._is_up:
+            self._tell_engine("resumed")
+        self._changed()
+        return True
+
+    def _up_again(self, started: engine.Started) -> None:
+        self.started = started
         self._is_up = True
         self.shares.share_again()
-        # Why it ended may follow from private values, so the reason stays here.
-        self._tell(wire.EngineRestarted(self.started.epoch, "restarted"))
+        if not self.revival.is_suspended:
+            self._tell_engine("restarted")
+        self._settling.restart()
+
+    def _tell_engine(self, reason: str) -> None:
+        """What the scientist made is gone; what the owner shares is there."""
+        assert self.started is not None
+        self._tell(wire.EngineRestarted(self.started.epoch, reason))
         if self._has_greeted:
             self._post_store(self.started)
-        self._settling.restart()
 
     def _give_up(self, reason: str) -> None:
         self.failures.append(Failure(0, "the engine", "NotStarted", reason, False))

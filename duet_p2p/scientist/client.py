@@ -31,11 +31,14 @@ from duet_p2p.errors import (
     ConnectionLost,
     DuetError,
     PointerDeleted,
+    ProtocolError,
     RemoteError,
     SessionClosed,
     SessionLost,
+    SessionSuspended,
     StepError,
 )
+from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.limits import (
     ANSWER_SECONDS,
     DEAD_IDS_IDLE_SECONDS,
@@ -53,6 +56,7 @@ from duet_p2p.scientist.sites import CallSites
 from duet_p2p.scientist.store import StoreView
 from duet_p2p.scientist.uploads import Uploads
 from duet_p2p.wire.messages import (
+    AuditHead,
     DefinePlan,
     Del,
     Denied,
@@ -69,6 +73,7 @@ from duet_p2p.wire.messages import (
     RunPlan,
     StoreChanged,
     StoreSnapshot,
+    Suspended,
     Value,
 )
 
@@ -115,6 +120,7 @@ class Client:
         self.namespaces: dict[str, Any] = {}
         self.operations = 0
         self.ready: Future[None] = Future()
+        self.audit_head: SignedHead | None = None  # the owner's newest
         self._ids = itertools.count(1)
         self._newest_id = 0
         self._lost_below = 0  # ids up to this one belonged to an engine that died
@@ -127,6 +133,7 @@ class Client:
         self._settled = 0
         self._settling: list[tuple[int, Future[None]]] = []
         self._settling_lock = threading.Lock()
+        self._is_suspended = False
         self._state = "open"
         self._error: Exception | None = None
         self._lost_at = 0.0
@@ -154,12 +161,15 @@ class Client:
 
         Raises:
             SessionClosed: the session has ended; or the error that ended it.
+            SessionSuspended: the owner has to look first.
         """
         if self._error is not None and self._state == "closed":
             raise self.ended()
         recording = active()
         if recording is not None:
             recording.refuse(message)
+        if self._is_suspended:
+            raise SessionSuspended()
         with self._emitting:
             if self._dead and (
                 len(self._dead) >= DEAD_IDS_PER_DELETE
@@ -373,7 +383,13 @@ class Client:
             case StoreChanged():
                 self.store.change(message.added, message.removed)
             case EngineRestarted():
+                self._is_suspended = False
                 self._on_restart(message.reason)
+            case AuditHead():
+                self._on_audit_head(message)
+            case Suspended():
+                self._on_restart(message.reason, SessionSuspended())
+                self._is_suspended = True
             case _:
                 raise TypeError(f"{type(message).__name__} is not an answer")
 
@@ -391,12 +407,18 @@ class Client:
         else:
             self._resolve(message.call, message, done.result())
 
-    def _on_restart(self, reason: str) -> None:
+    def _on_restart(self, reason: str, error: DuetError | None = None) -> None:
         self._lost_below, self._lost_reason = self._newest_id, reason
         self.uploads.forget_all()
         text = "The owner's engine was restarted; what this needed is gone with the old one."
         for call in list(self._calls):
-            self._fail_call(call, SessionLost(text))
+            self._fail_call(call, error or SessionLost(text))
+
+    def _on_audit_head(self, message: AuditHead) -> None:
+        head = SignedHead(self.session_id, message.pub, message.head, message.signature)
+        if not head.is_genuine:
+            raise ProtocolError("The owner sent a head of its audit log that it did not sign.")
+        self.audit_head = head
 
     def _fail_call(self, call: int, error: Exception) -> None:
         future = self._calls.pop(call, None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 from torch import nn
 
 from duet_p2p.errors import ForeignPointer, NotAllowed, WrongSide
+from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.limits import ANSWER_SECONDS
 from duet_p2p.objects.plan import Plan
 from duet_p2p.objects.remote import Remote
@@ -180,6 +181,15 @@ class ScientistDuet:
     # life
 
     @property
+    def audit_head(self) -> SignedHead | None:
+        """The newest head of the owner's audit log, signed by the owner; None before the first.
+
+        Keep its text: an audit log of this session that does not contain it has lost its end, which
+        the owner can check with ``duet audit verify --head TEXT``.
+        """
+        return self._client.audit_head
+
+    @property
     def is_open(self) -> bool:
         """Whether the session has not ended."""
         return not self._is_closed and self._client.is_open
@@ -197,6 +207,8 @@ class ScientistDuet:
             "objects": len(self._client.store),
             "requests": len(self._client.requests),
             "operations": self._client.operations,
+            "audit_head": str(self.audit_head or ""),
+            "suspended": self._client._is_suspended,
             "failures": [str(error) for error in self._client.failures.recent],
         }
 

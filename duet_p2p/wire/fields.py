@@ -82,6 +82,9 @@ EPOCHS: Final[dict[str, frozenset[int]]] = {
     "StoreSnapshot.epoch": frozenset({16}),
     "EngineRestarted.epoch": frozenset({16}),
     "Resume.epoch": frozenset({0, 16}),
+    "AuditHead.head": frozenset({32}),
+    "AuditHead.pub": frozenset({33}),
+    "AuditHead.signature": frozenset({64}),
 }
 
 

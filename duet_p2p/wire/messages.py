@@ -22,6 +22,7 @@ __all__ = [
     "COMMANDS",
     "LIFE",
     "Ack",
+    "AuditHead",
     "Bye",
     "Complete",
     "DefinePlan",
@@ -48,6 +49,7 @@ __all__ = [
     "StoreChanged",
     "StoreEntry",
     "StoreSnapshot",
+    "Suspended",
     "Value",
     "Withdraw",
 ]
@@ -317,6 +319,29 @@ class EngineRestarted:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class AuditHead:
+    """The newest head of the owner's audit log, signed; keep it, and the log's end is safe.
+
+    Comes behind each released value and at the close, see identity/signed_head.py.
+    """
+
+    head: bytes
+    pub: bytes
+    """The owner's key, of which the session ID is a hash."""
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The engine died and the owner has to look first: all objects of the scientist are gone.
+
+    What is sent from now on is dropped, until `EngineRestarted` says that it goes on.
+    """
+
+    reason: str
+
+
 # life: either way, on ctl, no number
 
 
@@ -376,7 +401,7 @@ class Complete:
 Message = (
     Op | Put | Del | Note | Request | Withdraw | Get | DefinePlan | RunPlan | StoreSnapshot
     | StoreChanged | Meta | Fail | Value | Denied | Expired | NotYours | Failed | EngineRestarted
-    | Ack | Settled | Ping | Pong | Bye | Resume | Complete
+    | Ack | Settled | Ping | Pong | Bye | Resume | Complete | AuditHead | Suspended
 )  # fmt: skip
 
 COMMANDS: Final = {
@@ -401,5 +426,7 @@ ANSWERS: Final = {
     39: NotYours,
     40: Failed,
     41: EngineRestarted,
+    48: AuditHead,
+    49: Suspended,
 }
 LIFE: Final = {64: Ack, 65: Settled, 66: Ping, 67: Pong, 68: Bye, 69: Resume, 70: Complete}

@@ -302,7 +302,7 @@ def test_the_environment_in_place_of_arguments(server: str, both: Pair, tmp_path
 
 def test_names_that_are_not_there_say_why(session: Pair) -> None:
     owner, scientist = session
-    for notebook, names in ((owner, ("audit", "torch")), (scientist, ("pandas", "data"))):
+    for notebook, names in ((owner, ("privacy", "torch")), (scientist, ("pandas", "data"))):
         for name in names:
             assert fails(notebook, f"duet.{name}") == "NotAllowed"
             assert notebook.run(f"hasattr(duet, {name!r})") is False

@@ -153,18 +153,38 @@ class ListJournal:
     def record(self, kind, facts):
         self.lines.append((kind, dict(facts)))
 
+    def commit(self, kind, facts, content):
+        self.record(kind, facts)
+        return None
+
+    async def finish(self):
+        return None
+
     def kinds(self):
         return [kind for kind, _ in self.lines]
+
+
+class SlowJournal(ListJournal):
+    """Keeps a release when the test says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.waiting = []
+
+    def commit(self, kind, facts, content):
+        self.record(kind, facts)
+        self.waiting.append(asyncio.get_running_loop().create_future())
+        return self.waiting[-1]
 
 
 class Stage:
     """A service between a fake session and a fake engine."""
 
-    def __init__(self, *, limits=None, **settings):
+    def __init__(self, *, limits=None, journal=None, **settings):
         self.session = FakeSession()
         self.host = FakeHost()
         self.thread = InlineThread()
-        self.journal = ListJournal()
+        self.journal = journal or ListJournal()
         self.service = Service(
             self.session,
             self.host,
@@ -263,9 +283,11 @@ class Scientist:
         return unpack(answer.value, self.session.blobs[blob.transfer - 1] if blob else None)
 
 
-def owner_on(bridge, *, host=None, **settings):
+def owner_on(bridge, *, host=None, audit=None, **settings):
     """An owner's facade over a real engine, and the recorded scientist, connected."""
     session = FakeSession()
+    if audit is not None:
+        settings["journal"] = audit
 
     async def build():
         return await start_service(
@@ -278,7 +300,7 @@ def owner_on(bridge, *, host=None, **settings):
         )
 
     service = bridge.call(build(), DEADLINE)
-    duet = OwnerDuet(bridge, session, Pairing(), service, session_id="owner-id")
+    duet = OwnerDuet(bridge, session, Pairing(), service, session_id="owner-id", audit=audit)
 
     async def opened():
         session.on_state("open", None)

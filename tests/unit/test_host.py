@@ -76,6 +76,43 @@ async def test_share_compute_snapshot_release(host):
     assert host.pending() == 0
 
 
+TIMED = m.Configure({"command_seconds": 1, "memory_bytes": 256 * 1024**2}, {}, 1)
+
+
+@pytest.mark.parametrize("is_private", [False, True])
+async def test_a_command_that_takes_too_long_ends_the_process_and_says_on_what(process, is_private):
+    await process.start(TIMED)
+    packed = pack(torch.ones(1_500, 1_500))
+    process.send(m.Share(-1, packed.value, b"".join(packed.buffers), "torch.Tensor", (), "", True))
+    await process.events.get(m.Shared)
+    process.send(op(1, "torch.ones", 1, 1_500, 1_500))
+    square = Ref(-1) if is_private else Ref(1)
+    process.send(op(2, "torch.linalg.matrix_power", 2, square, 2**62 + 1))
+    died = await process.events.get(m.Died)
+    assert "command_seconds" in died.reason
+    assert "torch.linalg.matrix_power (#2)" in died.reason
+    assert died.was_private is is_private
+
+
+async def test_a_process_that_is_killed_at_rest_was_on_nothing_private(process):
+    started = await process.start(TIMED)
+    process.send(op(1, "torch.ones", 1, 3))
+    await process.events.get(m.SettledUpTo)
+    os.kill(started.pid, signal.SIGKILL)
+    died = await process.events.get(m.Died)
+    assert not died.was_private
+    assert "while" not in died.reason
+
+
+async def test_memory_beyond_the_limit_is_an_error_of_the_operation(process):
+    await process.start(TIMED)
+    process.send(op(1, "torch.ones", 1, 128 * 1024**2))  # 512 MiB
+    failed = await process.events.get(m.OpFailed)
+    assert "allocate memory" in failed.text
+    process.send(op(2, "torch.ones", 2, 1024))
+    assert (await process.events.get(m.SettledUpTo)).seq in (1, 2)
+
+
 async def test_an_upload_holds_up_what_comes_after_it(host):
     await host.start(CONFIGURE)
     packed = pack(torch.ones(50_000))

@@ -79,8 +79,9 @@ def of_field(kind: type, name: str, hint: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(sorted(fields.CHOICES[where]))
     if name == "times":
         return st.integers(0, limits.PLAN_TIMES)
-    if name == "epoch":
-        return st.binary(min_size=16, max_size=16)
+    if hint is bytes:
+        size = max(fields.EPOCHS[where])
+        return st.binary(min_size=size, max_size=size)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if type(None) in arguments:
         return st.none() | of_field(kind, name, arguments[0])

@@ -10,15 +10,18 @@ from duet_p2p.errors import (
     ConnectionLost,
     NotReleased,
     PartnerLeft,
+    ProtocolError,
     RequestClosed,
     RequestExpired,
     SessionClosed,
     SessionLost,
     WrongSide,
 )
+from duet_p2p.identity.keys import Key
+from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.limits import REQUEST_NAME_CHARS, REQUEST_REASON_CHARS
 from duet_p2p.scientist.requests import COLUMNS, RequestStatus
-from duet_p2p.wire.messages import EngineRestarted, Withdraw
+from duet_p2p.wire.messages import AuditHead, EngineRestarted, Withdraw
 
 from .scientist_kit import Pair, pair, wait
 
@@ -177,6 +180,32 @@ def test_a_restarted_engine_loses_own_objects_only(both: Pair, mean: Any) -> Non
         with pytest.raises(SessionLost, match="killed"):
             lost + 1
     ages + 1
+
+
+def test_the_newest_head_of_the_owners_audit_log_is_kept(both: Pair) -> None:
+    duet = both.duet
+    key = Key.fresh("owner")
+    both.duet._client.session_id = key.id
+    assert duet.audit_head is None
+    for head in (bytes(32), bytes(range(32))):
+        signed = SignedHead.sign(key, head)
+        both.duet._client._on_message(1, AuditHead(head, key.pub, signed.signature))
+        assert duet.audit_head == signed
+        assert duet.status()["audit_head"] == str(signed)
+
+
+def test_a_head_that_the_owner_did_not_sign_is_refused(both: Pair) -> None:
+    key, other = Key.fresh("owner"), Key.fresh("owner")
+    both.duet._client.session_id = key.id
+    forged = SignedHead.sign(other, bytes(32))
+    client = both.duet._client
+    for message in (
+        AuditHead(forged.head, other.pub, forged.signature),
+        AuditHead(forged.head, key.pub, forged.signature),
+    ):
+        with pytest.raises(ProtocolError, match="did not sign"):
+            client._on_message(1, message)
+    assert both.duet.audit_head is None
 
 
 def test_a_blocking_call_on_the_loop_is_refused(both: Pair, mean: Any) -> None:

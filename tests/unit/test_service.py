@@ -302,6 +302,57 @@ async def test_a_dead_engine_is_replaced_and_the_session_survives(stage):
     assert stage.answers() == [wire.NotYours(13, "never", "")]
 
 
+def die_on_private_data(stage):
+    stage.host.is_running = False
+    stage.host.say(engine.Died("signal 9, while it ran torch.mm (#3)", True))
+
+
+async def test_a_death_on_private_data_suspends_until_the_owner_resumes(stage):
+    await share(stage)
+    stage.answers()
+    die_on_private_data(stage)
+    (told,) = stage.answers()
+    assert isinstance(told, wire.Suspended)
+    assert "torch.mm" not in told.reason
+    await stage.settle()
+    assert stage.host.starts == 2  # the owner's objects are there again …
+    assert [type(c) for c in stage.host.take()][-1] is engine.Share
+    stage.receive(op(1), wire.Get(11, 1), wire.Request(12, -1, "x", "", None))
+    await stage.settle()
+    assert stage.host.take() == stage.answers() == []  # … and nothing is done with them
+    assert stage.session.settled_to[-1] == stage.seq
+    assert ("session", {"state": "suspended"}) in stage.journal.lines
+    assert stage.service.resume()
+    restarted, snapshot = stage.answers()
+    assert restarted == wire.EngineRestarted(b"\x02" * 16, "resumed")
+    assert [entry.id for entry in snapshot.entries] == [-1]
+    stage.receive(op(2))
+    await stage.settle()
+    assert len(stage.host.take(engine.Run)) == 1
+    assert not stage.service.resume()
+
+
+async def test_resuming_before_the_new_engine_is_up_waits_for_it(stage):
+    die_on_private_data(stage)
+    assert stage.service.resume()
+    assert [type(m) for m in stage.answers()] == [wire.Suspended]
+    await stage.settle()
+    assert [type(m) for m in stage.answers()] == [wire.EngineRestarted, wire.StoreSnapshot]
+
+
+async def test_commands_that_waited_for_their_turn_die_with_the_engine():
+    stage = await Stage(limits={"commands_per_second": 2}).start()
+    stage.receive(op(1), op(2), op(3), op(4))
+    await stage.settle()
+    (run,) = stage.host.take()
+    assert [seq for seq, _ in run.commands] == [1, 2]
+    stage.host.die()
+    await stage.settle()
+    assert stage.host.take(engine.Run) == []
+    assert stage.session.settled_to[-1] == 4
+    await stage.service.close()
+
+
 async def test_releases_do_not_survive_the_engine(stage):
     stage.receive(wire.Request(11, 5, "loss", "", None))
     stage.candidate(11, LOSS, 0.5)

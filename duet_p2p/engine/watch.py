@@ -1,0 +1,106 @@
+"""What runs right now, for the owner's process to read if the engine's process dies of it.
+
+A page of shared memory, since a process that was killed says nothing any more. It also carries the
+clock: each command sets the process's own alarm, and the kernel ends the process when it rings.
+No thread has to get the interpreter's lock for that, so a long ``int`` power ends like a long
+matrix product.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import struct
+import tempfile
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["Page", "ProcessWatch", "Running", "Watch"]
+
+_NAME_BYTES: Final = 200
+_LAYOUT: Final = struct.Struct(f"<BBQ{_NAME_BYTES}s")  # runs, is public, number, name
+_PUBLIC_AT: Final = 1
+_PAGE_BYTES: Final = mmap.PAGESIZE
+
+
+class Watch:
+    """What a process that is not the engine's own needs: nothing."""
+
+    def begin(self, seq: int, name: str) -> None:
+        """A command begins; until `is_public` is called it counts as one on private data."""
+
+    def is_public(self) -> None:
+        """No private data is in it."""
+
+    def rest(self) -> None:
+        """Nothing runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a page says."""
+
+    seq: int
+    """0 for what the owner's side wanted."""
+    name: str
+    is_public: bool
+
+
+class Page:
+    """The owner's end of the page."""
+
+    def __init__(self) -> None:
+        if hasattr(os, "memfd_create"):
+            self.fd = os.memfd_create("duet-watch", os.MFD_CLOEXEC)
+        else:
+            with tempfile.TemporaryFile() as file:
+                self.fd = os.dup(file.fileno())
+        os.ftruncate(self.fd, _PAGE_BYTES)
+        self._page = mmap.mmap(self.fd, _PAGE_BYTES)
+
+    def read(self) -> Running | None:
+        """What ran when the page was written last; None if nothing did."""
+        runs, is_public, seq, name = _LAYOUT.unpack_from(self._page)
+        if not runs:
+            return None
+        return Running(seq, name.rstrip(b"\0").decode(errors="replace"), bool(is_public))
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        if not self._page.closed:
+            self._page.close()
+            os.close(self.fd)
+
+
+class ProcessWatch(Watch):
+    """The engine's end of the page, and its alarm.
+
+    Args:
+        fd: of the page.
+
+    Attributes:
+        seconds: of wall time for one command; 0: no limit.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.seconds = 0.0
+        self._page = mmap.mmap(fd, _PAGE_BYTES)
+        os.close(fd)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process
+
+    def begin(self, seq: int, name: str) -> None:
+        """See `Watch.begin`."""
+        _LAYOUT.pack_into(self._page, 0, 1, 0, seq, name.encode()[:_NAME_BYTES])
+        if self.seconds:
+            signal.setitimer(signal.ITIMER_REAL, self.seconds)
+
+    def is_public(self) -> None:
+        """See `Watch.is_public`."""
+        self._page[_PUBLIC_AT] = 1
+
+    def rest(self) -> None:
+        """See `Watch.rest`."""
+        self._page[0] = 0
+        if self.seconds:
+            signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,0 +1,294 @@
+"""The audit log of one session: events from the loop, rows on the disk, one thread between them.
+
+`record` and `commit` only put an entry into a list, so the loop never waits for a disk. The writer
+takes everything that is there and writes it as one group with one sync. What nobody waits for may
+gather for a second, and a burst of the same thing is one row with a count; a release is written at
+once, with all that happened before it.
+
+If the disk refuses, entries stay in the list and are tried again; each release that waits is told
+that it cannot be kept, which means that it does not happen. The session goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from duet_p2p import limits
+from duet_p2p.errors import AuditUnavailable
+from duet_p2p.identity.keys import Key
+from duet_p2p.identity.signed_head import SignedHead
+from duet_p2p.owner.audit_chain import GENESIS, Entry, facts_text
+from duet_p2p.owner.audit_file import AuditFile
+from duet_p2p.owner.journal import Content, LogJournal
+from duet_p2p.wire.codec import encode_value
+
+__all__ = ["AuditLog"]
+
+_log = logging.getLogger("duet_p2p.owner")
+
+# What makes two events of a burst the same; everything else of the later ones is not kept. A fault
+# names the operation, a text of the scientist's choice, so it is not part of what is compared: a
+# flood of invented names is one row.
+_SAME: Final[dict[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]] = {
+    "fault": lambda facts: (facts.get("code"), facts.get("told"), facts.get("engine")),
+    "refusal": lambda facts: (facts.get("reason"),),
+    "request": lambda facts: _all_but(facts, "request", "object"),
+    "decision": lambda facts: _all_but(facts, "request", "object"),
+}
+
+Wait = tuple[asyncio.AbstractEventLoop, "asyncio.Future[SignedHead]"]
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """One row to be."""
+
+    time: str
+    kind: str
+    facts: dict[str, Any]
+    content: tuple[bytes, bytes | bytearray | memoryview | None] | None = None
+    wait: Wait | None = None
+    times: int = 1
+    requests: list[Any] = field(default_factory=list)
+
+
+class AuditLog:
+    """The journal that keeps.
+
+    Args:
+        file: open; it is closed by `finish`.
+        key: the session's; signs heads.
+        on_trouble: called in the writer's thread with a sentence when the disk begins to refuse.
+
+    Attributes:
+        file: the log on disk. Only the writer's thread uses it.
+    """
+
+    def __init__(
+        self, file: AuditFile, key: Key, *, on_trouble: Callable[[str], object] = _log.warning
+    ) -> None:
+        self.file = file
+        self.trouble = ""
+        self._key = key
+        self._value_key = file.value_key()
+        self._on_trouble = on_trouble
+        self._mirror = LogJournal(key.id)
+        self._head = file.head()
+        self._lock = threading.Condition()
+        self._pending: list[_Pending] = []
+        self._bursts: dict[tuple[Any, ...], _Pending] = {}
+        self._lost = 0  # rows that there was no room for while the disk refused
+        self._is_urgent = False
+        self._is_ending = False
+        self._put_rows = 0
+        self._written_rows = 0
+        self._thread = threading.Thread(target=self._run, name="duet audit", daemon=True)
+        self._thread.start()
+
+    # from the loop
+
+    def record(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """See `Journal.record`; any thread."""
+        self._mirror.record(kind, facts)
+        self._put(_Pending(_now(), kind, dict(facts)))
+
+    def commit(
+        self, kind: str, facts: Mapping[str, Any], content: Content
+    ) -> asyncio.Future[SignedHead] | None:
+        """See `Journal.commit`; on the loop.
+
+        Raises:
+            TypeError, ValueError: the content cannot travel, so it will not leave.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[SignedHead] = loop.create_future()
+        sealed = (encode_value(content[0]), content[1])
+        self._mirror.record(kind, facts)
+        self._put(_Pending(_now(), kind, dict(facts), sealed, (loop, future)))
+        return future
+
+    def head(self) -> bytes:
+        """The newest head on disk, as far as this session knows; `GENESIS` gives nothing."""
+        return b"" if self._head == GENESIS else self._head
+
+    def flush(self, timeout: float = limits.AUDIT_CLOSE_SECONDS) -> None:
+        """Waits until everything so far is written; any thread but the loop's.
+
+        Raises:
+            AuditUnavailable: it cannot be written.
+        """
+        with self._lock:
+            upto = self._put_rows
+            self._is_urgent = True
+            self._lock.notify_all()
+            is_done = self._lock.wait_for(
+                lambda: self._written_rows >= upto or self.trouble or self._is_ending, timeout
+            )
+        if not is_done or self.trouble:
+            raise AuditUnavailable(self.trouble or "The audit log is not written in time.")
+
+    async def finish(self) -> SignedHead | None:
+        """See `Journal.finish`; what the disk still refuses is lost, and said in the log file."""
+        with self._lock:
+            if self._is_ending:
+                return None
+            self._is_ending = True
+            self._lock.notify_all()
+        await asyncio.get_running_loop().run_in_executor(
+            None, self._thread.join, limits.AUDIT_CLOSE_SECONDS
+        )
+        if self._pending:
+            _log.error("%d rows of the audit log could not be written", len(self._pending))
+        return None if self._head == GENESIS else SignedHead.sign(self._key, self._head)
+
+    def _put(self, row: _Pending) -> None:
+        with self._lock:
+            if self._is_ending:
+                self._refuse(row, "The audit log is closed.")
+                return
+            if self._merge(row):
+                return
+            if len(self._pending) >= limits.AUDIT_PENDING_ROWS:
+                self._lost += 1
+                self._refuse(row, self.trouble or "The audit log cannot be written fast enough.")
+                return
+            self._pending.append(row)
+            self._put_rows += 1
+            self._is_urgent |= row.wait is not None
+            self._lock.notify_all()
+
+    def _merge(self, row: _Pending) -> bool:
+        same = _SAME.get(row.kind)
+        if same is None:
+            return False
+        key = (row.kind, *same(row.facts))
+        first = self._bursts.setdefault(key, row)
+        if first is row:
+            return False
+        first.times += 1
+        if "request" in row.facts and len(first.requests) < limits.AUDIT_MERGED_IDS:
+            first.requests.append(row.facts["request"])
+        return True
+
+    # the writer's thread
+
+    def _run(self) -> None:
+        is_ending = False
+        while not is_ending:
+            with self._lock:
+                self._lock.wait_for(lambda: self._pending or self._is_ending)
+                # Company for rows that nobody waits for, and a pause for a disk that refuses.
+                self._lock.wait_for(
+                    lambda: self._is_ending or (self._is_urgent and not self.trouble),
+                    limits.AUDIT_GATHER_SECONDS,
+                )
+                is_ending = self._is_ending
+                group, self._pending = self._pending, []
+                self._bursts.clear()
+                self._is_urgent = False
+            self._write(group)
+        self.file.close()
+
+    def _write(self, group: list[_Pending]) -> None:
+        try:
+            if group:
+                lost = self._lost
+                entries = [self._entry(row) for row in group]
+                if lost:
+                    text = facts_text({"rows_not_kept": lost})
+                    entries.append(Entry(_now(), self._key.id, "fault", text))
+                self._head = self.file.append(entries)
+                with self._lock:
+                    self._lost -= lost
+        except Exception as error:  # whatever it is: what is not written does not leave
+            if not isinstance(error, sqlite3.Error | OSError):
+                _log.exception("a mistake of ours in the audit log")
+            self._failed(group, error)
+        else:
+            if self.trouble:
+                self.trouble = ""
+                self._on_trouble("The audit log is written again.")
+            head = None
+            for row in group:
+                if row.wait is not None:
+                    head = head or SignedHead.sign(self._key, self._head)
+                    _settle(row.wait, head)
+            with self._lock:
+                self._written_rows += len(group)
+                self._lock.notify_all()
+
+    def _failed(self, group: list[_Pending], error: Exception) -> None:
+        is_new = not self.trouble
+        self.trouble = f"The audit log {self.file.path} cannot be written ({error})."
+        kept = []
+        for row in group:
+            if row.wait is None:
+                kept.append(row)
+            else:
+                self._refuse(row, self.trouble)
+        with self._lock:
+            self._pending[:0] = kept
+            self._written_rows += len(group) - len(kept)  # refused ones are settled too
+            over = len(self._pending) - limits.AUDIT_PENDING_ROWS
+            if over > 0:
+                del self._pending[-over:]
+                self._lost += over
+                self._written_rows += over
+            self._lock.notify_all()
+        if is_new:
+            with contextlib.suppress(Exception):  # a listener's mistake must not end the writer
+                self._on_trouble(f"{self.trouble} Nothing is released until it can be.")
+
+    def _refuse(self, row: _Pending, reason: str) -> None:
+        if row.wait is not None:
+            _settle(row.wait, AuditUnavailable(reason))
+
+    def _entry(self, row: _Pending) -> Entry:
+        facts = row.facts
+        if row.times > 1:
+            facts = {**facts, "times": row.times}
+            if row.requests:
+                facts["more_requests"] = row.requests
+        if row.content is not None:
+            facts = {**facts, "hmac": self._hmac(row.content)}
+        return Entry(row.time, self._key.id, row.kind, facts_text(facts))
+
+    def _hmac(self, content: Content) -> str:
+        """A value as a code that only the owner, who has the key, can compare with a value."""
+        value, data = content
+        code = hmac.new(self._value_key, encode_value(value), hashlib.sha256)
+        code.update(b"" if data is None else data)
+        return code.hexdigest()
+
+
+def _settle(wait: Wait, answer: SignedHead | Exception) -> None:
+    loop, future = wait
+
+    def settle() -> None:
+        if future.done():
+            return
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(settle)
+
+
+def _all_but(facts: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
+    return tuple(sorted((key, str(value)) for key, value in facts.items() if key not in names))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")

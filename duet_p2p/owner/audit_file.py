@@ -1,0 +1,190 @@
+"""The audit log on disk: one SQLite file of this user, append-only, one chain for all sessions.
+
+WAL with full sync: what `append` returned from is on the disk. Several processes may append; each
+group takes SQLite's write lock, reads the newest row and continues there. Triggers refuse what is
+not an append. They stop mistakes and scripts, not somebody who owns the file: for that there is
+the chain.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from duet_p2p import limits
+from duet_p2p.errors import AuditUnavailable, IdentityFileUnsafe
+from duet_p2p.identity.files import check_private_file, home, locked, read_private, write_private
+from duet_p2p.owner.audit_chain import GENESIS, Entry, Row, next_row
+
+__all__ = ["AuditFile", "audit_path"]
+
+_VERSION: Final = 1
+_KEY_BYTES: Final = 32
+_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS rows (
+    number  INTEGER PRIMARY KEY,
+    time    TEXT NOT NULL,
+    session TEXT NOT NULL,
+    kind    TEXT NOT NULL,
+    facts   TEXT NOT NULL,
+    salt    BLOB NOT NULL,
+    hash    BLOB NOT NULL
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS rows_stay BEFORE UPDATE ON rows
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS rows_remain BEFORE DELETE ON rows
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS rows_follow BEFORE INSERT ON rows
+    WHEN NEW.number IS NOT (SELECT coalesce(max(number), 0) + 1 FROM rows)
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+"""
+
+
+def audit_path() -> Path:
+    """Where the log of this user is, unless `launch_duet(audit=…)` names another file."""
+    return home() / "audit.sqlite"
+
+
+class AuditFile:
+    """One open log. One thread at a time.
+
+    Args:
+        path: made with mode 0600 if there is none.
+        create: False for reading: a missing file is an error.
+
+    Attributes:
+        path: of the file.
+        connection: to SQLite, in autocommit.
+
+    Raises:
+        AuditUnavailable: it cannot be opened, or is no audit log.
+        IdentityFileUnsafe: others can read or change it.
+        FileNotFoundError: there is none, and `create` is False.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self.path = path
+        try:
+            if create:
+                _make_private(path)
+            check_private_file(path)
+            # Locked out by another process for longer than this is a failure like a full disk.
+            self.connection = sqlite3.connect(
+                path,
+                timeout=limits.AUDIT_BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        except IdentityFileUnsafe:
+            raise
+        except (OSError, sqlite3.Error) as error:
+            if isinstance(error, FileNotFoundError) and not create:
+                raise
+            raise _unavailable(path, error) from error
+        try:
+            self._prepare(create)
+        except sqlite3.Error as error:
+            self.connection.close()
+            raise _unavailable(path, error) from error
+
+    def _prepare(self, create: bool) -> None:
+        version = self.connection.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"version {version} is not of this release")
+        self.connection.execute("PRAGMA synchronous=FULL")
+        if create:
+            self.connection.execute("PRAGMA journal_mode=WAL")
+            self.connection.executescript(_SCHEMA)
+            self.connection.execute(f"PRAGMA user_version={_VERSION}")
+
+    def append(self, entries: Sequence[Entry]) -> bytes:
+        """Writes a group with one disk sync and returns the new head.
+
+        Raises:
+            sqlite3.Error: nothing of the group was written.
+        """
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            number, previous = self._last()
+            rows = []
+            for entry in entries:
+                number += 1
+                row = next_row(number, previous, entry)
+                previous = row.hash
+                rows.append(
+                    (number, entry.time, entry.session, entry.kind, entry.facts, row.salt, row.hash)
+                )
+            connection.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.execute("COMMIT")
+        except BaseException:
+            # SQLite has rolled back by itself after some errors; then there is nothing to do.
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise
+        return previous
+
+    def head(self) -> bytes:
+        """Hash of the newest row."""
+        return self._last()[1]
+
+    def _last(self) -> tuple[int, bytes]:
+        found = self.connection.execute(
+            "SELECT number, hash FROM rows ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        return (0, GENESIS) if found is None else (int(found[0]), bytes(found[1]))
+
+    def rows(self, *, last: int | None = None) -> Iterator[Row]:
+        """The rows in order, all or the last ones."""
+        query = "SELECT number, time, session, kind, facts, salt, hash FROM rows"
+        if last is None:
+            cursor = self.connection.execute(f"{query} ORDER BY number")
+        else:
+            cursor = self.connection.execute(
+                f"SELECT * FROM ({query} ORDER BY number DESC LIMIT ?) ORDER BY number", (last,)
+            )
+        for number, time, session, kind, facts, salt, digest in cursor:
+            entry = Entry(str(time), str(session), str(kind), str(facts))
+            yield Row(int(number), entry, _blob(salt), _blob(digest))
+
+    def count(self) -> int:
+        """How many rows there are."""
+        return int(self.connection.execute("SELECT count(*) FROM rows").fetchone()[0])
+
+    def value_key(self) -> bytes:
+        """The key of the HMACs of values, made on first use; a file beside the log.
+
+        Raises:
+            IdentityFileUnsafe: others can read it.
+        """
+        path = self.path.with_name(f"{self.path.name}.key")
+        with locked(path):
+            if not path.exists():
+                write_private(path, secrets.token_bytes(_KEY_BYTES))
+            return read_private(path, limit=_KEY_BYTES)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.connection.close()
+
+
+def _blob(value: object) -> bytes:
+    """Bytes as they stand; what somebody put in their place fits no hash."""
+    return value if isinstance(value, bytes) else b""
+
+
+def _make_private(path: Path) -> None:
+    """SQLite gives its own files beside the log the mode of the log."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW, mode=0o600))
+
+
+def _unavailable(path: Path, error: Exception) -> AuditUnavailable:
+    return AuditUnavailable(f"The audit log {path} cannot be opened: {error}")

@@ -1,0 +1,162 @@
+"""`duet.audit` and ``duet audit``: the log for people.
+
+Everything here reads with a connection of its own, in the caller's thread; a session's writer goes
+on meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from duet_p2p.errors import AuditUnavailable
+from duet_p2p.identity.signed_head import SignedHead
+from duet_p2p.owner.audit_chain import Check, Row, check
+from duet_p2p.owner.audit_file import AuditFile
+from duet_p2p.owner.words import clean_line
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["AuditView", "line_of"]
+
+_SHOWN_ROWS: Final = 20
+_LINE_CHARS: Final = 160
+
+
+class AuditView:
+    """The audit log of this user, all sessions.
+
+    Args:
+        path: of the log.
+        flush: has what a running session knows written first.
+
+    Attributes:
+        path: of the log.
+    """
+
+    def __init__(self, path: Path, *, flush: Callable[[], None] = lambda: None) -> None:
+        self.path = path
+        self._flush = flush
+
+    def rows(self, last: int | None = None) -> list[Row]:
+        """The rows, oldest first; all, or the last ones.
+
+        Raises:
+            AuditUnavailable: the log cannot be read.
+        """
+        with self._open() as file:
+            return list(file.rows(last=last))
+
+    @property
+    def pandas(self) -> DataFrame:
+        """A table of all rows; facts are dicts."""
+        from pandas import DataFrame
+
+        return DataFrame(
+            [
+                {
+                    "Number": row.number,
+                    "Time": row.entry.time,
+                    "Session": row.entry.session,
+                    "Kind": row.entry.kind,
+                    "Facts": _facts(row),
+                }
+                for row in self.rows()
+            ],
+            columns=["Number", "Time", "Session", "Kind", "Facts"],
+        )
+
+    def verify(self, *heads: str | SignedHead) -> Check:
+        """Whether any row was changed, removed, moved or, with a head, cut off at the end.
+
+        Args:
+            heads: what scientists kept: their `duet.audit_head`, or its text.
+
+        Raises:
+            ValueError: a head's text is none.
+            AuditUnavailable: the log cannot be read at all.
+        """
+        kept = [head if isinstance(head, SignedHead) else SignedHead.parse(head) for head in heads]
+        with self._open() as file:
+            return check(file.rows(), kept)
+
+    def export(self, path: str | Path) -> int:
+        """Writes all rows as lines of JSON, salts included, so that others can check the chain.
+
+        Args:
+            path: a new file; it is made with mode 0600.
+
+        Returns:
+            How many rows there are.
+
+        Raises:
+            FileExistsError: there is such a file.
+        """
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
+        count = 0
+        with open(fd, "w", encoding="utf-8") as out, self._open() as file:
+            for row in file.rows():
+                out.write(json.dumps(_exported(row), ensure_ascii=False) + "\n")
+                count += 1
+        return count
+
+    def __len__(self) -> int:
+        with self._open() as file:
+            return file.count()
+
+    def __repr__(self) -> str:
+        with self._open() as file:
+            count, rows = file.count(), list(file.rows(last=_SHOWN_ROWS))
+        lines = [line_of(row) for row in rows]
+        older = [f"… {count - len(rows):,} older rows"] if count > len(rows) else []
+        return "\n".join([f"Audit log {self.path}, {count:,} rows", *older, *lines])
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[AuditFile]:
+        with contextlib.suppress(AuditUnavailable):  # what is written can be read all the same
+            self._flush()
+        try:
+            file = AuditFile(self.path, create=False)
+        except FileNotFoundError:
+            raise AuditUnavailable(f"There is no audit log at {self.path}.") from None
+        try:
+            yield file
+        except sqlite3.Error as error:
+            raise AuditUnavailable(f"{self.path} cannot be read: {error}") from error
+        finally:
+            file.close()
+
+
+def line_of(row: Row) -> str:
+    """One row for people; texts of the scientist are cleaned and cut."""
+    facts = _facts(row)
+    parts = [f"{key}={value}" for key, value in facts.items() if value not in ("", None, [], {})]
+    text = clean_line(" ".join(parts), _LINE_CHARS)
+    return f"{row.number:>6}  {row.entry.time[:19]}  {row.entry.kind:<8}  {text}"
+
+
+def _facts(row: Row) -> dict[str, Any]:
+    try:
+        facts = json.loads(row.entry.facts)
+    except ValueError:  # somebody changed it; `verify` says so
+        return {"text": row.entry.facts}
+    return facts if isinstance(facts, dict) else {"text": row.entry.facts}
+
+
+def _exported(row: Row) -> dict[str, Any]:
+    entry = row.entry
+    return {
+        "number": row.number,
+        "time": entry.time,
+        "session": entry.session,
+        "kind": entry.kind,
+        "facts": entry.facts,
+        "salt": row.salt.hex(),
+        "hash": row.hash.hex(),
+    }

@@ -1,0 +1,76 @@
+"""After the engine died: a new one, and the owner's word before it goes on where that is needed.
+
+An engine that dies in the middle of work on private data may have died of the values: that it died
+is an answer, and an endless supply of such answers would spell the data out. So the session is
+suspended until the owner has looked; everything that the scientist sends meanwhile is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from duet_p2p import limits
+from duet_p2p.engine.messages import Started
+from duet_p2p.errors import DuetError
+
+__all__ = ["Revival"]
+
+
+class Revival:
+    """Starts engines again.
+
+    Args:
+        start: starts one; `DuetError` if it cannot.
+        on_up: one runs.
+        on_end: it makes no sense to go on, with the reason.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Coroutine[Any, Any, Started]],
+        *,
+        on_up: Callable[[Started], None],
+        on_end: Callable[[str], None],
+    ) -> None:
+        self.is_suspended = False
+        self._start = start
+        self._on_up = on_up
+        self._on_end = on_end
+        self._deaths: deque[float] = deque(maxlen=limits.ENGINE_RESTARTS)
+        self._restarting: asyncio.Task[None] | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a new engine is being started."""
+        return self._restarting is not None and not self._restarting.done()
+
+    def died(self, *, was_private: bool) -> None:
+        """The engine died."""
+        self.is_suspended |= was_private
+        self._restarting = asyncio.get_running_loop().create_task(self._restart())
+
+    async def close(self) -> None:
+        """Starts nothing any more."""
+        if self._restarting is not None:
+            self._restarting.cancel()
+            await asyncio.wait([self._restarting])
+
+    async def _restart(self) -> None:
+        now = asyncio.get_running_loop().time()
+        is_looping = (
+            len(self._deaths) == limits.ENGINE_RESTARTS
+            and now - self._deaths[0] < limits.ENGINE_RESTART_SECONDS
+        )
+        self._deaths.append(now)
+        if is_looping:
+            self._on_end("The engine ended again and again; see duet.errors.")
+            return
+        try:
+            started = await self._start()
+        except DuetError as error:
+            self._on_end(str(error))
+            return
+        self._on_up(started)

@@ -1,0 +1,71 @@
+"""Bytes that the scientist's uploads announced, on their way from the bulk channel to the engine.
+
+Memory for an upload is taken here, in the owner's process, so what is announced counts before any
+of it has arrived: one upload has a limit, and so have all that are under way together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from duet_p2p.engine import messages as engine
+from duet_p2p.errors import DuetError
+from duet_p2p.owner.ends import SessionEnd
+from duet_p2p.wire.values import Blob
+
+__all__ = ["Uploads"]
+
+
+class Uploads:
+    """The scientist's uploads that are under way.
+
+    Args:
+        session: where the bytes come from.
+        arrived: is given the transfer and its bytes; none instead of them fail the upload, so that
+            the commands behind it do not wait for ever.
+        one: bytes of one upload.
+        together: bytes of all that are under way.
+
+    Attributes:
+        under_way: bytes that were announced and are not all here.
+    """
+
+    def __init__(
+        self,
+        session: SessionEnd,
+        arrived: Callable[[int, engine.Buffer], None],
+        *,
+        one: int,
+        together: int,
+    ) -> None:
+        self._session = session
+        self._arrived = arrived
+        self._one = one
+        self._together = together
+        self.under_way = 0
+
+    def expect(self, blob: Blob) -> None:
+        """A command announced this blob."""
+        # The engine refuses what is too large, by the same number, when it comes to this command;
+        # here it is only not received.
+        if blob.nbytes > self._one:
+            self._session.refuse_blob(blob.transfer)
+            return
+        if self.under_way + blob.nbytes > self._together:
+            self._session.refuse_blob(blob.transfer)
+            self._arrived(blob.transfer, b"")
+            return
+        try:
+            arriving = self._session.expect_blob(blob.transfer, blob.nbytes)
+        except DuetError:
+            self._arrived(blob.transfer, b"")
+            return
+        self.under_way += blob.nbytes
+        arriving.add_done_callback(lambda done: self._done(blob, done))
+
+    def _done(self, blob: Blob, done: asyncio.Future[Any]) -> None:
+        self.under_way -= blob.nbytes
+        failed = done.cancelled() or done.exception() is not None
+        self._arrived(blob.transfer, b"" if failed else done.result())

@@ -1,0 +1,123 @@
+"""The chain of the audit log, without a disk: what was touched is found."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from duet_p2p.identity.keys import Key
+from duet_p2p.identity.signed_head import SignedHead
+from duet_p2p.owner.audit_chain import GENESIS, Entry, check, facts_text, next_row
+
+KEY = Key.from_seed(bytes(range(32)), "owner")
+OTHER = Key.from_seed(bytes(range(1, 33)), "owner")
+
+
+def chain(count, kind="request"):
+    rows, previous = [], GENESIS
+    for number in range(1, count + 1):
+        entry = Entry(f"2026-01-01T00:00:{number:02}", KEY.id, kind, facts_text({"n": number}))
+        rows.append(next_row(number, previous, entry))
+        previous = rows[-1].hash
+    return rows
+
+
+def test_a_chain_as_it_was_written_is_good():
+    rows = chain(5)
+    found = check(rows)
+    assert found
+    assert (found.rows, found.head) == (5, rows[-1].hash)
+    assert check([]).head == GENESIS
+
+
+FIELDS = ["time", "session", "kind", "facts", "salt", "hash", "number"]
+
+
+@given(st.integers(0, 9), st.sampled_from(FIELDS), st.data())
+def test_any_change_of_any_row_is_found(place, field, data):
+    rows = chain(10)
+    row = rows[place]
+    if field == "number":
+        rows[place] = replace(row, number=data.draw(st.integers().filter(lambda n: n != place + 1)))
+    elif field in ("salt", "hash"):
+        rows[place] = replace(row, **{field: data.draw(st.binary().filter(lambda b: b != getattr(row, field)))})  # fmt: skip # noqa: E501
+    else:
+        text = data.draw(st.text().filter(lambda t: t != getattr(row.entry, field)))
+        rows[place] = replace(row, entry=replace(row.entry, **{field: text}))
+    assert not check(rows)
+
+
+@given(st.integers(0, 8))
+def test_a_removed_row_is_found_unless_it_is_the_last(place):
+    rows = chain(10)
+    del rows[place]
+    assert not check(rows)
+
+
+@given(st.permutations(range(6)).filter(lambda order: order != list(range(6))))
+def test_rows_in_another_order_are_found(order):
+    rows = chain(6)
+    assert not check([rows[place] for place in order])
+
+
+def test_renumbering_what_follows_a_removed_row_does_not_help():
+    rows = chain(6)
+    del rows[2]
+    assert not check([replace(row, number=place + 1) for place, row in enumerate(rows)])
+
+
+def test_text_cannot_move_between_neighbouring_fields():
+    (row,) = chain(1)
+    entry = replace(row.entry, session=row.entry.session + "re", kind=row.entry.kind[2:])
+    assert not check([replace(row, entry=entry)])
+
+
+def test_an_end_that_is_cut_off_is_noticed_with_a_signed_head():
+    rows = chain(10)
+    head = SignedHead.sign(KEY, rows[-1].hash)
+    assert check(rows, [head])
+    for kept in range(10):
+        assert check(rows[:kept])  # the chain alone cannot know
+        found = check(rows[:kept], [head])
+        assert not found
+        assert "cut off" in str(found)
+
+
+def test_a_rewritten_history_is_noticed_with_a_signed_head():
+    head = SignedHead.sign(KEY, chain(10)[-1].hash)
+    assert not check(chain(10), [head])
+
+
+def test_a_head_goes_on_being_good_when_the_log_grows():
+    rows = chain(10)
+    assert check(rows, [SignedHead.sign(KEY, rows[4].hash)])
+
+
+def test_the_same_history_twice_gives_unrelated_heads():
+    heads = {check(chain(3)).head for _ in range(50)}
+    assert len(heads) == 50
+    bits = [int.from_bytes(head, "big") for head in heads]
+    differing = [(a ^ b).bit_count() for a, b in itertools.pairwise(bits)]
+    assert all(80 < count < 176 for count in differing)  # of 256, expected 128
+
+
+def test_only_the_session_itself_signs_its_heads():
+    head = SignedHead.sign(KEY, chain(1)[-1].hash)
+    assert head.is_genuine
+    assert not replace(head, session_id=OTHER.id).is_genuine
+    assert not replace(head, head=bytes(32)).is_genuine
+    assert not replace(head, pub=OTHER.pub).is_genuine
+    assert not replace(head, pub=bytes(33)).is_genuine
+    forged = SignedHead.sign(OTHER, head.head)
+    assert not replace(forged, session_id=KEY.id).is_genuine
+    assert not check(chain(1), [replace(forged, session_id=KEY.id)])
+
+
+def test_a_head_survives_being_text():
+    head = SignedHead.sign(KEY, chain(1)[-1].hash)
+    assert SignedHead.parse(f" {head}\n") == head
+    for text in ("", "x", f"{KEY.id}:", f"{KEY.id}:ä", str(head)[:-8]):
+        with pytest.raises(ValueError, match="no signed head"):
+            SignedHead.parse(text)

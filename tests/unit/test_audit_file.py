@@ -1,0 +1,188 @@
+"""The audit log on disk: append-only, private, whole after a crash, shared by processes."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from duet_p2p.errors import AuditUnavailable, IdentityFileUnsafe
+from duet_p2p.owner.audit_chain import GENESIS, Entry, check
+from duet_p2p.owner.audit_file import AuditFile, audit_path
+
+ENTRY = Entry("2026-01-01T00:00:00", "S1", "request", '{"name": "loss"}')
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "log.sqlite"
+
+
+def test_rows_go_on_where_the_file_ended(path):
+    first = AuditFile(path)
+    assert first.head() == GENESIS
+    first.append([ENTRY, ENTRY])
+    first.close()
+    second = AuditFile(path)
+    head = second.append([ENTRY])
+    found = check(second.rows())
+    assert found
+    assert (found.rows, found.head, second.head(), second.count()) == (3, head, head, 3)
+    assert [row.number for row in second.rows(last=2)] == [2, 3]
+    second.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE rows SET kind = 'share' WHERE number = 1",
+        "DELETE FROM rows WHERE number = 2",
+        "DELETE FROM rows",
+        "INSERT INTO rows SELECT 1, time, session, kind, facts, salt, hash FROM rows",
+        "INSERT OR REPLACE INTO rows SELECT 1, time, session, 'x', facts, salt, hash FROM rows",
+        "INSERT INTO rows SELECT 9, time, session, kind, facts, salt, hash FROM rows LIMIT 1",
+        "INSERT INTO rows SELECT NULL, time, session, kind, facts, salt, hash FROM rows LIMIT 1",
+    ],
+)
+def test_triggers_refuse_what_is_no_append(path, statement):
+    file = AuditFile(path)
+    file.append([ENTRY, ENTRY])
+    with pytest.raises(sqlite3.Error):
+        file.connection.execute(statement)
+    assert check(file.rows()).rows == 2
+    file.close()
+
+
+def test_damage_past_the_triggers_is_found(path):
+    file = AuditFile(path)
+    head = file.append([ENTRY] * 5)
+    for name in ("rows_stay", "rows_remain"):
+        file.connection.execute(f"DROP TRIGGER {name}")
+    file.connection.execute("UPDATE rows SET facts = '{}' WHERE number = 3")
+    found = check(file.rows())
+    assert not found
+    assert found.head == head
+    assert found.problems == ("row 3 is not what was written behind the row before it",)
+    file.connection.execute("DELETE FROM rows WHERE number = 3")
+    assert not check(file.rows())
+    file.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no modes")
+def test_the_log_and_what_sqlite_puts_beside_it_are_private(path):
+    old = os.umask(0)
+    try:
+        file = AuditFile(path)
+        file.append([ENTRY])
+        file.value_key()
+    finally:
+        os.umask(old)
+    modes = {p.name: p.stat().st_mode & 0o777 for p in path.parent.iterdir()}
+    assert {"log.sqlite", "log.sqlite-wal", "log.sqlite.key"} <= set(modes)
+    assert set(modes.values()) == {0o600}
+    file.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no modes")
+def test_a_log_that_others_can_read_or_a_link_is_refused(path):
+    AuditFile(path).close()
+    path.chmod(0o640)
+    with pytest.raises(IdentityFileUnsafe, match="chmod 600"):
+        AuditFile(path)
+    path.chmod(0o600)
+    link = path.with_name("link.sqlite")
+    link.symlink_to(path)
+    with pytest.raises(IdentityFileUnsafe):
+        AuditFile(link)
+
+
+def test_what_is_no_log_is_not_written_to(path):
+    path.write_bytes(b"this is not a database, it is a letter" * 100)
+    path.chmod(0o600)
+    with pytest.raises(AuditUnavailable, match="cannot be opened"):
+        AuditFile(path)
+    assert path.read_bytes().startswith(b"this is not")
+    with pytest.raises(AuditUnavailable):
+        AuditFile(path.parent / "missing" / "log.sqlite")
+    with pytest.raises(FileNotFoundError):
+        AuditFile(path.with_name("none.sqlite"), create=False)
+
+
+def test_a_log_of_a_later_release_is_left_alone(path):
+    file = AuditFile(path)
+    file.connection.execute("PRAGMA user_version=9")
+    file.close()
+    with pytest.raises(AuditUnavailable, match="version 9"):
+        AuditFile(path)
+
+
+def test_the_key_of_values_is_made_once(path):
+    file = AuditFile(path)
+    key = file.value_key()
+    assert len(key) == 32
+    assert AuditFile(path).value_key() == key
+    assert AuditFile(path.with_name("other.sqlite")).value_key() != key
+
+
+def test_the_default_is_in_the_users_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("DUET_HOME", str(tmp_path / "duet"))
+    assert audit_path() == tmp_path / "duet" / "audit.sqlite"
+
+
+def test_several_writers_make_one_chain(path):
+    files = [AuditFile(path) for _ in range(4)]
+
+    def write(file):
+        for number in range(25):
+            file.append([ENTRY] * (1 + number % 3))
+
+    threads = [threading.Thread(target=write, args=(file,)) for file in files]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = check(files[0].rows())
+    assert found
+    assert found.rows == 4 * sum(1 + number % 3 for number in range(25))
+    for file in files:
+        file.close()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from duet_p2p.owner.audit_chain import Entry
+from duet_p2p.owner.audit_file import AuditFile
+file, number = AuditFile(Path(sys.argv[1])), 0
+while True:
+    number += 3
+    file.append([Entry("t", "S", "request", str(n)) for n in (number - 2, number - 1, number)])
+    print(number, flush=True)
+"""
+
+
+def test_kill_in_the_middle_leaves_a_chain_with_all_that_was_confirmed(path):
+    """The file of a process that is killed while it writes is whole, up to its last answer."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    lines = [writer.stdout.readline()]
+    time.sleep(0.15)
+    writer.send_signal(signal.SIGKILL)
+    lines += writer.stdout.readlines()
+    writer.wait()
+    writer.stdout.close()
+    confirmed = int([line for line in lines if line.endswith("\n")][-1])
+    assert confirmed >= 3
+    file = AuditFile(path)
+    found = check(file.rows())
+    assert found
+    assert found.rows in (confirmed, confirmed + 3)
+    file.append([ENTRY])
+    assert check(file.rows())
+    file.close()

@@ -1,0 +1,74 @@
+"""``duet audit``: the log for people at a terminal."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from duet_p2p import cli
+from duet_p2p.errors import AuditUnavailable
+from duet_p2p.identity.keys import Key
+from duet_p2p.identity.signed_head import SignedHead
+from duet_p2p.owner.audit_chain import Entry
+from duet_p2p.owner.audit_file import AuditFile, audit_path
+
+KEY = Key.from_seed(bytes(range(32)), "owner")
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    monkeypatch.setenv("DUET_HOME", str(tmp_path / "duet"))
+    file = AuditFile(audit_path())
+    yield file
+    file.close()
+
+
+def run(*words):
+    result = CliRunner().invoke(cli.app, ["audit", *map(str, words)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def fill(log, count=5):
+    entries = [Entry("2026-01-01T00:00:00", KEY.id, "request", f'{{"name": "n{n}"}}')
+               for n in range(count)]  # fmt: skip
+    return SignedHead.sign(KEY, log.append(entries))
+
+
+def test_show_prints_the_newest_rows(log):
+    fill(log)
+    lines = run("show", "--last", 2).output.splitlines()
+    assert len(lines) == 2
+    assert "name=n4" in lines[1]
+
+
+def test_verify_says_whether_the_log_is_whole(log):
+    head = fill(log)
+    good = run("verify", "--head", head)
+    assert (good.exit_code, "5 rows, unbroken" in good.output) == (0, True)
+    log.connection.execute("DROP TRIGGER rows_remain")
+    log.connection.execute("DELETE FROM rows WHERE number = 5")
+    assert run("verify").exit_code == 0
+    cut = run("verify", "--head", head)
+    assert (cut.exit_code, "cut off" in cut.output) == (1, True)
+    log.connection.execute("DELETE FROM rows WHERE number = 2")
+    assert run("verify").exit_code == 1
+    assert run("verify", "--head", "nonsense").exit_code == 2
+
+
+def test_export_writes_a_new_file_only(log, tmp_path):
+    fill(log)
+    out = tmp_path / "out.jsonl"
+    assert "5 rows" in run("export", out).output
+    assert [json.loads(line)["number"] for line in out.read_text().splitlines()] == [1, 2, 3, 4, 5]
+    assert run("export", out).exit_code == 2
+
+
+def test_another_log_is_named_by_its_path_and_a_missing_one_is_said(log, tmp_path):
+    other = AuditFile(tmp_path / "other.sqlite")
+    fill(other, 1)
+    other.close()
+    assert len(run("show", "--path", tmp_path / "other.sqlite").output.splitlines()) == 1
+    with pytest.raises(AuditUnavailable, match="no audit log"):
+        run("verify", "--path", tmp_path / "none.sqlite")

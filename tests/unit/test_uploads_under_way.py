@@ -1,0 +1,52 @@
+"""Announced uploads count before they arrive: each has a limit, and all together."""
+
+import asyncio
+
+import pytest
+
+from duet_p2p.owner.uploads import Uploads
+from duet_p2p.wire.values import Blob
+from tests.unit.owner_kit import FakeSession
+
+
+@pytest.fixture
+def arrived():
+    return []
+
+
+@pytest.fixture
+async def uploads(arrived):
+    session = FakeSession()
+    made = Uploads(session, lambda t, data: arrived.append((t, bytes(data))), one=10, together=25)
+    made.session = session
+    return made
+
+
+async def test_one_upload_at_its_limit_is_taken_and_one_past_it_is_not(uploads, arrived):
+    uploads.expect(Blob(1, 10))
+    uploads.expect(Blob(2, 11))
+    assert list(uploads.session.expected) == [1]
+    assert uploads.session.refused == [2]
+    assert arrived == []  # the engine refuses it by the same number
+
+
+async def test_all_together_have_a_limit_and_one_past_it_fails_alone(uploads, arrived):
+    for transfer, nbytes in ((1, 10), (2, 10), (3, 5), (4, 1)):
+        uploads.expect(Blob(transfer, nbytes))
+    assert uploads.under_way == 25
+    assert uploads.session.refused == [4]
+    assert arrived == [(4, b"")]
+    uploads.session.expected[1].set_result(b"0123456789")
+    await asyncio.sleep(0)
+    assert arrived[-1] == (1, b"0123456789")
+    uploads.expect(Blob(5, 10))
+    assert uploads.under_way == 25
+
+
+async def test_what_does_not_arrive_frees_its_room_and_fails_the_upload(uploads, arrived):
+    uploads.expect(Blob(1, 10))
+    uploads.expect(Blob(1, 10))  # declared twice
+    uploads.session.expected[1].cancel()
+    await asyncio.sleep(0)
+    assert arrived == [(1, b""), (1, b"")]
+    assert uploads.under_way == 0
