@@ -176,7 +176,7 @@ def test_packets_are_full_and_many_small_messages_share_one() -> None:
 def test_a_lone_loss_costs_no_timeout() -> None:
     network = Network(Weather(delay=0.01))
     network.open()
-    network.sides[0].send(0, 53, bytes(100_000))
+    network.sides[0].send(0, 53, bytes(60_000))
     network.run(lambda: network.sides[0].is_idle)  # the window has grown
     network.sides[0].send(0, 53, bytes(1_000))
     started = network.now

@@ -117,12 +117,14 @@ class Association:
         self._repeated: Callable[[], None] | None = None
         self._repeat_deadline: float | None = None
         self._repeats = 0
+        self._began_at = 0.0
 
     # what the owner does
 
     def start(self, now: float) -> None:
         """Begins; the other side does the same."""
         if self._move(Input.START):
+            self._began_at = now
             self._repeat(self._send_init, now)
 
     def send(
@@ -404,6 +406,8 @@ class Association:
         if cookie is None or not self._move(Input.INIT_ACK):
             return
         self._meet(init)
+        if not self._repeats:
+            self.outbound.round_trip.measured(now - self._began_at)
 
         def send_cookie() -> None:
             self._control.append(bytes(CookieEcho(cookie)))

@@ -31,6 +31,13 @@ class RoundTrip:
         else:
             self._variation += (abs(self.smoothed - seconds) - self._variation) / 4
             self.smoothed += (seconds - self.smoothed) / 8
+        self.restore()
+
+    def restore(self) -> None:
+        """Something new arrived: what was backed off is forgotten, measured again or not."""
+        if self.smoothed is None:
+            self.timeout = limits.SCTP_RTO_INITIAL_SECONDS
+            return
         timeout = self.smoothed + 4 * self._variation
         self.timeout = min(max(timeout, limits.SCTP_RTO_MIN_SECONDS), limits.SCTP_RTO_MAX_SECONDS)
 

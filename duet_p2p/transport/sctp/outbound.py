@@ -305,6 +305,7 @@ class Outbound:
         if not self._sent and self._skipped <= self._acked:
             self.deadline = None
         elif last > before:
+            self.round_trip.restore()
             self.deadline = now + self.round_trip.timeout
         if last > before or not peer_window:
             self.expiries = 0  # who has no room is slow, not gone
@@ -343,6 +344,9 @@ class Outbound:
                 newest = number
         self._blocks = blocks
         if newest:
+            fragment = self._sent[newest]
+            if fragment.sent_count == 1:
+                self.round_trip.measured(now - fragment.sent_at)
             self._count_misses(blocks, newest, now)
         return arrived
 
