@@ -36,8 +36,8 @@ from duet_p2p.prompts import (
 )
 from duet_p2p.scientist.duet import ScientistDuet
 from duet_p2p.transport.folder import OwnerFolder, ScientistFolder, find_owner
+from duet_p2p.transport.sctp.choice import SctpClass
 from duet_p2p.transport.signaling import WebSocketSignaling
-from duet_p2p.transport.webrtc import SctpClass
 
 __all__ = ["duet", "get_root_data_path", "join_duet", "launch_duet", "load", "logger"]
 
@@ -91,7 +91,8 @@ def launch_duet(
         min_records: the guard's smallest group of records.
         limits: overrides of quotas, see `owner.duet.QUOTAS`.
         engine: ``process``, or ``thread`` for debugging.
-        sctp: ``auto`` or ``stock``.
+        sctp: the data channel: ``fast``, ``stock`` (aiortc's own), or ``auto``: fast where known
+            to work.
 
     Raises:
         PairingTimeout: nobody connected in time.
@@ -230,7 +231,8 @@ def join_duet(
         ice_servers: as for `launch_duet`.
         timeout: seconds for pairing. None: until interrupted.
         wait: False returns at once; `duet.wait()` blocks until connected.
-        sctp: ``auto`` or ``stock``.
+        sctp: the data channel: ``fast``, ``stock`` (aiortc's own), or ``auto``: fast where known
+            to work.
 
     Raises:
         PairingTimeout, PeerProofError, ConnectFailed, PartnerLeft, VersionMismatch, InvalidId,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct, pack
 from typing import Final
 
@@ -48,7 +48,6 @@ from duet_p2p.transport.sctp.outbound import Outbound, Outgoing
 from duet_p2p.transport.sctp.packet import (
     HEADER_BYTES,
     Envelope,
-    PlacedChunk,
     find_chunks,
     header_of,
 )
@@ -126,6 +125,10 @@ class Association:
         if self._move(Input.START):
             self._began_at = now
             self._repeat(self._send_init, now)
+
+    def set_peer_port(self, port: int) -> None:
+        """The other side's port, if it is not the one of the options; before the start."""
+        self._options = replace(self._options, peer_port=port)
 
     def send(
         self,
