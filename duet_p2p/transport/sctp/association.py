@@ -184,6 +184,8 @@ class Association:
 
     def transmit(self, now: float) -> list[bytes]:
         """Packets to be sent now; empty when there is nothing to do or no room."""
+        if self._resets is not None and self._resets.wanted:
+            self._settle(now)
         ready, self._packets = self._packets, []
         envelope = self._outgoing
         if envelope is None or self.state is State.ENDED:
