@@ -380,7 +380,7 @@ def test_a_shutdown_waits_until_both_sides_have_everything(weather: Weather) -> 
     network.open()
     network.sides[0].send(0, 53, bytes(40_000))
     network.sides[1].send(0, 53, bytes(30_000))
-    network.sides[0].shutdown(network.now)
+    network.sides[0].shutdown()
     network.run(lambda: network.end(0) is not None, seconds=120)
     assert network.end(0) == Ended(None)
     assert (network.heard(0), network.heard(1)) == ([bytes(30_000)], [bytes(40_000)])

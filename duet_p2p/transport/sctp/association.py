@@ -149,10 +149,9 @@ class Association:
         if self._resets is not None:
             self._resets.want(stream)
 
-    def shutdown(self, now: float) -> None:
+    def shutdown(self) -> None:
         """Ends once both sides have everything."""
         self._move(Input.SHUTDOWN_WANTED)
-        self._settle(now)
 
     def abort(self) -> None:
         """Ends at once. `transmit` still has the word for the other side."""
@@ -184,8 +183,7 @@ class Association:
 
     def transmit(self, now: float) -> list[bytes]:
         """Packets to be sent now; empty when there is nothing to do or no room."""
-        if self._resets is not None and self._resets.wanted:
-            self._settle(now)
+        self._settle(now)
         ready, self._packets = self._packets, []
         envelope = self._outgoing
         if envelope is None or self.state is State.ENDED:
@@ -251,8 +249,6 @@ class Association:
         silent = (outbound.expiries, self._pulse.misses, resets.expiries if resets else 0)
         if max(silent) > limits.SCTP_EXPIRIES or self._repeats > self._attempts:
             self._end("The other side does not answer any more.", Abort())
-            return
-        self._settle(now)
 
     @property
     def _attempts(self) -> int:
@@ -271,12 +267,13 @@ class Association:
     ) -> None:
         inbound = self._inbound
         has_data = False
+        hears = self.state in HEARS_DATA
         for kind, flags, start, end in placed:
             if kind == 0:
                 if end - start < 12:
                     self.malformed += 1
                     return
-                if inbound is None or not self._hears_data(now):
+                if inbound is None or not (hears or self._overtakes(now)):
                     continue
                 tsn, stream, sequence, ppid = _DATA_BODY.unpack_from(packet, start)
                 inbound.take(tsn, flags, stream, sequence, ppid, packet[start + 12 : end])
@@ -296,17 +293,18 @@ class Association:
                     break
                 continue
             self._take(chunk, now)
+            hears = self.state in HEARS_DATA
             if self.state is State.ENDED:
                 return
         if has_data:
             self._unacknowledged += 1
-        self._settle(now)
 
-    def _hears_data(self, now: float) -> bool:
-        if self.state is State.COOKIE_ECHOED:
-            # The COOKIE ACK was lost, or overtaken: who sends DATA has our cookie.
-            self._establish(Input.COOKIE_ACK, now)
-        return self.state in HEARS_DATA
+    def _overtakes(self, now: float) -> bool:
+        """Whether DATA overtook the COOKIE ACK, or that was lost: who sends it has our cookie."""
+        if self.state is not State.COOKIE_ECHOED:
+            return False
+        self._establish(Input.COOKIE_ACK, now)
+        return True
 
     def _report(self, chunk: Unknown) -> None:
         head = pack("!BBH", chunk.kind, 0, 4 + len(chunk.body))
@@ -452,10 +450,8 @@ class Association:
     def _settle(self, now: float) -> None:
         """Whatever has become possible."""
         resets = self._resets
-        if resets is not None and (resets.wanted or resets.is_waiting or resets.answers):
+        if resets is not None and resets.has_work:
             self._settle_resets(resets, now)
-        elif resets is not None:
-            self._report_resets(resets)
         if self.state in (State.SHUTDOWN_PENDING, State.SHUTDOWN_RECEIVED) and self.is_idle:
             if self._move(Input.ALL_ACKNOWLEDGED) is State.SHUTDOWN_SENT:
                 self._repeat(self._send_shutdown, now)

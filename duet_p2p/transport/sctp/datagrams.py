@@ -41,7 +41,7 @@ class DatagramPath:
 
     Args:
         dtls: connected.
-        on_packet: called with each packet that arrived.
+        on_packet: called with each packet that arrived, and the loop's time.
         on_batch: called after the packets that one wake-up brought.
         on_wire: called with whether packets stay on this machine, at the start and later.
 
@@ -52,7 +52,7 @@ class DatagramPath:
     def __init__(
         self,
         dtls: RTCDtlsTransport,
-        on_packet: Callable[[bytes], None],
+        on_packet: Callable[[bytes, float], None],
         on_batch: Callable[[], None],
         on_wire: Callable[[bool], None],
     ) -> None:
@@ -133,7 +133,8 @@ class DatagramPath:
         for level, kind, data in control:
             if (level, kind) == (_SOL_UDP, _UDP_GRO):
                 segment = struct.unpack_from("=i", data)[0] or size
-        inbox = self._records.inbox
+        records, on_packet, now = self._records, self._on_packet, self._loop.time()
+        inbox = records.inbox
         count = 0
         for start in range(0, size, segment or 1):
             length = min(segment, size - start)
@@ -146,8 +147,12 @@ class DatagramPath:
                     self._diversion.pass_on(datagram)
                 continue
             count += 1
-            self.bytes_received += length
-            self._deliver(self._records.open_at(start, length))
+            packet = records.open_at(start, length)
+            if packet:
+                on_packet(packet, now)
+            else:
+                self._answer(packet)
+        self.bytes_received += size
         self.packets_received += count
         return count
 
@@ -157,7 +162,11 @@ class DatagramPath:
             return False
         self.packets_received += 1
         self.bytes_received += len(datagram)
-        self._deliver(self._records.open(datagram))
+        packet = self._records.open(datagram)
+        if packet:
+            self._on_packet(packet, self._loop.time())
+        else:
+            self._answer(packet)
         if not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self._end_of_turn)
@@ -168,10 +177,8 @@ class DatagramPath:
         if not self._is_closed:
             self._on_batch()
 
-    def _deliver(self, packet: bytes | None) -> None:
-        if packet:
-            self._on_packet(packet)
-            return
+    def _answer(self, packet: bytes | None) -> None:
+        """Whatever a record means that is no packet."""
         if packet is None:
             self._diversion.close_pump()
         answer = self._records.pending()

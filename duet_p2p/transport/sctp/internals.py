@@ -70,7 +70,8 @@ class Records:
     def open(self, datagram: bytes) -> bytes | None:
         """See `open_at`."""
         _lib.BIO_write(self._into, datagram, len(datagram))
-        return self._read()
+        size = _lib.SSL_read(self._ssl, self._plain, _RECORD_BYTES)
+        return _ffi.buffer(self._plain, size)[:] if size > 0 else self._nothing(size)
 
     def open_at(self, start: int, size: int) -> bytes | None:
         """What a record in `inbox` holds.
@@ -80,12 +81,10 @@ class Records:
             other side has closed the connection.
         """
         _lib.BIO_write(self._into, self._inbox + start, size)
-        return self._read()
-
-    def _read(self) -> bytes | None:
         size = _lib.SSL_read(self._ssl, self._plain, _RECORD_BYTES)
-        if size > 0:
-            return bytes(_ffi.buffer(self._plain, size))
+        return _ffi.buffer(self._plain, size)[:] if size > 0 else self._nothing(size)
+
+    def _nothing(self, size: int) -> bytes | None:
         is_end = _lib.SSL_get_error(self._ssl, size) == _lib.SSL_ERROR_ZERO_RETURN
         _lib.ERR_clear_error()
         return None if is_end else b""
@@ -135,9 +134,8 @@ class Wire:
             local.host == self.address[0] or (local.host, self.address[0]) == ("127.0.0.1",) * 2
         )
         self._transport = self.protocol.transport
-        udp = getattr(self._transport, "_sock", None)
-        is_plain = isinstance(self._transport, asyncio.DatagramTransport)
-        self.socket: socket.socket | None = udp if is_plain and udp is not None else None
+        has_socket = hasattr(self._transport, "_sock_fd")  # of asyncio's own selector loop
+        self.socket: socket.socket | None = self._transport._sock if has_socket else None
 
     def send(self, datagram: bytes) -> None:
         """Sends one datagram the ordinary way; the event loop keeps it when the kernel is full."""

@@ -6,7 +6,7 @@ that covers it are made once.
 
 from __future__ import annotations
 
-from struct import Struct, pack, unpack_from
+from struct import Struct, pack
 from typing import Final
 
 from google_crc32c import extend, value
@@ -17,8 +17,9 @@ __all__ = ["HEADER_BYTES", "Envelope", "PlacedChunk", "find_chunks", "header_of"
 
 HEADER_BYTES: Final = 12
 _HEADER: Final = Struct("!HHL")
-_NO_CHECKSUM: Final = b"\0\0\0\0"
+_CHUNK: Final = Struct("!BBH")
 _CHECKSUM: Final = Struct("<L")
+_NO_CHECKSUM: Final = b"\0\0\0\0"
 
 PlacedChunk = tuple[int, int, int, int]
 """Kind, flags, and where the body begins and ends."""
@@ -58,7 +59,7 @@ def header_of(packet: bytes) -> tuple[int, int, int]:
     if len(packet) < HEADER_BYTES + 4:
         raise ProtocolError("An SCTP packet is too short.")
     expected = value(packet[:8] + _NO_CHECKSUM + packet[HEADER_BYTES:])
-    if packet[8:HEADER_BYTES] != pack("<L", expected):
+    if packet[8:HEADER_BYTES] != _CHECKSUM.pack(expected):
         raise ProtocolError("An SCTP packet has a wrong checksum.")
     source, destination, tag = _HEADER.unpack_from(packet)
     return source, destination, tag
@@ -70,10 +71,15 @@ def find_chunks(packet: bytes) -> list[PlacedChunk]:
     Raises:
         ProtocolError: a chunk is shorter than its header or longer than the packet.
     """
+    size = len(packet)
+    if size > 16:
+        kind, flags, length = _CHUNK.unpack_from(packet, HEADER_BYTES)
+        if 4 <= length <= size - HEADER_BYTES <= length + 3:
+            return [(kind, flags, 16, HEADER_BYTES + length)]  # one chunk: most of bulk data
     found = []
-    position, size = HEADER_BYTES, len(packet)
+    position = HEADER_BYTES
     while position + 4 <= size:
-        kind, flags, length = unpack_from("!BBH", packet, position)
+        kind, flags, length = _CHUNK.unpack_from(packet, position)
         end = position + length
         if length < 4 or end > size:
             raise ProtocolError("An SCTP chunk has a wrong length.")

@@ -100,6 +100,17 @@ class Resets:
         streams = pack(f"!{len(asked.streams)}H", *asked.streams)
         return bytes(Reconfig(((Parameter.RESET_OUTGOING, numbers + streams),)))
 
+    @property
+    def has_work(self) -> bool:
+        """Whether something is to be asked, answered, performed or reported."""
+        return bool(
+            self._wanted
+            or self._deferred
+            or self.answers
+            or self.done_inbound
+            or self.done_outbound
+        )
+
     # the other side's
 
     def receive(self, parameters: Parameters, last_in: int) -> None:
@@ -147,11 +158,6 @@ class Resets:
             self._answer(number, Result.PERFORMED)
         else:
             self._answer(number, Result.DENIED)
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a request of the other side waits for fragments."""
-        return self._deferred is not None
 
     def check(self, last_in: int) -> None:
         """Performs a request whose fragments are here now, or says that it is in progress."""

@@ -73,7 +73,9 @@ class FastSctpTransport:
         # What the pump had in its queue, or reads after a change of ours, comes by this way.
         self._dtls._register_data_receiver(self)
         try:
-            self._path = DatagramPath(self._dtls, self._on_packet, self._flush, self._on_wire)
+            self._path = DatagramPath(
+                self._dtls, self._association.receive, self._flush, self._on_wire
+            )
         except (AttributeError, TypeError, LookupError) as problem:
             remedy = "An internal part of aiortc has changed. Use sctp='stock'."
             raise ConnectFailed(stage="channel", remedy=remedy) from problem
@@ -120,11 +122,8 @@ class FastSctpTransport:
 
     async def _handle_data(self, data: bytes) -> None:
         """A packet that aiortc's own task has read."""
-        self._on_packet(data)
+        self._association.receive(data, self._loop.time())
         self._wake()
-
-    def _on_packet(self, packet: bytes) -> None:
-        self._association.receive(packet, self._loop.time())
 
     def _wake(self) -> None:
         if not (self._is_scheduled or self._is_flushing or self._path is None):
