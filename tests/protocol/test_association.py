@@ -265,7 +265,7 @@ def test_unordered_messages_do_not_wait_for_a_lost_one() -> None:
     network.run(seconds=0.01)
     network.sides[0].send(1, 53, b"unordered", is_ordered=False)
     network.sides[0].send(2, 53, b"another stream")
-    network.run(seconds=0.05)
+    network.run(seconds=0.005)
     assert network.heard(1) == [b"unordered", b"another stream"]
     network.run(lambda: network.sides[0].is_idle)
     assert network.heard(1)[2:] == [b"lost first"]

@@ -33,6 +33,14 @@ class RoundTrip:
             self.smoothed += (seconds - self.smoothed) / 8
         self.restore()
 
+    @property
+    def probe(self) -> float | None:
+        """Seconds after which an answer is late, long before it is given up; None: unknown yet."""
+        if self.smoothed is None:
+            return None
+        usual = self.smoothed + max(self.smoothed, 4 * self._variation)
+        return min(usual + 2 * limits.SCTP_ACK_SECONDS, self.timeout)
+
     def restore(self) -> None:
         """Something new arrived: what was backed off is forgotten, measured again or not."""
         if self.smoothed is None:

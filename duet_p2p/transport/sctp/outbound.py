@@ -6,7 +6,8 @@ trace. Numbers (TSN) are counted on past 2**32 here; only the wire has them modu
 
 Loss is seen as RFC 9260 wants it, by three reports of something newer; and again for a fragment
 that was sent again, if what is newer was sent after that. Otherwise one fragment that is lost
-twice would cost a whole timeout.
+twice would cost a whole timeout. When an answer is late, the oldest fragment is sent once more
+before the timeout: that repairs a lost end, or brings back a report that was lost itself.
 """
 
 from __future__ import annotations
@@ -117,6 +118,8 @@ class Outbound:
         self.released: dict[int, int] = {}
         self.deadline: float | None = None
         self.expiries = 0
+        self._may_probe = True  # whether `deadline` is that of a probe
+        self._resent_at = -1.0
 
     def agree(self, *, peer_window: int, gives_up: bool, packet: int) -> None:
         """What the other side said when the association was made."""
@@ -184,6 +187,7 @@ class Outbound:
             packet, room = self._send_again(packets, packet, room, limit, now)
         if self._messages and not self._lost:
             packet = self._send_new(packets, packet, room, limit, now)
+        self._is_full = self._flight >= self.window.size
         if packet:
             packets.append(packet)
         return packets
@@ -198,13 +202,13 @@ class Outbound:
                 continue
             fragment.state = _IN_FLIGHT
             fragment.sent_count += 1
-            fragment.sent_at = now
+            fragment.sent_at = self._resent_at = now
             fragment.misses = 0
             fragment.newest = self._next
             self._flight += fragment.size
             self.retransmissions += 1
             if number == self._acked + 1:
-                self.deadline = now + self.round_trip.timeout
+                self._set_deadline(now)
             wire = fragment.wire
             if len(wire) > room and packet:
                 packets.append(packet)
@@ -267,7 +271,6 @@ class Outbound:
             if position == size:
                 messages.popleft()
         self._flight, self._next = flight, number
-        self._is_full = flight >= self.window.size
         self._start_timer(now)
         return packet
 
@@ -278,7 +281,11 @@ class Outbound:
 
     def _start_timer(self, now: float) -> None:
         if self.deadline is None and (self._flight or self._skipped > self._acked):
-            self.deadline = now + self.round_trip.timeout
+            self._set_deadline(now)
+
+    def _set_deadline(self, now: float) -> None:
+        probe = self.round_trip.probe if self._may_probe else None
+        self.deadline = now + (self.round_trip.timeout if probe is None else probe)
 
     # reports
 
@@ -306,7 +313,8 @@ class Outbound:
             self.deadline = None
         elif last > before:
             self.round_trip.restore()
-            self.deadline = now + self.round_trip.timeout
+            self._may_probe = True
+            self._set_deadline(now)
         if last > before or not peer_window:
             self.expiries = 0  # who has no room is slow, not gone
 
@@ -322,11 +330,16 @@ class Outbound:
                 arrived += fragment.size
                 if fragment.state == _IN_FLIGHT:
                     flight -= fragment.size
-        if fragment is not None and fragment.sent_count == 1 and fragment.state == _IN_FLIGHT:
-            self.round_trip.measured(now - fragment.sent_at)
+        if fragment is not None and fragment.state == _IN_FLIGHT:
+            self._measure(fragment, now)
         self._flight = flight
         self._acked = last
         return arrived
+
+    def _measure(self, fragment: _Fragment, now: float) -> None:
+        # What was on its way when something was lost may have had to wait for that.
+        if fragment.sent_count == 1 and fragment.sent_at > self._resent_at:
+            self.round_trip.measured(now - fragment.sent_at)
 
     def _take_gaps(self, gaps: tuple[tuple[int, int], ...], now: float) -> int:
         """Blocks beyond; marks what is missing before them."""
@@ -344,9 +357,7 @@ class Outbound:
                 newest = number
         self._blocks = blocks
         if newest:
-            fragment = self._sent[newest]
-            if fragment.sent_count == 1:
-                self.round_trip.measured(now - fragment.sent_at)
+            self._measure(self._sent[newest], now)
             self._count_misses(blocks, newest, now)
         return arrived
 
@@ -364,13 +375,15 @@ class Outbound:
 
     def _count_misses(self, blocks: list[tuple[int, int]], newest: int, now: float) -> None:
         start = self._acked + 1
+        # With few in flight there will not be three reports; waiting for them costs a timeout.
+        enough = max(1, min(_MISSES, len(self._sent) - 1))
         for first, end in blocks:
             for number in range(start, min(first, newest)):
                 fragment = self._sent.get(number)
                 if fragment is None or fragment.state != _IN_FLIGHT or newest < fragment.newest:
                     continue
                 fragment.misses += 1
-                if fragment.misses >= _MISSES:
+                if fragment.misses >= enough:
                     self._flight -= fragment.size
                     fragment.state = _LOST
                     self.window.lost(self._next - 1)
@@ -381,8 +394,12 @@ class Outbound:
             start = end + 1
 
     def expire(self, now: float) -> None:
-        """The deadline passed: nothing in flight is believed in any more."""
+        """The deadline passed: an answer is late, or nothing in flight is believed in any more."""
         self.deadline = None
+        if self._may_probe and self.round_trip.probe is not None:
+            self._may_probe = False
+            self._probe(now)
+            return
         self.expiries += 1
         self.round_trip.back_off()
         self.window.timed_out()
@@ -401,6 +418,17 @@ class Outbound:
         if self.gives_up:
             self._advance_skipped()
         self._start_timer(now)
+
+    def _probe(self, now: float) -> None:
+        oldest = next(
+            (number for number, found in self._sent.items() if found.state == _IN_FLIGHT), None
+        )
+        if oldest is not None and self._sent[oldest].message.is_reliable:
+            fragment = self._sent[oldest]
+            fragment.state = _LOST
+            self._flight -= fragment.size
+            heappush(self._lost, oldest)
+        self._set_deadline(now)
 
     # giving up (RFC 3758)
 
