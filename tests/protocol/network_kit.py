@@ -6,8 +6,9 @@ import random
 from dataclasses import dataclass, replace
 from typing import Any
 
-from duet_p2p.transport.sctp.association import Association, Options
+from duet_p2p.transport.sctp.association import Association
 from duet_p2p.transport.sctp.events import Ended, Established, Event, Message
+from duet_p2p.transport.sctp.options import Options
 
 OPTIONS = Options(port=5000, peer_port=5000, max_message=65_536)
 

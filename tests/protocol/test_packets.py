@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duet_p2p.errors import ProtocolError
-from duet_p2p.transport.sctp.association import Association, Options
+from duet_p2p.transport.sctp.association import Association
 from duet_p2p.transport.sctp.chunks import (
     Abort,
     Chunk,
@@ -26,6 +26,7 @@ from duet_p2p.transport.sctp.chunks import (
     build_data,
     parse_chunk,
 )
+from duet_p2p.transport.sctp.options import Options
 from duet_p2p.transport.sctp.packet import HEADER_BYTES, Envelope, find_chunks, header_of
 from tests.protocol.network_kit import Network
 

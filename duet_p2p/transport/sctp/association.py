@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from struct import Struct, pack
 from typing import Final
 
@@ -44,40 +44,25 @@ from duet_p2p.transport.sctp.events import (
     StreamsRestarted,
 )
 from duet_p2p.transport.sctp.inbound import Inbound
+from duet_p2p.transport.sctp.options import Options
 from duet_p2p.transport.sctp.outbound import Outbound, Outgoing
 from duet_p2p.transport.sctp.packet import (
-    HEADER_BYTES,
     Envelope,
     find_chunks,
     header_of,
+    sort_chunks,
 )
 from duet_p2p.transport.sctp.pulse import Pulse
+from duet_p2p.transport.sctp.repetition import Repetition
 from duet_p2p.transport.sctp.resets import Resets
 from duet_p2p.transport.sctp.states import HEARS_DATA, SENDS_DATA, Input, State, next_state
 
-__all__ = ["Association", "Options"]
+__all__ = ["Association"]
 
 _DATA_BODY: Final = Struct("!LHHL")
 _CAUSE_UNKNOWN_CHUNK: Final = 6
 _CAUSE_VIOLATION: Final = 13
 _EXTENSIONS: Final = bytes((Kind.RECONFIG, Kind.FORWARD_TSN))
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What one side brings along."""
-
-    port: int
-    peer_port: int
-    max_message: int
-    """Largest message in bytes that is taken from the other side."""
-    packet: int = limits.SCTP_PACKET_BYTES
-    """Size of our packets until something better is known."""
-    packet_limit: int = limits.SCTP_PACKET_MAX_BYTES
-    """Largest packet that is taken."""
-    window: int = limits.SCTP_WINDOW_BYTES
-    first: int | None = None
-    """Number of our first fragment; None: random."""
 
 
 class Association:
@@ -112,10 +97,7 @@ class Association:
         self._control: list[bytes] = []
         self._unacknowledged = 0  # packets with DATA
         self._ack_deadline: float | None = None
-        # The chunk of T1 or T2 of RFC 9260, repeated until it is answered.
-        self._repeated: Callable[[], None] | None = None
-        self._repeat_deadline: float | None = None
-        self._repeats = 0
+        self._repetition = Repetition()
         self._began_at = 0.0
 
     # what the owner does
@@ -203,7 +185,7 @@ class Association:
             elif self._ack_deadline is None:
                 self._ack_deadline = now + limits.SCTP_ACK_SECONDS
         if control:
-            *full, control = _pack(control)
+            *full, control = sort_chunks(control, limits.SCTP_PACKET_BYTES)
             ready += map(envelope.wrap, full)
         if can_send:
             ready += map(envelope.wrap, self.outbound.transmit(control, now))
@@ -216,7 +198,7 @@ class Association:
         if self.state in (State.CLOSED, State.ENDED):
             return None
         deadlines = (
-            self._repeat_deadline,
+            self._repetition.deadline,
             self._ack_deadline,
             self.outbound.deadline,
             self._resets.deadline if self._resets is not None else None,
@@ -232,10 +214,10 @@ class Association:
             self._ack_deadline = None
             if self._inbound is not None:
                 self._inbound.wants_sack = True
-        if self._repeat_deadline is not None and self._repeat_deadline <= now:
-            self._repeats += 1
-            if self._repeats <= self._attempts:
-                self._arm_repeat(now)
+        has_given_up = False
+        repetition = self._repetition
+        if repetition.deadline is not None and repetition.deadline <= now:
+            has_given_up = not repetition.again(now, self._pause, self._attempts)
         outbound, resets = self.outbound, self._resets
         if outbound.deadline is not None and outbound.deadline <= now:
             outbound.expire(now)
@@ -247,7 +229,7 @@ class Association:
             if beat is not None:
                 self._control.append(bytes(beat))
         silent = (outbound.expiries, self._pulse.misses, resets.expiries if resets else 0)
-        if max(silent) > limits.SCTP_EXPIRIES or self._repeats > self._attempts:
+        if max(silent) > limits.SCTP_EXPIRIES or has_given_up:
             self._end("The other side does not answer any more.", Abort())
 
     @property
@@ -409,7 +391,7 @@ class Association:
         if cookie is None or not self._move(Input.INIT_ACK):
             return
         self._meet(init)
-        if not self._repeats:
+        if not self._repetition.count:
             self.outbound.round_trip.measured(now - self._began_at)
 
         def send_cookie() -> None:
@@ -441,7 +423,7 @@ class Association:
 
     def _establish(self, happened: Input, now: float) -> None:
         if self._move(happened):
-            self._stop_repeating()
+            self._repetition.stop()
             self._pulse.start(now)
             self.events.append(Established(self._packet_limit))
 
@@ -501,36 +483,14 @@ class Association:
             return
         if word is not None and self._outgoing is not None:
             self._packets.append(self._outgoing.wrap([bytes(word)]))
-        self._stop_repeating()
+        self._repetition.stop()
         self.events.append(Ended(reason, is_violation))
 
-    def _repeat(self, send: Callable[[], None], now: float) -> None:
-        self._repeated = send
-        self._repeats = 0
-        self._arm_repeat(now)
+    def _repeat(self, say: Callable[[], None], now: float) -> None:
+        self._repetition.begin(say, now, self._pause)
 
-    def _arm_repeat(self, now: float) -> None:
-        assert self._repeated is not None
-        self._repeated()
-        pause = limits.SCTP_RTO_INITIAL_SECONDS
-        if self.outbound.round_trip.smoothed is not None:
-            pause = self.outbound.round_trip.timeout
-        self._repeat_deadline = now + pause
-
-    def _stop_repeating(self) -> None:
-        self._repeated = None
-        self._repeat_deadline = None
-        self._repeats = 0
-
-
-def _pack(chunks: list[bytes]) -> list[list[bytes]]:
-    """Sorts chunks into packets of the smallest size; the last one may have room left."""
-    packets: list[list[bytes]] = [[]]
-    room = limits.SCTP_PACKET_BYTES - HEADER_BYTES
-    for chunk in chunks:
-        if len(chunk) > room and packets[-1]:
-            packets.append([])
-            room = limits.SCTP_PACKET_BYTES - HEADER_BYTES
-        packets[-1].append(chunk)
-        room -= len(chunk)
-    return packets
+    @property
+    def _pause(self) -> float:
+        round_trip = self.outbound.round_trip
+        is_known = round_trip.smoothed is not None
+        return round_trip.timeout if is_known else limits.SCTP_RTO_INITIAL_SECONDS

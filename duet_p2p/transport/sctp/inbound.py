@@ -13,12 +13,12 @@ Numbers (TSN) are counted on past 2**32 here; only the wire has them modulo 2**3
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import Final
 
 from duet_p2p.errors import ProtocolError
 from duet_p2p.transport.sctp.chunks import FIRST, LAST, UNORDERED, build_sack
 from duet_p2p.transport.sctp.events import Event, Message
+from duet_p2p.transport.sctp.intervals import add
 
 __all__ = ["Inbound", "unwrap"]
 
@@ -97,35 +97,13 @@ class Inbound:
 
     def _hold(self, number: int, fragment: tuple[int, int, int, int, bytes]) -> None:
         flags, stream, sequence, ppid, payload = fragment
-        self._mark(number)
+        add(self._blocks, number)
         if flags & 3 == 3 and (flags & UNORDERED or sequence == self._next.get(stream, 0)):
             self._held[number] = None
             self._finish(flags, stream, sequence, ppid, payload, in_hand=True)
             return
         self._held[number] = fragment
         self._held_bytes += len(payload)
-
-    def _mark(self, number: int) -> None:
-        """Adds a number to the blocks; nearly always it is the next one of the last block."""
-        blocks = self._blocks
-        if not blocks or number > blocks[-1][1] + 1:
-            blocks.append([number, number])
-            return
-        if number == blocks[-1][1] + 1:
-            blocks[-1][1] = number
-            return
-        at = bisect_right(blocks, number, key=lambda block: block[0])
-        joins_before = at > 0 and blocks[at - 1][1] + 1 == number
-        joins_after = at < len(blocks) and blocks[at][0] - 1 == number
-        if joins_before and joins_after:
-            blocks[at - 1][1] = blocks[at][1]
-            del blocks[at]
-        elif joins_before:
-            blocks[at - 1][1] = number
-        elif joins_after:
-            blocks[at][0] = number
-        else:
-            blocks.insert(at, [number, number])
 
     def _catch_up(self) -> None:
         """Takes the fragments that waited for the one that has just come."""

@@ -27,6 +27,7 @@ from duet_p2p.transport.sctp.chunks import (
 )
 from duet_p2p.transport.sctp.congestion import CongestionWindow, RoundTrip
 from duet_p2p.transport.sctp.inbound import MODULUS, unwrap
+from duet_p2p.transport.sctp.intervals import difference
 from duet_p2p.transport.sctp.packet import HEADER_BYTES
 
 __all__ = ["Outbound", "Outgoing", "user_data_of"]
@@ -345,7 +346,7 @@ class Outbound:
         """Blocks beyond; marks what is missing before them."""
         blocks = self._merged(gaps)
         newest, arrived = 0, 0
-        for first, end in _difference(blocks, self._blocks):
+        for first, end in difference(blocks, self._blocks):
             for number in range(first, end + 1):
                 fragment = self._sent.get(number)
                 if fragment is None or fragment.state in (_ARRIVED, _GIVEN_UP):
@@ -492,25 +493,3 @@ class Outbound:
             if number > self._acked
         )
         return bytes(ForwardTsn(self._skipped % MODULUS, streams[:256]))
-
-
-def _difference(
-    blocks: list[tuple[int, int]], known: list[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """The parts of `blocks` that are not in `known`; both ascending, without overlap."""
-    if not known:
-        return blocks
-    found = []
-    at = 0
-    for first, end in blocks:
-        while at < len(known) and known[at][1] < first:
-            at += 1
-        look = at
-        while look < len(known) and known[look][0] <= end:
-            if known[look][0] > first:
-                found.append((first, known[look][0] - 1))
-            first = known[look][1] + 1
-            look += 1
-        if first <= end:
-            found.append((first, end))
-    return found

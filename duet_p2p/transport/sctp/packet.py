@@ -6,14 +6,14 @@ that covers it are made once.
 
 from __future__ import annotations
 
-from struct import Struct, pack
+from struct import Struct
 from typing import Final
 
 from google_crc32c import extend, value
 
 from duet_p2p.errors import ProtocolError
 
-__all__ = ["HEADER_BYTES", "Envelope", "PlacedChunk", "find_chunks", "header_of"]
+__all__ = ["HEADER_BYTES", "Envelope", "PlacedChunk", "find_chunks", "header_of", "sort_chunks"]
 
 HEADER_BYTES: Final = 12
 _HEADER: Final = Struct("!HHL")
@@ -88,3 +88,16 @@ def find_chunks(packet: bytes) -> list[PlacedChunk]:
     if not found:
         raise ProtocolError("An SCTP packet without a chunk.")
     return found
+
+
+def sort_chunks(chunks: list[bytes], packet: int) -> list[list[bytes]]:
+    """Sorts chunks, in order, into packets of `packet` bytes; the last may have room left."""
+    packets: list[list[bytes]] = [[]]
+    room = packet - HEADER_BYTES
+    for chunk in chunks:
+        if len(chunk) > room and packets[-1]:
+            packets.append([])
+            room = packet - HEADER_BYTES
+        packets[-1].append(chunk)
+        room -= len(chunk)
+    return packets

@@ -10,10 +10,11 @@ from aiortc import RTCDataChannelParameters, RTCDtlsTransport, RTCSctpCapabiliti
 
 from duet_p2p import limits
 from duet_p2p.errors import ConnectFailed, ConnectionLost, ProtocolError
-from duet_p2p.transport.sctp.association import Association, Options
+from duet_p2p.transport.sctp.association import Association
 from duet_p2p.transport.sctp.channels import Channels, DataChannel
 from duet_p2p.transport.sctp.datagrams import DatagramPath
 from duet_p2p.transport.sctp.events import Ended, Established, Event
+from duet_p2p.transport.sctp.options import Options
 
 __all__ = ["FastSctpTransport"]
 
