@@ -149,6 +149,19 @@ def run(rounds: int, megabytes: int) -> dict[str, list[Row]]:
     return rows
 
 
+def ratios(rounds: int, megabytes: int) -> dict[str, tuple[float, str]]:
+    """Rows for bench.py."""
+    rows = run(rounds, megabytes)
+    found = {}
+    for name in ("bulk", "small"):
+        stock = median(rows["stock"], name)
+        what = "64 KiB messages" if name == "bulk" else f"{SMALL} B messages one way"
+        for kind in list(KINDS)[1:]:
+            fast = median(rows[kind], name)
+            found[f"data channel, {what}: {kind} / stock"] = (fast / stock, "×")
+    return found
+
+
 def median(rows: list[Row], name: str) -> float:
     return statistics.median(getattr(row, name) for row in rows)
 

@@ -1,4 +1,4 @@
-"""The fast association for an hour: all messages in order and whole, some packets lost, memory flat.
+"""The fast association for an hour: messages in order and whole, packets lost, memory flat.
 
 Both sides are in this process, over a real socket. Every message carries its number and a hash.
 Memory is looked at after a first tenth of the time and from then on; it may not grow by more than
@@ -42,6 +42,7 @@ class Ear:
         peer.on_closed = lambda error: self._wrong(f"the association ended: {error}")
 
     def hear(self, channel: int, data: bytes) -> None:
+        """One message."""
         number = int.from_bytes(data[:NUMBER_BYTES], "big")
         body = data[NUMBER_BYTES + HASH_BYTES :]
         expected = self.next[Channel(channel)]
