@@ -117,7 +117,6 @@ class Association:
         stream: int,
         ppid: int,
         data: bytes,
-        *,
         is_ordered: bool = True,
         max_retransmits: int | None = None,
         expires: float | None = None,

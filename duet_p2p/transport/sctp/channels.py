@@ -45,6 +45,8 @@ class Ppid(IntEnum):
     BINARY_EMPTY = 57
 
 
+_BINARY: Final = int(Ppid.BINARY)
+
 ReadyState = Literal["connecting", "open", "closing", "closed"]
 Listener = Callable[..., object]
 
@@ -161,10 +163,11 @@ class Channels:
         """Queues one message; see `DataChannel.send`."""
         if channel.readyState != "open" or channel.id is None:
             raise ConnectionLost("The data channel is not open.")
+        ppid: int
         if isinstance(data, str):
             ppid, body = (Ppid.TEXT, data.encode()) if data else (Ppid.TEXT_EMPTY, b"\0")
         else:
-            ppid, body = (Ppid.BINARY, data) if data else (Ppid.BINARY_EMPTY, b"\0")
+            ppid, body = (_BINARY, data) if data else (Ppid.BINARY_EMPTY, b"\0")
         size = len(body)
         if self.max_message and size > self.max_message:
             raise ValueError(f"a message of {size} bytes; at most {self.max_message} fit")
@@ -173,12 +176,7 @@ class Channels:
             expires = self._clock() + channel.max_lifetime / 1000
         channel.bufferedAmount += size
         self._association.send(
-            channel.id,
-            ppid,
-            body,
-            is_ordered=channel.ordered,
-            max_retransmits=channel.max_retransmits,
-            expires=expires,
+            channel.id, ppid, body, channel.ordered, channel.max_retransmits, expires
         )
         self._wake()
 
@@ -205,7 +203,7 @@ class Channels:
         """
         match event:
             case Message():
-                self._receive(event)
+                self.receive(event)
             case Established():
                 for channel in [*self._channels.values(), *self._unnumbered]:
                     self._begin(channel)
@@ -234,15 +232,16 @@ class Channels:
     def _find(self, streams: tuple[int, ...]) -> list[DataChannel]:
         return [self._channels[number] for number in streams if number in self._channels]
 
-    def _receive(self, message: Message) -> None:
+    def receive(self, message: Message) -> None:
+        """Takes a message; see `take`."""
         channel = self._channels.get(message.stream)
         ppid = message.ppid
-        if ppid == Ppid.DCEP:
-            self._receive_dcep(message)
-        elif channel is None or channel.readyState == "closed":
-            return
-        elif ppid == Ppid.BINARY:
+        if ppid == _BINARY and channel is not None:
             channel.emit("message", message.data)
+        elif ppid == Ppid.DCEP:
+            self._receive_dcep(message)
+        elif channel is None:
+            return
         elif ppid == Ppid.TEXT:
             try:
                 text = message.data.decode()

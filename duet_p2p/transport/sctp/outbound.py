@@ -222,58 +222,63 @@ class Outbound:
     def _send_new(
         self, packets: list[list[bytes]], packet: list[bytes], room: int, limit: int, now: float
     ) -> list[bytes]:
-        messages, sent, released, unit = self._messages, self._sent, self.released, self._unit
-        flight, number, full = self._flight, self._next, self._packet - HEADER_BYTES
-        while messages and (flight < limit or not flight):
+        messages, released, full = self._messages, self.released, self._packet - HEADER_BYTES
+        while messages and (self._flight < limit or not self._flight):
             message = messages[0]
-            data = message.data
-            size = len(data)
-            position = message.position
-            if not position:
+            if not message.position:
                 if message.expires is not None and message.expires <= now and self.gives_up:
                     self._drop(messages.popleft())
                     continue
                 if message.is_ordered:
                     message.sequence = self._sequences.get(message.stream, 0)
                     self._sequences[message.stream] = (message.sequence + 1) & 0xFFFF
-            flags = FIRST if not position else 0
-            if not message.is_ordered:
-                flags |= UNORDERED
-            view = data if size <= unit else memoryview(data)
-            began = position
-            while position < size and (flight < limit or not flight):
-                end = position + unit
-                if end >= size:
-                    end = size
-                    flags |= LAST
-                wire = build_data(
-                    flags,
-                    number % MODULUS,
-                    message.stream,
-                    message.sequence,
-                    message.ppid,
-                    view if end - position == size else view[position:end],
-                )
-                sent[number] = _Fragment(message, wire, end - position, now)
-                flight += end - position
-                number += 1
-                flags &= UNORDERED
-                position = end
-                if len(wire) > room:
+            began = message.position
+            for wire in self._cut(message, limit, now):
+                size = len(wire)
+                if size > room:
                     if packet:
                         packets.append(packet)
-                    packet, room = [wire], full - len(wire)
+                    packet, room = [wire], full - size
                 else:
                     packet.append(wire)
-                    room -= len(wire)
-            message.position = position
-            released[message.stream] = released.get(message.stream, 0) + position - began
-            self.queued -= position - began
-            if position == size:
+                    room -= size
+            cut = message.position - began
+            released[message.stream] = released.get(message.stream, 0) + cut
+            self.queued -= cut
+            if message.position == len(message.data):
                 messages.popleft()
-        self._flight, self._next = flight, number
         self._start_timer(now)
         return packet
+
+    def _cut(self, message: Outgoing, limit: int, now: float) -> list[bytes]:
+        """Fragments of a message, as far as there is room in flight, but one at least."""
+        data, unit, number, sent = message.data, self._unit, self._next, self._sent
+        stream, sequence, ppid = message.stream, message.sequence, message.ppid
+        order = 0 if message.is_ordered else UNORDERED
+        size = len(data)
+        if size <= unit:  # most messages
+            wire = build_data(FIRST | LAST | order, number % MODULUS, stream, sequence, ppid, data)
+            sent[number] = _Fragment(message, wire, size, now)
+            self._next += 1
+            self._flight += size
+            message.position = size
+            return [wire]
+        wires = []
+        view = memoryview(data)
+        position, flight = message.position, self._flight
+        while position < size and (flight < limit or not flight):
+            end = min(position + unit, size)
+            flags = order | (0 if position else FIRST) | (LAST if end == size else 0)
+            part = view[position:end]
+            wire = build_data(flags, number % MODULUS, stream, sequence, ppid, part)
+            sent[number] = _Fragment(message, wire, end - position, now)
+            wires.append(wire)
+            flight += end - position
+            number += 1
+            position = end
+        self._flight, self._next = flight, number
+        message.position = position
+        return wires
 
     def _drop(self, message: Outgoing) -> None:
         left = len(message.data) - message.position

@@ -13,7 +13,7 @@ from duet_p2p.errors import ConnectFailed, ConnectionLost, ProtocolError
 from duet_p2p.transport.sctp.association import Association
 from duet_p2p.transport.sctp.channels import Channels, DataChannel
 from duet_p2p.transport.sctp.datagrams import DatagramPath
-from duet_p2p.transport.sctp.events import Ended, Established, Event
+from duet_p2p.transport.sctp.events import Ended, Established, Event, Message
 from duet_p2p.transport.sctp.options import Options
 
 __all__ = ["FastSctpTransport"]
@@ -146,7 +146,10 @@ class FastSctpTransport:
         try:
             while self._may_flush():
                 for event in association.take_events():
-                    self._take(event)
+                    if type(event) is Message:
+                        channels.receive(event)  # nearly all of them
+                    else:
+                        self._take(event)
                 packets = association.transmit(self._loop.time())
                 if packets:
                     path.send(packets)
