@@ -38,8 +38,8 @@ from duet_p2p.prompts import (
 )
 from duet_p2p.scientist.duet import ScientistDuet
 from duet_p2p.transport.folder import OwnerFolder, ScientistFolder, find_owner
+from duet_p2p.transport.sctp.choice import SctpClass
 from duet_p2p.transport.signaling import WebSocketSignaling
-from duet_p2p.transport.webrtc import SctpClass
 
 __all__ = ["duet", "get_root_data_path", "join_duet", "launch_duet", "load", "logger"]
 
@@ -96,7 +96,8 @@ def launch_duet(
         engine: ``process``, or ``thread`` for debugging.
         audit: True keeps a log of what was shared, asked, decided and released in
             ``DUET_HOME/audit.sqlite``; or another file's path; False keeps nothing.
-        sctp: ``auto`` or ``stock``.
+        sctp: the data channel: ``fast``, ``stock`` (aiortc's own), or ``auto``: fast where known
+            to work.
 
     Raises:
         PairingTimeout: nobody connected in time.
@@ -243,7 +244,8 @@ def join_duet(
         ice_servers: as for `launch_duet`.
         timeout: seconds for pairing. None: until interrupted.
         wait: False returns at once; `duet.wait()` blocks until connected.
-        sctp: ``auto`` or ``stock``.
+        sctp: the data channel: ``fast``, ``stock`` (aiortc's own), or ``auto``: fast where known
+            to work.
 
     Raises:
         PairingTimeout, PeerProofError, ConnectFailed, PartnerLeft, VersionMismatch, InvalidId,

@@ -74,6 +74,27 @@ UDP_BUFFER_BYTES: Final = 2 * 1024 * 1024  # asked of the kernel for each socket
 SLOW_START_BYTES: Final = 128 * 1_160  # stock SCTP's window grows by small steps from there on
 SCTP_HELD_BYTES: Final = 2 * 1024 * 1024  # fragments that are no whole message yet
 
+# the fast association (transport/sctp/); the constants of RFC 9260 section 16 where it has them
+SCTP_PACKET_BYTES: Final = 1_188  # fits 1,280 bytes of IPv6 with UDP and DTLS around it
+SCTP_PACKET_MAX_BYTES: Final = (
+    16_000  # on loopback, if both sides are ours; a DTLS record ends at 16 KiB
+)
+SCTP_PACKET_PROBES: Final = (1_308, 1_360)  # tried on unknown paths
+SCTP_WINDOW_BYTES: Final = 1024 * 1024  # fragments that wait for earlier ones
+SCTP_STREAMS: Final = 65_535
+SCTP_RTO_INITIAL_SECONDS: Final = 1.0
+SCTP_RTO_MIN_SECONDS: Final = 0.2
+SCTP_RTO_MAX_SECONDS: Final = 4.0  # ICE looks after dead paths, and a session waits for 10 s
+SCTP_INIT_ATTEMPTS: Final = 8
+SCTP_EXPIRIES: Final = 10  # timeouts in a row, then the other side is gone
+SCTP_COOKIE_SECONDS: Final = 60.0
+SCTP_ACK_SECONDS: Final = 0.01  # until a lone packet is acknowledged
+SCTP_HEARTBEAT_SECONDS: Final = 15.0  # without a packet of the other side
+SCTP_INITIAL_PACKETS: Final = 10  # congestion window at the start
+SCTP_BURST_PACKETS: Final = 64  # sent at once on a path that loses nothing
+SCTP_BURST_MIN_PACKETS: Final = 8
+SCTP_CONGESTION_MAX_BYTES: Final = 8 * 1024 * 1024
+
 # bulk (session/bulk.py)
 TRANSFERS: Final = 4  # at once, each direction
 BULK_BUFFER_BYTES: Final = 1024 * 1024  # queued on the channel before the sender waits

@@ -33,7 +33,8 @@ from duet_p2p.session.link import Link
 from duet_p2p.session.session import Session
 from duet_p2p.surface.table import DIGEST
 from duet_p2p.transport.base import Signaling
-from duet_p2p.transport.webrtc import SctpClass, WebRtcPeer
+from duet_p2p.transport.sctp.choice import SctpClass, choose
+from duet_p2p.transport.webrtc import WebRtcPeer
 
 __all__ = ["Lobby"]
 
@@ -49,7 +50,7 @@ class Lobby:
         identity: name of a stored key, or None for a fresh one.
         partner: the user's own label for the partner, or None.
         ice_servers: in place of those that the signalling server hands out.
-        sctp: which association to use, ``auto`` or ``stock``.
+        sctp: which data channel to use: ``auto``, ``fast`` or ``stock``.
 
     Attributes:
         on_closed: called once, when everything is down.
@@ -68,8 +69,7 @@ class Lobby:
         ice_servers: Sequence[dict[str, Any]] | None,
         sctp: SctpClass,
     ) -> None:
-        if sctp not in ("auto", "stock"):
-            raise ValueError(f"sctp is 'auto' or 'stock' in this version, not {sctp!r}")
+        choose(sctp)  # a wrong name is an error here, not on the loop's thread
         self.role: Role = role
         self.prompts = prompts
         self.label = partner

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import channel_bench
 import torch
 import torch.nn.functional as F
 
@@ -189,6 +190,7 @@ def main() -> None:
     options = arguments.parse_args()
     with pair() as (duet, joined):
         rows = {"join_duet to verified, loopback": (joined, "s"), **measure(duet, options.quick)}
+    rows |= channel_bench.ratios(1 if options.quick else 3, 16 if options.quick else 64)
     print(
         f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
         f"torch {torch.__version__}, {torch.get_num_threads()} threads\n"

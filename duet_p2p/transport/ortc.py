@@ -28,6 +28,8 @@ import aioice
 import aioice.candidate
 import aioice.ice
 from aiortc import (
+    RTCDataChannel,
+    RTCDataChannelParameters,
     RTCDtlsTransport,
     RTCIceGatherer,
     RTCIceTransport,
@@ -41,6 +43,7 @@ from cryptography.hazmat.primitives import hashes
 
 from duet_p2p import limits
 from duet_p2p.errors import ConnectFailed
+from duet_p2p.transport.sctp.transport import FastSctpTransport
 
 __all__ = [
     "BoundedSctpTransport",
@@ -340,7 +343,9 @@ def watch_pump(
         return pump
 
 
-def counters(dtls: RTCDtlsTransport, sctp: RTCSctpTransport) -> dict[str, Any]:
+def counters(
+    dtls: RTCDtlsTransport, sctp: BoundedSctpTransport | FastSctpTransport
+) -> dict[str, Any]:
     """Packets, bytes, retransmissions and the round-trip time in seconds, for people."""
     facts: dict[str, Any] = {}
     for report in dtls._get_stats().values():
@@ -348,10 +353,9 @@ def counters(dtls: RTCDtlsTransport, sctp: RTCSctpTransport) -> dict[str, Any]:
         facts["packets_received"] = report.packetsReceived
         facts["bytes_sent"] = report.bytesSent
         facts["bytes_received"] = report.bytesReceived
-    if sctp._srtt is not None:
-        facts["rtt"] = sctp._srtt
-    if isinstance(sctp, BoundedSctpTransport):
-        facts["retransmissions"] = sctp.retransmissions
+    for name, value in sctp.facts().items():
+        # The fast association sends past aiortc, which counts only the handshake.
+        facts[name] = value + facts.get(name, 0)
     return facts
 
 
@@ -382,6 +386,17 @@ class BoundedSctpTransport(RTCSctpTransport):
             _require(callable(super()._send_chunk) and callable(super()._receive_data_chunk))
         self.retransmissions = 0
         self.on_flood: Callable[[], None] | None = on_flood
+
+    def add_channel(self, parameters: RTCDataChannelParameters) -> RTCDataChannel:
+        """A channel of ours."""
+        return RTCDataChannel(self, parameters)
+
+    def facts(self) -> dict[str, Any]:
+        """Counters for people."""
+        facts: dict[str, Any] = {"retransmissions": self.retransmissions}
+        if self._srtt is not None:
+            facts["rtt"] = self._srtt
+        return facts
 
     @property
     def is_idle(self) -> bool:

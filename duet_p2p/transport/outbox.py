@@ -57,7 +57,9 @@ class Outbox:
         if self._is_feeding:
             return
         self._is_feeding = True
-        handed = sum(channel.bufferedAmount for channel in self._channels.values())
+        handed = 0
+        for channel in self._channels.values():
+            handed += channel.bufferedAmount
         try:
             for number, queue in self._queues.items():
                 while queue and handed < limits.FEED_BYTES:

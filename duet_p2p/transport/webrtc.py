@@ -11,7 +11,7 @@ import asyncio
 import functools
 import ipaddress
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from aiortc import (
     RTCCertificate,
@@ -33,10 +33,12 @@ from duet_p2p.transport.base import Candidate, Channel, Description, Path
 from duet_p2p.transport.inbox import Inbox
 from duet_p2p.transport.outbox import Outbox
 from duet_p2p.transport.remedies import connect_failed
+from duet_p2p.transport.sctp.channels import DataChannel
+from duet_p2p.transport.sctp.choice import SctpClass, choose
+from duet_p2p.transport.sctp.transport import FastSctpTransport
 
 __all__ = ["WebRtcPeer", "webrtc_factory"]
 
-SctpClass = Literal["auto", "fast", "stock"]
 _T = TypeVar("_T")
 
 _LABELS = {Channel.CTL: "duet-ctl", Channel.OPS: "duet-ops", Channel.BULK: "duet-bulk"}
@@ -78,10 +80,6 @@ class WebRtcPeer:
         sctp: SctpClass = "auto",
         answer_setup: str = "active",
     ) -> None:
-        if sctp not in ("auto", "stock"):
-            raise ConnectFailed(
-                stage="channel", remedy=f"This version has no sctp={sctp!r}; use sctp='auto'."
-            )
         self._loop = asyncio.get_running_loop()
         self._controlling = controlling
         self._loopback = loopback
@@ -98,10 +96,7 @@ class WebRtcPeer:
         self._ice = RTCIceTransport(self._gatherer)
         self._dtls = RTCDtlsTransport(self._ice, [certificate])
         self._pump: asyncio.Future[None] | None = None
-        self._sctp = ortc.BoundedSctpTransport(
-            self._dtls, on_flood=lambda: self._end(ProtocolError())
-        )
-        self._sctp.on("datachannel", self._on_extra_channel)
+        self._sctp = self._make_sctp(choose(sctp))
         self._channels = {int(channel): self._add_channel(channel) for channel in Channel}
         self._opened: asyncio.Future[None] = self._loop.create_future()
 
@@ -214,7 +209,8 @@ class WebRtcPeer:
         )
         await self._sctp.start(RTCSctpCapabilities(self._max_message), remote.sctp_port)
         await self._opened
-        self._sctp.limit_slow_start()
+        if isinstance(self._sctp, ortc.BoundedSctpTransport):
+            self._sctp.limit_slow_start()
         self._stage = "open"
         self._is_open = True
         return digest
@@ -255,11 +251,20 @@ class WebRtcPeer:
 
     # channels
 
-    def _add_channel(self, channel: Channel) -> RTCDataChannel:
+    def _make_sctp(self, chosen: str) -> ortc.BoundedSctpTransport | FastSctpTransport:
+        if chosen == "fast":
+            return FastSctpTransport(
+                self._dtls, on_end=self._end, on_channel=self._on_extra_channel
+            )
+        stock = ortc.BoundedSctpTransport(self._dtls, on_flood=lambda: self._end(ProtocolError()))
+        stock.on("datachannel", self._on_extra_channel)
+        return stock
+
+    def _add_channel(self, channel: Channel) -> RTCDataChannel | DataChannel:
         parameters = RTCDataChannelParameters(
             label=_LABELS[channel], ordered=True, negotiated=True, id=int(channel)
         )
-        made = RTCDataChannel(self._sctp, parameters)
+        made = self._sctp.add_channel(parameters)
         made.on("open", self._on_channel_open)
         made.on("close", self._on_channel_close)
         made.on("message", functools.partial(self._on_message, int(channel)))
@@ -282,7 +287,7 @@ class WebRtcPeer:
         if self._is_open and not self._has_ended:
             self._outbox.feed()
 
-    def _on_extra_channel(self, _channel: RTCDataChannel) -> None:
+    def _on_extra_channel(self, _channel: RTCDataChannel | DataChannel) -> None:
         self._end(ProtocolError("The partner opened a channel of its own."))
 
     def _on_pump_end(self, pump: asyncio.Future[None]) -> None:

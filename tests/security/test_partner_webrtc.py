@@ -17,6 +17,7 @@ from duet_p2p.protocol.effects import AttemptFailed, LinkClosed
 from duet_p2p.protocol.proofs import Ready, parse_proof
 from duet_p2p.transport.webrtc import WebRtcPeer
 from tests.handshake_kit import Side, both, until
+from tests.sctp_kit import inject
 from tests.security.malicious_relay import MaliciousRelay, running
 from tests.security.webrtc_kit import (
     OPERATION,
@@ -53,7 +54,7 @@ class RawPeer(WebRtcPeer):
 
     def say_as(self, stream: int, kind: int, data: bytes) -> None:
         """Past the channels, as a program of one's own could."""
-        self._said = asyncio.ensure_future(self._sctp._send(stream, kind, data))
+        self._said = asyncio.ensure_future(inject(self, stream, kind, data))
 
 
 def is_a_proof(data: bytes) -> bool:

@@ -20,9 +20,19 @@ from duet_p2p import limits
 from duet_p2p.errors import ConnectFailed, ConnectionLost, ProtocolError
 from duet_p2p.protocol.sdp import build_sdp
 from duet_p2p.transport.base import Candidate, Channel, Description, PeerFactory
+from duet_p2p.transport.sctp.datagrams import DatagramPath
+from duet_p2p.transport.sctp.transport import FastSctpTransport
 from duet_p2p.transport.webrtc import WebRtcPeer, webrtc_factory
+from tests.sctp_kit import inject
 
 DEADLINE = 10.0
+
+
+@pytest.fixture(autouse=True, params=["fast", "stock"])
+def association(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything here holds for both associations."""
+    monkeypatch.setenv("DUET_SCTP", request.param)
+    return str(request.param)
 
 
 @pytest.fixture(autouse=True)
@@ -274,9 +284,13 @@ async def test_an_impossible_setup_is_refused() -> None:
     await close(owner, scientist)
 
 
-async def test_the_fast_association_says_that_it_is_not_there_yet() -> None:
-    with pytest.raises(ConnectFailed, match="fast"):
-        WebRtcPeer(controlling=True, sctp="fast")
+async def test_the_association_that_was_wished_for_is_the_one_that_runs(association: str) -> None:
+    for wish, kind in (("auto", association), ("fast", "fast"), ("stock", "stock")):
+        peer = WebRtcPeer(controlling=True, sctp=wish)  # type: ignore[arg-type]
+        assert isinstance(peer._sctp, FastSctpTransport) == (kind == "fast")
+        await close(peer)
+    with pytest.raises(ValueError, match="swift"):
+        WebRtcPeer(controlling=True, sctp="swift")  # type: ignore[arg-type]
 
 
 async def test_the_factory_is_a_peer_factory() -> None:
@@ -338,7 +352,20 @@ async def test_frames_arrive_in_order_when_packets_get_lost(
         else:
             await send_data(self, data, addr)
 
+    send_packets = DatagramPath.send
+
+    def send_some(self: DatagramPath, packets: list[bytes]) -> None:
+        nonlocal lost
+        kept = [packet for packet in packets if rng.random() >= 0.03]
+        lost += len(packets) - len(kept)
+        send_packets(self, kept)
+
     monkeypatch.setattr(aioice.ice.StunProtocol, "send_data", send_or_lose)
+    monkeypatch.setattr(DatagramPath, "send", send_some)
+    for peer in (owner, scientist):
+        if isinstance(peer._sctp, FastSctpTransport):
+            # So that there are many packets to lose.
+            peer._sctp._association.outbound.set_packet(limits.SCTP_PACKET_BYTES)
     sent = [
         (channel, rng.randbytes(rng.randrange(20_000))) for channel in Channel for _ in range(9)
     ]
@@ -553,7 +580,7 @@ async def test_an_extra_channel_ends_the_association() -> None:
     ear = Ear(owner)
     label = b"extra"
     opening = bytes([DATA_CHANNEL_OPEN, 0, 0, 0, 0, 0, 0, 0, 0, len(label), 0, 0]) + label
-    await scientist._sctp._send(3, WEBRTC_DCEP, opening)
+    await inject(scientist, 3, WEBRTC_DCEP, opening)
     assert isinstance(await ear.end(), ProtocolError)
     assert ear.frames == []
     await close(owner, scientist)
@@ -576,7 +603,7 @@ async def test_what_is_not_of_the_protocol_ends_the_association(
     owner, scientist = new_pair()
     await connect(owner, scientist)
     ear = Ear(owner)
-    await scientist._sctp._send(stream, kind, data)
+    await inject(scientist, stream, kind, data)
     assert isinstance(await ear.end(), ProtocolError)
     assert ear.frames == []
     await close(owner, scientist)

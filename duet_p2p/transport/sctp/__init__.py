@@ -1,0 +1,1 @@
+"""SCTP over DTLS, fast; docs/transport.md says how and why."""
