@@ -18,6 +18,7 @@ import hmac
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ from duet_p2p.wire.codec import encode_value
 
 __all__ = ["AuditLog"]
 
+_LOOK_SECONDS: Final = 0.002
 _log = logging.getLogger("duet_p2p.owner")
 
 # What makes two events of a burst the same; everything else of the later ones is not kept. A fault
@@ -144,9 +146,10 @@ class AuditLog:
                 return None
             self._is_ending = True
             self._lock.notify_all()
-        await asyncio.get_running_loop().run_in_executor(
-            None, self._thread.join, limits.AUDIT_CLOSE_SECONDS
-        )
+        # Looked at again and again: at the end of Python no thread could be started to wait in.
+        deadline = time.monotonic() + limits.AUDIT_CLOSE_SECONDS
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_SECONDS)
         if self._pending:
             _log.error("%d rows of the audit log could not be written", len(self._pending))
         return None if self._head == GENESIS else SignedHead.sign(self._key, self._head)

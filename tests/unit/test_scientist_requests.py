@@ -15,13 +15,14 @@ from duet_p2p.errors import (
     RequestExpired,
     SessionClosed,
     SessionLost,
+    SessionSuspended,
     WrongSide,
 )
 from duet_p2p.identity.keys import Key
 from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.limits import REQUEST_NAME_CHARS, REQUEST_REASON_CHARS
 from duet_p2p.scientist.requests import COLUMNS, RequestStatus
-from duet_p2p.wire.messages import AuditHead, EngineRestarted, Withdraw
+from duet_p2p.wire.messages import AuditHead, EngineRestarted, Suspended, Withdraw
 
 from .scientist_kit import Pair, pair, wait
 
@@ -180,6 +181,24 @@ def test_a_restarted_engine_loses_own_objects_only(both: Pair, mean: Any) -> Non
         with pytest.raises(SessionLost, match="killed"):
             lost + 1
     ages + 1
+
+
+def test_a_suspended_session_says_so_until_the_owner_resumes(both: Pair, mean: Any) -> None:
+    ages = both.duet.store["ages"]
+    thread, found = in_a_thread(lambda: mean.get(request_block=True, timeout_secs=-1))
+    client = both.duet._client
+    client._on_message(1, Suspended("the engine ended while it worked on the owner's data"))
+    thread.join(5)
+    assert isinstance(found[0], SessionSuspended)
+    for use in (lambda: ages + 1, lambda: torch.ones(2).send(both.duet)):
+        with pytest.raises(SessionSuspended, match="owner resumes"):
+            use()
+    assert both.duet.status()["suspended"]
+    client._on_message(2, EngineRestarted(b"\1" * 16, "resumed"))
+    ages + 1
+    with pytest.raises(SessionLost):
+        mean + 1
+    assert not both.duet.status()["suspended"]
 
 
 def test_the_newest_head_of_the_owners_audit_log_is_kept(both: Pair) -> None:
