@@ -179,7 +179,10 @@ class Engine:
         assert self._executor is not None
         if isinstance(command, Op):
             failed = self._executor.run_safely(seq, command)
-            return [failed] if failed else learning.of_results(command, self.store, self.lineage)
+            if failed:
+                return [failed]
+            is_inferred = self._executor.is_inferred
+            return learning.of_results(command, self.store, self.lineage, is_inferred)
         if isinstance(command, RunPlan):
             return self._plans.run(seq, command, self._executor)
         if isinstance(command, DefinePlan):

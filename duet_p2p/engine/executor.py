@@ -86,6 +86,7 @@ class Executor:
         self._limits = limits
         self._counted = self._since = 0  # bytes in the store at the last count, and since then
         self._now = (0, "")  # the command that runs: its number and name
+        self.is_inferred = True  # its shapes followed from those of its arguments
         self.watch = Watch()
 
     def configure(self, context: Context, limits: Limits) -> None:
@@ -208,6 +209,7 @@ class Executor:
 
     def _admit_size(self, rule: Rule, given: Arguments, mode: str) -> None:
         """The same shape inference as on the scientist's side, before anything is allocated."""
+        self.is_inferred = True
         if rule.shape == "none" or rule.form in ("constructor", "setter"):
             return
         is_public = given.has_public_facts(self._lineage)
@@ -222,7 +224,8 @@ class Executor:
             if is_public:
                 raise PublicError(error) from None
             raise self._failed(error, given, given.all(self._lineage), is_public=False) from None
-        if spec is shapes.UNKNOWN:
+        self.is_inferred = spec is not shapes.UNKNOWN
+        if not self.is_inferred:
             return
         nbytes = shapes.result_bytes(spec)
         try:
@@ -343,7 +346,9 @@ class Executor:
         if rule.name in PARTS:
             label_parts(given.args[0], result, lineage)
             return PUBLIC
-        verdict = judge(rule.name, rule, given, result, lineage, extra)
+        verdict = judge(
+            rule.name, rule, given, result, lineage, extra, is_inferred=self.is_inferred
+        )
         parts = {id(part) for part in reach(result)} if not is_atomic(result) else set()
         for target in targets:
             if id(target) not in parts and is_private(verdict.label):

@@ -56,9 +56,27 @@ _FREE: Final = Verdict(PUBLIC)
 
 
 def judge(
-    name: str, rule: Rule, given: Arguments, result: Any, lineage: Lineage, extra: Label = PUBLIC
+    name: str,
+    rule: Rule,
+    given: Arguments,
+    result: Any,
+    lineage: Lineage,
+    extra: Label = PUBLIC,
+    *,
+    is_inferred: bool = True,
 ) -> Verdict:
-    """The verdict on one call that ran; `extra` is the label of anything else that took part."""
+    """The verdict on one call that ran.
+
+    Args:
+        name: canonical.
+        rule: of the name.
+        given: the arguments.
+        result: what the call gave.
+        lineage: labels of tensors and objects.
+        extra: the label of anything else that took part.
+        is_inferred: the result's shape follows from those of the arguments; else values decide it,
+            as those of a mask do.
+    """
     tensors = given.tensors()
     short = axes.base_name(name)
     if name.endswith("_") and short in OVERWRITES:
@@ -76,7 +94,7 @@ def judge(
         if is_hidden:
             return Verdict(to_per_record(every), is_hidden=True)
         return Verdict(Label(Kind.METADATA, every.sources, frozenset(), UNBOUNDED, False))
-    if rule.shape == "dynamic" and is_private(every):
+    if (rule.shape == "dynamic" or not is_inferred) and is_private(every):
         is_hidden = True
     if not beside.is_data and not any(label.is_data for label in labels):
         return Verdict(every, is_hidden=is_hidden)

@@ -2,8 +2,8 @@
 
 Sent for: loaders (what a batch looks like), data sets and iterators (length), containers
 (length), elements taken out of containers (type, shape), and results whose shape depends on
-public values. Nothing is sent where a private value decided the fact, and nothing for what `next`
-of a loader gives: the loader's own facts say it.
+public values, with what is computed from them. Nothing is sent where a private value decided the
+fact, and nothing for what `next` of a loader gives: the loader's own facts say it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,27 @@ from duet_p2p.surface.loader import loader_facts
 from duet_p2p.surface.python import RemoteIterator
 from duet_p2p.surface.table import find
 from duet_p2p.wire.messages import Op
+from duet_p2p.wire.values import Ref
 
 __all__ = ["of_results"]
 
 _NEXT = ("python.next", "python.Iterator.__next__", "python.Any.__next__")
 
 
-def of_results(op: Op, store: Store, lineage: Lineage) -> list[m.Event]:
-    """What to tell about the results of a command that worked."""
+def of_results(op: Op, store: Store, lineage: Lineage, is_inferred: bool = True) -> list[m.Event]:
+    """What to tell about the results of a command that worked.
+
+    Args:
+        op: the command.
+        store: with its results.
+        lineage: says what is hidden.
+        is_inferred: the results' shapes followed from those of the arguments.
+    """
     rule = find(op.name)
-    if rule is None or (
-        rule.result in ("tensor", "self", "none", "item") and (rule.shape != "dynamic")
-    ):
+    if rule is None or rule.result in ("none", "item"):
+        return []
+    is_known = rule.result in ("tensor", "self") and rule.shape != "dynamic" and is_inferred
+    if is_known and not _is_told(op, store):
         return []
     events: list[m.Event] = []
     for id in op.outs:
@@ -46,7 +55,23 @@ def of_results(op: Op, store: Store, lineage: Lineage) -> list[m.Event]:
         fact = _fact(id, slot, lineage)
         if fact is not None:
             events.append(fact)
+            if isinstance(value, torch.Tensor):
+                slot.is_told = store.has_told = True
     return events
+
+
+def _is_told(op: Op, store: Store) -> bool:
+    """Whether the scientist's side could not work with an argument's shape when it sent this."""
+    pending: list[Any] = [*op.args, *op.kwargs.values()] if store.has_told else []
+    while pending:
+        value = pending.pop()
+        if type(value) is Ref:
+            slot = store.find(value.id)
+            if slot is not None and slot.is_told:
+                return True
+        elif isinstance(value, list | tuple):
+            pending += value
+    return False
 
 
 def _is_batch(value: Any, lineage: Lineage) -> bool:

@@ -62,6 +62,8 @@ class Slot:
     """Fresh for each slot, part of a value's version."""
     origin: PlanOutput | None = None
     """Of what a plan gave."""
+    is_told: bool = False
+    """The scientist's side could not work the shape out and was told, so it will be of results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Store:
 
     def __init__(self) -> None:
         self._slots: dict[int, Slot] = {}
+        self.has_told = False
+        """Some object `is_told`; else nobody needs to look."""
         self._uid = 0
 
     def __len__(self) -> int:

@@ -408,3 +408,28 @@ def test_a_failed_value_in_a_list_leaves_the_list_as_long_as_a_good_one(d, secre
     assert d.release(d.ok("python.List.__getitem__", listed, 1)) == 3
     assert d.facts(listed).failed
     assert d.facts(d.run("python.List.__getitem__", listed, 0)).failed
+
+
+# how many records a private mask chose is private
+
+
+@pytest.mark.parametrize("of", ["secret", "own"])
+def test_the_number_of_records_that_a_private_mask_chose_is_hidden(d, secret, of):
+    mask = d.ok("torch.Tensor.__gt__", secret, 5)
+    data = secret if of == "secret" else d.put(torch.arange(20.0))
+    chosen = d.ok("torch.Tensor.__getitem__", data, mask)
+    assert d.facts(chosen).kind in ("per_record", "verbatim")
+    for name in ("torch.Tensor.numel", "torch.Tensor.size", "python.len"):
+        assert kind(d, d.ok(name, chosen)) == "per_record", name
+    doubled = d.ok("torch.Tensor.mul", chosen, 2)
+    assert kind(d, d.ok("torch.Tensor.numel", doubled)) == "per_record"
+    told = [event.id for event in d.events if isinstance(event, m.Learnt)]
+    assert chosen.id not in told and doubled.id not in told
+
+
+def test_the_number_that_a_mask_of_ones_own_chose_is_told(d):
+    own = d.put(torch.arange(20.0))
+    chosen = d.ok("torch.Tensor.__getitem__", own, d.ok("torch.Tensor.__gt__", own, 5))
+    doubled = d.ok("torch.Tensor.mul", chosen, 2)
+    shapes = {e.id: e.shape for e in d.events if isinstance(e, m.Learnt)}
+    assert shapes[chosen.id] == shapes[doubled.id] == (14,)
