@@ -25,6 +25,7 @@ from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
 from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.recipe import Made, boundary, made
+from duet_p2p.engine.room import Room
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
@@ -84,7 +85,7 @@ class Executor:
         self._effects = effects
         self._context = context
         self._limits = limits
-        self._counted = self._since = 0  # bytes in the store at the last count, and since then
+        self._room = Room(lineage, objects=limits.objects, nbytes=limits.stored_bytes)
         self._now = (0, "")  # the command that runs: its number and name
         self.is_inferred = True  # its shapes followed from those of its arguments
         self.watch = Watch()
@@ -92,6 +93,7 @@ class Executor:
     def configure(self, context: Context, limits: Limits) -> None:
         """Other settings from the next command on; what was counted stays counted."""
         self._context, self._limits = context, limits
+        self._room.objects, self._room.nbytes = limits.objects, limits.stored_bytes
 
     @contextlib.contextmanager
     def within(self, store: Store) -> Iterator[None]:
@@ -241,31 +243,11 @@ class Executor:
 
     def admit_objects(self, count: int) -> None:
         """Raises `QuotaExceeded` where so many more objects are too many."""
-        if len(self._store) + count > self._limits.objects:
-            raise QuotaExceeded(f"more than {self._limits.objects} objects")
+        self._room.admit_objects(self._store, count)
 
     def admit_bytes(self, nbytes: int) -> None:
-        """Count what is about to be stored.
-
-        Raises:
-            QuotaExceeded: the session's bytes are used up.
-        """
-        if self._counted + self._since + nbytes > self._limits.stored_bytes:
-            self._counted, self._since = self._stored_bytes(), 0
-            if self._counted + nbytes > self._limits.stored_bytes:
-                raise QuotaExceeded(f"more than {self._limits.stored_bytes} bytes in the store")
-        self._since += nbytes
-
-    def _stored_bytes(self) -> int:
-        storages = {}
-        for slot in self._store:
-            for part in reach(slot.value, grads=True):
-                if isinstance(part, torch.Tensor):
-                    entry = self._lineage.entry(part)
-                    if entry is None or not entry.is_shared:
-                        storage = part.untyped_storage()
-                        storages[storage._cdata] = storage.nbytes()
-        return sum(storages.values())
+        """Raises `QuotaExceeded` where so many more bytes are too many."""
+        self._room.admit_bytes(self._store, nbytes)
 
     # writing
 

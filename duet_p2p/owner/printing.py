@@ -6,12 +6,13 @@ print is user code.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from duet_p2p import limits
 from duet_p2p.owner.words import clean_text
@@ -108,6 +109,10 @@ def live_text(status: Status) -> str:
     return "  ".join(parts)
 
 
+_LIVE_SECONDS: Final = 0.5
+"""The live line follows at most this often."""
+
+
 class LiveLine:
     """One line in a notebook's output that follows the session; nothing at all in a script."""
 
@@ -116,6 +121,16 @@ class LiveLine:
         self.is_on = is_on and in_notebook()
         self._handle: Any = None
         self._shown = ""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def soon(self, loop: asyncio.AbstractEventLoop, counts: Callable[[], Status]) -> None:
+        """Redraws the line in a moment, with what was counted then."""
+        if self.is_on and self._timer is None:
+            self._timer = loop.call_later(_LIVE_SECONDS, self._due, counts)
+
+    def _due(self, counts: Callable[[], Status]) -> None:
+        self._timer = None
+        self.update(counts())
 
     def update(self, status: Status) -> None:
         """Redraws the line if it says something new."""
@@ -125,7 +140,10 @@ class LiveLine:
             self._thread.tell(self._draw, text)
 
     def close(self) -> None:
-        """Takes the line away."""
+        """Takes the line away; on the loop."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self.is_on:
             self.is_on = False
             self._thread.tell(self._draw, "")

@@ -39,9 +39,6 @@ from duet_p2p.wire.values import Blob
 
 __all__ = ["Service"]
 
-_LIVE_SECONDS = 0.5
-"""The live line follows at most this often."""
-
 
 class Service:
     """Carries one scientist's commands to the engine, and what is decided back."""
@@ -86,7 +83,6 @@ class Service:
             together=configure.quotas["uploads_bytes"],
         )
         self._timer: asyncio.TimerHandle | None = None
-        self._live_timer: asyncio.TimerHandle | None = None
         self.shares = Shares(
             to_engine=self.to_engine,
             tell=self._tell_store,
@@ -201,10 +197,9 @@ class Service:
         self.catalog.drop_theirs()
         self._host.send(engine.Leave())
         self.shares.closed(SessionClosed())
-        for timer in (self._timer, self._live_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._live_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
         self._gate.close()
         self._live.close()
         self.on_gone()
@@ -268,7 +263,7 @@ class Service:
             batch, self._batch = tuple(self._batch), []
             self._settling.given(batch[-1][0])
             self._host.send(engine.Run(batch))
-            self._live_soon()
+            self._live.soon(self._loop, self.counts)
 
     def _put(self, seq: int, message: wire.Put) -> None:
         item = self.catalog.put(message)
@@ -488,7 +483,8 @@ class Service:
 
     def _changed(self) -> None:
         self._set_timer()
-        self._live_soon()
+        if self._is_open:
+            self._live.soon(self._loop, self.counts)
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -502,11 +498,3 @@ class Service:
         self._timer = None
         self.desk.tick()
         self._set_timer()
-
-    def _live_soon(self) -> None:
-        if self._live.is_on and self._live_timer is None and self._is_open:
-            self._live_timer = self._loop.call_later(_LIVE_SECONDS, self._draw_live)
-
-    def _draw_live(self) -> None:
-        self._live_timer = None
-        self._live.update(self.counts())

@@ -1,0 +1,63 @@
+"""How many objects and bytes the store may still take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import torch
+
+from duet_p2p.engine.lineage import Lineage, reach
+from duet_p2p.engine.store import Slot
+from duet_p2p.errors import QuotaExceeded
+
+__all__ = ["Room"]
+
+
+class Held(Iterable[Slot], Protocol):
+    """The objects of a store, or of a plan's run."""
+
+    def __len__(self) -> int: ...
+
+
+class Room:
+    """The session's quotas of what is stored; bytes are counted anew only where they seem short.
+
+    Attributes:
+        objects: how many may be there.
+        nbytes: how many bytes their own storages may have.
+    """
+
+    def __init__(self, lineage: Lineage, *, objects: int, nbytes: int) -> None:
+        self._lineage = lineage
+        self.objects = objects
+        self.nbytes = nbytes
+        self._counted = self._since = 0  # bytes at the last count, and since then
+
+    def admit_objects(self, held: Held, count: int) -> None:
+        """Raises `QuotaExceeded` where so many more objects are too many."""
+        if len(held) + count > self.objects:
+            raise QuotaExceeded(f"more than {self.objects} objects")
+
+    def admit_bytes(self, held: Held, nbytes: int) -> None:
+        """Count what is about to be stored.
+
+        Raises:
+            QuotaExceeded: the session's bytes are used up.
+        """
+        if self._counted + self._since + nbytes > self.nbytes:
+            self._counted, self._since = self._stored(held), 0
+            if self._counted + nbytes > self.nbytes:
+                raise QuotaExceeded(f"more than {self.nbytes} bytes in the store")
+        self._since += nbytes
+
+    def _stored(self, held: Held) -> int:
+        storages = {}
+        for slot in held:
+            for part in reach(slot.value, grads=True):
+                if isinstance(part, torch.Tensor):
+                    entry = self._lineage.entry(part)
+                    if entry is None or not entry.is_shared:
+                        storage = part.untyped_storage()
+                        storages[storage._cdata] = storage.nbytes()
+        return sum(storages.values())
