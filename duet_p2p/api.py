@@ -91,8 +91,8 @@ def launch_duet(
         min_records: the guard's smallest group of records.
         limits: overrides of quotas, see `owner.duet.QUOTAS`.
         engine: ``process``, or ``thread`` for debugging.
-        sctp: the data channel: ``fast``, ``stock`` (aiortc's own), or ``auto``: fast where known
-            to work.
+        sctp: the data channel: ``auto``, ``stock`` (aiortc's own) or ``fast``; see
+            docs/transport.md.
 
     Raises:
         PairingTimeout: nobody connected in time.
@@ -231,8 +231,8 @@ def join_duet(
         ice_servers: as for `launch_duet`.
         timeout: seconds for pairing. None: until interrupted.
         wait: False returns at once; `duet.wait()` blocks until connected.
-        sctp: the data channel: ``fast``, ``stock`` (aiortc's own), or ``auto``: fast where known
-            to work.
+        sctp: the data channel: ``auto``, ``stock`` (aiortc's own) or ``fast``; see
+            docs/transport.md.
 
     Raises:
         PairingTimeout, PeerProofError, ConnectFailed, PartnerLeft, VersionMismatch, InvalidId,
