@@ -244,8 +244,8 @@ def join_duet(
         ice_servers: as for `launch_duet`.
         timeout: seconds for pairing. None: until interrupted.
         wait: False returns at once; `duet.wait()` blocks until connected.
-        sctp: the data channel: ``fast``, ``stock`` (aiortc's own), or ``auto``: fast where known
-            to work.
+        sctp: the data channel: ``auto``, ``stock`` (aiortc's own) or ``fast``; see
+            docs/transport.md.
 
     Raises:
         PairingTimeout, PeerProofError, ConnectFailed, PartnerLeft, VersionMismatch, InvalidId,

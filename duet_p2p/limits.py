@@ -79,7 +79,6 @@ SCTP_PACKET_BYTES: Final = 1_188  # fits 1,280 bytes of IPv6 with UDP and DTLS a
 SCTP_PACKET_MAX_BYTES: Final = (
     16_000  # on loopback, if both sides are ours; a DTLS record ends at 16 KiB
 )
-SCTP_PACKET_PROBES: Final = (1_308, 1_360)  # tried on unknown paths
 SCTP_WINDOW_BYTES: Final = 1024 * 1024  # fragments that wait for earlier ones
 SCTP_STREAMS: Final = 65_535
 SCTP_RTO_INITIAL_SECONDS: Final = 1.0

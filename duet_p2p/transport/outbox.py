@@ -45,12 +45,22 @@ class Outbox:
         self._queued = dict.fromkeys(self._channels, 0)
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._is_feeding = False
+        self._waiting = 0  # messages in all queues
 
     def put(self, number: int, data: bytes) -> None:
         """Queues one message and hands over what fits."""
+        handed = 0
+        for channel in self._channels.values():
+            handed += channel.bufferedAmount
+        has_room = handed < limits.FEED_BYTES
+        if has_room and not (self._waiting or self._is_feeding):  # most small messages
+            self._channels[number].send(data)
+            return
         self._queues[number].append(data)
         self._queued[number] += len(data)
-        self.feed()
+        self._waiting += 1
+        if has_room:
+            self.feed()
 
     def feed(self) -> None:
         """Hands messages to SCTP while it has little to do, then wakes those who drain."""
@@ -65,6 +75,7 @@ class Outbox:
                 while queue and handed < limits.FEED_BYTES:
                     data = queue.popleft()
                     self._queued[number] -= len(data)
+                    self._waiting -= 1
                     handed += len(data)
                     self._channels[number].send(data)
         finally:
@@ -97,5 +108,6 @@ class Outbox:
     def drop(self, numbers: Iterable[int]) -> None:
         """Forgets what is queued on some channels."""
         for number in numbers:
+            self._waiting -= len(self._queues[number])
             self._queues[number].clear()
             self._queued[number] = 0

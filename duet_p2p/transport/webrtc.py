@@ -339,7 +339,7 @@ class WebRtcPeer:
         await self._outbox.drain(channel, below)
 
     def _can_send(self) -> bool:
-        return self._is_open and not self._has_ended and not self._is_closing()
+        return self._is_open and not self._has_ended and self._closing is None
 
     def path(self) -> Path:
         """The path in use, or the last one."""

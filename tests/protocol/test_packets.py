@@ -4,7 +4,7 @@ from struct import pack
 
 import pytest
 from google_crc32c import value
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duet_p2p.errors import ProtocolError
@@ -107,6 +107,7 @@ def test_any_body_is_a_chunk_or_one_error(kind: int, flags: int, body: bytes) ->
 bodies = st.tuples(st.sampled_from([0, 3, 192, 130, *range(16), 77, 200]), st.binary(max_size=60))
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(bodies, st.integers(0, 15)), min_size=1, max_size=6))
 def test_an_association_outlives_or_ends_at_any_chunks_and_says_so(
     noise: list[tuple[tuple[int, bytes], int]],

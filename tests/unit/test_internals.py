@@ -59,10 +59,11 @@ async def test_everything_that_is_touched_is_there() -> None:
     assert isinstance(aiortc.__version__, str)
 
 
-def test_fast_is_what_auto_means_where_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (choose("auto"), choose("fast"), choose("stock")) == ("fast", "fast", "stock")
-    monkeypatch.setenv("DUET_SCTP", "stock")
-    assert (choose("auto"), choose("fast")) == ("stock", "fast")
+def test_the_variable_takes_the_place_of_auto_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (choose("auto"), choose("fast"), choose("stock")) == (choice.AUTO, "fast", "stock")
+    for named in ("fast", "stock"):
+        monkeypatch.setenv("DUET_SCTP", named)
+        assert (choose("auto"), choose("fast"), choose("stock")) == (named, "fast", "stock")
 
 
 @pytest.mark.parametrize("wish", ["auto", "fast"])
@@ -70,6 +71,7 @@ def test_fast_is_what_auto_means_where_it_is_known(monkeypatch: pytest.MonkeyPat
 def test_another_version_means_stock_with_one_warning(
     name: str, wish: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(choice, "AUTO", "fast")
     monkeypatch.setattr(internals, "version", lambda asked: "99.0" if asked == name else "1.16.0")
     monkeypatch.setitem(internals.KNOWN, "aioice", ("1.16",))  # type: ignore[attr-defined]
     monkeypatch.setitem(internals.KNOWN, "pyOpenSSL", ("1.16",))  # type: ignore[attr-defined]
@@ -81,6 +83,7 @@ def test_another_version_means_stock_with_one_warning(
 
 
 def test_another_platform_means_stock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "AUTO", "fast")
     monkeypatch.setattr("sys.platform", "plan9")
     assert choose("auto") == "stock"
 

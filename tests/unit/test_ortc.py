@@ -242,7 +242,9 @@ def account(server: Turn) -> list[dict[str, Any]]:
     return [{"urls": f"turn:{host}:{port}", "username": "u", "credential": "c"}]
 
 
-async def test_relayed_only_means_relayed_only() -> None:
+@pytest.mark.parametrize("sctp", ["fast", "stock"])
+async def test_relayed_only_means_relayed_only(sctp: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUET_SCTP", sctp)
     async with turn_server() as server:
         owner, scientist = (
             WebRtcPeer(

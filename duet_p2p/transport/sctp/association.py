@@ -121,9 +121,13 @@ class Association:
         max_retransmits: int | None = None,
         expires: float | None = None,
     ) -> None:
+        """Queues one message; see `post`."""
+        self.post(Outgoing(stream, ppid, data, is_ordered, max_retransmits, expires))
+
+    def post(self, message: Outgoing) -> None:
         """Queues one message of at least one byte; dropped when the association has ended."""
         if self.state is not State.ENDED:
-            self.outbound.put(Outgoing(stream, ppid, data, is_ordered, max_retransmits, expires))
+            self.outbound.put(message)
 
     def reset_stream(self, stream: int) -> None:
         """Says that a stream is over, after what was sent on it."""

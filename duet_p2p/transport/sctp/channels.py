@@ -23,6 +23,7 @@ from duet_p2p.transport.sctp.events import (
     StreamsReset,
     StreamsRestarted,
 )
+from duet_p2p.transport.sctp.outbound import Outgoing
 from duet_p2p.transport.sctp.states import SENDS_DATA
 
 __all__ = ["Channels", "DataChannel"]
@@ -175,9 +176,10 @@ class Channels:
         if channel.max_lifetime is not None:
             expires = self._clock() + channel.max_lifetime / 1000
         channel.bufferedAmount += size
-        self._association.send(
+        message = Outgoing(
             channel.id, ppid, body, channel.ordered, channel.max_retransmits, expires
         )
+        self._association.post(message)
         self._wake()
 
     def close(self, channel: DataChannel) -> None:

@@ -8,10 +8,13 @@ from typing import Final, Literal
 
 from duet_p2p.transport.sctp.internals import missing
 
-__all__ = ["SCTP_CLASSES", "SctpClass", "choose"]
+__all__ = ["AUTO", "SCTP_CLASSES", "SctpClass", "choose"]
 
 SctpClass = Literal["auto", "fast", "stock"]
 SCTP_CLASSES: Final = ("auto", "fast", "stock")
+
+AUTO: Final[Literal["fast", "stock"]] = "stock"
+"""What ``auto`` means where the fast association can run; docs/transport.md says why."""
 
 logger = logging.getLogger(__name__)
 _warned: set[str] = set()
@@ -31,7 +34,7 @@ def choose(wanted: SctpClass) -> Literal["fast", "stock"]:
         named = os.environ.get("DUET_SCTP") or "auto"
         if named not in SCTP_CLASSES:
             raise ValueError(f"DUET_SCTP is 'auto', 'fast' or 'stock', not {named!r}")
-        wanted = "fast" if named == "auto" else named  # type: ignore[assignment]
+        wanted = AUTO if named == "auto" else named  # type: ignore[assignment]
     if wanted == "stock":
         return "stock"
     reason = missing()

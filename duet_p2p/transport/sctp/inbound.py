@@ -80,7 +80,12 @@ class Inbound:
         last = self.last
         if wire == (last + 1) % MODULUS:
             self.last = last + 1
-            if flags & 3 == 3:
+            if flags & 7 == FIRST | LAST and len(payload) <= self._max_message:
+                # A whole message in its turn: what `_finish` does, for the usual case.
+                self._parts = None
+                self._next[stream] = (sequence + 1) & 0xFFFF
+                self._events.append(Message(stream, ppid, payload))
+            elif flags & 3 == 3:
                 self._finish(flags, stream, sequence, ppid, payload)
             else:
                 self._add(flags, stream, sequence, ppid, payload)
