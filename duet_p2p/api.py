@@ -96,8 +96,8 @@ def launch_duet(
         engine: ``process``, or ``thread`` for debugging.
         audit: True keeps a log of what was shared, asked, decided and released in
             ``DUET_HOME/audit.sqlite``; or another file's path; False keeps nothing.
-        sctp: the data channel: ``fast``, ``stock`` (aiortc's own), or ``auto``: fast where known
-            to work.
+        sctp: the data channel: ``auto`` (stock, for now), ``stock`` (aiortc's own) or ``fast``;
+            see docs/transport.md.
 
     Raises:
         PairingTimeout: nobody connected in time.
