@@ -26,7 +26,7 @@ from duet_p2p.engine.labels import (
 )
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 
-__all__ = ["PARTS", "Effects", "is_random", "label_parts", "leaves_of"]
+__all__ = ["Effects", "is_random", "label_apart", "leaves_of"]
 
 _STEPS: Final = frozenset({"step", "load_state_dict", "add_param_group", "zero_grad", "feed"})
 
@@ -271,6 +271,36 @@ class Effects:
 
 PARTS: Final = frozenset({"torch.optim.Optimizer.param_groups", "torch.optim.Optimizer.defaults"})
 """They give a part of their object itself."""
+
+
+def label_apart(name: str, given: Arguments, result: Any, lineage: Lineage) -> bool:
+    """Labels what the rules for results do not fit; whether this was such a name."""
+    if name in PARTS:
+        label_parts(given.args[0], result, lineage)
+    elif name in CLIPS:
+        label_clipped(given, result, lineage)
+    else:
+        return False
+    return True
+
+
+CLIPS: Final = frozenset({"torch.nn.utils.clip_grad_norm_", "torch.nn.utils.clip_grad_value_"})
+"""They scale gradients, by a number that all of them decide."""
+
+
+def label_clipped(given: Arguments, result: Any, lineage: Lineage) -> None:
+    """Each gradient, and their norm, depends on all of them.
+
+    A gradient that is a sum over records stays one: it is multiplied by a function of such sums.
+    """
+    parameters = [t for t in given.tensors() if t.is_leaf and t.grad is not None]
+    grads = [t.grad for t in parameters if t.grad is not None]
+    every = join([given.beside(lineage), *map(lineage.label, grads)])
+    if not is_private(every):
+        return
+    for tensor in (*grads, *([result] if isinstance(result, torch.Tensor) else ())):
+        entry = lineage.own(tensor)
+        entry.label = join((entry.label, every))
 
 
 def label_parts(holder: Any, result: Any, lineage: Lineage) -> None:

@@ -18,7 +18,7 @@ import torch
 from duet_p2p.engine import containers
 from duet_p2p.engine.arguments import Arguments, is_private, resolve, spec_of, tensors_in
 from duet_p2p.engine.call import Call
-from duet_p2p.engine.effects import PARTS, Effects, is_random, label_parts, leaves_of
+from duet_p2p.engine.effects import Effects, is_random, label_apart, leaves_of
 from duet_p2p.engine.failures import PublicError, code_of, is_structural, text_of
 from duet_p2p.engine.judge import apply, judge
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
@@ -325,8 +325,7 @@ class Executor:
             return PUBLIC
         if rule.name in _STATEFUL:
             return PUBLIC
-        if rule.name in PARTS:
-            label_parts(given.args[0], result, lineage)
+        if label_apart(rule.name, given, result, lineage):
             return PUBLIC
         verdict = judge(
             rule.name, rule, given, result, lineage, extra, is_inferred=self.is_inferred

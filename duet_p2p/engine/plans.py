@@ -219,9 +219,13 @@ class _Run:
 
     def outputs(self) -> list[Slot]:
         """Takes the outputs of the run that is over out of the frame."""
-        slots = [self._frame.take(local) for local in self._plan.outputs]
-        assert None not in slots, "every output is the result of a command, poison at worst"
-        return slots  # type: ignore[return-value]
+        return [self._frame.take(local) or self._no_room() for local in self._plan.outputs]
+
+    def _no_room(self) -> Slot:
+        """Every output is the result of a command, unless there was no room even for its poison."""
+        error = QuotaExceeded("no more objects")
+        text = text_of(error)
+        return Slot(Poison(self._seq, "RunPlan", code_of(error), text, True, PUBLIC))
 
     def collected(self, slots: list[Slot], free: int) -> Slot:
         """One list of an output of all runs."""
@@ -236,9 +240,7 @@ class _Run:
             self.events.append(failed)
         for number in range(free, out):
             self._frame.take(number)
-        result = self._frame.take(out)
-        assert result is not None
-        return result
+        return self._frame.take(out) or self._no_room()
 
     def maker(self, position: int) -> str:
         """The name of the command that made an output."""

@@ -346,10 +346,31 @@ def _legacy(dtype: torch.dtype) -> Callable[[tuple[Any, ...], Mapping[str, Any]]
 
 def _of_list(data: Any) -> TensorSpec:
     """What torch.tensor makes of numbers and lists of them."""
-    if any(isinstance(leaf, (Unknown, TensorSpec)) for leaf in _leaves(data)):
+    if any(
+        isinstance(leaf, TensorSpec) or (isinstance(leaf, Unknown) and leaf.type not in _STAND_INS)
+        for leaf in _leaves(data)
+    ):
         raise _Gap
-    tensor = torch.tensor(data)
+    tensor = torch.tensor(
+        _mapped(data, lambda leaf: _STAND_INS[leaf.type] if isinstance(leaf, Unknown) else leaf)
+    )
     return spec_of(tensor)
+
+
+def _norm_of_gradients(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    parameters = args[0] if args else kwargs.get("parameters")
+    first = parameters[0] if isinstance(parameters, (list, tuple)) and parameters else parameters
+    if type(first) is not TensorSpec:
+        raise _Gap
+    return TensorSpec((), first.dtype, False, first.device)
+
+
+def _one_hot(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    index = args[0] if args else kwargs.get("tensor", kwargs.get("input"))
+    classes = args[1] if len(args) > 1 else kwargs.get("num_classes", -1)
+    if type(index) is not TensorSpec or type(classes) is not int or classes < 1:
+        raise _Gap
+    return TensorSpec((*index.shape, classes), torch.int64, False, index.device)
 
 
 def _tensor(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -415,6 +436,8 @@ _SPECIAL: Final[Mapping[str, Callable[[tuple[Any, ...], Mapping[str, Any]], Any]
             "torch.Tensor.requires_grad_": _parameter,
             "torch.nn.Parameter": _parameter,
             "torch.autograd.grad": _gradients,
+            "torch.nn.functional.one_hot": _one_hot,
+            "torch.nn.utils.clip_grad_norm_": _norm_of_gradients,
             "torch.tensor": _tensor,
             "torch.as_tensor": _as_tensor,
             "torch.Tensor": _legacy(torch.float32),

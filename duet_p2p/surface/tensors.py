@@ -77,6 +77,29 @@ def _autograd_grad(
     return found
 
 
+def _with_grads(parameters: Any) -> list[torch.Tensor]:
+    given = [parameters] if isinstance(parameters, torch.Tensor) else parameters
+    if not isinstance(given, (list, tuple)) or not all(isinstance(p, torch.Tensor) for p in given):
+        raise TypeError("parameters are a list of tensors")
+    return list(given)
+
+
+def _clip_grad_norm(
+    parameters: Any,
+    max_norm: Any,
+    norm_type: Any = 2.0,
+    error_if_nonfinite: Any = False,
+    foreach: Any = None,
+) -> torch.Tensor:
+    return torch.nn.utils.clip_grad_norm_(
+        _with_grads(parameters), float(max_norm), float(norm_type), bool(error_if_nonfinite)
+    )
+
+
+def _clip_grad_value(parameters: Any, clip_value: Any, foreach: Any = None) -> None:
+    torch.nn.utils.clip_grad_value_(_with_grads(parameters), float(clip_value))
+
+
 def _manual_seed(seed: Any) -> None:
     torch.manual_seed(int(seed))
 
@@ -114,6 +137,8 @@ TENSORS: Final[dict[str, Callable[..., Any]]] = {
     "torch.Tensor.requires_grad_": _requires_grad_,
     "torch.Tensor.backward": _backward,
     "torch.autograd.grad": _autograd_grad,
+    "torch.nn.utils.clip_grad_norm_": _clip_grad_norm,
+    "torch.nn.utils.clip_grad_value_": _clip_grad_value,
     "torch.manual_seed": _manual_seed,
     "torch.device": _device,
 }

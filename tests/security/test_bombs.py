@@ -206,7 +206,8 @@ def test_an_operation_that_would_take_for_ever_ends_with_its_engine(hurried):
 def test_on_private_data_it_suspends_the_session_until_the_owner_resumes(hurried):
     duet, raw, handle = hurried
     data = raw.op("torch.Tensor.expand", Ref(handle_id(duet)), 1_000, 1_000)
-    raw.op("torch.linalg.matrix_power", data, 2**62 + 1)
+    large = raw.op("torch.Tensor.repeat", data, 3, 3)
+    raw.op("torch.linalg.matrix_power", large, 2**62 + 1)
     (told,) = raw.wait(lambda: raw.told(wire.Suspended))
     assert "seconds" not in told.reason
     raw.wait(lambda: not duet._service.revival.is_under_way)

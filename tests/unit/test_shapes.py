@@ -99,10 +99,11 @@ def variants(op: Any) -> set[str]:
 
 
 # A tensor among the arguments of these is a scalar or a list of places: its value is the shape.
-BY_VALUE = {"narrow", "tensor_split", "__getitem__", "where", "full", "fill_", "new_full"}
+BY_VALUE = {"narrow", "one_hot", "tensor_split", "__getitem__", "where", "full", "fill_", "new_full"}
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_result_and_shape_columns_hold_for_torchs_own_samples() -> None:
     outcomes: Counter[str] = Counter()
     seen = set()
