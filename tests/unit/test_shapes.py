@@ -99,7 +99,9 @@ def variants(op: Any) -> set[str]:
 
 
 # A tensor among the arguments of these is a scalar or a list of places: its value is the shape.
-BY_VALUE = {"narrow", "one_hot", "tensor_split", "__getitem__", "where", "full", "fill_", "new_full"}
+BY_VALUE = set(
+    str.split("narrow one_hot tensor_split __getitem__ where full fill_ new_full"),
+)
 
 
 @pytest.mark.filterwarnings("ignore")
