@@ -232,6 +232,11 @@ class Effects:
         """The call failed; gradients that it made all the same are labelled."""
         self._after_backward()
 
+    def retained(self) -> list[torch.Tensor]:
+        """Living tensors that `retain_grad` was called on."""
+        found = (reference() for reference in self._retaining)
+        return [tensor for tensor in found if tensor is not None]
+
     def _new_distribution(self, given: Arguments, distribution: Any) -> None:
         """Its parameters are often new tensors (``probs`` divided by their sum)."""
         every = given.all(self._lineage)

@@ -110,6 +110,7 @@ class Service:
             wire.Del: self._del,
             wire.DefinePlan: self._define,
             wire.RunPlan: self._run_plan,
+            wire.RunClosure: self._run_closure,
             wire.Note: self._note,
             wire.Request: self._request,
             wire.Get: self._get,
@@ -255,7 +256,12 @@ class Service:
 
     def _run_plan(self, seq: int, message: wire.RunPlan) -> None:
         self.operations += max(1, message.times)
-        self.plans.ran(message)
+        self.plans.ran(message.plan, max(1, message.times))
+        self._run(seq, message)
+
+    def _run_closure(self, seq: int, message: wire.RunClosure) -> None:
+        self.operations += 1
+        self.plans.ran(message.plan, 1)  # how often it really runs may be a private fact
         self._run(seq, message)
 
     def _run(self, seq: int, message: engine.Ordered) -> None:
