@@ -216,13 +216,11 @@ def test_a_plan_runs_as_often_as_the_limit_says_and_not_once_more() -> None:
         encode_message(dataclasses.replace(at, times=limits.PLAN_TIMES + 1))
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [(0, 2, 3), (1, 0, 3), (1, 2, 0), (1, 2, -3), (1, INT_MAX + 1, 3), (1, 2, INT_MAX + 1)],
-)
-def test_a_step_with_a_closure_names_three_ids_and_makes_a_positive_one(
-    fields: tuple[int, int, int],
-) -> None:
+PAST_IDS = [(0, 2, 3), (1, 0, 3), (1, 2, 0), (1, 2, -3), (INT_MAX + 1, 2, 3), (1, 2, INT_MAX + 1)]
+
+
+@pytest.mark.parametrize("fields", PAST_IDS)
+def test_a_step_with_a_closure_names_three_ids(fields: tuple[int, int, int]) -> None:
     at = RunClosure(-INT_MAX, INT_MAX, INT_MAX)
     assert decode_message(encode_message(at)) == at
     with pytest.raises(ValueError):
