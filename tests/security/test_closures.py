@@ -75,6 +75,34 @@ def test_a_secret_that_only_decides_how_often_a_closure_runs_labels_the_weights(
     assert runs[0] != runs[1], "the attack is one"
 
 
+def element(engine: Attack, holder: Ref, key: Any) -> Ref:
+    found = engine.ok("python.Dict.__getitem__", holder, key)
+    assert not any(isinstance(event, m.Learnt) and event.shape is not None for event in engine.last)
+    return found
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_lengths_and_keys_of_the_state_do_not_count_the_runs(is_loaded: bool) -> None:
+    """Its lists are as long as the optimizer went on."""
+    engine = Attack(SECRETS[1])
+    engine.attack()
+    state = engine.ok("torch.optim.Optimizer.state_dict", engine.optimizer)
+    if is_loaded:
+        other = engine.ok("torch.optim.LBFGS", [engine.ok("torch.nn.Parameter", torch.ones(4))])
+        engine.ok("torch.optim.Optimizer.load_state_dict", other, state, outs=0)
+        state = engine.ok("torch.optim.Optimizer.state_dict", other)
+    inner = element(engine, element(engine, state, "state"), 0)
+    assert len(engine.value(inner)) > 5
+    assert engine.is_labelled(engine.ok("python.Dict.__len__", inner))
+    assert engine.is_labelled(element(engine, inner, "t"))
+    directions = element(engine, inner, "old_dirs")
+    assert len(engine.value(directions)) > 1
+    assert engine.is_labelled(engine.ok("python.List.__len__", directions))
+    engine.run("python.List.__getitem__", directions, 99)
+    (failure,) = engine.failures()
+    assert not failure.is_public
+
+
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize(
     "command",
