@@ -151,6 +151,8 @@ PLAN_STEPS: Final = 16_384  # commands of one plan
 PLANS_STEPS: Final = 65_536  # commands of all plans of a session
 PLAN_BYTES: Final = 4 * 1024**2  # of one plan's messages, constants included
 PLANS_BYTES: Final = 64 * 1024**2  # of all plans of a session
+CLOSURE_RUNS: Final = 12_500  # of a closure in one step of an optimizer: LBFGS's max_eval
+CLOSURE_ITERATIONS: Final = 10_000  # LBFGS's max_iter, and its history_size
 RECIPE_STEPS: Final = 64  # operations shown of how a value was made
 RECIPE_CHARS: Final = 8_000
 PIPE_FRAME_BYTES: Final = 512 * 1024**2  # a frame on the pipe to the engine, without its buffers
@@ -190,6 +192,7 @@ TAGS: Final = 64  # of one object
 SHARE_SECONDS: Final = 600.0  # the owner's send, until the engine has a large object
 OWNER_CLOSE_SECONDS: Final = 15.0  # a whole session, engine and goodbye included
 OWNER_CALL_SECONDS: Final = 60.0  # the owner's own send or get, until the engine answers
+ACCEPT_SECONDS: Final = 2.0  # accept() waits so long for a large value to be on its way
 FAILURES: Final = 1_000  # kept for duet.errors
 
 # audit (owner/audit*.py)

@@ -16,8 +16,9 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass, next_batch, start_pass
 from duet_p2p.engine.labels import PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
+from duet_p2p.engine.store import Poison
 
-__all__ = ["is_container_call", "label_fresh", "label_results", "prepare"]
+__all__ = ["STEPWISE", "can_hold", "is_container_call", "label_fresh", "label_results", "prepare"]
 
 _TYPES: Final = frozenset({"List", "Tuple", "Dict", "OrderedDict", "Set", "Iterator", "Any"})
 _BUILDERS: Final = frozenset({
@@ -48,6 +49,22 @@ _COPIES: Final = frozenset({
     "collect", "state_dict", "List", "Tuple", "Dict", "OrderedDict", "iter", "__iter__", "copy",
     "keys", "values", "items", "__add__", "__reversed__",
 })  # fmt: skip
+
+STEPWISE: Final = frozenset({
+    "python.iter", "python.next", "python.len", "python.Iterator.__next__", "python.Any.__next__",
+    "torch.utils.data.DataLoader.dataset",
+})  # fmt: skip
+"""Elements of these are labelled one by one, with their rows."""
+_HOLDERS: Final = {"python.List.append": 1, "python.collect": 0, "python.state_dict": 1}
+"""Names to the first position where a value that failed may stand."""
+
+
+def can_hold(name: str, given: Arguments) -> bool:
+    """Whether a value that failed may be put into this container: only that value has failed."""
+    first = _HOLDERS.get(name)
+    if first is None:
+        return False
+    return not any(isinstance(value, Poison) for value in given.args[:first])
 
 
 def is_container_call(name: str, given: Arguments) -> bool:

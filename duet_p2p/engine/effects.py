@@ -204,12 +204,26 @@ class Effects:
                         lineage.own(part).label = entry.content
                     elif not isinstance(part, tuple):
                         lineage.track(part).content = entry.content
+            if short == "load_state_dict":
+                self._copied_lengths(given)
         elif name.startswith("torch.distributions.") and isinstance(result, Distribution):
             self._new_distribution(given, result)
         elif name.startswith("torchvision.datasets."):
             self._new_source(name, given, result)
         elif axes.base_name(name) in ("batch_norm", "instance_norm"):
             self._buffers(given, written)
+
+    def _copied_lengths(self, given: Arguments) -> None:
+        """A state that is loaded is copied, lists of a private length too."""
+        lineage = self._lineage
+        parts = [part for value in given.values() for part in reach(value)]
+        length = join(entry.structure for part in parts if (entry := lineage.find(part)))
+        if not is_private(length):
+            return
+        for part in reach(list(getattr(given.args[0], "state", {}).values())):
+            if isinstance(part, list | dict):
+                entry = lineage.track(part)
+                entry.structure = join((entry.structure, length))
 
     def _after_backward(self) -> None:
         lineage = self._lineage
@@ -231,6 +245,11 @@ class Effects:
     def abandon(self) -> None:
         """The call failed; gradients that it made all the same are labelled."""
         self._after_backward()
+
+    def retained(self) -> list[torch.Tensor]:
+        """Living tensors that `retain_grad` was called on."""
+        found = (reference() for reference in self._retaining)
+        return [tensor for tensor in found if tensor is not None]
 
     def _new_distribution(self, given: Arguments, distribution: Any) -> None:
         """Its parameters are often new tensors (``probs`` divided by their sum)."""

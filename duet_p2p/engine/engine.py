@@ -23,6 +23,7 @@ import torch
 from duet_p2p import limits
 from duet_p2p.engine import learning
 from duet_p2p.engine import messages as m
+from duet_p2p.engine.closures import Closures
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.executor import Executor, Limits
 from duet_p2p.engine.facts import Frozen, freeze
@@ -38,7 +39,7 @@ from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import ProtocolError, QuotaExceeded
 from duet_p2p.surface.context import Context, Quotas
 from duet_p2p.surface.values import from_wire, logical_numbers, pack
-from duet_p2p.wire.messages import DefinePlan, Del, Op, Put, RunPlan
+from duet_p2p.wire.messages import DefinePlan, Del, Op, Put, RunClosure, RunPlan
 
 __all__ = ["Engine"]
 
@@ -62,6 +63,7 @@ class Engine:
         self.lineage = Lineage()
         self._effects = Effects(self.lineage)
         self._plans = Plans(self.store, self.lineage)
+        self._closures = Closures(self.store, self.lineage, self._effects, self._plans)
         self._random = SessionRandom()
         self._executor: Executor | None = None
         self._limits = Limits(0, 0, 0, 0)
@@ -185,6 +187,8 @@ class Engine:
             return learning.of_results(command, self.store, self.lineage, is_inferred)
         if isinstance(command, RunPlan):
             return self._plans.run(seq, command, self._executor)
+        if isinstance(command, RunClosure):
+            return self._closures.run(seq, command, self._executor)
         if isinstance(command, DefinePlan):
             return self._plans.define(seq, command)
         self._watch.begin(seq, type(command).__name__)

@@ -19,7 +19,7 @@ from duet_p2p.engine import containers
 from duet_p2p.engine.arguments import Arguments, is_private, resolve, spec_of, tensors_in
 from duet_p2p.engine.call import Call
 from duet_p2p.engine.effects import Effects, is_random, label_apart, leaves_of
-from duet_p2p.engine.failures import PublicError, code_of, is_structural, text_of
+from duet_p2p.engine.failures import Broken, PublicError, code_of, is_structural, text_of
 from duet_p2p.engine.judge import apply, judge
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
@@ -35,7 +35,6 @@ from duet_p2p.surface.context import Context
 from duet_p2p.surface.table import Rule, written
 from duet_p2p.surface.tags import result_tags
 from duet_p2p.wire.messages import Op
-from duet_p2p.wire.values import Ref, TensorData
 
 __all__ = ["Executor", "Limits"]
 
@@ -52,16 +51,6 @@ _BY_SHAPE: Final = ("torch.optim.", "torch.utils.data.", "torch.nn.Parameter")
 
 # Setters that change a fact about a tensor and not its content.
 _FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
-
-# Putting a value that failed into a container fails nothing but that value: names to the first
-# position where it may stand.
-_HOLDERS: Final = {"python.List.append": 1, "python.collect": 0, "python.state_dict": 1}
-
-# Elements of these are labelled one by one, with their rows.
-_STEPWISE: Final = frozenset({
-    "python.iter", "python.next", "python.len", "python.Iterator.__next__", "python.Any.__next__",
-    "torch.utils.data.DataLoader.dataset",
-})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +77,7 @@ class Executor:
         self._room = Room(lineage, objects=limits.objects, nbytes=limits.stored_bytes)
         self._now = (0, "")  # the command that runs: its number and name
         self.is_inferred = True  # its shapes followed from those of its arguments
+        self._because = PUBLIC  # why commands run at all
         self.watch = Watch()
 
     def configure(self, context: Context, limits: Limits) -> None:
@@ -104,6 +94,16 @@ class Executor:
         finally:
             self._store = outer
 
+    @contextlib.contextmanager
+    def because(self, label: Label) -> Iterator[None]:
+        """Commands run because of values: that one of them failed is no public fact then."""
+        outer, now = self._because, self._now
+        self._because = join((outer, label))
+        try:
+            yield
+        finally:
+            self._because, self._now = outer, now
+
     def run(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
         """Run one operation (`call`: looked up before); the failure, if it has a new cause."""
         self._now = (seq, op.name)
@@ -111,8 +111,11 @@ class Executor:
         try:
             self._run(op, call)
         except PublicError as refused:
-            return self._fail(Poison(seq, op.name, code_of(refused.error), text_of(refused.error),
-                                     True, PUBLIC), op)  # fmt: skip
+            is_public = not is_private(self._because)
+            return self._fail(
+                Poison(seq, op.name, code_of(refused.error), text_of(refused.error), is_public,
+                       PUBLIC if is_public else to_per_record(self._because)), op
+            )  # fmt: skip
         except _Failed as failed:
             return self._fail(failed.poison, op)
         return None
@@ -148,7 +151,7 @@ class Executor:
         rule, function, given = self._admit_name(op, call)
         is_container = containers.is_container_call(rule.name, given)
         poison = given.poison(self._lineage, deep=not is_container)
-        if poison is not None and not _can_hold(rule.name, given):
+        if poison is not None and not containers.can_hold(rule.name, given):
             self._spread(poison, rule, given, op)
             return
         targets = self._targets(rule, given)
@@ -156,7 +159,7 @@ class Executor:
         lineage, effects = self._lineage, self._effects
         before = given.all(lineage)
         extra = lineage.generator if is_random(rule.name) else PUBLIC
-        if not is_private(before) and not is_private(extra):
+        if not any(map(is_private, (before, extra, self._because))):
             self.watch.is_public()
         self._admit_size(rule, given, op.mode)
         if is_container:
@@ -171,6 +174,10 @@ class Executor:
             state = torch.get_rng_state()
         try:
             result = self._call(rule, function, given, op)
+        except Broken as broken:
+            self._spread(broken.poison, rule, given, op)
+            effects.abandon()
+            return
         except Exception as error:
             label = join((before, extra))
             failed = self._failed(
@@ -190,7 +197,7 @@ class Executor:
         effects.after(rule.name, given, result, targets)
         if is_container:
             label = containers.label_results(rule.name, given, result, lineage)
-            if rule.name not in _STEPWISE:
+            if rule.name not in containers.STEPWISE:
                 containers.label_fresh(given, result, lineage)
         else:
             label = self._label(rule, given, result, targets, extra)
@@ -365,8 +372,7 @@ class Executor:
         if isinstance(result, torch.nn.Parameter):
             return boundary("parameter")
         inputs = {id: slot.made for id, slot in given.slots.items() if slot.made is not None}
-        args = tuple([_short(value) for value in op.args])
-        return made(rule.name, args, op.kwargs, inputs)
+        return made(rule.name, op.args, op.kwargs, inputs)
 
     # failing
 
@@ -378,6 +384,8 @@ class Executor:
         self, error: Exception, given: Arguments, label: Label, *, is_public: bool
     ) -> _Failed:
         """The poison of a new cause, with what a backward through it would have reached."""
+        if is_private(self._because):
+            is_public, label = False, join((label, to_per_record(self._because)))
         poison = Poison(*self._now, code_of(error), text_of(error), is_public, label)
         poison.leaves.update((id(leaf), leaf) for leaf in _leaves(given))
         return _Failed(poison)
@@ -467,23 +475,9 @@ class _Failed(Exception):
         self.poison = poison
 
 
-def _can_hold(name: str, given: Arguments) -> bool:
-    first = _HOLDERS.get(name)
-    if first is None:
-        return False
-    return not any(isinstance(value, Poison) for value in given.args[:first])
-
-
 def _read_only() -> Exception:
     return NotAllowed("The owner's objects are read-only. Work on a copy: clone() it first.")
 
 
 def _leaves(given: Arguments) -> list[torch.Tensor]:
     return leaves_of(tensor for tensor in given.tensors() if tensor.requires_grad)
-
-
-def _short(value: Any) -> Any:
-    """An argument as recipes keep it: without the bytes of uploaded tensors."""
-    if isinstance(value, TensorData):
-        return TensorData(value.dtype, value.shape, b"", value.requires_grad)
-    return value if isinstance(value, Ref) or not isinstance(value, list) else list(value)

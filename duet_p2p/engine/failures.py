@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from duet_p2p.engine.store import IdError
+from duet_p2p.engine.store import IdError, Poison
 from duet_p2p.errors import NotAllowed, PointerDeleted, QuotaExceeded
 
-__all__ = ["CODES", "PublicError", "code_of", "is_structural", "text_of"]
+__all__ = ["CODES", "Broken", "PublicError", "code_of", "is_structural", "text_of"]
 
 _TEXT_CHARS: Final = 4_000
 
@@ -50,6 +50,14 @@ class PublicError(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+class Broken(Exception):
+    """A call cannot go on because of a failure that is known already."""
+
+    def __init__(self, poison: Poison) -> None:
+        super().__init__(poison.text)
+        self.poison = poison
 
 
 def code_of(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from duet_p2p.wire.messages import DefinePlan, Del, Note, Op, Put, RunPlan
+from duet_p2p.wire.messages import DefinePlan, Del, Note, Op, Put, RunClosure, RunPlan
 
 __all__ = [
     "Arrived",
@@ -44,7 +44,7 @@ __all__ = [
 
 Buffer = bytes | bytearray | memoryview
 
-Ordered = Op | Put | Del | Note | DefinePlan | RunPlan
+Ordered = Op | Put | Del | Note | DefinePlan | RunPlan | RunClosure
 """What the scientist sends for the engine, to be executed at its place in the program."""
 
 

@@ -32,7 +32,7 @@ from duet_p2p.wire.codec import decode_message, encode_message
 from duet_p2p.wire.messages import DefinePlan, Op, RunPlan
 from duet_p2p.wire.values import Ref
 
-__all__ = ["Plan", "Plans"]
+__all__ = ["Plan", "PlanRun", "Plans"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +147,9 @@ class Plans:
             plan, given = self._begin(message)
             executor.admit_objects(len(message.outs))
         except (IdError, QuotaExceeded, ValueError) as error:
-            poison = Poison(seq, "RunPlan", code_of(error), text_of(error), True, PUBLIC)
-            self._lineage.has_poison = True
-            for id in message.outs:
-                if id > 0 and id not in self._store:
-                    self._store.put(id, Slot(poison))
-            return [m.OpFailed(seq, "RunPlan", poison.code, poison.text, True)]
+            return self.refused(seq, "RunPlan", message.outs, error)
         frame = Frame(self._store, given)
-        run = _Run(seq, plan, frame, executor, self._lineage)
+        run = PlanRun(seq, plan, frame, executor, self._lineage)
         held: list[list[Slot]] = [[] for _ in plan.outputs]
         free = _last_local(plan) + 1
         for _ in range(max(1, message.times)):
@@ -178,10 +173,26 @@ class Plans:
             events += learning.of_results(Op(name, (id,), (), {}, "g"), self._store, self._lineage)
         return events
 
-    def _begin(self, message: RunPlan) -> tuple[Plan, dict[int, Slot]]:
-        plan = self._plans.get(message.plan)
+    def refused(
+        self, seq: int, command: str, outs: Iterable[int], error: Exception
+    ) -> list[m.Event]:
+        """A command that public facts refuse: its results are poison, and nothing ran."""
+        poison = Poison(seq, command, code_of(error), text_of(error), True, PUBLIC)
+        self._lineage.has_poison = True
+        for id in outs:
+            if id > 0 and id not in self._store:
+                self._store.put(id, Slot(poison))
+        return [m.OpFailed(seq, command, poison.code, poison.text, True)]
+
+    def find(self, id: int) -> Plan:
+        """The plan of an id; `IdError` if there is none."""
+        plan = self._plans.get(id)
         if plan is None:
-            raise IdError(f"no plan has the id {message.plan}")
+            raise IdError(f"no plan has the id {id}")
+        return plan
+
+    def _begin(self, message: RunPlan) -> tuple[Plan, dict[int, Slot]]:
+        plan = self.find(message.plan)
         if len(message.inputs) != plan.inputs or len(message.outs) != len(plan.outputs):
             raise ValueError("a plan was run with another number of inputs or outputs")
         self._store.check_fresh(message.outs)
@@ -191,8 +202,8 @@ class Plans:
         return plan, {number: self._store.get(id) for number, id in enumerate(ids, 1)}
 
 
-class _Run:
-    """The runs of one message."""
+class PlanRun:
+    """The runs of one message, in one frame."""
 
     def __init__(
         self, seq: int, plan: Plan, frame: Frame, executor: Executor, lineage: Lineage

@@ -66,7 +66,14 @@ def made(
     op: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: dict[int, Made]
 ) -> Made:
     """The node of one operation; `inputs` by the ids that its arguments name."""
-    return Made(op, args, kwargs, inputs)
+    return Made(op, tuple([_short(value) for value in args]), kwargs, inputs)
+
+
+def _short(value: Any) -> Any:
+    """An argument without the bytes of uploaded tensors."""
+    if isinstance(value, wire.TensorData):
+        return wire.TensorData(value.dtype, value.shape, b"", value.requires_grad)
+    return list(value) if isinstance(value, list) else value
 
 
 def recipe_text(node: Made | None) -> str:

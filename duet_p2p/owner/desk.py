@@ -26,14 +26,7 @@ from duet_p2p.owner.handlers import Binding, Case, Handler
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import ACCEPT, DENY, Decision, Look, Policy
 from duet_p2p.owner.printing import Printer
-from duet_p2p.owner.release import (
-    PUBLIC,
-    REPEAT,
-    Leaving,
-    Outlet,
-    Releases,
-    facts_for_journal,
-)
+from duet_p2p.owner.release import PUBLIC, REPEAT, Leaving, Outlet, Releases, facts_for_journal
 from duet_p2p.owner.requests import Record, RequestBook, Status, Why, request_id
 from duet_p2p.owner.words import clean_line
 from duet_p2p.wire import messages as wire
@@ -270,6 +263,10 @@ class Desk:
             self._outlet.to_engine(engine.Release(call))
         async with asyncio.timeout(limits.OWNER_CALL_SECONDS):
             return await asyncio.shield(future)
+
+    def is_leaving(self, call: int) -> bool:
+        """Whether an accepted value has still to be queued to the scientist."""
+        return call in self._releases
 
     async def decided(self, call: int, timeout: float | None) -> None:
         """Returns when a request is not pending any more, or when `timeout` seconds are over.

@@ -16,7 +16,7 @@ from duet_p2p.owner.request_view import Caller
 from duet_p2p.owner.words import clean_line
 from duet_p2p.surface.plan import check, digest_of, joined, listing_of
 from duet_p2p.wire.codec import encode_message
-from duet_p2p.wire.messages import DefinePlan, RunPlan
+from duet_p2p.wire.messages import DefinePlan
 
 __all__ = ["OwnerPlans", "PlanBook", "SharedPlan"]
 
@@ -95,11 +95,11 @@ class PlanBook:
         self._trim()
         return plan
 
-    def ran(self, message: RunPlan) -> None:
-        """A run was asked for."""
-        plan = self._plans.get(message.plan)
+    def ran(self, ident: int, times: int) -> None:
+        """So many runs were asked for."""
+        plan = self._plans.get(ident)
         if plan is not None and not plan.is_deleted:
-            plan.runs += max(1, message.times)
+            plan.runs += times
 
     def delete(self, ids: tuple[int, ...]) -> None:
         """These ids are dead."""

@@ -8,10 +8,13 @@ request is gone stays empty and raises `RequestClosed`. What arrived since count
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, Protocol, TypeVar
 
+from duet_p2p import limits
 from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import NotAllowed, RequestClosed
 from duet_p2p.owner.desk import Desk
@@ -93,6 +96,9 @@ class OwnerRequest:
     def accept(self, *, always: bool = False) -> None:
         """Releases the value as it was when it was asked for, once.
 
+        Returns when it is on its way, which is after the audit log has kept that it leaves; at
+        latest after `ACCEPT_SECONDS`.
+
         Args:
             always: also accept later requests that are bound to this one: equal recipe text,
                 sources, kind, injected, type and shape, and at least as many records behind each
@@ -104,6 +110,7 @@ class OwnerRequest:
             NotAllowed: it cannot be bound, or cannot be sent at all.
         """
         self._caller.run(lambda: self._desk.accept(self._record.call, always=always))
+        self._caller.wait_on(_until_queued, self._desk, self._record.call)
 
     approve = grant = accept
 
@@ -393,3 +400,10 @@ class RequestList:
         if record is None or record.id != key or record.facts is None:
             raise KeyError(f"no request has the id {key!r}")
         return self._view(record)
+
+
+async def _until_queued(desk: Desk, call: int) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limits.ACCEPT_SECONDS):
+            while desk.is_leaving(call):
+                await asyncio.sleep(0.002)

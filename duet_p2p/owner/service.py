@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from duet_p2p import limits
@@ -106,6 +107,7 @@ class Service:
             wire.Del: self._del,
             wire.DefinePlan: self._define,
             wire.RunPlan: self._run_plan,
+            wire.RunClosure: self._run_plan,
             wire.Note: self._note,
             wire.Request: self._request,
             wire.Get: self._get,
@@ -248,9 +250,11 @@ class Service:
             self._tell_store(wire.StoreChanged((item.entry(),), ()))
         self._run(seq, message)
 
-    def _run_plan(self, seq: int, message: wire.RunPlan) -> None:
-        self.operations += max(1, message.times)
-        self.plans.ran(message)
+    def _run_plan(self, seq: int, message: wire.RunPlan | wire.RunClosure) -> None:
+        # how often a closure really runs may be a private fact
+        times = max(1, message.times) if isinstance(message, wire.RunPlan) else 1
+        self.operations += times
+        self.plans.ran(message.plan, times)
         self._run(seq, message)
 
     def _run(self, seq: int, message: engine.Ordered) -> None:
@@ -377,11 +381,7 @@ class Service:
 
     def configure(self, data_dirs: Mapping[str, str]) -> None:
         """Directories that data sets may read from now on."""
-        self._configure = engine.Configure(
-            quotas=self._configure.quotas,
-            data_dirs=dict(data_dirs),
-            threads=self._configure.threads,
-        )
+        self._configure = replace(self._configure, data_dirs=dict(data_dirs))
         self.to_engine(self._configure)
 
     # the desk's outlet

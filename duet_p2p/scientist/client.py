@@ -70,6 +70,7 @@ from duet_p2p.wire.messages import (
     NotYours,
     Op,
     Put,
+    RunClosure,
     RunPlan,
     StoreChanged,
     StoreSnapshot,
@@ -87,7 +88,7 @@ __all__ = ["Answer", "Client"]
 Answer = Value | Denied | Expired | NotYours | Failed
 """The end of a request or a get; the bytes of its blob come beside it."""
 
-_WITH_SITES = frozenset({Op, Put, DefinePlan, RunPlan})
+_WITH_SITES = frozenset({Op, Put, DefinePlan, RunPlan, RunClosure})
 """Commands that can fail for the scientist's own mistake."""
 
 _POLL_SECONDS = 0.5

@@ -18,7 +18,7 @@ from duet_p2p.objects.plan import PLAN_TYPE
 from duet_p2p.scientist.containers import DictPointer, ListPointer, SizedPointer
 from duet_p2p.scientist.loader import IteratorPointer, LoaderPointer
 from duet_p2p.scientist.pointer import AnyPointer, Pointer
-from duet_p2p.scientist.schedulers import LBFGSPointer, OptimizerPointer, SchedulerPointer
+from duet_p2p.scientist.schedulers import OptimizerPointer, SchedulerPointer
 from duet_p2p.scientist.tensor import TensorPointer
 from duet_p2p.surface import table, types
 
@@ -39,7 +39,6 @@ _BASES: Final[dict[str, type[Pointer]]] = {
     "torch.utils.data.DataLoader": LoaderPointer,
     "python.Iterator": IteratorPointer,
     "python.Any": AnyPointer,
-    "torch.optim.LBFGS": LBFGSPointer,
     "torch.optim.Optimizer": OptimizerPointer,
     "torch.optim.lr_scheduler.LRScheduler": SchedulerPointer,
 }

@@ -10,6 +10,7 @@ line.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,14 +27,18 @@ from duet_p2p.scientist.dispatch import check, grad_mode
 from duet_p2p.scientist.knowledge import Known, known_of
 from duet_p2p.scientist.pointer import Pointer, make
 from duet_p2p.scientist.recording import Recording, active
-from duet_p2p.scientist.trace import Trace, fill, parts_of, trace_of
+from duet_p2p.scientist.trace import Made, Trace, fill, parts_of, trace_of
 from duet_p2p.surface.plan import listing_of, split
-from duet_p2p.wire.messages import RunPlan
+from duet_p2p.surface.tags import result_tags
+from duet_p2p.wire.messages import RunClosure, RunPlan
 
 if TYPE_CHECKING:
     from duet_p2p.scientist.client import Client
 
 __all__ = ["Step", "Variant", "send_plan"]
+
+
+_STEP: Final = "torch.optim.Optimizer.step"
 
 
 class Variant:
@@ -71,6 +76,27 @@ class Variant:
             pointer._seq = seq
         self.trace.apply(given)
         return fill(self.trace.form, made, given)
+
+    def step(self, optimizer: Any) -> Any:
+        """Sends one `RunClosure`: a step of an optimizer with this as its closure; its loss.
+
+        Raises:
+            StepError: this is no closure.
+        """
+        if self.trace.plan.inputs or type(self.trace.form) is not Made:
+            raise StepError(
+                f"{self.trace.plan.name} cannot be a closure: it takes no pointer and returns its "
+                f"loss, one pointer that is made inside, and nothing else."
+            )
+        (part,) = self._parts
+        tags = result_tags(_STEP, [optimizer._tags])
+        loss = make(
+            self.client, self.client.new_id(), part.type, tags=tags, spec=part.spec,
+            items=part.items, length=part.length,
+        )  # fmt: skip
+        loss._seq = self.client.emit(RunClosure(self.id, optimizer._id, loss._id))
+        self.trace.apply(())
+        return loss
 
     def _result(self, part: Any, times: int) -> Any:
         if not times:
@@ -124,6 +150,23 @@ class Step:
             return self._function(*args, **kwargs)  # becomes a part of the step around it
         call = _Call(self._client, args, kwargs)
         return self._variant(call).run(call.given)
+
+    def of_optimizer(self, optimizer: Any) -> Any:
+        """One step of an optimizer that calls this as its closure; the loss that it gives.
+
+        Raises:
+            StepError: it is no closure: it takes something, or returns more than the loss.
+        """
+        check(self._client, optimizer)
+        recording = active()
+        if recording is not None:
+            raise StepError(
+                f"A step with a closure cannot be part of a step{recording.here()}: call it outside"
+            )
+        parameters = inspect.signature(self._function).parameters.values()
+        if any(parameter.default is parameter.empty for parameter in parameters):
+            raise StepError(f"{self._name()} cannot be a closure: it takes arguments.")
+        return self._variant(_Call(self._client, (), {})).step(optimizer)
 
     def run(self, loader: Any, epochs: int = 1) -> Any:
         """Runs the step over a loader on the owner's side, one message a pass.

@@ -37,6 +37,7 @@ _REFUSED: Final = {
     "Del": "what is made inside is freed by itself; delete other objects outside",
     "Put": "send() objects before the step, and use their pointers inside",
     "RunPlan": "a plan cannot run inside",
+    "RunClosure": "a step with a closure cannot run inside; call it outside",
     "DefinePlan": "a plan cannot be sent inside",
 }
 

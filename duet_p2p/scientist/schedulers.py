@@ -11,16 +11,17 @@ from __future__ import annotations
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from duet_p2p.errors import NotAllowed
 from duet_p2p.scientist.knowledge import Known
 from duet_p2p.scientist.pointer import Pointer
+from duet_p2p.scientist.recorder import Step
 
 if TYPE_CHECKING:
     from duet_p2p.scientist.client import Client
 
-__all__ = ["MAKERS", "Count", "LBFGSPointer", "OptimizerPointer", "SchedulerPointer"]
+__all__ = ["MAKERS", "Count", "OptimizerPointer", "SchedulerPointer"]
 
 _PLACE: Final = "torch.optim.lr_scheduler."
 _FEED: Final = f"{_PLACE}LRScheduler.feed"
@@ -148,18 +149,34 @@ class OptimizerPointer(Pointer):
         groups._items = Known("python.Dict")  # every element is one
         return groups
 
+    def step(self, closure: Any = None) -> Any:
+        """One step on the owner's side.
 
-class LBFGSPointer(OptimizerPointer):
-    """LBFGS calls a closure several times in a step, which cannot travel."""
+        Args:
+            closure: a step that was recorded with `duet.step`, which computes gradients and
+                returns the loss.
 
-    __slots__ = ()
+        Returns:
+            A pointer to the loss that the closure gave first; None without one.
 
-    def step(self, closure: Any = None) -> NoReturn:
-        """Not in this version."""
-        raise NotAllowed(
-            "LBFGS.step needs a closure, and callables do not travel. A recorded step as its "
-            "closure is not part of this version; use another optimizer"
-        )
+        Raises:
+            NotAllowed: the closure is another function, or `LBFGS` has none.
+            StepError: the recorded step is no closure.
+        """
+        if isinstance(closure, Step):
+            return closure.of_optimizer(self)
+        if closure is not None:
+            raise NotAllowed(
+                "a closure runs on the owner's side, as often as the optimizer wants: put "
+                "@duet.step above its definition, so that it is recorded once"
+            )
+        if self._type == "torch.optim.LBFGS":
+            raise NotAllowed(
+                "LBFGS.step needs a closure: a function with @duet.step that calls zero_grad and "
+                "backward and returns the loss"
+            )
+        self._client.call("torch.optim.Optimizer.step", self)
+        return None
 
 
 def _checked(value: Any) -> Any:

@@ -42,6 +42,8 @@ INTS: Final[dict[str, tuple[int, int, bool]]] = {
     "inputs": OBJECT,
     "length": COUNT,
     "nbytes": COUNT,
+    "optimizer": OBJECT,
+    "out": POSITIVE,
     "outputs": POSITIVE,
     "outs": POSITIVE,
     "plan": OBJECT,

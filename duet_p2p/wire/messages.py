@@ -44,6 +44,7 @@ __all__ = [
     "Put",
     "Request",
     "Resume",
+    "RunClosure",
     "RunPlan",
     "Settled",
     "StoreChanged",
@@ -194,6 +195,18 @@ class RunPlan:
     """Fresh positive ids, one per output."""
     times: int
     """0: once, and each output is stored as it is. n: n runs, and of each output a list of n."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunClosure:
+    """One step of an optimizer that calls a plan as its closure, as often as it likes."""
+
+    plan: int
+    """Id of a plan without inputs and with one output, the loss."""
+    optimizer: int
+    """Id of the optimizer."""
+    out: int
+    """Fresh positive id of what the step gives: the first loss."""
 
 
 # answers: owner to scientist, on ctl
@@ -399,9 +412,10 @@ class Complete:
 
 
 Message = (
-    Op | Put | Del | Note | Request | Withdraw | Get | DefinePlan | RunPlan | StoreSnapshot
-    | StoreChanged | Meta | Fail | Value | Denied | Expired | NotYours | Failed | EngineRestarted
-    | Ack | Settled | Ping | Pong | Bye | Resume | Complete | AuditHead | Suspended
+    Op | Put | Del | Note | Request | Withdraw | Get | DefinePlan | RunPlan | RunClosure
+    | StoreSnapshot | StoreChanged | Meta | Fail | Value | Denied | Expired | NotYours | Failed
+    | EngineRestarted | Ack | Settled | Ping | Pong | Bye | Resume | Complete | AuditHead
+    | Suspended
 )  # fmt: skip
 
 COMMANDS: Final = {
@@ -414,6 +428,7 @@ COMMANDS: Final = {
     7: Get,
     8: DefinePlan,
     9: RunPlan,
+    10: RunClosure,
 }
 ANSWERS: Final = {
     32: StoreSnapshot,

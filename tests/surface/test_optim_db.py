@@ -33,16 +33,17 @@ def net(has_biases: bool) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def train(model: Any, optimizer: Any, x: Any, y: Any, closed: bool) -> None:
+def train(model: Any, optimizer: Any, x: Any, y: Any, closed: bool, record: Any = None) -> None:
     def closure() -> Any:
         optimizer.zero_grad()
         loss = ((model(x) - y) ** 2).mean()
         loss.backward()
         return loss
 
+    stepped = record(closure) if record is not None else closure
     for _ in range(STEPS):
         if closed:
-            optimizer.step(closure)
+            optimizer.step(stepped)
         else:
             closure()
             optimizer.step()
@@ -60,6 +61,7 @@ def test_five_steps_leave_equal_weights_and_state(both: Joined, name: str) -> No
         here = info.optim_cls(model.parameters(), **settings.kwargs)
         there = getattr(duet.torch.optim, name)(remote.parameters(), **settings.kwargs)
         given = (duet.send(x), duet.send(y), info.step_requires_closure)
+        record = duet.step if info.step_requires_closure else None
         listed = LISTED.get(("optim", name))
         if listed is not None:
             with pytest.raises(RemoteError, match=listed.says):
@@ -67,7 +69,7 @@ def test_five_steps_leave_equal_weights_and_state(both: Joined, name: str) -> No
                 fetched(there.state_dict())
             continue
         train(model, here, x, y, info.step_requires_closure)
-        train(remote, there, *given)
+        train(remote, there, *given, record)
         assert_same(list(model.state_dict().values()), fetched(list(remote.state_dict().values())))
         mine, theirs = here.state_dict(), there.state_dict().get(request_block=True)
         assert mine["state"].keys() == theirs["state"].keys()

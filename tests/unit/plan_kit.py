@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from duet_p2p.wire.messages import DefinePlan, PlanStep, RunPlan
+from duet_p2p.wire.messages import DefinePlan, PlanStep, RunClosure, RunPlan
 from duet_p2p.wire.values import Ref
 from tests.unit.engine_kit import Driver
 
@@ -35,6 +35,11 @@ class Planner(Driver):
         self.next_id += len(ids)
         self.last = self.send(RunPlan(plan.plan, tuple(r.id for r in inputs), ids, times))
         return [Ref(id) for id in ids]
+
+    def step_with(self, plan: DefinePlan, optimizer: Ref) -> Ref:
+        self.next_id += 1
+        self.last = self.send(RunClosure(plan.plan, optimizer.id, self.next_id))
+        return Ref(self.next_id)
 
     def value(self, ref: Ref) -> Any:
         return self.engine.store.get(ref.id).value

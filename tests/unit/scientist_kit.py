@@ -37,6 +37,7 @@ from duet_p2p.wire.messages import (
     Op,
     Put,
     Request,
+    RunClosure,
     RunPlan,
     StoreChanged,
     StoreEntry,
@@ -130,7 +131,7 @@ class Owner:
     def handle(self, seq: int, message: Any) -> None:
         self.commands.append(message)
         match message:
-            case Op() | Put() | Del() | Note() | DefinePlan() | RunPlan():
+            case Op() | Put() | Del() | Note() | DefinePlan() | RunPlan() | RunClosure():
                 self._run(seq, message)
             case Request():
                 self._request(message)

@@ -32,6 +32,7 @@ from duet_p2p.wire.messages import (
     Put,
     Request,
     Resume,
+    RunClosure,
     RunPlan,
     StoreChanged,
     StoreEntry,
@@ -54,6 +55,7 @@ EXAMPLES: list[Any] = [
         5, "step", 1, (3, -2), (PlanStep("torch.add", (4,), (Ref(1), Ref(2)), {}, "n"),), (4,), True
     ),
     RunPlan(-5, (1, 2), (9,), 0),
+    RunClosure(-5, 2, 10),
     Request(99, 4, "loss", "to see it", None),
     Request(99, 4, "loss", "to see it", 2.5),
     StoreSnapshot((ENTRY,), bytes(16), {"versions": {"torch": "2"}}),
@@ -212,6 +214,17 @@ def test_a_plan_runs_as_often_as_the_limit_says_and_not_once_more() -> None:
     assert decode_message(encode_message(at)) == at
     with pytest.raises(ValueError):
         encode_message(dataclasses.replace(at, times=limits.PLAN_TIMES + 1))
+
+
+PAST_IDS = [(0, 2, 3), (1, 0, 3), (1, 2, 0), (1, 2, -3), (INT_MAX + 1, 2, 3), (1, 2, INT_MAX + 1)]
+
+
+@pytest.mark.parametrize("fields", PAST_IDS)
+def test_a_step_with_a_closure_names_three_ids(fields: tuple[int, int, int]) -> None:
+    at = RunClosure(-INT_MAX, INT_MAX, INT_MAX)
+    assert decode_message(encode_message(at)) == at
+    with pytest.raises(ValueError):
+        encode_message(RunClosure(*fields))
 
 
 def test_a_run_of_a_plan_takes_about_sixteen_bytes() -> None:

@@ -12,7 +12,7 @@ from duet_p2p.owner.plan_terms import PlanTerms
 from duet_p2p.owner.plans import PlanBook
 from duet_p2p.owner.policy import ACCEPT, QUEUE, Policy
 from duet_p2p.surface.plan import digest_of, split
-from duet_p2p.wire.messages import DefinePlan, PlanStep, RunPlan
+from duet_p2p.wire.messages import DefinePlan, PlanStep
 from duet_p2p.wire.values import Ref
 from tests.unit.owner_kit import LOSS
 
@@ -113,8 +113,8 @@ def test_the_book_works_digest_and_listing_out_of_the_commands() -> None:
     (plan,) = book.all()
     assert plan.digest == digest_of(PLAN) and "\x1b" not in plan.name
     assert "# c1: object 7" in plan.listing() and "torch.add(x1, c1)" in plan.listing()
-    book.ran(RunPlan(4, (1,), (9,), 0))
-    book.ran(RunPlan(4, (1,), (10,), 5))
+    book.ran(4, 1)
+    book.ran(4, 5)
     assert plan.runs == 6 and plan.outputs == 1
 
 
