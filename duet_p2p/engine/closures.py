@@ -28,10 +28,11 @@ from duet_p2p import limits
 from duet_p2p.engine import messages as m
 from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.call import Call
-from duet_p2p.engine.effects import Effects, is_random, leaves_of
+from duet_p2p.engine.effects import Effects, is_random
 from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.failures import Broken, code_of, text_of
 from duet_p2p.engine.frame import Frame
+from duet_p2p.engine.gradients import leaves_of
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_model, to_per_record
 from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.plans import Plan, PlanRun, Plans

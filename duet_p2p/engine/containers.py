@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass, next_batch, start_pass
 from duet_p2p.engine.labels import PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
-from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
+from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
 
 __all__ = ["STEPWISE", "can_hold", "is_container_call", "label_fresh", "label_results", "prepare"]
@@ -139,10 +139,10 @@ def label_fresh(given: Arguments, result: Any, lineage: Lineage) -> None:
     every = given.all(lineage)
     if not is_private(every):
         return
-    known = {t.untyped_storage()._cdata for t in given.sources}
+    known = {storage_of(t)._cdata for t in given.sources}
     for value in (result, *given.args):
         for part in reach(value):
-            if isinstance(part, torch.Tensor) and part.untyped_storage()._cdata not in known:
+            if isinstance(part, torch.Tensor) and storage_of(part)._cdata not in known:
                 owned = lineage.own(part)
                 owned.label = join((owned.label, to_per_record(every)))
 

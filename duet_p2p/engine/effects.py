@@ -6,7 +6,6 @@ call that fails half way has left no unlabelled traces; `after` labels what it m
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from torch.optim import Optimizer
 from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
+from duet_p2p.engine.gradients import Gradients, gradient_of, leaves_of
 from duet_p2p.engine.labels import (
     Kind,
     Label,
@@ -26,7 +26,7 @@ from duet_p2p.engine.labels import (
 )
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 
-__all__ = ["Effects", "is_random", "label_apart", "leaves_of"]
+__all__ = ["Effects", "is_random", "label_apart"]
 
 _STEPS: Final = frozenset({"step", "load_state_dict", "add_param_group", "zero_grad", "feed"})
 
@@ -57,8 +57,7 @@ class Effects:
 
     def __init__(self, lineage: Lineage) -> None:
         self._lineage = lineage
-        self._retaining: list[weakref.ref[torch.Tensor]] = []
-        self._waiting: list[tuple[torch.Tensor, Label]] = []
+        self._gradients = Gradients(lineage)
         self._datasets: dict[str, int] = {}
 
     @property
@@ -73,13 +72,12 @@ class Effects:
         first = given.args[0] if given.args else None
         short = name.rpartition(".")[2]
         if name == "torch.Tensor.backward" and isinstance(first, torch.Tensor):
-            return [leaf.grad for leaf in leaves_of([first]) if leaf.grad is not None]
+            reached = [*leaves_of([first]), *given.tensors()]
+            return [grad for tensor in reached if (grad := gradient_of(tensor)) is not None]
         if _is_stepper(first) and short in _STEPS:
             return [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
         if name.startswith("torch.optim.") and short[:1].isupper():
             return given.tensors()  # refused at once, not only at the first step
-        if short in ("clip_grad_norm_", "clip_grad_value_"):
-            return [t.grad for t in given.tensors() if t.is_leaf and t.grad is not None]
         if short in ("embedding", "embedding_bag") and (
             given.kwargs.get("max_norm") is not None or len(given.args) > 3
         ):
@@ -94,13 +92,13 @@ class Effects:
         first = given.args[0] if given.args else None
         short = name.rpartition(".")[2]
         if name == "torch.Tensor.backward":
-            self._before_backward(given)
+            self._gradients.before(given)
         elif _is_stepper(first) and short in _STEPS:
             self._before_step(first, short, given)
         elif name.startswith("torch.optim.lr_scheduler.") and short[:1].isupper():
             self._before_scheduler(given)
         elif name == "torch.Tensor.retain_grad" and isinstance(first, torch.Tensor):
-            self._retaining.append(weakref.ref(first))
+            self._gradients.retain(first)
         elif name == "torch.manual_seed":
             lineage.generator = given.all(lineage)
         elif name.endswith("=") and isinstance(first, torch.Tensor):
@@ -127,29 +125,6 @@ class Effects:
         every = given.all(lineage)
         if is_private(every):
             lineage.generator = join((lineage.generator, to_per_record(every)))
-
-    def _before_backward(self, given: Arguments) -> None:
-        lineage = self._lineage
-        root = given.args[0]
-        if not isinstance(root, torch.Tensor):
-            return
-        loss = join([given.beside(lineage), *map(lineage.label, given.tensors())])
-        if not is_private(loss):
-            return
-        # An aggregate's gradients are sums over the same records. Anything else hands single
-        # records to the leaves.
-        grad = to_per_record(loss) if loss.is_data else loss
-        for leaf in leaves_of([root]):
-            of_leaf = grad
-            if lineage.label(leaf).is_data:
-                of_leaf = to_per_record(join((grad, lineage.label(leaf))))
-            if leaf.grad is None:
-                # The gradient does not exist yet; a fresh one takes the mark in `after`.
-                self._waiting.append((leaf, of_leaf))
-            else:
-                entry = lineage.own(leaf.grad)
-                entry.label = join((entry.label, of_leaf))
-                entry.version += 1
 
     def _before_step(self, stepper: Any, short: str, given: Arguments) -> None:
         lineage = self._lineage
@@ -195,7 +170,9 @@ class Effects:
         first = given.args[0] if given.args else None
         short = name.rpartition(".")[2]
         if name == "torch.Tensor.backward":
-            self._after_backward()
+            self._gradients.after()
+        elif name == "torch.Tensor.grad" and isinstance(result, torch.Tensor):
+            self._gradients.read(given.args[0], result)
         elif _is_stepper(first) and short in _STEPS and short != "zero_grad":
             entry = lineage.find(first)
             if entry is not None and is_private(entry.content):
@@ -225,31 +202,13 @@ class Effects:
                 entry = lineage.track(part)
                 entry.structure = join((entry.structure, length))
 
-    def _after_backward(self) -> None:
-        lineage = self._lineage
-        for leaf, label in self._waiting:
-            if leaf.grad is not None:
-                entry = lineage.own(leaf.grad)
-                entry.label = join((entry.label, label))
-        if self._waiting and self._retaining:
-            worst = to_per_record(join(label for _, label in self._waiting))
-            for reference in list(self._retaining):
-                tensor = reference()
-                if tensor is None:
-                    self._retaining.remove(reference)
-                elif not tensor.is_leaf and tensor.grad is not None:
-                    entry = lineage.own(tensor.grad)
-                    entry.label = join((entry.label, worst))
-        self._waiting.clear()
-
     def abandon(self) -> None:
         """The call failed; gradients that it made all the same are labelled."""
-        self._after_backward()
+        self._gradients.after()
 
     def retained(self) -> list[torch.Tensor]:
         """Living tensors that `retain_grad` was called on."""
-        found = (reference() for reference in self._retaining)
-        return [tensor for tensor in found if tensor is not None]
+        return self._gradients.retained()
 
     def _new_distribution(self, given: Arguments, distribution: Any) -> None:
         """Its parameters are often new tensors (``probs`` divided by their sum)."""
@@ -342,25 +301,3 @@ def _grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:
 
 def _is_stepper(value: Any) -> bool:
     return isinstance(value, Optimizer | torch.optim.lr_scheduler.LRScheduler)
-
-
-def leaves_of(roots: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    """Every leaf that the graphs of these tensors reach."""
-    leaves: list[torch.Tensor] = []
-    seen: set[Any] = set()
-    stack = []
-    for root in roots:
-        if root.grad_fn is not None:
-            stack.append(root.grad_fn)
-        elif root.requires_grad:
-            leaves.append(root)
-    while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        variable = getattr(node, "variable", None)
-        if variable is not None:
-            leaves.append(variable)
-        stack.extend(below for below, _ in node.next_functions if below is not None)
-    return leaves

@@ -18,11 +18,12 @@ import torch
 from duet_p2p.engine import containers
 from duet_p2p.engine.arguments import Arguments, is_private, resolve, spec_of, tensors_in
 from duet_p2p.engine.call import Call
-from duet_p2p.engine.effects import Effects, is_random, label_apart, leaves_of
+from duet_p2p.engine.effects import Effects, is_random, label_apart
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_structural, text_of
+from duet_p2p.engine.gradients import leaves_of
 from duet_p2p.engine.judge import apply, judge
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
-from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
+from duet_p2p.engine.lineage import ATOMIC, OF_THE_OWNER, Lineage, is_atomic, reach
 from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.recipe import Made, boundary, made
 from duet_p2p.engine.room import Room
@@ -267,15 +268,15 @@ class Executor:
         for value in listed:
             entry = None if is_atomic(value) else self._lineage.find(value)
             if entry is not None and entry.is_shared:
-                raise PublicError(_read_only())
+                raise PublicError(NotAllowed(OF_THE_OWNER))
         found += self._effects.targets(rule.name, given)
         return list({id(t): t for t in found}.values())
 
     def _refuse_shared(self, targets: list[torch.Tensor]) -> None:
         for target in targets:
             entry = self._lineage.entry(target)
-            if entry is not None and entry.is_shared:
-                raise PublicError(_read_only())
+            if entry is not None and entry.read_only:
+                raise PublicError(NotAllowed(entry.read_only))
 
     def _shared_versions(self, given: Arguments) -> list[tuple[torch.Tensor, int]]:
         return [
@@ -307,11 +308,11 @@ class Executor:
             return function(*args, **given.kwargs)
 
     def _unshared(self, value: Any) -> Any:
-        """A gradient is written to by every backward: an owner's object becomes one as a copy."""
+        """A gradient is written to by every backward: what is read-only becomes one as a copy."""
         if not isinstance(value, torch.Tensor):
             return value
         entry = self._lineage.entry(value)
-        if entry is None or not entry.is_shared:
+        if entry is None or not entry.read_only:
             return value
         copy = value.detach().clone()
         self._lineage.own(copy).label = entry.label

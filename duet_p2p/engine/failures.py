@@ -40,8 +40,9 @@ _GUARD: Final = (
     "the meta device is not offered",
     " takes no text",
     " positional arguments here",
+    "sparse=True needs a weight that is a leaf",
 )
-"""Parts of the messages of surface/guard.py, which looks at names and types only."""
+"""Parts of the messages of surface/guard.py and sparse.py, which look at names and types only."""
 
 
 class PublicError(Exception):

@@ -24,7 +24,7 @@ from duet_p2p.engine.labels import (
     join,
     to_per_record,
 )
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.surface.table import Rule
 
 __all__ = ["OVERWRITES", "Verdict", "apply", "judge"]
@@ -191,7 +191,7 @@ def apply(
         return label
     if label.is_public and not written:
         return PUBLIC
-    own = {t.untyped_storage()._cdata: t for t in given.tensors()}
+    own = {storage_of(t)._cdata: t for t in given.tensors()}
     atomic = False
     for part in reach(result):
         if not isinstance(part, torch.Tensor):

@@ -34,7 +34,16 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, Rows, join, to_per_record
 from duet_p2p.engine.store import Poison
 
-__all__ = ["ATOMIC", "Lineage", "Owned", "Tracked", "is_atomic", "reach"]
+__all__ = [
+    "ATOMIC",
+    "OF_THE_OWNER",
+    "Lineage",
+    "Owned",
+    "Tracked",
+    "is_atomic",
+    "reach",
+    "storage_of",
+]
 
 _ROWS: Final = "_duet_rows"
 # Of a container that only the table holds: the table, the caller's name (below: the container that
@@ -47,6 +56,14 @@ ATOMIC: Final = (
     torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size, torch.Generator,
 )  # fmt: skip
 """Values without parts: their label is kept by whoever holds them."""
+
+OF_THE_OWNER: Final = "The owner's objects are read-only. Work on a copy: clone() it first."
+"""Why they cannot be written to."""
+
+_OF_A_GRADIENT: Final = (
+    "This is a dense copy of a sparse gradient, and writing to it would not change the gradient. "
+    "clone() it, or set .grad to what you make of it."
+)
 
 _ATOMIC_TYPES: Final = frozenset(ATOMIC)
 _WITH_PARTS: Final = frozenset({torch.Tensor, torch.nn.Parameter, list, dict, tuple, set})
@@ -69,7 +86,17 @@ _NOT_PARTS: Final = (
 class Owned:
     """Entry of one storage."""
 
-    __slots__ = ("hidden", "is_shared", "label", "nbytes", "poison", "ref", "uid", "version")
+    __slots__ = (
+        "hidden",
+        "is_copy",
+        "is_shared",
+        "label",
+        "nbytes",
+        "poison",
+        "ref",
+        "uid",
+        "version",
+    )
 
     def __init__(self, ref: StorageWeakRef, uid: int, nbytes: int) -> None:
         self.ref = ref
@@ -79,10 +106,19 @@ class Owned:
         """The shape of what lies here is a private fact."""
         self.is_shared = False
         """An owner's object: read-only on every path."""
+        self.is_copy = False
+        """The dense copy of a sparse gradient: who writes to it means the gradient."""
         self.poison: Poison | None = None
         self.version = 0
         """Commands that could have written it."""
         self.nbytes = nbytes
+
+    @property
+    def read_only(self) -> str:
+        """Why nobody may write here; empty if anybody may."""
+        if self.is_shared:
+            return OF_THE_OWNER
+        return _OF_A_GRADIENT if self.is_copy else ""
 
 
 class Tracked:
@@ -125,11 +161,11 @@ class Lineage:
 
     def entry(self, tensor: torch.Tensor) -> Owned | None:
         """The entry of the storage under a tensor, if it has one."""
-        return self._storages.get(tensor.untyped_storage()._cdata)
+        return self._storages.get(storage_of(tensor)._cdata)
 
     def own(self, tensor: torch.Tensor) -> Owned:
         """The entry of the storage under a tensor, made now if need be."""
-        storage = tensor.untyped_storage()
+        storage = storage_of(tensor)
         entry = self._storages.get(storage._cdata)
         if entry is None:
             if len(self._storages) >= self._sweep_at:
@@ -141,7 +177,7 @@ class Lineage:
 
     def label(self, tensor: torch.Tensor) -> Label:
         """The label of the storage under a tensor."""
-        entry = self._storages.get(tensor.untyped_storage()._cdata)
+        entry = self._storages.get(storage_of(tensor)._cdata)
         return PUBLIC if entry is None else entry.label
 
     def rows(self, tensor: torch.Tensor) -> Rows | None:
@@ -294,6 +330,11 @@ class Lineage:
             elif (tracked := self._objects.get(id(part))) is not None:
                 seen += (tracked.uid, tracked.version)
         return hash(tuple(seen)) & (1 << 62) - 1
+
+
+def storage_of(tensor: torch.Tensor) -> torch.UntypedStorage:
+    """The storage whose label is the tensor's; a sparse one has none but those of its parts."""
+    return (tensor._values() if tensor.is_sparse else tensor).untyped_storage()
 
 
 def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:

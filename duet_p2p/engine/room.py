@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from duet_p2p.engine.lineage import Lineage, reach
+from duet_p2p.engine.lineage import Lineage, reach, storage_of
 from duet_p2p.engine.store import Slot
 from duet_p2p.errors import QuotaExceeded
 
@@ -58,6 +58,6 @@ class Room:
                 if isinstance(part, torch.Tensor):
                     entry = self._lineage.entry(part)
                     if entry is None or not entry.is_shared:
-                        storage = part.untyped_storage()
+                        storage = storage_of(part)
                         storages[storage._cdata] = storage.nbytes()
         return sum(storages.values())

@@ -113,8 +113,6 @@ def _lengths(value: Any, count: int) -> list[int]:
 
 
 def _embedding_bag(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    if argument(args, kwargs, 7, "sparse", False):
-        raise ValueError("sparse gradients are not offered")
     indices = argument(args, kwargs, 0, "input")
     weight = argument(args, kwargs, 1, "weight")
     offsets = argument(args, kwargs, 2, "offsets")

@@ -22,6 +22,7 @@ from duet_p2p.surface.guard import guarded
 from duet_p2p.surface.loader import LOADERS
 from duet_p2p.surface.optimizers import OPTIMIZERS
 from duet_p2p.surface.python import PYTHON
+from duet_p2p.surface.sparse import SPARSE
 from duet_p2p.surface.table import TABLE, Rule
 from duet_p2p.surface.tensors import TENSORS
 
@@ -32,7 +33,7 @@ NEEDS_CONTEXT: Final = frozenset(DATASETS)
 
 _OWN: Final = {
     **PYTHON, **TENSORS, **DATASETS, **LOADERS, **OPTIMIZERS, **transforms.FUNCTIONS,
-    **DISTRIBUTIONS,
+    **DISTRIBUTIONS, **SPARSE,
 }  # fmt: skip
 
 # Methods that subclasses replace: called on the object, after a look at its class.

@@ -86,8 +86,6 @@ def _take(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
 
 
 def _embedding(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    if argument(args, kwargs, 6, "sparse", False):
-        raise ValueError("sparse gradients are not offered")
     weight = argument(args, kwargs, 1, "weight")
     if is_tensor(weight) and weight.dim() == 2:
         in_range(argument(args, kwargs, 0, "input"), 0, weight.size(0))

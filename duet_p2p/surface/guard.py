@@ -1,8 +1,9 @@
 """What stands in front of every callable of the surface.
 
 Closed values cannot carry code, so a guard has little to refuse: an output to write to, a
-generator, sparse or unchecked variants, a fused kernel, texts where torch's schema has none, the
-meta device, and what the checks of the name find.
+generator, sparse or unchecked variants (the sparse gradient of an embedding is looked after in
+sparse.py), a fused kernel, texts where torch's schema has none, the meta device, and what the
+checks of the name find.
 """
 
 from __future__ import annotations
@@ -27,12 +28,17 @@ REFUSED: Final = frozenset(
 )  # fmt: skip
 """Keywords that may only be None or False."""
 
+_SPARSE: Final = frozenset({"torch.nn.functional.embedding", "torch.nn.functional.embedding_bag"})
+"""Their ``sparse=`` concerns the gradient only; their checks look at it."""
+
 _CHECKS: Final = {**CHECKS, **BOUNDS}
 
 
 def _refuse_keywords(name: str, kwargs: Mapping[str, Any]) -> None:
     for key, value in kwargs.items():
         if key in REFUSED and value is not None and value is not False:
+            if key == "sparse" and name in _SPARSE and value is True:
+                continue
             raise ValueError(f"{name} is not offered with {key}=")
         if key == "layout" and value is not None and value != torch.strided:
             raise ValueError("only strided tensors are offered")

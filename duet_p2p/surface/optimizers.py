@@ -3,6 +3,9 @@
 ``load_state_dict`` of a scheduler sets any attribute to any value, another optimizer included; here
 it takes the keys that the scheduler has, with numbers, texts and lists of them.
 
+SGD with momentum keeps a sparse buffer of sparse gradients. It grows by each of them, so it is
+bounded after each step; and it is shown as a dense tensor.
+
 `LambdaLR` and `MultiplicativeLR` call a Python function for each epoch. The function stays on the
 scientist's side; here stands one that knows the numbers that were sent, and `feed` brings the next.
 """
@@ -17,6 +20,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from duet_p2p.surface.sizes import admit_items
+from duet_p2p.surface.sparse import dense, settled
 
 __all__ = ["OPTIMIZERS"]
 
@@ -63,6 +67,31 @@ def _load(scheduler: Any, state: Any) -> None:
         k: Counter(v) for k, v in state.items() if isinstance(known[k], Counter)
     }
     scheduler.load_state_dict(known | state | counters)
+
+
+def _step(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"an Optimizer is needed, not {type(optimizer).__name__}")
+    try:
+        return optimizer.step(*args, **kwargs)
+    finally:
+        for state in optimizer.state.values():
+            for key, value in state.items():
+                if isinstance(value, torch.Tensor) and value.is_sparse:
+                    state[key] = settled(value)
+
+
+def _optimizer_state(optimizer: Any) -> dict[str, Any]:
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"an Optimizer is needed, not {type(optimizer).__name__}")
+    found = optimizer.state_dict()
+    for number, state in found["state"].items():  # a new dict of the optimizer's own dicts
+        if any(isinstance(value, torch.Tensor) and value.is_sparse for value in state.values()):
+            found["state"][number] = {
+                key: dense(value) if isinstance(value, torch.Tensor) else value
+                for key, value in state.items()
+            }
+    return found
 
 
 def _number(value: Any) -> float:
@@ -141,6 +170,8 @@ def _chained(schedulers: Any, optimizer: Any = None) -> Any:
 _PLACE: Final = "torch.optim.lr_scheduler."
 
 OPTIMIZERS: Final[dict[str, Callable[..., Any]]] = {
+    "torch.optim.Optimizer.step": _step,
+    "torch.optim.Optimizer.state_dict": _optimizer_state,
     f"{_PLACE}LRScheduler.state_dict": _state,
     f"{_PLACE}LRScheduler.load_state_dict": _load,
     f"{_PLACE}LRScheduler.feed": _feed,

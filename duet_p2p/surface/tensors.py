@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import torch
 
+from duet_p2p.surface.sparse import dense
+
 __all__ = ["DEVICE_TYPES", "TENSORS"]
 
 DEVICE_TYPES: Final = frozenset({"cpu", "cuda", "mps", "xpu"})
@@ -42,6 +44,8 @@ def _set_data(tensor: torch.Tensor, value: Any) -> None:
 def _set_grad(tensor: torch.Tensor, value: Any) -> None:
     if value is not None and not isinstance(value, torch.Tensor):
         raise TypeError("grad is a tensor or None")
+    if value is not None and value.layout != torch.strided:
+        raise TypeError("grad is a dense tensor or None")
     tensor.grad = value
 
 
@@ -70,11 +74,11 @@ def _autograd_grad(
     retain_graph: Any = None,
     create_graph: Any = False,
     allow_unused: Any = None,
-) -> tuple[torch.Tensor, ...]:
-    found: tuple[torch.Tensor, ...] = torch.autograd.grad(
+) -> tuple[torch.Tensor | None, ...]:
+    found = torch.autograd.grad(
         outputs, inputs, grad_outputs, retain_graph, bool(create_graph), allow_unused=allow_unused
     )
-    return found
+    return tuple([None if grad is None else dense(grad) for grad in found])
 
 
 def _with_grads(parameters: Any) -> list[torch.Tensor]:

@@ -1,0 +1,154 @@
+"""What a backward leaves in ``.grad``, and the labels of it.
+
+torch does not always add to the gradient that is there: with ``create_graph=True``, for a sparse
+one, and for a tensor that is no leaf (``retain_grad``, or named in ``inputs=``) it puts a new
+tensor in its place, whose storage nothing is known about. So everything that a backward can reach
+is noted before it runs, with what it had and what comes, and marked again afterwards.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
+from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.store import Poison
+from duet_p2p.surface.sparse import settled
+
+__all__ = ["Gradients", "gradient_of", "leaves_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """The gradient that a tensor will have."""
+
+    tensor: torch.Tensor
+    label: Label
+    """What it had and what comes."""
+    poison: Poison | None
+    """Of what it had: what is added to it is as worthless."""
+
+
+class Gradients:
+    """The labels of gradients across the backwards of one engine."""
+
+    def __init__(self, lineage: Lineage) -> None:
+        self._lineage = lineage
+        self._retaining: list[weakref.ref[torch.Tensor]] = []
+        self._expected: list[_Expected] = []
+
+    def retain(self, tensor: torch.Tensor) -> None:
+        """This tensor will keep its gradient although it is no leaf."""
+        if not any(reference() is tensor for reference in self._retaining):
+            self._retaining.append(weakref.ref(tensor))
+
+    def retained(self) -> list[torch.Tensor]:
+        """Living tensors that keep a gradient although they are no leaves."""
+        return list(self._inner())
+
+    def before(self, given: Arguments) -> None:
+        """A backward is about to run: note who gets what."""
+        root = given.args[0]
+        if not isinstance(root, torch.Tensor):
+            return
+        lineage = self._lineage
+        loss = join([given.beside(lineage), *map(lineage.label, given.tensors())])
+        came = PUBLIC
+        if is_private(loss):
+            # An aggregate's gradients are sums over the same records. Anything else hands single
+            # records to the leaves.
+            came = to_per_record(loss) if loss.is_data else loss
+        every = [came]
+        for leaf in leaves_of([root]):
+            of_leaf = came
+            if is_private(loss) and lineage.label(leaf).is_data:
+                of_leaf = to_per_record(join((came, lineage.label(leaf))))
+            every.append(of_leaf)
+            self._expect(leaf, of_leaf)
+        for tensor in given.tensors():
+            if not tensor.is_leaf:
+                self.retain(tensor)  # what stands in inputs= retains from now on
+        worst = to_per_record(join(every)) if is_private(loss) else PUBLIC
+        for tensor in self._inner():
+            self._expect(tensor, worst)
+
+    def _inner(self) -> Iterator[torch.Tensor]:
+        for reference in list(self._retaining):
+            tensor = reference()
+            if tensor is None:
+                self._retaining.remove(reference)
+            elif not tensor.is_leaf:
+                yield tensor
+
+    def _expect(self, tensor: torch.Tensor, came: Label) -> None:
+        lineage = self._lineage
+        grad = gradient_of(tensor)
+        if grad is None:
+            self._expected.append(_Expected(tensor, came, None))
+            return
+        if is_private(came):
+            # others may hold the old one, and it may be what is added to
+            entry = lineage.own(grad)
+            entry.label = join((entry.label, came))
+            entry.version += 1
+        known = lineage.entry(grad)
+        label, poison = (came, None) if known is None else (known.label, known.poison)
+        self._expected.append(_Expected(tensor, label, poison))
+
+    def after(self) -> None:
+        """A backward ran, or failed half way: mark what there is now."""
+        for expected in self._expected:
+            grad = gradient_of(expected.tensor)
+            if grad is None:
+                continue
+            if grad.is_sparse:
+                grad = expected.tensor.grad = settled(grad)
+            if expected.label.is_public and expected.poison is None:
+                continue
+            entry = self._lineage.own(grad)
+            entry.label = join((entry.label, expected.label))
+            entry.poison = entry.poison or expected.poison
+        self._expected.clear()
+
+    def read(self, tensor: torch.Tensor, copy: torch.Tensor) -> None:
+        """The gradient of a tensor was read; a dense copy of a sparse one is as private as it."""
+        grad = gradient_of(tensor)
+        if grad is None or grad is copy:
+            return
+        known, entry = self._lineage.entry(grad), self._lineage.own(copy)
+        entry.is_copy = True
+        if known is not None:
+            entry.label, entry.poison = join((entry.label, known.label)), known.poison
+
+
+def gradient_of(tensor: torch.Tensor) -> torch.Tensor | None:
+    """The gradient of a tensor that can have one; torch warns if others are asked."""
+    return tensor.grad if tensor.is_leaf or tensor.retains_grad else None
+
+
+def leaves_of(roots: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """Every leaf that the graphs of these tensors reach."""
+    leaves: list[torch.Tensor] = []
+    seen: set[Any] = set()
+    stack = []
+    for root in roots:
+        if root.grad_fn is not None:
+            stack.append(root.grad_fn)
+        elif root.requires_grad:
+            leaves.append(root)
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)
+        if variable is not None:
+            leaves.append(variable)
+        stack.extend(below for below, _ in node.next_functions if below is not None)
+    return leaves
