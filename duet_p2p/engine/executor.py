@@ -476,9 +476,5 @@ class _Failed(Exception):
         self.poison = poison
 
 
-def _read_only() -> Exception:
-    return NotAllowed("The owner's objects are read-only. Work on a copy: clone() it first.")
-
-
 def _leaves(given: Arguments) -> list[torch.Tensor]:
     return leaves_of(tensor for tensor in given.tensors() if tensor.requires_grad)
