@@ -23,6 +23,7 @@ import torch
 
 from duet_p2p import limits
 from duet_p2p.surface.callables import CALLABLES, original
+from duet_p2p.surface.counts import COUNTS
 from duet_p2p.surface.table import TABLE, Rule
 
 __all__ = ["GENERATOR", "UNKNOWN", "TensorSpec", "Unknown", "infer", "result_bytes", "spec_of"]
@@ -161,6 +162,9 @@ def _infer(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], mode: st
     rule = TABLE.get(name)
     if rule is None or rule.shape != "static":
         return UNKNOWN
+    for check in rule.checks:
+        if check in COUNTS:
+            COUNTS[check](args, kwargs)
     special = _SPECIAL.get(name)
     try:
         if special is not None:
