@@ -37,6 +37,7 @@ from duet_p2p.prompts import (
     named_session,
 )
 from duet_p2p.scientist.duet import ScientistDuet
+from duet_p2p.surface import compiler
 from duet_p2p.transport.folder import OwnerFolder, ScientistFolder, find_owner
 from duet_p2p.transport.sctp.choice import SctpClass
 from duet_p2p.transport.signaling import WebSocketSignaling
@@ -262,6 +263,7 @@ def join_duet(
         sctp=sctp,
     )
     own_id = lobby.key.id
+    compiler.preload()  # while the two find each other
     try:
         if loopback:
             meeting = None
