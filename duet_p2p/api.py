@@ -97,8 +97,8 @@ def launch_duet(
         engine: ``process``, or ``thread`` for debugging.
         audit: True keeps a log of what was shared, asked, decided and released in
             ``DUET_HOME/audit.sqlite``; or another file's path; False keeps nothing.
-        sctp: the data channel: ``auto`` (fast where it can run), ``stock`` (aiortc's own), ``fast``;
-            see docs/transport.md.
+        sctp: the data channel: ``auto`` (fast where it can run), ``fast`` or ``stock`` (aiortc's
+            own); see docs/transport.md.
 
     Raises:
         PairingTimeout: nobody connected in time.

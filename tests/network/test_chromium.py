@@ -21,10 +21,10 @@ from duet_p2p.transport.webrtc import WebRtcPeer
 from tests.unit.test_webrtc import Ear, close
 
 PAGE = Path(__file__).with_name("chromium_page.js")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run"
-    " --disable-background-networking --disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
 PATIENCE = 100.0
 OURS, THEIRS = 1, 2  # who makes a message
 
