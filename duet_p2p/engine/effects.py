@@ -7,6 +7,7 @@ call that fails half way has left no unlabelled traces; `after` labels what it m
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -46,6 +47,7 @@ _BY_SHAPE: Final = frozenset(_BY_SHAPE_NAMES.split())
 """They draw as many numbers as the shape says, whatever the values are."""
 
 
+@cache
 def is_random(name: str) -> bool:
     """Whether a name draws from the session's generator."""
     short = name.rpartition(".")[2]
