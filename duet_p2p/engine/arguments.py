@@ -34,12 +34,17 @@ class Arguments:
     """The tensors that were there before the call, as `refresh` last found them."""
     _parts: list[list[Any]] | None = None
     _tensors: list[torch.Tensor] | None = None
+    _is_plain: bool | None = None
     _beside: Label | None = None
     _with_grads: list[Any] | None = None
 
     def is_plain(self) -> bool:
         """Only tensors, numbers and texts: nothing that the call could change but tensors."""
-        return all([isinstance(value, torch.Tensor) or is_atomic(value) for value in self.values()])
+        if self._is_plain is None:
+            self._is_plain = all(
+                [isinstance(value, torch.Tensor) or is_atomic(value) for value in self.values()]
+            )
+        return self._is_plain
 
     def refresh(self) -> None:
         """Look at stateful arguments anew: the call may have changed what they hold."""
@@ -52,7 +57,7 @@ class Arguments:
 
     def values(self) -> list[Any]:
         """All arguments, positional ones first."""
-        return [*self.args, *self.kwargs.values()]
+        return [*self.args, *self.kwargs.values()] if self.kwargs else list(self.args)
 
     def label_at(self, position: int) -> Label:
         """The label that the slot of a positional argument holds."""
