@@ -53,13 +53,12 @@ def measure(
             size *= 10
     with pair(accepts=False) as session:
         idle = _approvals(session, lambda: None, 0.02)
-        tensor = torch.ones(memory_bytes // 4)
-        busy = _approvals(session, lambda: _upload(session, tensor), 0.05)
+        large = [torch.ones(memory_bytes // 4)]
+        busy = _approvals(session, lambda: _upload(session, large.pop()), 0.05)
         report.add(
             Row(f"approval while {memory_bytes // 1_000_000} MB go up, beyond idle",
                 max(0.0, busy - idle), "s", f"idle {idle * 1e3:.1f} ms", 50e-3)
         )  # fmt: skip
-    del tensor
     with pair() as session:
         _memory(report, session, memory_bytes)
 
@@ -90,9 +89,9 @@ def _approvals(session: Pair, beside: Callable[[], None], pause: float) -> float
     """Median seconds from the owner's `accept()` until the scientist has the value."""
     session.owner.run("torch.ones(10).tag('ones').send(duet); 1")
     ones = _stored(session, "ones")
-    session.owner.run("count = len(duet.requests)")
     values = [(ones + number).sum() for number in range(_APPROVALS)]
-    requests = [value.request(reason=f"r{number}") for number, value in enumerate(values)]
+    for number, value in enumerate(values):
+        value.request(reason=f"r{number}")
     session.owner.run(f"while len(duet.requests) < {_APPROVALS}: time.sleep(0.01)\n1")
     arrived: dict[int, float] = {}
 
@@ -117,7 +116,6 @@ def _approvals(session: Pair, beside: Callable[[], None], pause: float) -> float
     said = session.owner.value()
     for thread in (*waiting, working):
         thread.join(90)
-    del requests
     return median(arrived[n] - said[f"r{n}"] for n in range(_APPROVALS) if n in arrived)
 
 
