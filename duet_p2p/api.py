@@ -37,6 +37,7 @@ from duet_p2p.prompts import (
     named_session,
 )
 from duet_p2p.scientist.duet import ScientistDuet
+from duet_p2p.surface import compiler
 from duet_p2p.transport.folder import OwnerFolder, ScientistFolder, find_owner
 from duet_p2p.transport.sctp.choice import SctpClass
 from duet_p2p.transport.signaling import WebSocketSignaling
@@ -96,8 +97,8 @@ def launch_duet(
         engine: ``process``, or ``thread`` for debugging.
         audit: True keeps a log of what was shared, asked, decided and released in
             ``DUET_HOME/audit.sqlite``; or another file's path; False keeps nothing.
-        sctp: the data channel: ``auto`` (stock, for now), ``stock`` (aiortc's own) or ``fast``;
-            see docs/transport.md.
+        sctp: the data channel: ``auto`` (fast where it can run), ``fast`` or ``stock`` (aiortc's
+            own); see docs/transport.md.
 
     Raises:
         PairingTimeout: nobody connected in time.
@@ -262,6 +263,7 @@ def join_duet(
         sctp=sctp,
     )
     own_id = lobby.key.id
+    compiler.preload()  # while the two find each other
     try:
         if loopback:
             meeting = None

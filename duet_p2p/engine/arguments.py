@@ -34,12 +34,17 @@ class Arguments:
     """The tensors that were there before the call, as `refresh` last found them."""
     _parts: list[list[Any]] | None = None
     _tensors: list[torch.Tensor] | None = None
+    _is_plain: bool | None = None
     _beside: Label | None = None
     _with_grads: list[Any] | None = None
 
     def is_plain(self) -> bool:
         """Only tensors, numbers and texts: nothing that the call could change but tensors."""
-        return all((isinstance(value, torch.Tensor) or is_atomic(value)) for value in self.values())
+        if self._is_plain is None:
+            self._is_plain = all(
+                [isinstance(value, torch.Tensor) or is_atomic(value) for value in self.values()]
+            )
+        return self._is_plain
 
     def refresh(self) -> None:
         """Look at stateful arguments anew: the call may have changed what they hold."""
@@ -52,7 +57,7 @@ class Arguments:
 
     def values(self) -> list[Any]:
         """All arguments, positional ones first."""
-        return [*self.args, *self.kwargs.values()]
+        return [*self.args, *self.kwargs.values()] if self.kwargs else list(self.args)
 
     def label_at(self, position: int) -> Label:
         """The label that the slot of a positional argument holds."""
@@ -77,7 +82,10 @@ class Arguments:
     def tensors(self) -> list[torch.Tensor]:
         """Every tensor that can be reached from the arguments."""
         if self._tensors is None:
-            every = itertools.chain.from_iterable(self._reached())
+            if self.is_plain():
+                every = self.values()
+            else:
+                every = list(itertools.chain.from_iterable(self._reached()))
             self._tensors = [part for part in every if isinstance(part, torch.Tensor)]
         return self._tensors
 
@@ -106,7 +114,7 @@ class Arguments:
         if self._beside is not None:
             return self._beside
         labels = [slot.label for slot in self.slots.values()]
-        for parts in self._reached():
+        for parts in () if self.is_plain() else self._reached():
             for part in parts:
                 if not isinstance(part, torch.Tensor) and (entry := lineage.find(part)):
                     labels += (entry.content, entry.structure)
@@ -120,7 +128,7 @@ class Arguments:
     def has_public_facts(self, lineage: Lineage) -> bool:
         """Shapes and everything but the values in tensors are public."""
         return not is_private(self.beside(lineage)) and not any(
-            lineage.hidden(tensor) for tensor in self.tensors()
+            [lineage.hidden(tensor) for tensor in self.tensors()]
         )
 
 
@@ -160,9 +168,8 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
 def spec_of(value: Any) -> Any:
     """What shape inference sees of a value: the shape of a tensor, everything else as it is."""
     if isinstance(value, torch.Tensor):
-        return shapes.TensorSpec(
-            tuple(value.shape), value.dtype, value.requires_grad, str(value.device)
-        )
+        device = "cpu" if value.is_cpu else str(value.device)
+        return shapes.TensorSpec(tuple(value.shape), value.dtype, value.requires_grad, device)
     if isinstance(value, list):
         return [spec_of(item) for item in value]
     if type(value) is tuple:

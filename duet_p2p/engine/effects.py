@@ -7,6 +7,7 @@ call that fails half way has left no unlabelled traces; `after` labels what it m
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -46,6 +47,7 @@ _BY_SHAPE: Final = frozenset(_BY_SHAPE_NAMES.split())
 """They draw as many numbers as the shape says, whatever the values are."""
 
 
+@cache
 def is_random(name: str) -> bool:
     """Whether a name draws from the session's generator."""
     short = name.rpartition(".")[2]
@@ -74,7 +76,7 @@ class Effects:
         if name == "torch.Tensor.backward" and isinstance(first, torch.Tensor):
             reached = [*leaves_of([first]), *given.tensors()]
             return [grad for tensor in reached if (grad := gradient_of(tensor)) is not None]
-        if _is_stepper(first) and short in _STEPS:
+        if short in _STEPS and _is_stepper(first):
             return [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
         if name.startswith("torch.optim.") and short[:1].isupper():
             return given.tensors()  # refused at once, not only at the first step
@@ -93,7 +95,7 @@ class Effects:
         short = name.rpartition(".")[2]
         if name == "torch.Tensor.backward":
             self._gradients.before(given)
-        elif _is_stepper(first) and short in _STEPS:
+        elif short in _STEPS and _is_stepper(first):
             self._before_step(first, short, given)
         elif name.startswith("torch.optim.lr_scheduler.") and short[:1].isupper():
             self._before_scheduler(given)
@@ -173,7 +175,7 @@ class Effects:
             self._gradients.after()
         elif name == "torch.Tensor.grad" and isinstance(result, torch.Tensor):
             self._gradients.read(given.args[0], result)
-        elif _is_stepper(first) and short in _STEPS and short != "zero_grad":
+        elif short in _STEPS and _is_stepper(first) and short != "zero_grad":
             entry = lineage.find(first)
             if entry is not None and is_private(entry.content):
                 for part in given.held_by_first():

@@ -21,10 +21,11 @@ from duet_p2p.engine.call import Call
 from duet_p2p.engine.effects import Effects, is_random, label_apart
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_structural, text_of
 from duet_p2p.engine.gradients import leaves_of
-from duet_p2p.engine.judge import apply, judge
+from duet_p2p.engine.judge import apply
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, OF_THE_OWNER, Lineage, is_atomic, reach
 from duet_p2p.engine.messages import OpFailed
+from duet_p2p.engine.precedents import Precedents
 from duet_p2p.engine.recipe import Made, boundary, made
 from duet_p2p.engine.room import Room
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
@@ -73,6 +74,7 @@ class Executor:
         self._store = store
         self._lineage = lineage
         self._effects = effects
+        self._precedents = Precedents(lineage)
         self._context = context
         self._limits = limits
         self._room = Room(lineage, objects=limits.objects, nbytes=limits.stored_bytes)
@@ -270,7 +272,7 @@ class Executor:
             if entry is not None and entry.is_shared:
                 raise PublicError(NotAllowed(OF_THE_OWNER))
         found += self._effects.targets(rule.name, given)
-        return list({id(t): t for t in found}.values())
+        return list({id(t): t for t in found}.values()) if found else found
 
     def _refuse_shared(self, targets: list[torch.Tensor]) -> None:
         for target in targets:
@@ -335,10 +337,8 @@ class Executor:
             return PUBLIC
         if label_apart(rule.name, given, result, lineage):
             return PUBLIC
-        verdict = judge(
-            rule.name, rule, given, result, lineage, extra, is_inferred=self.is_inferred
-        )
-        parts = {id(part) for part in reach(result)} if not is_atomic(result) else set()
+        verdict = self._precedents.judge(rule, given, result, extra, is_inferred=self.is_inferred)
+        parts = {id(part) for part in reach(result)} if targets else set()
         for target in targets:
             if id(target) not in parts and is_private(verdict.label):
                 entry = lineage.own(target)

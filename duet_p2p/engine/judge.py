@@ -192,6 +192,13 @@ def apply(
     if label.is_public and not written:
         return PUBLIC
     own = {storage_of(t)._cdata: t for t in given.tensors()}
+    if not written and type(result) is torch.Tensor and storage_of(result)._cdata not in own:
+        fresh = lineage.own(result)
+        fresh.label = join((fresh.label, label))
+        fresh.hidden = fresh.hidden or is_hidden
+        if verdict.rows is not None:
+            lineage.set_rows(result, verdict.rows)
+        return label if is_hidden else PUBLIC
     atomic = False
     for part in reach(result):
         if not isinstance(part, torch.Tensor):

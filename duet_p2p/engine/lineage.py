@@ -66,7 +66,8 @@ _OF_A_GRADIENT: Final = (
 )
 
 _ATOMIC_TYPES: Final = frozenset(ATOMIC)
-_WITH_PARTS: Final = frozenset({torch.Tensor, torch.nn.Parameter, list, dict, tuple, set})
+_TENSORS: Final = frozenset({torch.Tensor, torch.nn.Parameter})
+_WITH_PARTS: Final = _TENSORS | {list, dict, tuple, set}
 
 
 def is_atomic(value: Any) -> bool:
@@ -345,28 +346,29 @@ def _is_expired(reference: StorageWeakRef) -> bool:
     return bool(reference.expired())  # type: ignore[no-untyped-call]
 
 
-def reach(value: Any, *, grads: bool = False) -> Iterator[Any]:
+def reach(value: Any, *, grads: bool = False) -> list[Any]:
     """The value and all its parts that can hold a state, each once.
 
     Tensors (with `grads` also their gradients), containers, optimizers, loaders and what those
     hold; numbers, texts and code are left out.
     """
     if is_atomic(value):
-        return
+        return []
     if isinstance(value, torch.Tensor) and not grads:
-        yield value
-        return
+        return [value]
     seen: set[int] = {id(value)}
-    keep = [value]  # parts may be made on the fly: their identity must last as long as `seen`
+    found = []  # parts may be made on the fly: their identity must last as long as `seen`
     stack = [value]
     while stack:
         part = stack.pop()
-        yield part
+        found.append(part)
+        if not grads and type(part) in _TENSORS:
+            continue
         for below in _parts(part, grads):
             if id(below) not in seen:
                 seen.add(id(below))
-                keep.append(below)
                 stack.append(below)
+    return found
 
 
 def _parts(part: Any, grads: bool) -> Iterable[Any]:
@@ -376,10 +378,14 @@ def _parts(part: Any, grads: bool) -> Iterable[Any]:
         grad = part.grad if grads and part.is_leaf else None
         return () if grad is None else (grad,)
     if isinstance(part, list | tuple | set | frozenset):
-        return [p for p in part if not is_atomic(p)]
+        return [p for p in part if type(p) in _WITH_PARTS or not is_atomic(p)]
     if isinstance(part, dict):
-        keys = [k for k in part if not is_atomic(k)]
-        return keys + [v for v in part.values() if not is_atomic(v)]
+        keys = [k for k in part if type(k) not in _ATOMIC_TYPES and not is_atomic(k)]
+        # the usual types first, without a call: an optimizer has many of them
+        return keys + [
+            v for v in part.values()
+            if (kind := type(v)) in _WITH_PARTS or (kind not in _ATOMIC_TYPES and not is_atomic(v))
+        ]  # fmt: skip
     if hasattr(part, "__dict__"):
         values = vars(part).values()
         if isinstance(part, torch.optim.Optimizer):  # six dicts for hooks, which nobody can set

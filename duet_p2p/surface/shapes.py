@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 import torch
 
 from duet_p2p import limits
+from duet_p2p.surface import compiler
 from duet_p2p.surface.callables import CALLABLES, original
 from duet_p2p.surface.counts import COUNTS
 from duet_p2p.surface.table import TABLE, Rule
@@ -146,6 +147,7 @@ def infer(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], mode: str
     except TypeError:
         return UNKNOWN
     if found is _MISSING:
+        compiler.leave_out()
         with GENERATOR:
             state = torch.get_rng_state()  # kernels draw from it, on the meta device too
             try:
