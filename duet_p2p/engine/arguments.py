@@ -13,6 +13,7 @@ from duet_p2p.engine.labels import PUBLIC, Kind, Label, join
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison, Slot, Store
 from duet_p2p.surface import shapes
+from duet_p2p.surface.plan import refs_of
 from duet_p2p.surface.values import from_wire
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
@@ -30,6 +31,8 @@ class Arguments:
     """Of every id that is named anywhere in the arguments."""
     at: tuple[Slot | None, ...] = ()
     """Of positional arguments that are a reference as they stand."""
+    wire: tuple[Any, ...] = ()
+    """Positional arguments as they came."""
     sources: list[torch.Tensor] = field(default_factory=list)
     """The tensors that were there before the call, as `refresh` last found them."""
     _parts: list[list[Any]] | None = None
@@ -58,6 +61,20 @@ class Arguments:
         """The label that the slot of a positional argument holds."""
         slot = self.at[position] if position < len(self.at) else None
         return PUBLIC if slot is None else slot.label
+
+    def label_from(self, start: int, stop: int, lineage: Lineage) -> Label:
+        """The label of some positional arguments as indices, keys or counts.
+
+        A tensor is a number here, and what stands in a slice or in a tuple counts too.
+        """
+        labels = [
+            self.slots[number].label
+            for value in self.wire[start:stop]
+            for number in refs_of(value)
+            if number in self.slots
+        ]
+        labels += [lineage.whole(v) for v in self.args[start:stop] if not is_atomic(v)]
+        return join(labels)
 
     def poison(self, lineage: Lineage, *, deep: bool) -> Poison | None:
         """The first poison among the arguments; `deep`: or in what they hold."""
@@ -113,6 +130,14 @@ class Arguments:
         self._beside = join(labels)
         return self._beside
 
+    def settings(self, lineage: Lineage) -> Label:
+        """Joined label of the numbers among the arguments, and of plain containers of them."""
+        labels = [slot.label for slot in self.slots.values()]
+        for value in self.values():
+            if isinstance(value, list | tuple | dict | set) and (entry := lineage.find(value)):
+                labels += (entry.content, entry.structure)
+        return join(labels)
+
     def all(self, lineage: Lineage) -> Label:
         """Joined label of all arguments."""
         return join([self.beside(lineage), *map(lineage.label, self.tensors())])
@@ -145,7 +170,7 @@ def resolve(op: Op, store: Store) -> Arguments:
     args = tuple([from_wire(value, None, look_up) for value in op.args])
     kwargs = {key: from_wire(value, None, look_up) for key, value in op.kwargs.items()}
     at = tuple([slots[value.id] if type(value) is Ref else None for value in op.args])
-    return Arguments(args, kwargs, slots, at)
+    return Arguments(args, kwargs, slots, at, op.args)
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

@@ -86,7 +86,7 @@ class RepeatedCall(Call):
         args = tuple([make(how, what) for how, what in self._args])
         kwargs = {key: make(how, what) for key, how, what in self._kwargs}
         at = tuple([slots[what.id] if how == _OBJECT else None for how, what in self._args])
-        return Arguments(args, kwargs, slots, at)
+        return Arguments(args, kwargs, slots, at, self.op.args)
 
 
 _SAME: Final = 0  # the value itself

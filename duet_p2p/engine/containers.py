@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass, next_batch, start_pass
-from duet_p2p.engine.labels import PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
+from duet_p2p.engine.labels import METADATA, PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
 
@@ -33,6 +33,8 @@ _SHIFTS: Final = frozenset({
     "move_to_end",
 })  # fmt: skip
 """Change the structure in a way that no element decides."""
+_COUNTS: Final = frozenset({"__imul__", "pop", "popitem", "__delitem__", "move_to_end"})
+"""Those of them whose arguments are numbers or keys."""
 _MUTATORS: Final = frozenset({
     *_PLACES, *_SHIFTS, "remove", "sort", "add", "discard", "__iand__", "__ior__", "__isub__",
     "__ixor__", "difference_update", "intersection_update", "symmetric_difference_update",
@@ -98,11 +100,16 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     if short == "append":
         return
     if short in _PLACES:
-        added = given.label_at(1)
+        added = given.label_from(1, 2, lineage)
         if is_private(added):
-            entry.content = join((entry.content, to_per_record(added)))
+            added = to_per_record(added)
+            entry.content = join((entry.content, added))
+    elif short in _COUNTS:
+        added = given.label_from(1, len(given.args), lineage)
     elif short in _SHIFTS:
-        added = join((rest[1], slots))
+        added = join((rest[1], slots, *_of_lengths(given, lineage)))
+        if short == "update" and not isinstance(given.args[-1], dict):
+            added = join((added, to_per_record(rest[0])))  # what the keys are decides how many
     else:  # which element goes where is decided by values
         added = to_per_record(join((lineage.whole(target), rest[0], rest[1], slots)))
     entry.structure = join((entry.structure, added))
@@ -119,8 +126,10 @@ def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) ->
         return _next(given, result, lineage)
     if short in _GETTERS:
         content, structure = _labels(given.args[:1], lineage)
-        index = join((given.label_at(1), structure))
-        return _element(result, join((content, given.label_at(0))), index, given, lineage)
+        index = join((given.label_from(1, 2, lineage), structure))
+        # the default of dict_get may be what comes
+        content = join((content, *(slot.label for slot in given.slots.values())))
+        return _element(result, content, index, given, lineage)
     if short in _COPIES or isinstance(result, list | dict | set):
         return _copy(short, given, result, lineage)
     # comparisons, membership: an answer about all of it
@@ -147,6 +156,26 @@ def label_fresh(given: Arguments, result: Any, lineage: Lineage) -> None:
                 owned.label = join((owned.label, to_per_record(every)))
 
 
+def _of_lengths(given: Arguments, lineage: Lineage) -> list[Label]:
+    """What decided how many items the arguments have that are run over."""
+    return [
+        to_per_record(lineage.label(value))
+        for value in given.values()
+        if isinstance(value, torch.Tensor) and lineage.hidden(value)
+    ]
+
+
+def _of_hidden(target: Any, lineage: Lineage) -> list[Label]:
+    """What decided the shapes below a loader or data set."""
+    labels = []
+    for part in reach(target):
+        if isinstance(part, torch.Tensor):
+            labels += [lineage.label(part)] if lineage.hidden(part) else []
+        elif (entry := lineage.find(part)) is not None:
+            labels.append(entry.structure)
+    return labels
+
+
 def _labels(values: Any, lineage: Lineage) -> tuple[Label, Label]:
     """Content and structure of these containers, not looking into their elements."""
     found = [entry for value in values if (entry := lineage.find(value))]
@@ -158,14 +187,15 @@ def _length(given: Arguments, lineage: Lineage) -> Label:
     content, structure = _labels([target], lineage)
     if isinstance(target, DataLoader | Dataset):
         private = join((content, lineage.whole(target)))
-        if is_private(structure):
-            return to_per_record(join((structure, private)))
+        chosen = join((structure, *_of_hidden(target, lineage)))
+        if is_private(chosen):
+            return to_per_record(join((chosen, private)))
         if private.is_public:
             return PUBLIC
         return Label(Kind.METADATA, private.sources, frozenset(), UNBOUNDED, False)
-    if isinstance(target, tuple):
-        return given.label_at(0) if is_private(given.label_at(0)) else PUBLIC
-    return structure
+    if isinstance(target, torch.Tensor):
+        return METADATA if not lineage.hidden(target) else to_per_record(lineage.label(target))
+    return join((structure, given.label_at(0)))
 
 
 def _next(given: Arguments, result: Any, lineage: Lineage) -> Label:
@@ -191,9 +221,12 @@ def _element(
 ) -> Label:
     """One element, or a slice, of a container."""
     if is_private(index):
-        # which element it is tells about the index, and the index about any of them
+        # Which element it is tells about the index, and the index about any of them. All that could
+        # have been chosen are marked: which one is marked would tell the index too.
         label = to_per_record(join((index, given.all(lineage))))
-        lineage.add(result, label, hidden=True)
+        for value in (given.args[0], result):
+            if not is_atomic(value):
+                lineage.add(value, label, hidden=True)
         return label
     if is_atomic(result):
         return join((content, index))
@@ -209,7 +242,13 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     """A container made of the elements of others."""
     inputs = given.values()
     if len(inputs) == 1 and isinstance(inputs[0], torch.Tensor):
-        return lineage.label(inputs[0])
+        every = lineage.label(inputs[0])
+        if lineage.hidden(inputs[0]) and not isinstance(result, (tuple, *ATOMIC)):
+            entry = lineage.track(result)
+            entry.structure = join((entry.structure, to_per_record(every)))
+        if short in ("collect", "state_dict"):
+            return PUBLIC
+        return every
     content, structure = _labels(inputs, lineage)
     slots = join(slot.label for slot in given.slots.values())
     content = join((content, slots))
@@ -221,7 +260,12 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
         structure = join((structure, to_per_record(slots)))
     if short not in ("collect", "state_dict", "List", "Tuple", "Dict", "OrderedDict", "iter",
                      "__iter__", "copy", "keys", "values", "items", "__add__"):  # fmt: skip
-        structure = to_per_record(join((structure, content)))
+        # a tensor among the arguments is a number here, or is looked for
+        structure = to_per_record(join((structure, content, given.label_from(0, len(given.args), lineage))))
+    elif short in ("Dict", "OrderedDict", "state_dict") and not all(isinstance(value, dict) for value in inputs):
+        structure = join((structure, to_per_record(content)))  # keys decide how many there are
+    else:
+        structure = join((structure, *_of_lengths(given, lineage)))
     if isinstance(result, (tuple, *ATOMIC)):
         return join((content, structure))
     entry = lineage.track(result)

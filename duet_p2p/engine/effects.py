@@ -40,10 +40,13 @@ _RANDOM: Final = frozenset(_RANDOM_NAMES.split())
 
 _BY_SHAPE_NAMES: Final = """
 rand randn randint randperm rand_like randn_like randint_like dropout dropout1d dropout2d
-dropout3d alpha_dropout feature_alpha_dropout rrelu bernoulli uniform next iter __next__ normal
+dropout3d alpha_dropout feature_alpha_dropout rrelu next iter __next__
 """
 _BY_SHAPE: Final = frozenset(_BY_SHAPE_NAMES.split())
-"""They draw as many numbers as the shape says, whatever the values are."""
+"""They draw as many numbers as the shape says, whatever the values are.
+
+Not so ``bernoulli`` and ``normal``: they fail before they draw if a chance or a deviation is none.
+"""
 
 
 def is_random(name: str) -> bool:
@@ -117,10 +120,11 @@ class Effects:
         if by_shape and given.has_public_facts(lineage):
             return
         if short in ("next", "iter", "__next__"):
-            structure = [
-                e.structure for v in given.args for p in reach(v) if (e := lineage.find(p))
-            ]
-            if not is_private(join(structure)):
+            parts = [part for value in given.args for part in reach(value)]
+            shapes = [e.structure for p in parts if (e := lineage.find(p))]
+            tensors = [p for p in parts if isinstance(p, torch.Tensor)]
+            shapes += [lineage.label(t) for t in tensors if lineage.hidden(t)]
+            if not is_private(join(shapes)):
                 return
         every = given.all(lineage)
         if is_private(every):
@@ -290,6 +294,7 @@ def label_parts(holder: Any, result: Any, lineage: Lineage) -> None:
         if not isinstance(part, torch.Tensor | tuple):
             tracked = lineage.track(part)
             tracked.content = join((tracked.content, entry.content))
+            tracked.structure = join((tracked.structure, entry.structure))
 
 
 def _grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:

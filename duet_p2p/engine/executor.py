@@ -156,7 +156,7 @@ class Executor:
             self._spread(poison, rule, given, op)
             return
         targets = self._targets(rule, given)
-        self._refuse_shared(targets)
+        self._refuse_shared(targets, given)
         lineage, effects = self._lineage, self._effects
         before = given.all(lineage)
         extra = lineage.generator if is_random(rule.name) else PUBLIC
@@ -272,11 +272,14 @@ class Executor:
         found += self._effects.targets(rule.name, given)
         return list({id(t): t for t in found}.values())
 
-    def _refuse_shared(self, targets: list[torch.Tensor]) -> None:
+    def _refuse_shared(self, targets: list[torch.Tensor], given: Arguments) -> None:
         for target in targets:
             entry = self._lineage.entry(target)
             if entry is not None and entry.read_only:
-                raise PublicError(NotAllowed(entry.read_only))
+                refused = NotAllowed(entry.read_only)
+                if entry.hidden:  # a private value may have chosen which tensor this is
+                    raise self._failed(refused, given, given.all(self._lineage), is_public=False)
+                raise PublicError(refused)
 
     def _shared_versions(self, given: Arguments) -> list[tuple[torch.Tensor, int]]:
         return [
@@ -328,6 +331,9 @@ class Executor:
             if is_private(every):
                 tracked = lineage.track(result)
                 tracked.content = join((tracked.content, every))
+                chosen = given.settings(lineage)
+                if is_private(chosen):
+                    tracked.structure = join((tracked.structure, to_per_record(chosen)))
             return PUBLIC
         if rule.name in _FLAGS:
             return PUBLIC
@@ -448,7 +454,7 @@ class Executor:
         """Whether a failure while running follows from public facts."""
         if not is_private(label):
             return True
-        if not given.has_public_facts(self._lineage) and not rule.name.startswith(_BY_SHAPE):
+        if not given.has_public_facts(self._lineage):
             return False
         if isinstance(error, NotAllowed):
             return True

@@ -91,7 +91,7 @@ def judge(
     is_hidden = is_chosen or any(lineage.hidden(t) for t in tensors)
     every = join([beside, *labels])
     if rule.record == "metadata":
-        if is_hidden:
+        if is_hidden or _takes_values(rule, given, lineage):
             return Verdict(to_per_record(every), is_hidden=True)
         return Verdict(Label(Kind.METADATA, every.sources, frozenset(), UNBOUNDED, False))
     if (rule.shape == "dynamic" or not is_inferred) and is_private(every):
@@ -107,6 +107,20 @@ def judge(
     if private == {Kind.VERBATIM} and (short in axes.COPIES or short in _SELECTS):
         return Verdict(_verbatim(every), is_hidden=is_hidden)
     return Verdict(to_per_record(every), is_hidden=is_hidden)
+
+
+def _takes_values(rule: Rule, given: Arguments, lineage: Lineage) -> bool:
+    """Whether a private tensor is more than a pattern here: what is filled in, an end, a size."""
+    short = rule.short
+    if rule.form == "property" or short == "is_same_size":
+        return False
+    has_pattern = rule.form != "factory" or short.endswith("_like")
+    first = list(given.args[:1]) or [given.kwargs.get("input")]
+    if has_pattern and isinstance(first[0], torch.Tensor):
+        others = [*given.args[1:], *(v for k, v in given.kwargs.items() if v is not first[0])]
+    else:
+        others = given.values()
+    return any(is_private(lineage.whole(v)) for v in others if not is_atomic(v))
 
 
 def _by_rows(

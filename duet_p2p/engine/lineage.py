@@ -72,6 +72,8 @@ _WITH_PARTS: Final = frozenset({torch.Tensor, torch.nn.Parameter, list, dict, tu
 def is_atomic(value: Any) -> bool:
     """Whether a value has no parts; several times a command, so the usual types are looked up."""
     kind = type(value)
+    if kind is slice:  # a tensor can stand in it
+        return is_atomic(value.start) and is_atomic(value.stop) and is_atomic(value.step)
     if kind in _ATOMIC_TYPES:
         return True
     return kind not in _WITH_PARTS and isinstance(value, ATOMIC)
@@ -314,7 +316,7 @@ class Lineage:
                 entry = self.own(part)
                 entry.label = join((entry.label, label))
                 entry.hidden = entry.hidden or hidden
-            elif not isinstance(part, tuple | frozenset | Poison):
+            elif not isinstance(part, tuple | frozenset | slice | Poison):
                 tracked = self.track(part)
                 tracked.content = join((tracked.content, label))
                 if hidden:
@@ -377,6 +379,8 @@ def _parts(part: Any, grads: bool) -> Iterable[Any]:
         return () if grad is None else (grad,)
     if isinstance(part, list | tuple | set | frozenset):
         return [p for p in part if not is_atomic(p)]
+    if isinstance(part, slice):
+        return [p for p in (part.start, part.stop, part.step) if not is_atomic(p)]
     if isinstance(part, dict):
         keys = [k for k in part if not is_atomic(k)]
         return keys + [v for v in part.values() if not is_atomic(v)]
