@@ -11,7 +11,7 @@ import torch
 
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
-from duet_p2p.engine.store import Poison, Slot, Store
+from duet_p2p.engine.store import Slot, Store
 from duet_p2p.surface import shapes
 from duet_p2p.surface.plan import refs_of
 from duet_p2p.surface.values import from_wire
@@ -75,21 +75,6 @@ class Arguments:
         ]
         labels += [lineage.whole(v) for v in self.args[start:stop] if not is_atomic(v)]
         return join(labels)
-
-    def poison(self, lineage: Lineage, *, deep: bool) -> Poison | None:
-        """The first poison among the arguments; `deep`: or in what they hold."""
-        for slot in self.slots.values():
-            value = slot.value
-            if isinstance(value, Poison):
-                return value
-            if deep or isinstance(value, torch.Tensor):
-                found = lineage.poison(value)
-            else:
-                entry = lineage.find(value)
-                found = None if entry is None else entry.poison
-            if found is not None:
-                return found
-        return None
 
     def tensors(self) -> list[torch.Tensor]:
         """Every tensor that can be reached from the arguments."""

@@ -57,6 +57,7 @@ STEPWISE: Final = frozenset({
     "torch.utils.data.DataLoader.dataset",
 })  # fmt: skip
 """Elements of these are labelled one by one, with their rows."""
+_HOLDING: Final = (list, tuple, dict, set)
 _HOLDERS: Final = {"python.List.append": 1, "python.collect": 0, "python.state_dict": 1}
 """Names to the first position where a value that failed may stand."""
 
@@ -156,6 +157,10 @@ def label_fresh(given: Arguments, result: Any, lineage: Lineage) -> None:
                 owned.label = join((owned.label, to_per_record(every)))
 
 
+def _are_dicts(values: list[Any]) -> bool:
+    return bool(values) and all(isinstance(value, dict) for value in values)
+
+
 def _of_lengths(given: Arguments, lineage: Lineage) -> list[Label]:
     """What decided how many items the arguments have that are run over."""
     return [
@@ -224,9 +229,12 @@ def _element(
         # Which element it is tells about the index, and the index about any of them. All that could
         # have been chosen are marked: which one is marked would tell the index too.
         label = to_per_record(join((index, given.all(lineage))))
-        for value in (given.args[0], result):
-            if not is_atomic(value):
-                lineage.add(value, label, hidden=True)
+        if not is_atomic(result):
+            holder = getattr(given.args[0], "source", given.args[0])
+            parts = holder.values() if isinstance(holder, dict) else holder
+            for value in (*(parts if isinstance(holder, _HOLDING) else [holder]), result):
+                if not is_atomic(value):
+                    lineage.add(value, label, hidden=True)
         return label
     if is_atomic(result):
         return join((content, index))
@@ -261,8 +269,9 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     if short not in ("collect", "state_dict", "List", "Tuple", "Dict", "OrderedDict", "iter",
                      "__iter__", "copy", "keys", "values", "items", "__add__"):  # fmt: skip
         # a tensor among the arguments is a number here, or is looked for
-        structure = to_per_record(join((structure, content, given.label_from(0, len(given.args), lineage))))
-    elif short in ("Dict", "OrderedDict", "state_dict") and not all(isinstance(value, dict) for value in inputs):
+        numbers = given.label_from(0, len(given.args), lineage)
+        structure = to_per_record(join((structure, content, numbers)))
+    elif short in ("Dict", "OrderedDict", "state_dict") and not _are_dicts(inputs):
         structure = join((structure, to_per_record(content)))  # keys decide how many there are
     else:
         structure = join((structure, *_of_lengths(given, lineage)))

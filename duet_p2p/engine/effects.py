@@ -104,6 +104,11 @@ class Effects:
             self._gradients.retain(first)
         elif name == "torch.manual_seed":
             lineage.generator = given.all(lineage)
+        elif isinstance(first, torch.Tensor) and name.startswith("torch.Tensor.requires_grad"):
+            flags = [lineage.whole(value) for value in given.values()[1:]]
+            flag = join([given.beside(lineage), *flags])
+            if is_private(flag):
+                lineage.add(first, to_per_record(flag), hidden=True)
         elif name.endswith("=") and isinstance(first, torch.Tensor):
             beside = given.beside(lineage)
             if is_private(beside):

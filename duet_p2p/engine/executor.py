@@ -17,10 +17,11 @@ import torch
 
 from duet_p2p.engine import containers
 from duet_p2p.engine.arguments import Arguments, is_private, resolve, spec_of, tensors_in
+from duet_p2p.engine.axes import ELEMENTWISE
 from duet_p2p.engine.call import Call
+from duet_p2p.engine.damage import Damage, leaves
 from duet_p2p.engine.effects import Effects, is_random, label_apart
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_structural, text_of
-from duet_p2p.engine.gradients import leaves_of
 from duet_p2p.engine.judge import apply, judge
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, OF_THE_OWNER, Lineage, is_atomic, reach
@@ -77,6 +78,9 @@ class Executor:
         self._limits = limits
         self._room = Room(lineage, objects=limits.objects, nbytes=limits.stored_bytes)
         self._now = (0, "")  # the command that runs: its number and name
+        self.damage = Damage(lineage)
+        self._spec: Any = None  # what its results will be, where that is known before it runs
+        self._named: tuple[Rule, Arguments] | None = None
         self.is_inferred = True  # its shapes followed from those of its arguments
         self._because = PUBLIC  # why commands run at all
         self.watch = Watch()
@@ -107,7 +111,8 @@ class Executor:
 
     def run(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
         """Run one operation (`call`: looked up before); the failure, if it has a new cause."""
-        self._now = (seq, op.name)
+        outer = self._spec, self._named
+        self._now, self._spec, self._named = (seq, op.name), None, None
         self.watch.begin(seq, op.name)
         try:
             self._run(op, call)
@@ -118,7 +123,10 @@ class Executor:
                        PUBLIC if is_public else to_per_record(self._because)), op
             )  # fmt: skip
         except _Failed as failed:
-            return self._fail(failed.poison, op)
+            told = self._fail(failed.poison, op)
+            return None if failed.is_known else told
+        finally:  # a closure's commands run within a step
+            self._spec, self._named = outer
         return None
 
     def run_safely(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
@@ -150,13 +158,16 @@ class Executor:
 
     def _run(self, op: Op, call: Call | None) -> None:
         rule, function, given = self._admit_name(op, call)
+        self._named = rule, given
         is_container = containers.is_container_call(rule.name, given)
-        poison = given.poison(self._lineage, deep=not is_container)
-        if poison is not None and not containers.can_hold(rule.name, given):
-            self._spread(poison, rule, given, op)
-            return
         targets = self._targets(rule, given)
         self._refuse_shared(targets, given)
+        poison = self.damage.found(rule.name, given, deep=not is_container)
+        if poison is not None and not self.damage.can_run(rule.name, given, deep=not is_container):
+            if not containers.can_hold(rule.name, given):
+                self._spread(poison, rule, given, op)
+                return
+            poison = None
         lineage, effects = self._lineage, self._effects
         before = given.all(lineage)
         extra = lineage.generator if is_random(rule.name) else PUBLIC
@@ -184,12 +195,18 @@ class Executor:
             failed = self._failed(
                 error, given, label, is_public=self._is_public(rule, given, error, label)
             )
-            self._spoil(targets, rule, given, error, failed.poison)
+            if poison is not None and not failed.poison.is_public:
+                failed = _Failed(poison, is_known=True)
+            if is_random(rule.name) and is_private(label) and not failed.poison.is_public:
+                lineage.generator = join((lineage.generator, to_per_record(label)))
+            self.damage.fail(failed.poison, rule, given, error, targets)
             effects.abandon()
             raise failed from None
         if state is not None and not torch.equal(state, torch.get_rng_state()):
             extra = lineage.generator
         self._check_shared(versions, given)
+        if self._spec is not None and not _is_as_expected(result, self._spec):
+            self.is_inferred = False  # a value took part that inference did not see
 
         if not is_plain:
             given.forget()
@@ -202,7 +219,9 @@ class Executor:
                 containers.label_fresh(given, result, lineage)
         else:
             label = self._label(rule, given, result, targets, extra)
-        self._keep(op, rule, given, result, label)
+        slots = self._keep(op, rule, given, result, label)
+        if poison is not None:
+            self.damage.mark(poison, rule, given, slots, targets, is_container=is_container)
 
     def _admit_name(self, op: Op, call: Call | None) -> tuple[Rule, Callable[..., Any], Arguments]:
         try:
@@ -237,6 +256,7 @@ class Executor:
         self.is_inferred = spec is not shapes.UNKNOWN
         if not self.is_inferred:
             return
+        self._spec = spec if is_public or rule.short in ELEMENTWISE else None
         nbytes = shapes.result_bytes(spec)
         try:
             if nbytes > self._limits.result_bytes:
@@ -356,9 +376,9 @@ class Executor:
 
     # storing
 
-    def _keep(self, op: Op, rule: Rule, given: Arguments, result: Any, label: Label) -> None:
+    def _keep(self, op: Op, rule: Rule, given: Arguments, result: Any, label: Label) -> list[Slot]:
         if not op.outs:
-            return
+            return []
         tags = result_tags(rule.name, [slot.tags for slot in given.slots.values()])
         node = self._made(op, rule, given, result)
         if len(op.outs) == 1:
@@ -370,8 +390,10 @@ class Executor:
                 is_public = given.has_public_facts(self._lineage)
                 every = given.all(self._lineage)
                 raise self._failed(error, given, every, is_public=is_public)
-        for id, value in zip(op.outs, values, strict=True):
-            self._store.put(id, Slot(value, label, tags=tags, made=node))
+        slots = [Slot(value, label, tags=tags, made=node) for value in values]
+        for id, slot in zip(op.outs, slots, strict=True):
+            self._store.put(id, slot)
+        return slots
 
     def _made(self, op: Op, rule: Rule, given: Arguments, result: Any) -> Made:
         if rule.name in ("python.next", "python.Iterator.__next__"):
@@ -394,15 +416,18 @@ class Executor:
         if is_private(self._because):
             is_public, label = False, join((label, to_per_record(self._because)))
         poison = Poison(*self._now, code_of(error), text_of(error), is_public, label)
-        poison.leaves.update((id(leaf), leaf) for leaf in _leaves(given))
+        poison.leaves.update((id(leaf), leaf) for leaf in leaves(given))
         return _Failed(poison)
 
     def _poison_outs(self, op: Op, poison: Poison) -> None:
         self._lineage.has_poison = True  # it may be put into a container
-        for id in op.outs:
+        slots: list[Slot] = []
+        if not poison.is_public and self._named is not None:
+            slots = self.damage.stand_ins(*self._named, self._spec, len(op.outs), poison)
+        for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():
-                self._store.put(id, Slot(poison))
+                self._store.put(id, slots[number] if slots else Slot(poison))
 
     def has_room_for_poison(self) -> bool:
         """Failures may go past the store's quota, not without end."""
@@ -410,45 +435,10 @@ class Executor:
 
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
         """Everything computed from poison, or changed by it, is the same poison."""
-        poison.leaves.update((id(leaf), leaf) for leaf in _leaves(given))
-        short = rule.name.rpartition(".")[2]
-        targets: list[Any] = list(written(rule, given.args, given.kwargs))
-        if short == "backward":
-            # the gradients that it would have made: without them a step would quietly do less
-            targets += poison.leaves.values()
-        targets = [t for t in targets if not isinstance(t, Poison)]
-        if short in ("step", "load_state_dict", "add_param_group") and given.args:
-            targets += [part for part in reach(given.args[0]) if isinstance(part, torch.Tensor)]
-        for target in targets:
-            entry = self._lineage.entry(target) if isinstance(target, torch.Tensor) else None
-            if entry is None or not entry.is_shared:
-                self._lineage.spoil(target, poison)
+        self.damage.spread(poison, rule, given, hidden=not poison.is_public)
         if is_random(rule.name):
             self._lineage.generator = join((self._lineage.generator, to_per_record(poison.label)))
         self._poison_outs(op, poison)
-
-    def _spoil(
-        self,
-        targets: list[torch.Tensor],
-        rule: Rule,
-        given: Arguments,
-        error: Exception,
-        poison: Poison,
-    ) -> None:
-        """A call that failed may have changed its targets half way."""
-        label = poison.label
-        if is_random(rule.name) and is_private(label) and not poison.is_public:
-            self._lineage.generator = join((self._lineage.generator, to_per_record(label)))
-        if poison.is_public and (is_structural(error) or isinstance(error, TypeError)):
-            return  # torch looks at types and at the graph before it writes
-        listed = [v for v in written(rule, given.args, given.kwargs) if not is_atomic(v)]
-        if poison.is_public:
-            listed = []  # a container that refused an element is as it was
-        for target in [*listed, *targets]:
-            self._lineage.spoil(target, poison)
-        if rule.name == "torch.Tensor.backward":
-            for leaf in poison.leaves.values():
-                self._lineage.spoil(leaf, poison)
 
     def _is_public(self, rule: Rule, given: Arguments, error: Exception, label: Label) -> bool:
         """Whether a failure while running follows from public facts."""
@@ -460,7 +450,16 @@ class Executor:
             return True
         if rule.name.startswith(_BY_SHAPE) and rule.form == "constructor":
             return isinstance(error, TypeError | ValueError | QuotaExceeded)
-        return is_structural(error)
+        # a tensor that was taken as a flag or a size has decided by its value
+        return is_structural(error) and (
+            rule.name == "torch.Tensor.backward" or not self._has_numbers(given)
+        )
+
+    def _has_numbers(self, given: Arguments) -> bool:
+        return any(
+            isinstance(value, torch.Tensor) and value.numel() == 1
+            and is_private(self._lineage.label(value)) for value in given.values()[1:]
+        )  # fmt: skip
 
 
 _STATEFUL: Final = frozenset({
@@ -477,10 +476,19 @@ _STATEFUL: Final = frozenset({
 class _Failed(Exception):
     """An operation failed for a new cause."""
 
-    def __init__(self, poison: Poison) -> None:
+    def __init__(self, poison: Poison, *, is_known: bool = False) -> None:
         super().__init__(poison.text)
         self.poison = poison
+        self.is_known = is_known  # it failed on what stands in for another failure
 
 
-def _leaves(given: Arguments) -> list[torch.Tensor]:
-    return leaves_of(tensor for tensor in given.tensors() if tensor.requires_grad)
+def _is_as_expected(result: Any, spec: Any) -> bool:
+    """Whether a result has the shape that was worked out before it was made."""
+    if isinstance(spec, shapes.TensorSpec):
+        return (
+            isinstance(result, torch.Tensor) and result.shape == spec.shape
+            and result.dtype is spec.dtype and result.requires_grad == spec.requires_grad
+        )  # fmt: skip
+    if isinstance(spec, list | tuple) and isinstance(result, list | tuple):
+        return len(result) == len(spec) and all(map(_is_as_expected, result, spec))
+    return True

@@ -87,12 +87,15 @@ def judge(
         # about the owner's machine, not about any data
         return Verdict(METADATA) if name.startswith("torch.cuda.") else _FREE
 
-    is_chosen = is_private(beside) and short not in axes.ELEMENTWISE
+    # a private random state decides numbers, and no shape
+    is_chosen = is_private(given.beside(lineage)) and short not in axes.ELEMENTWISE
     is_hidden = is_chosen or any(lineage.hidden(t) for t in tensors)
     every = join([beside, *labels])
     if rule.record == "metadata":
         if is_hidden or _takes_values(rule, given, lineage):
             return Verdict(to_per_record(every), is_hidden=True)
+        if is_private(extra):
+            return Verdict(to_per_record(every))
         return Verdict(Label(Kind.METADATA, every.sources, frozenset(), UNBOUNDED, False))
     if (rule.shape == "dynamic" or not is_inferred) and is_private(every):
         is_hidden = True

@@ -294,13 +294,25 @@ class Lineage:
                     return tracked.poison
         return None
 
-    def spoil(self, value: Any, poison: Poison) -> None:
-        """A command that failed would have changed this value; its content means nothing now."""
+    def spoil(self, value: Any, poison: Poison, *, hidden: bool = False) -> None:
+        """A command that failed would have changed this value; its content means nothing now.
+
+        It is labelled as if the command had worked.
+        """
         self.has_poison = True
+        label = to_per_record(poison.label)
         if isinstance(value, torch.Tensor):
-            self.own(value).poison = poison
+            owned = self.written(value)
+            owned.poison = poison
+            owned.label = join((owned.label, label))
+            owned.hidden = owned.hidden or hidden
         elif not isinstance(value, (*ATOMIC, tuple)):
-            self.track(value).poison = poison
+            tracked = self.track(value)
+            tracked.poison = poison
+            tracked.version += 1
+            tracked.content = join((tracked.content, label))
+            if hidden:
+                tracked.structure = join((tracked.structure, label))
 
     def hidden(self, tensor: torch.Tensor) -> bool:
         """Whether the shape of this tensor is a private fact."""

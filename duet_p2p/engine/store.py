@@ -62,6 +62,8 @@ class Slot:
     """Fresh for each slot, part of a value's version."""
     origin: PlanOutput | None = None
     """Of what a plan gave."""
+    poison: Poison | None = None
+    """Of a number or tuple that stands in for a result that could not be computed."""
     is_told: bool = False
     """The scientist's side could not work the shape out and was told, so it will be of results."""
 
