@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -19,6 +19,8 @@ from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
 __all__ = ["Arguments", "is_private", "resolve", "spec_of", "tensors_in"]
+
+_SUBJECTS: Final = frozenset({"params", "dataset", "data", "datasets", "optimizer"})
 
 
 @dataclass(slots=True)
@@ -116,11 +118,23 @@ class Arguments:
         return self._beside
 
     def settings(self, lineage: Lineage) -> Label:
-        """Joined label of the numbers among the arguments, and of plain containers of them."""
+        """Joined label of what a constructor is told beside the data, parameters or data sets.
+
+        A tensor that stands where a number is meant is a number.
+        """
         labels = [slot.label for slot in self.slots.values()]
-        for value in self.values():
+        first = [*self.args[:1], *(self.kwargs[key] for key in _SUBJECTS & self.kwargs.keys())]
+        others = [*self.args[1:], *(v for k, v in self.kwargs.items() if k not in _SUBJECTS)]
+        for value in first:
             if isinstance(value, list | tuple | dict | set) and (entry := lineage.find(value)):
                 labels += (entry.content, entry.structure)
+            for group in value if isinstance(value, list | tuple) else ():
+                if isinstance(group, dict):  # of parameters
+                    others += [part for key, part in group.items() if key != "params"]
+        labels += [
+            lineage.whole(value) for value in others
+            if isinstance(value, torch.Tensor | list | tuple | dict | set)
+        ]  # fmt: skip
         return join(labels)
 
     def all(self, lineage: Lineage) -> Label:

@@ -58,14 +58,18 @@ STEPWISE: Final = frozenset({
 })  # fmt: skip
 """Elements of these are labelled one by one, with their rows."""
 _HOLDING: Final = (list, tuple, dict, set)
-_HOLDERS: Final = {"python.List.append": 1, "python.collect": 0, "python.state_dict": 1}
-"""Names to the first position where a value that failed may stand."""
+_HOLDERS: Final = {
+    "collect": 0, "state_dict": 1, "append": 1, "add": 1, "insert": 2, "__setitem__": 2,
+    "setdefault": 2, "List": 9, "Tuple": 9, "Dict": 9, "OrderedDict": 9, "Set": 9, "extend": 9,
+    "update": 9,
+}  # fmt: skip
+"""Last parts of names to the first position where a value that failed may stand."""
 
 
 def can_hold(name: str, given: Arguments) -> bool:
     """Whether a value that failed may be put into this container: only that value has failed."""
-    first = _HOLDERS.get(name)
-    if first is None:
+    first = _HOLDERS.get(name.rpartition(".")[2])
+    if first is None or not is_container_call(name, given):
         return False
     return not any(isinstance(value, Poison) for value in given.args[:first])
 
@@ -208,11 +212,12 @@ def _next(given: Arguments, result: Any, lineage: Lineage) -> Label:
     entry = lineage.track(iterator)
     entry.version += 1
     if isinstance(entry.origin, Pass):
-        label = next_batch(entry.origin, iterator, result, lineage)
+        is_hidden = is_private(join(_of_hidden(iterator, lineage)))
+        label = None if is_hidden else next_batch(entry.origin, iterator, result, lineage)
         if label is None:
             every = lineage.whole(iterator)
             label = to_per_record(every) if is_private(every) else every
-            lineage.add(result, label)
+            lineage.add(result, label, hidden=is_hidden)
         return label if isinstance(result, (tuple, *ATOMIC)) else PUBLIC
     source = getattr(iterator, "source", iterator)
     if isinstance(source, torch.Tensor):
@@ -273,7 +278,7 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
         structure = to_per_record(join((structure, content, numbers)))
     elif short in ("Dict", "OrderedDict", "state_dict") and not _are_dicts(inputs):
         structure = join((structure, to_per_record(content)))  # keys decide how many there are
-    else:
+    elif short != "collect":
         structure = join((structure, *_of_lengths(given, lineage)))
     if isinstance(result, (tuple, *ATOMIC)):
         return join((content, structure))

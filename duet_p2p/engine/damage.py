@@ -180,15 +180,17 @@ class Damage:
 
     def fail(
         self, poison: Poison, rule: Rule, given: Arguments, error: Exception,
-        targets: list[torch.Tensor],
+        targets: list[torch.Tensor], *, hidden: bool,
     ) -> None:  # fmt: skip
         """Spoils what a command may have changed half way before it failed."""
         if poison.is_public and (is_structural(error) or isinstance(error, TypeError)):
             return  # torch looks at types and at the graph before it writes
+        if rule.form == "constructor":
+            return  # an optimizer writes to its parameters later
         listed = [v for v in written(rule, given.args, given.kwargs) if not is_atomic(v)]
         if poison.is_public:
             listed = []  # a container that refused an element is as it was
-        self.spoil([*listed, *targets], poison, hidden=not given.has_public_facts(self._lineage))
+        self.spoil([*listed, *targets], poison, hidden=hidden)
         if rule.name == "torch.Tensor.backward":
             self._spoil_gradients(poison)
 

@@ -199,7 +199,8 @@ class Executor:
                 failed = _Failed(poison, is_known=True)
             if is_random(rule.name) and is_private(label) and not failed.poison.is_public:
                 lineage.generator = join((lineage.generator, to_per_record(label)))
-            self.damage.fail(failed.poison, rule, given, error, targets)
+            hidden = not (self.is_inferred and given.has_public_facts(lineage))
+            self.damage.fail(failed.poison, rule, given, error, targets, hidden=hidden)
             effects.abandon()
             raise failed from None
         if state is not None and not torch.equal(state, torch.get_rng_state()):
@@ -347,11 +348,11 @@ class Executor:
         lineage = self._lineage
         if rule.form == "constructor" and not isinstance(result, (torch.Tensor, *ATOMIC)):
             # what it holds keeps its own labels; the rest of its arguments are its content
-            every = join((given.beside(lineage), extra))
+            chosen = PUBLIC if rule.short == "TensorDataset" else given.settings(lineage)
+            every = join((given.beside(lineage), chosen, extra))
             if is_private(every):
                 tracked = lineage.track(result)
                 tracked.content = join((tracked.content, every))
-                chosen = given.settings(lineage)
                 if is_private(chosen):
                     tracked.structure = join((tracked.structure, to_per_record(chosen)))
             return PUBLIC
@@ -427,7 +428,8 @@ class Executor:
         for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():
-                self._store.put(id, slots[number] if slots else Slot(poison))
+                label = PUBLIC if poison.is_public else to_per_record(poison.label)
+                self._store.put(id, slots[number] if slots else Slot(poison, label))
 
     def has_room_for_poison(self) -> bool:
         """Failures may go past the store's quota, not without end."""
@@ -449,11 +451,13 @@ class Executor:
         if isinstance(error, NotAllowed):
             return True
         if rule.name.startswith(_BY_SHAPE) and rule.form == "constructor":
+            if rule.short != "TensorDataset" and is_private(given.settings(self._lineage)):
+                return False
             return isinstance(error, TypeError | ValueError | QuotaExceeded)
         # a tensor that was taken as a flag or a size has decided by its value
-        return is_structural(error) and (
-            rule.name == "torch.Tensor.backward" or not self._has_numbers(given)
-        )
+        if rule.name == "torch.Tensor.backward":
+            return is_structural(error, of_graph=False)  # stand-ins have graphs of their own
+        return is_structural(error) and not self._has_numbers(given)
 
     def _has_numbers(self, given: Arguments) -> bool:
         return any(

@@ -37,6 +37,9 @@ unfold diagonal movedim moveaxis tril triu diag_embed repeat_interleave Tensor t
 """
 _SELECTS: Final = frozenset(_SELECTS_NAMES.split())
 
+_OF_KERNELS: Final = frozenset({"stride", "is_contiguous", "output_nr"})
+"""Facts that what computed a tensor decides, beside its shape: a stand-in has others."""
+
 OVERWRITES: Final = frozenset({"zero", "fill", "copy", "normal", "uniform"})
 """In-place operations whose result does not depend on what was there before."""
 
@@ -115,6 +118,8 @@ def judge(
 def _takes_values(rule: Rule, given: Arguments, lineage: Lineage) -> bool:
     """Whether a private tensor is more than a pattern here: what is filled in, an end, a size."""
     short = rule.short
+    if short in _OF_KERNELS:
+        return not all(e.is_shared for t in given.tensors() if (e := lineage.entry(t)))
     if rule.form == "property" or short == "is_same_size":
         return False
     has_pattern = rule.form != "factory" or short.endswith("_like")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from random import Random
 from typing import Any, Final
@@ -100,11 +101,11 @@ class Program:
 
     # building
 
-    def op(self, name: str, *args: Any, outs: int = 1, mode: str = "g", **kwargs: Any) -> Op:
+    def op(self, name: str, *args: Any, outs: int = 1, **kwargs: Any) -> Op:
         ids = tuple(next(self._ids) for _ in range(outs))
         self._mine += ids
         self._names.append(name)
-        return Op(name, ids, args, kwargs, mode)
+        return Op(name, ids, args, kwargs, "g")
 
     def last(self) -> Ref:
         return Ref(self._mine[-1])
@@ -160,8 +161,8 @@ class Program:
             outs = draw.choice((1, 2, 3))
         elif rule.result == "none":
             outs = 0
-        mode = draw.choice("gggn")
-        return self.op(rule.name, *args, outs=outs, mode=mode, **kwargs)
+        made = self.op(rule.name, *args, outs=outs)
+        return replace(made, kwargs=kwargs, mode=draw.choice("gggn"))
 
     def _arguments(self, rule: Rule, draw: Random) -> tuple[list[Any], dict[str, Any]]:
         if rule.name.startswith("python."):
