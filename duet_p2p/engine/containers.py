@@ -92,6 +92,8 @@ def is_container_call(name: str, given: Arguments) -> bool:
 def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     """Join labels into a container that the call may change; before it runs, if it fails or not."""
     short = name.rpartition(".")[2]
+    if short in _GETTERS:
+        _choose(given, lineage)
     if short not in _MUTATORS:
         return
     target = given.args[0]
@@ -118,6 +120,22 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     else:  # which element goes where is decided by values
         added = to_per_record(join((lineage.whole(target), rest[0], rest[1], slots)))
     entry.structure = join((entry.structure, added))
+
+
+def _choose(given: Arguments, lineage: Lineage) -> None:
+    """A private number chooses one of these: all of them are marked, since one would tell it."""
+    iterator = given.args[0] if given.args else None
+    holder = getattr(iterator, "source", iterator)
+    if not isinstance(holder, _HOLDING):
+        return
+    structure = _labels([iterator, holder], lineage)[1]
+    index = join((given.label_from(1, 2, lineage), structure))
+    if not is_private(index):
+        return
+    label = to_per_record(join((index, given.all(lineage))))
+    for value in holder.values() if isinstance(holder, dict) else holder:
+        if not is_atomic(value):
+            lineage.add(value, label, hidden=True)
 
 
 def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
@@ -231,15 +249,10 @@ def _element(
 ) -> Label:
     """One element, or a slice, of a container."""
     if is_private(index):
-        # Which element it is tells about the index, and the index about any of them. All that could
-        # have been chosen are marked: which one is marked would tell the index too.
+        # which element it is tells about the index, and the index about any of them
         label = to_per_record(join((index, given.all(lineage))))
         if not is_atomic(result):
-            holder = getattr(given.args[0], "source", given.args[0])
-            parts = holder.values() if isinstance(holder, dict) else holder
-            for value in (*(parts if isinstance(holder, _HOLDING) else [holder]), result):
-                if not is_atomic(value):
-                    lineage.add(value, label, hidden=True)
+            lineage.add(result, label, hidden=True)
         return label
     if is_atomic(result):
         return join((content, index))

@@ -15,6 +15,7 @@ and commands are left out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -29,7 +30,7 @@ from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.table import Rule, written
 from duet_p2p.surface.types import number_type
 
-__all__ = ["Damage"]
+__all__ = ["Damage", "has_graph", "zeroed"]
 
 _NUMBERS: Final[dict[str, Any]] = {
     "python.Float": 0.0,
@@ -95,10 +96,19 @@ class Damage:
                 elif (tracked := lineage.find(part)) is not None and tracked.poison is not None:
                     yield tracked.poison, True
 
+    @staticmethod
+    def reaching(poison: Poison, given: Arguments) -> Poison:
+        """The poison, with the leaves that a backward through this command's results reaches."""
+        found = {id(leaf): leaf for leaf in leaves(given)}
+        for slot in given.slots.values():
+            if isinstance(slot.value, Poison):
+                found |= slot.value.leaves
+        return replace(poison, leaves=found)
+
     # results of a command that failed
 
     def stand_ins(
-        self, rule: Rule, given: Arguments, spec: Any, count: int, poison: Poison
+        self, rule: Rule, given: Arguments, spec: Any, count: int, poison: Poison, like: Any
     ) -> list[Slot]:
         """Slots for the results of a command that failed on private values; none if they cannot be.
 
@@ -108,6 +118,7 @@ class Damage:
             spec: what its results would have been, as far as that is public.
             count: how many results it names.
             poison: the failure.
+            like: a result that has the right graph, if there is one.
         """
         label = to_per_record(poison.label)
         if rule.result == "self" and given.args:
@@ -116,7 +127,7 @@ class Damage:
             number = self._number(rule, given)
             values = [] if number is None else [number]
         else:
-            made = self._made(spec, given)
+            made = self._made(spec, given) if like is None else like
             values = [made] if count == 1 else list(made) if isinstance(made, list | tuple) else []
         if len(values) != count or any(isinstance(value, Poison) for value in values):
             return []
@@ -164,7 +175,6 @@ class Damage:
 
     def spread(self, poison: Poison, rule: Rule, given: Arguments, *, hidden: bool) -> None:
         """Spoils what a command would have changed that was left out because of this poison."""
-        poison.leaves.update((id(leaf), leaf) for leaf in leaves(given))
         short = rule.short
         listed: list[Any] = list(written(rule, given.args, given.kwargs))
         if short == "backward":
@@ -259,11 +269,13 @@ class _Joined(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, made: torch.Tensor, *sources: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(made)  # most operations keep something: a second backward fails
         ctx.sources = [(t.shape, t.dtype, t.device) for t in sources]
         return made
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        _ = ctx.saved_tensors
         return (
             None,
             *(torch.zeros(s, dtype=dtype, device=device) for s, dtype, device in ctx.sources),
@@ -273,3 +285,24 @@ class _Joined(torch.autograd.Function):
 def leaves(given: Arguments) -> list[torch.Tensor]:
     """Every leaf with a gradient that the arguments' graphs reach."""
     return leaves_of(tensor for tensor in given.tensors() if tensor.requires_grad)
+
+
+def has_graph(spec: Any) -> bool:
+    """Whether a result would have a graph behind it."""
+    if isinstance(spec, TensorSpec):
+        return spec.requires_grad
+    return isinstance(spec, list | tuple) and any(map(has_graph, spec))
+
+
+def zeroed(value: Any, lineage: Lineage) -> Any:
+    """Arguments with zeros for private tensors that no gradient flows to."""
+    if isinstance(value, torch.Tensor):
+        is_kept = value.requires_grad or not is_private(lineage.label(value))
+        return value if is_kept else torch.zeros_like(value)
+    if isinstance(value, list):
+        return [zeroed(part, lineage) for part in value]
+    if type(value) is tuple:
+        return tuple([zeroed(part, lineage) for part in value])
+    if type(value) is dict:
+        return {key: zeroed(part, lineage) for key, part in value.items()}
+    return value

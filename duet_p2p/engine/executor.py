@@ -19,7 +19,7 @@ from duet_p2p.engine import containers
 from duet_p2p.engine.arguments import Arguments, is_private, resolve, spec_of, tensors_in
 from duet_p2p.engine.axes import ELEMENTWISE
 from duet_p2p.engine.call import Call
-from duet_p2p.engine.damage import Damage, leaves
+from duet_p2p.engine.damage import Damage, has_graph, zeroed
 from duet_p2p.engine.effects import Effects, is_random, label_apart
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_structural, text_of
 from duet_p2p.engine.judge import apply, judge
@@ -32,7 +32,7 @@ from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
 from duet_p2p.surface import shapes
-from duet_p2p.surface.callables import NEEDS_CONTEXT
+from duet_p2p.surface.callables import CALLABLES, NEEDS_CONTEXT
 from duet_p2p.surface.context import Context
 from duet_p2p.surface.table import Rule, written
 from duet_p2p.surface.tags import result_tags
@@ -196,7 +196,7 @@ class Executor:
                 error, given, label, is_public=self._is_public(rule, given, error, label)
             )
             if poison is not None and not failed.poison.is_public:
-                failed = _Failed(poison, is_known=True)
+                failed = _Failed(self.damage.reaching(poison, given), is_known=True)
             if is_random(rule.name) and is_private(label) and not failed.poison.is_public:
                 lineage.generator = join((lineage.generator, to_per_record(label)))
             hidden = not (self.is_inferred and given.has_public_facts(lineage))
@@ -417,19 +417,40 @@ class Executor:
         if is_private(self._because):
             is_public, label = False, join((label, to_per_record(self._because)))
         poison = Poison(*self._now, code_of(error), text_of(error), is_public, label)
-        poison.leaves.update((id(leaf), leaf) for leaf in leaves(given))
-        return _Failed(poison)
+        return _Failed(self.damage.reaching(poison, given))
 
     def _poison_outs(self, op: Op, poison: Poison) -> None:
         self._lineage.has_poison = True  # it may be put into a container
         slots: list[Slot] = []
         if not poison.is_public and self._named is not None:
-            slots = self.damage.stand_ins(*self._named, self._spec, len(op.outs), poison)
+            rule, given = self._named
+            like = self._neutral(rule, given, op)
+            slots = self.damage.stand_ins(rule, given, self._spec, len(op.outs), poison, like)
         for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():
-                label = PUBLIC if poison.is_public else to_per_record(poison.label)
-                self._store.put(id, slots[number] if slots else Slot(poison, label))
+                self._store.put(id, slots[number] if slots else self._hard(poison))
+
+    def _neutral(self, rule: Rule, given: Arguments, op: Op) -> Any:
+        """The result on zeros in the place of private values, for its graph; None if none."""
+        if not has_graph(self._spec) or is_random(rule.name) or self._targets(rule, given):
+            return None
+        function = CALLABLES[rule.name]
+        args, kwargs = zeroed((given.args, given.kwargs), self._lineage)
+        try:
+            with _MODES[op.mode]():
+                result = function(*args, **kwargs)
+        except Exception:
+            return None
+        return result if _is_as_expected(result, self._spec) else None
+
+    def _hard(self, poison: Poison) -> Slot:
+        is_object = self._named is not None and self._named[0].form == "constructor"
+        if not poison.is_public:
+            self._lineage.track(poison).content = to_per_record(poison.label)
+        if poison.is_public or is_object:  # an object carries its label inside
+            return Slot(poison)
+        return Slot(poison, to_per_record(poison.label))
 
     def has_room_for_poison(self) -> bool:
         """Failures may go past the store's quota, not without end."""
@@ -437,6 +458,7 @@ class Executor:
 
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
         """Everything computed from poison, or changed by it, is the same poison."""
+        poison = self.damage.reaching(poison, given)
         self.damage.spread(poison, rule, given, hidden=not poison.is_public)
         if is_random(rule.name):
             self._lineage.generator = join((self._lineage.generator, to_per_record(poison.label)))

@@ -35,7 +35,6 @@ _STRUCTURAL: Final = (
 """Beginnings or parts of torch's messages about the graph, which the program alone decides."""
 
 _OF_GRAPH: Final = (
-    "Trying to backward through the graph a second time",
     "one of the variables needed for gradient computation has been modified by an inplace",
 )
 """Those of them that depend on what an operation kept."""

@@ -29,7 +29,7 @@ class IdError(KeyError):
 class Poison:
     """What stands in place of a result that could not be computed.
 
-    One object per root cause; everything computed from it is the same object.
+    What is computed from it is poison with the same words, and with its own leaves.
     """
 
     seq: int
