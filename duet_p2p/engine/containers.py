@@ -172,11 +172,13 @@ def label_fresh(given: Arguments, result: Any, lineage: Lineage) -> None:
     if not is_private(every):
         return
     known = {storage_of(t)._cdata for t in given.sources}
+    is_hidden = any(lineage.hidden(t) for t in given.sources)
     for value in (result, *given.args):
         for part in reach(value):
             if isinstance(part, torch.Tensor) and storage_of(part)._cdata not in known:
                 owned = lineage.own(part)
                 owned.label = join((owned.label, to_per_record(every)))
+                owned.hidden = owned.hidden or is_hidden
 
 
 def _are_dicts(values: list[Any]) -> bool:
@@ -239,6 +241,8 @@ def _next(given: Arguments, result: Any, lineage: Lineage) -> Label:
         return label if isinstance(result, (tuple, *ATOMIC)) else PUBLIC
     source = getattr(iterator, "source", iterator)
     if isinstance(source, torch.Tensor):
+        if isinstance(result, torch.Tensor) and lineage.hidden(source):
+            lineage.hide(result)
         return PUBLIC if isinstance(result, torch.Tensor) else lineage.label(source)
     content, structure = _labels([iterator, source], lineage)
     return _element(result, join((content, given.label_at(0))), structure, given, lineage)
@@ -274,6 +278,10 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
             entry.structure = join((entry.structure, to_per_record(every)))
         if short in ("collect", "state_dict"):
             return PUBLIC
+        if lineage.hidden(inputs[0]):
+            for part in reach(result):
+                if isinstance(part, torch.Tensor):
+                    lineage.hide(part)
         return every
     content, structure = _labels(inputs, lineage)
     slots = join(slot.label for slot in given.slots.values())

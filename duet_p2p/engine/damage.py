@@ -14,7 +14,7 @@ and commands are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -26,11 +26,12 @@ from duet_p2p.engine.gradients import leaves_of
 from duet_p2p.engine.labels import join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison, Slot
+from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.table import Rule, written
 from duet_p2p.surface.types import number_type
 
-__all__ = ["Damage", "has_graph", "zeroed"]
+__all__ = ["Damage", "is_as_expected"]
 
 _NUMBERS: Final[dict[str, Any]] = {
     "python.Float": 0.0,
@@ -141,6 +142,25 @@ class Damage:
             Slot(value, label, poison=poison) if is_atomic(value) or isinstance(value, tuple)
             else Slot(value) for value in values
         ]  # fmt: skip
+
+    def neutral(self, name: str, given: Arguments, spec: Any, mode: Callable[[], Any]) -> Any:
+        """The result on zeros in the place of private values, for its graph; None if there is none.
+
+        Args:
+            name: of a command that writes to nothing and draws no random numbers.
+            given: its arguments.
+            spec: what its result would have been.
+            mode: of gradients.
+        """
+        if not _has_graph(spec):
+            return None
+        args, kwargs = _zeroed((given.args, given.kwargs), self._lineage)
+        try:
+            with mode():
+                result = CALLABLES[name](*args, **kwargs)
+        except Exception:
+            return None
+        return result if is_as_expected(result, spec) else None
 
     @staticmethod
     def _number(rule: Rule, given: Arguments) -> Any:
@@ -287,22 +307,34 @@ def leaves(given: Arguments) -> list[torch.Tensor]:
     return leaves_of(tensor for tensor in given.tensors() if tensor.requires_grad)
 
 
-def has_graph(spec: Any) -> bool:
+def _has_graph(spec: Any) -> bool:
     """Whether a result would have a graph behind it."""
     if isinstance(spec, TensorSpec):
         return spec.requires_grad
-    return isinstance(spec, list | tuple) and any(map(has_graph, spec))
+    return isinstance(spec, list | tuple) and any(map(_has_graph, spec))
 
 
-def zeroed(value: Any, lineage: Lineage) -> Any:
+def _zeroed(value: Any, lineage: Lineage) -> Any:
     """Arguments with zeros for private tensors that no gradient flows to."""
     if isinstance(value, torch.Tensor):
         is_kept = value.requires_grad or not is_private(lineage.label(value))
         return value if is_kept else torch.zeros_like(value)
     if isinstance(value, list):
-        return [zeroed(part, lineage) for part in value]
+        return [_zeroed(part, lineage) for part in value]
     if type(value) is tuple:
-        return tuple([zeroed(part, lineage) for part in value])
+        return tuple([_zeroed(part, lineage) for part in value])
     if type(value) is dict:
-        return {key: zeroed(part, lineage) for key, part in value.items()}
+        return {key: _zeroed(part, lineage) for key, part in value.items()}
     return value
+
+
+def is_as_expected(result: Any, spec: Any) -> bool:
+    """Whether a result has the shape that was worked out before it was made."""
+    if isinstance(spec, TensorSpec):
+        return (
+            isinstance(result, torch.Tensor) and result.shape == spec.shape
+            and result.dtype is spec.dtype and result.requires_grad == spec.requires_grad
+        )  # fmt: skip
+    if isinstance(spec, list | tuple) and isinstance(result, list | tuple):
+        return len(result) == len(spec) and all(map(is_as_expected, result, spec))
+    return True

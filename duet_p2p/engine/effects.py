@@ -113,6 +113,8 @@ class Effects:
             beside = given.beside(lineage)
             if is_private(beside):
                 lineage.add(first, to_per_record(beside), hidden=True)
+            if name == "torch.Tensor.data=" and any(map(lineage.hidden, given.tensors())):
+                lineage.hide(first)
         if is_random(name):
             self._before_random(name, given)
 
@@ -190,6 +192,11 @@ class Effects:
                         lineage.own(part).label = entry.content
                     elif not isinstance(part, tuple):
                         lineage.track(part).content = entry.content
+            held = [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
+            if any(map(lineage.hidden, held)):
+                for part in given.held_by_first():
+                    if isinstance(part, torch.Tensor) and not lineage.hidden(part):
+                        lineage.own(part).hidden = is_private(lineage.label(part))
             if short == "load_state_dict":
                 self._copied_lengths(given)
         elif name.startswith("torch.distributions.") and isinstance(result, Distribution):

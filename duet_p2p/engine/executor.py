@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -19,7 +19,7 @@ from duet_p2p.engine import containers
 from duet_p2p.engine.arguments import Arguments, is_private, resolve, spec_of, tensors_in
 from duet_p2p.engine.axes import ELEMENTWISE
 from duet_p2p.engine.call import Call
-from duet_p2p.engine.damage import Damage, has_graph, zeroed
+from duet_p2p.engine.damage import Damage, is_as_expected
 from duet_p2p.engine.effects import Effects, is_random, label_apart
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_structural, text_of
 from duet_p2p.engine.judge import apply, judge
@@ -32,7 +32,7 @@ from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
 from duet_p2p.surface import shapes
-from duet_p2p.surface.callables import CALLABLES, NEEDS_CONTEXT
+from duet_p2p.surface.callables import NEEDS_CONTEXT
 from duet_p2p.surface.context import Context
 from duet_p2p.surface.table import Rule, written
 from duet_p2p.surface.tags import result_tags
@@ -206,7 +206,7 @@ class Executor:
         if state is not None and not torch.equal(state, torch.get_rng_state()):
             extra = lineage.generator
         self._check_shared(versions, given)
-        if self._spec is not None and not _is_as_expected(result, self._spec):
+        if self._spec is not None and not is_as_expected(result, self._spec):
             self.is_inferred = False  # a value took part that inference did not see
 
         if not is_plain:
@@ -424,29 +424,21 @@ class Executor:
         slots: list[Slot] = []
         if not poison.is_public and self._named is not None:
             rule, given = self._named
-            like = self._neutral(rule, given, op)
+            is_pure = not (is_random(rule.name) or self._targets(rule, given))
+            mode = _MODES[op.mode]
+            like = self.damage.neutral(rule.name, given, self._spec, mode) if is_pure else None
             slots = self.damage.stand_ins(rule, given, self._spec, len(op.outs), poison, like)
         for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():
                 self._store.put(id, slots[number] if slots else self._hard(poison))
 
-    def _neutral(self, rule: Rule, given: Arguments, op: Op) -> Any:
-        """The result on zeros in the place of private values, for its graph; None if none."""
-        if not has_graph(self._spec) or is_random(rule.name) or self._targets(rule, given):
-            return None
-        function = CALLABLES[rule.name]
-        args, kwargs = zeroed((given.args, given.kwargs), self._lineage)
-        try:
-            with _MODES[op.mode]():
-                result = function(*args, **kwargs)
-        except Exception:
-            return None
-        return result if _is_as_expected(result, self._spec) else None
-
     def _hard(self, poison: Poison) -> Slot:
         is_object = self._named is not None and self._named[0].form == "constructor"
         if not poison.is_public:
+            self._lineage.track(poison).content = to_per_record(poison.label)
+        if is_object and self._named is not None and not poison.is_public:
+            poison = replace(poison, parts=tuple(self._named[1].values()))
             self._lineage.track(poison).content = to_per_record(poison.label)
         if poison.is_public or is_object:  # an object carries its label inside
             return Slot(poison)
@@ -506,15 +498,3 @@ class _Failed(Exception):
         super().__init__(poison.text)
         self.poison = poison
         self.is_known = is_known  # it failed on what stands in for another failure
-
-
-def _is_as_expected(result: Any, spec: Any) -> bool:
-    """Whether a result has the shape that was worked out before it was made."""
-    if isinstance(spec, shapes.TensorSpec):
-        return (
-            isinstance(result, torch.Tensor) and result.shape == spec.shape
-            and result.dtype is spec.dtype and result.requires_grad == spec.requires_grad
-        )  # fmt: skip
-    if isinstance(spec, list | tuple) and isinstance(result, list | tuple):
-        return len(result) == len(spec) and all(map(_is_as_expected, result, spec))
-    return True

@@ -228,6 +228,7 @@ def apply(
         if label.is_public and id(part) not in written:
             continue
         owned = lineage.own(part)
+        is_view = False
         if id(part) in written:
             # contiguous: a view that lies over some bytes twice may leave others as they were
             covers = part.is_contiguous() and (
@@ -244,9 +245,12 @@ def apply(
             beside = join([given.beside(lineage), *others])
             if is_private(beside):
                 owned.label = join((owned.label, to_per_record(beside)))
+            if is_hidden:
+                lineage.hide(part)
+            is_view = True
         else:
             owned.label = join((owned.label, label))
-        owned.hidden = owned.hidden or is_hidden
+        owned.hidden = owned.hidden or (is_hidden and not is_view)
         if verdict.rows is not None:
             lineage.set_rows(part, verdict.rows)
     return label if atomic or is_hidden else PUBLIC

@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 _ROWS: Final = "_duet_rows"
+_HIDDEN: Final = "_duet_hidden"
 # Of a container that only the table holds: the table, the caller's name (below: the container that
 # goes, and the list of its parts), the parameter of `forget` (below: the loop's name), that of
 # `_release`, and of getrefcount. One too many here only keeps an entry until the next sweep.
@@ -317,7 +318,11 @@ class Lineage:
     def hidden(self, tensor: torch.Tensor) -> bool:
         """Whether the shape of this tensor is a private fact."""
         entry = self.entry(tensor)
-        return entry is not None and entry.hidden
+        return (entry is not None and entry.hidden) or getattr(tensor, _HIDDEN, False)
+
+    def hide(self, view: torch.Tensor) -> None:
+        """The shape of this view is private; that of what it is a view of need not be."""
+        setattr(view, _HIDDEN, True)
 
     def add(self, value: Any, label: Label, *, hidden: bool = False) -> None:
         """Join a label into everything that can be reached from a value."""
@@ -385,7 +390,7 @@ def reach(value: Any, *, grads: bool = False) -> Iterator[Any]:
 
 def _parts(part: Any, grads: bool) -> Iterable[Any]:
     if isinstance(part, Poison):
-        return ()
+        return [p for p in part.parts if not is_atomic(p)]
     if isinstance(part, torch.Tensor):
         grad = part.grad if grads and part.is_leaf else None
         return () if grad is None else (grad,)

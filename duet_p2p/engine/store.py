@@ -40,6 +40,8 @@ class Poison:
     is_public: bool
     label: Label
     """Learning that this failed is learning something about these sources."""
+    parts: tuple[Any, ...] = ()
+    """What an object that could not be made would have held."""
     leaves: dict[int, Any] = field(default_factory=dict)
     """Leaves with gradients that met it, by identity: what a backward would have reached."""
 
