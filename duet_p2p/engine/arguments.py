@@ -187,6 +187,8 @@ def spec_of(value: Any) -> Any:
         return shapes.TensorSpec(
             tuple(value.shape), value.dtype, value.requires_grad, str(value.device)
         )
+    if type(value) is slice:
+        return slice(spec_of(value.start), spec_of(value.stop), spec_of(value.step))
     if isinstance(value, list):
         return [spec_of(item) for item in value]
     if type(value) is tuple:

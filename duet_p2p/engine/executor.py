@@ -22,7 +22,7 @@ from duet_p2p.engine.call import Call
 from duet_p2p.engine.damage import Damage, is_as_expected
 from duet_p2p.engine.effects import Effects, is_random, label_apart
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_structural, text_of
-from duet_p2p.engine.judge import apply, judge
+from duet_p2p.engine.judge import apply, judge, typed
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, OF_THE_OWNER, Lineage, is_atomic, reach
 from duet_p2p.engine.messages import OpFailed
@@ -186,6 +186,8 @@ class Executor:
             state = torch.get_rng_state()
         try:
             result = self._call(rule, function, given, op)
+            if rule.result == "number" and is_private(before):
+                result = typed(rule, given, result)
         except Broken as broken:
             self._spread(broken.poison, rule, given, op)
             effects.abandon()
@@ -356,9 +358,7 @@ class Executor:
                 if is_private(chosen):
                     tracked.structure = join((tracked.structure, to_per_record(chosen)))
             return PUBLIC
-        if rule.name in _FLAGS:
-            return PUBLIC
-        if rule.name in _STATEFUL:
+        if rule.name in _FLAGS or rule.name in _STATEFUL:
             return PUBLIC
         if label_apart(rule.name, given, result, lineage):
             return PUBLIC

@@ -26,8 +26,9 @@ from duet_p2p.engine.labels import (
 )
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.surface.table import Rule
+from duet_p2p.surface.types import number_type
 
-__all__ = ["OVERWRITES", "Verdict", "apply", "judge"]
+__all__ = ["OVERWRITES", "Verdict", "apply", "judge", "typed"]
 
 _SELECTS_NAMES: Final = """
 getitem select narrow narrow_copy flip fliplr flipud roll rot90 expand expand_as broadcast_to
@@ -186,6 +187,21 @@ def _by_rows(
     kind = Kind.VERBATIM if is_copy and not injected else Kind.ROWS
     label = Label(kind, every.sources, frozenset(), 1, injected)
     return Verdict(label, Rows(found.axis, records, opened[0].key, atoms, floor))
+
+
+def typed(rule: Rule, given: Arguments, result: Any) -> Any:
+    """A private number of the type that public facts say: a power's could tell a sign.
+
+    Raises:
+        ValueError: a root of a negative number.
+        OverflowError: a power of ints that no float holds.
+    """
+    expected = number_type(rule.short, given.args)
+    if isinstance(result, complex) and expected in ("python.Float", "python.Any"):
+        raise ValueError("a root of a negative number")
+    exponent = given.label_at(0 if rule.short == "__rpow__" else 1)
+    is_power = rule.short in ("__pow__", "__rpow__", "__ipow__") and is_private(exponent)
+    return float(result) if is_power and isinstance(result, int) else result
 
 
 def _verbatim(label: Label) -> Label:

@@ -72,6 +72,9 @@ class Program:
     Args:
         shared: ids of the owner's objects.
         look: what an id stands for in one of the two engines.
+
+    Attributes:
+        sent: the commands of each step.
     """
 
     def __init__(self, shared: list[int], look: Look) -> None:
@@ -80,6 +83,7 @@ class Program:
         self._ids = itertools.count(1)
         self._mine: list[int] = []
         self._names: list[str] = []
+        self.sent: list[list[Any]] = []
 
     @property
     def names(self) -> list[str]:
@@ -94,10 +98,10 @@ class Program:
     def step(self, number: int) -> list[Any]:
         """The commands of the step that this number stands for."""
         draw = Random(number)
-        kind = draw.random()
-        if kind < 0.45:
-            return [self._table_op(draw)]
-        return draw.choice(_TEMPLATES)(self, draw)
+        is_single = draw.random() < 0.45
+        made = [self._table_op(draw)] if is_single else draw.choice(_TEMPLATES)(self, draw)
+        self.sent.append(made)
+        return made
 
     # building
 
