@@ -384,9 +384,9 @@ def _tensor(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     spec = data if type(data) is TensorSpec else _of_list(data)
     dtype = kwargs.get("dtype") or spec.dtype
     asks = kwargs.get("requires_grad", False)
-    if isinstance(dtype, Unknown) or isinstance(asks, Unknown):
+    if not isinstance(dtype, torch.dtype) or not isinstance(asks, bool):
         raise _Gap
-    return TensorSpec(spec.shape, dtype, bool(asks), _device_asked(kwargs, spec.device))
+    return TensorSpec(spec.shape, dtype, asks, _device_asked(kwargs, spec.device))
 
 
 def _as_tensor(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
