@@ -8,6 +8,8 @@ import { counted, number, shown } from './text.js';
 /** @typedef {import('./messages.js').AuditRow} AuditRow */
 
 const PAUSE = 200;
+/** What a person looks for first; the rest follows as it stands. */
+const FIRST = ['name', 'reason', 'status', 'why', 'how', 'said', 'state', 'value_kind', 'elements', 'min_records'];
 const EXPORTED = 100_000;
 const KINDS = ['', 'request', 'decision', 'release', 'repeat', 'refusal', 'handler', 'share', 'drop', 'session', 'peer', 'engine', 'fault'];
 
@@ -76,8 +78,9 @@ export class AuditPart {
       }
       const found = answer.rows ?? [];
       lines.push(...found.map((row) => JSON.stringify(row)));
-      if (!answer.more) break;
-      before = found[found.length - 1].number;
+      const last = found[found.length - 1];
+      if (!answer.more || !last) break;
+      before = last.number;
     }
     const url = URL.createObjectURL(new Blob(lines.reverse().map((line) => `${line}\n`), { type: 'application/x-ndjson' }));
     h('a', { href: url, download: 'duet-audit.jsonl' }).click();
@@ -121,8 +124,10 @@ export function factsText(facts) {
   }
   if (typeof value !== 'object' || value === null) return facts;
   const empty = (/** @type {unknown} */ part) => part === '' || part === null || part === false || (typeof part === 'object' && Object.keys(part).length === 0);
+  const rank = (/** @type {string} */ name) => (FIRST.indexOf(name) + FIRST.length + 1) % (FIRST.length + 1);
   return Object.entries(value)
-    .filter(([, part]) => !empty(part))
+    .filter(([name, part]) => name !== 'hmac' && !empty(part))
+    .sort(([a], [b]) => rank(a) - rank(b))
     .map(([name, part]) => `${name}: ${typeof part === 'string' ? part : JSON.stringify(part)}`)
     .join(' · ');
 }

@@ -25,6 +25,7 @@ import { bytes, counted, dimensions, grouped, headline, kindName, number, shown,
 export function drawCards(state, doing) {
   const guard = state.session?.min_records ?? 10;
   byId('nothing').hidden = state.requests.length > 0;
+  byId('waiting-title').textContent = state.requests.length ? `Waiting for you (${state.requests.length})` : 'Waiting for you';
   keep(
     byId('cards'),
     state.requests,
@@ -103,7 +104,7 @@ function emptyCard(request, doing) {
     h(
       'button',
       { type: 'button', class: 'summary', 'data-part': 'open', 'aria-expanded': 'false', onclick: () => doing.select(id) },
-      h('span', { class: 'row' }, h('span', { 'data-part': 'kind', class: 'kind' }), h('span', { 'data-part': 'name', class: 'name' }), h('span', { 'data-part': 'age', class: 'age soft' })),
+      h('span', { class: 'row' }, h('span', { 'data-part': 'kind', class: 'kind' }), h('span', { 'data-part': 'name', class: 'name' }), h('span', { 'data-part': 'said', class: 'said soft' }), h('span', { 'data-part': 'age', class: 'age soft' })),
       h('span', { 'data-part': 'headline', class: 'headline' }),
     ),
     h('div', { 'data-part': 'detail', class: 'detail', hidden: true }, h('div', { 'data-part': 'facts' }), value, actions, denial, always),
@@ -129,6 +130,7 @@ function updateCard(card, request, state, guard) {
   part(card, 'detail').hidden = !isOpen;
   fill(part(card, 'kind'), request.kind + request.failed, () => [request.failed ? 'failed' : kindName(request.kind)]);
   fill(part(card, 'name'), request.name, () => [request.name ? theirs(request.name, 100) : 'without a name']);
+  fill(part(card, 'said'), request.reason, () => (request.reason ? [theirs(request.reason, 60)] : []));
   fill(part(card, 'headline'), JSON.stringify([request.sources.map((s) => s.name), guard]), () => [headline(request, guard)]);
   const always = /** @type {HTMLButtonElement} */ (card.querySelector('[data-act="always"]'));
   always.disabled = request.fixed !== '';

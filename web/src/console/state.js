@@ -177,16 +177,18 @@ function armed(state, old, now, sign, allMoved, at) {
 
 /** The same request, or the one that took the place of one that is gone. @param {State} state @param {RequestView[]} now */
 function selectedAfter(state, now) {
-  if (now.length === 0) return null;
   if (now.some((request) => request.id === state.selected)) return state.selected;
   const index = state.requests.findIndex((request) => request.id === state.selected);
-  return now[Math.min(Math.max(index, 0), now.length - 1)].id;
+  return nearest(now, index);
 }
 
 /** @param {RequestView[]} requests @param {string | null} selected @param {number} by */
 function stepped(requests, selected, by) {
-  if (requests.length === 0) return null;
   const index = requests.findIndex((request) => request.id === selected);
-  if (index < 0) return requests[0].id;
-  return requests[Math.min(Math.max(index + by, 0), requests.length - 1)].id;
+  return nearest(requests, index < 0 ? 0 : index + by);
+}
+
+/** @param {RequestView[]} requests @param {number} index */
+function nearest(requests, index) {
+  return requests[Math.min(Math.max(index, 0), requests.length - 1)]?.id ?? null;
 }
