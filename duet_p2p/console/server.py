@@ -155,8 +155,12 @@ class ConsoleServer:
             heartbeat=limits.SIGNALING_HEARTBEAT_SECONDS,
             timeout=1.0,
         )
-        await socket_.prepare(request)
-        token = await self._token_of(socket_)
+        self._strangers += 1
+        try:
+            await socket_.prepare(request)
+            token = await self._token_of(socket_)
+        finally:
+            self._strangers -= 1
         if not self._tokens.take(token, asyncio.get_running_loop().time()):
             await socket_.close(code=NO_TOKEN, message=b"no token")
         elif len(self._pages) >= limits.CONSOLE_PAGES:
@@ -167,15 +171,12 @@ class ConsoleServer:
 
     async def _token_of(self, socket_: web.WebSocketResponse) -> str:
         """What the first message shows, or nothing."""
-        self._strangers += 1
         try:
             async with asyncio.timeout(limits.CONSOLE_HELLO_SECONDS):
                 first = await socket_.receive()
             hello = parse(first.data) if first.type is WSMsgType.TEXT else None
         except (TimeoutError, ProtocolError):
             return ""
-        finally:
-            self._strangers -= 1
         return hello.token if isinstance(hello, Hello) else ""
 
     # a page
