@@ -26,6 +26,8 @@ _ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # a name that somebody has made to point to this machine
+    "--host-resolver-rules=MAP rebound.example 127.0.0.1",
 )
 
 # Lines that a test types are run one after the other, and answered with a number.
@@ -97,6 +99,17 @@ class Partners:
         self.start("scientist", code)
         self.finish("scientist")
 
+    @contextmanager
+    def busy(self, name: str) -> Iterator[None]:
+        """The main thread there computes until this ends."""
+        flag = self.home / f"{name} may go on"
+        self.start(name, f"import os\nwhile not os.path.exists({str(flag)!r}): sum(range(100_000))")
+        try:
+            yield
+        finally:
+            flag.touch()
+            self.finish(name)
+
     def told(self, name: str, expression: str) -> str:
         """What an expression prints there."""
         number = self._lines[name] + 1
@@ -132,6 +145,14 @@ class Console:
         self.page.goto(Path(path).as_uri())
         self.page.wait_for_selector('#badge[data-state="open"]')
         return self.page
+
+    def another(self) -> Page:
+        """A second tab with the console."""
+        first, self.page = self.page, self.context.new_page()
+        try:
+            return self.open()
+        finally:
+            self.page = first
 
     def close(self) -> None:
         self.context.close()
