@@ -121,10 +121,11 @@ def test_a_rule_made_in_the_editor_takes_the_next_request(console, partners, tmp
     editor = page.get_by_role("dialog", name="A rule from this request")
     expect(editor).to_contain_text("Accepts requests named “twice”.")
     expect(editor).to_contain_text("Of what waits now, it decides at once: “twice”.")
-    editor.get_by_label("Most numbers in each release").fill("x")
+    editor.get_by_label("Numbers in each, at most").fill("x")
     expect(editor).to_contain_text("a whole number")
     expect(editor.get_by_role("button", name="Add this rule")).to_be_disabled()
-    editor.get_by_label("Most numbers in each release").fill("1")
+    editor.get_by_label("Numbers in each, at most").fill("1")
+    expect(editor.get_by_role("button", name="Add this rule")).to_be_enabled()
     shoot(page, "editor", tmp_path)
     editor.get_by_role("button", name="Add this rule").click()
     expect(page.locator("#rules")).to_contain_text("Accepts requests named “twice”.")
@@ -132,6 +133,7 @@ def test_a_rule_made_in_the_editor_takes_the_next_request(console, partners, tmp
     partners.scientist("asked = (ages * 2).mean().request(name='twice', reason='again')")
     assert partners.told("scientist", "asked.wait(60)").endswith("Accepted")
     expect(page.locator("#rules")).to_contain_text("used 2 times")
+    page.wait_for_timeout(600)  # the rule may be that new
     page.get_by_role("button", name="Remove the rule").click()
     expect(page.locator("#no-rules")).to_be_visible()
 

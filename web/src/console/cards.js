@@ -147,7 +147,7 @@ function factsOf(request, guard) {
   /** @type {Node[]} */
   const nodes = [];
   nodes.push(
-    h('blockquote', { class: 'reason' }, request.reason ? theirs(request.reason, 1000) : h('span', { class: 'soft' }, 'No reason was given.'), h('footer', { class: 'soft' }, 'the scientist’s own words')),
+    h('blockquote', { class: 'reason', tabindex: '0', 'aria-label': 'What the scientist wrote' }, request.reason ? theirs(request.reason, 1000) : h('span', { class: 'soft' }, 'No reason was given.'), h('footer', { class: 'soft' }, 'the scientist’s own words')),
   );
   if (request.failed) {
     nodes.push(h('p', { class: 'soft' }, 'What failed, with values that may be private:'), h('pre', { class: 'code', tabindex: '0', 'aria-label': 'The failure' }, h('code', {}, shown(request.failed, 4096, true))));

@@ -82,10 +82,10 @@ export function toRule(draft) {
   if (draft.name.trim()) rule.name = draft.name.trim();
   if (draft.withTags) rule.tags = [...new Set(draft.tags.split(',').map((tag) => tag.trim()).filter(Boolean))];
   if (draft.kinds.length) rule.kinds = draft.kinds;
-  const numbers = whole(draft.numbers, 'Numbers in each release');
+  const numbers = whole(draft.numbers, 'Numbers in each');
   if (draft.anyNumbers) rule.max_elements = null;
   else if (numbers !== undefined) rule.max_elements = numbers;
-  const records = whole(draft.records, 'Records behind each number');
+  const records = whole(draft.records, 'Records behind each');
   if (records !== undefined) rule.min_records = records;
   if (draft.sources.length) rule.sources = draft.sources;
   if (draft.alike && draft.request) rule.like = draft.request;

@@ -51,7 +51,7 @@ export class Editor {
     const draft = this.draft;
     this.words = h('ul', { class: 'words' });
     this.takes = h('p', { class: 'soft' });
-    this.problems = h('ul', { class: 'problems', role: 'alert' });
+    this.problems = h('ul', { class: 'problems' });
     this.add = h('button', { type: 'submit', class: 'main', disabled: true }, 'Add this rule');
     const form = h(
       'form',
@@ -63,10 +63,10 @@ export class Editor {
         h(
           'div',
           { class: 'fields' },
-          h('fieldset', {}, h('legend', {}, 'The rule'), radio('action', 'accept', 'accepts', draft.action === 'accept'), radio('action', 'deny', 'denies', draft.action === 'deny')),
+          h('fieldset', {}, h('legend', {}, 'The rule'), h('div', { class: 'choices' }, radio('action', 'accept', 'accepts', draft.action === 'accept'), radio('action', 'deny', 'denies', draft.action === 'deny'))),
           text('name', 'Requests named', draft.name, { placeholder: 'any name', maxlength: 100 }),
           h('fieldset', {}, h('legend', {}, 'Kinds of values'), h('div', { class: 'choices' }, ...KINDS.map((kind) => check('kinds', kindName(kind), draft.kinds.includes(kind), kind))), h('p', { class: 'soft' }, 'None ticked: any kind; a rule that accepts by name or tags takes sizes, types and aggregates only.')),
-          h('div', { class: 'half' }, h('div', {}, text('numbers', 'Most numbers in each release', draft.numbers, { inputmode: 'numeric' }), check('anyNumbers', 'any count', draft.anyNumbers)), text('records', 'Least records behind each', draft.records, { inputmode: 'numeric' })),
+          h('div', { class: 'half' }, h('div', {}, text('numbers', 'Numbers in each, at most', draft.numbers, { inputmode: 'numeric' }), check('anyNumbers', 'any count', draft.anyNumbers)), text('records', 'Records behind each, at least', draft.records, { inputmode: 'numeric' })),
           sources.size ? h('fieldset', {}, h('legend', {}, 'Made from nothing but'), h('div', { class: 'choices' }, ...[...sources].map(([id, name]) => check('sources', shown(name, 60), draft.sources.includes(id), String(id)))), h('p', { class: 'soft' }, 'None ticked: any of your objects.')) : null,
           request ? check('alike', draft.action === 'accept' ? 'only this very computation: recipe, sources, kind, type and shape' : 'only this very recipe', draft.alike) : null,
           h('div', { class: 'half' }, h('div', {}, text('uses', 'Decisions at most', draft.uses, { inputmode: 'numeric' }), check('anyUses', 'no limit, for models too', draft.anyUses)), text('minutes', 'Ends after minutes', draft.minutes, { inputmode: 'numeric' })),
@@ -92,7 +92,7 @@ export class Editor {
           h('h3', {}, 'What it will do'),
           this.words,
           this.takes,
-          this.problems,
+          h('div', { role: 'alert' }, this.problems),
           h('div', { class: 'actions' }, this.add, h('button', { type: 'button', class: 'quiet', onclick: () => this.dialog.close() }, 'Cancel')),
         ),
       ),

@@ -158,7 +158,7 @@ function drawTransfers(state) {
 /** @param {State} state */
 function drawDecided(state) {
   byId('decided-part').hidden = state.decided.length === 0;
-  const newest = [...state.decided].reverse().slice(0, 20);
+  const newest = [...state.decided].reverse().slice(0, 12);
   keep(
     byId('decided'),
     newest,
