@@ -7,13 +7,12 @@ the picture that it has. So a slow page falls behind by pictures that it never s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final, Protocol, TypedDict
 
 from duet_p2p import limits
 from duet_p2p.console.views import Views, transfer_view
-from duet_p2p.owner.desk import Desk
-from duet_p2p.owner.requests import Record
 from duet_p2p.owner.service import Service
 from duet_p2p.owner.words import clean_text
 from duet_p2p.session.transfers import Moving
@@ -96,8 +95,7 @@ class Board:
         self._service = service
         self._session = session
         self._session_id = session_id
-        self._requests: dict[int, tuple[object, str]] = {}
-        self._decided: dict[int, str] = {}
+        self._made: dict[str, dict[str, tuple[object, str]]] = {}
         self._operations = 0
         self._rtt: float | None = None
         self.gauge()
@@ -111,50 +109,58 @@ class Board:
     def picture(self) -> Picture:
         """How everything is now."""
         desk, views = self._service.desk, self.views
+        handlers = desk.policy.handlers()
         objects = list(self._service.catalog)[-limits.CONSOLE_OBJECTS :]
-        return {
-            "session": {"session": _text(self._session_view())},
-            "requests": self._request_texts(desk),
-            "decided": self._decided_texts(desk),
-            "handlers": {
-                handler.id: _text(views.handler(handler, order))
-                for order, handler in enumerate(desk.policy.handlers())
-            },
-            "objects": {
-                str(item.id): _text(views.object(item, order)) for order, item in enumerate(objects)
-            },
-            "transfers": {
-                view["id"]: _text(view)
-                for view in map(
-                    transfer_view, self._session.transfers.moving()[: limits.CONSOLE_TRANSFERS]
-                )
-            },
-        }
-
-    def _request_texts(self, desk: Desk) -> dict[str, str]:
+        transfers = self._session.transfers.moving()[: limits.CONSOLE_TRANSFERS]
         # What handlers say and what was released concerns all requests; little else ever changes.
         about = (
-            tuple((h.id, h.uses, h.elements) for h in desk.policy.handlers()),
+            tuple((handler.id, handler.uses, handler.elements) for handler in handlers),
             tuple((source, left.values) for source, left in desk.releases.released.items()),
-            len(self._service.catalog),
+            tuple((item.id, id(item)) for item in objects if item.is_mine),
         )
-        made: dict[int, tuple[object, str]] = {}
-        for record in desk.book.pending():
-            state = (about, record.why)
-            known = self._requests.get(record.call)
-            if known is None or known[0] != state:
-                known = (state, _text(self.views.request(record)))
-            made[record.call] = known
-        self._requests = made
-        return {f"{call:016x}": text for call, (_, text) in made.items()}
-
-    def _decided_texts(self, desk: Desk) -> dict[str, str]:
-        newest: list[Record] = desk.book.decided()[-limits.CONSOLE_DECIDED :]
-        self._decided = {
-            record.call: self._decided.get(record.call) or _text(self.views.decided(record))
-            for record in newest
+        return {
+            "session": {"session": _text(self._session_view())},
+            "requests": self._texts(
+                "requests",
+                ((r.id, (about, r.why), partial(views.request, r)) for r in desk.book.pending()),
+            ),
+            "decided": self._texts(
+                "decided",
+                (
+                    (record.id, None, partial(views.decided, record))
+                    for record in desk.book.decided()[-limits.CONSOLE_DECIDED :]
+                ),
+            ),
+            "handlers": self._texts(
+                "handlers",
+                (
+                    (h.id, (h.uses, h.elements, order), partial(views.handler, h, order))
+                    for order, h in enumerate(handlers)
+                ),
+            ),
+            "objects": self._texts(
+                "objects",
+                (
+                    (str(item.id), (item, order), partial(views.object, item, order))
+                    for order, item in enumerate(objects)
+                ),
+            ),
+            "transfers": {view["id"]: _text(view) for view in map(transfer_view, transfers)},
         }
-        return {f"{call:016x}": text for call, text in self._decided.items()}
+
+    def _texts(
+        self, section: str, entries: Iterable[tuple[str, object, Callable[[], Mapping[str, Any]]]]
+    ) -> dict[str, str]:
+        """The texts of a section; those whose state is what it was are not made again.
+
+        A picture is made up to thirty times a second, on the thread that serves the network.
+        """
+        old, made = self._made.get(section, {}), {}
+        for key, state, make in entries:
+            known = old.get(key)
+            made[key] = known if known and known[0] == state else (state, _text(make()))
+        self._made[section] = made
+        return {key: text for key, (_, text) in made.items()}
 
     def _session_view(self) -> SessionView:
         service, status = self._service, self._session.status()

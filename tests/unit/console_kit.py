@@ -98,6 +98,7 @@ class ConsoleStage(Stage):
     def __init__(self, **settings):
         super().__init__(**settings)
         self.clients = []
+        self.sockets = []
         self.audit = None
 
     async def start(self):
@@ -107,7 +108,7 @@ class ConsoleStage(Stage):
         return self
 
     async def close(self):
-        await self.console.close()
+        await asyncio.gather(self.console.close(), *(socket.close() for socket in self.sockets))
         for client in self.clients:
             await client.close()
 
@@ -121,6 +122,7 @@ class ConsoleStage(Stage):
         if host:
             headers["Host"] = host
         socket = await client.ws_connect(f"{address}/socket", headers=headers)
+        self.sockets.append(socket)
         return PageByHand(socket), opening.url.partition("#")[2]
 
     async def page(self):

@@ -84,8 +84,8 @@ async def test_a_name_that_was_made_to_point_here_gets_nothing(stage, host):
     opening = await stage.console.open()
     port = opening.address.rsplit(":", 1)[1].rstrip("/")
     async with aiohttp.ClientSession() as client:
-        answer = await client.get(opening.address, headers={"Host": host.format(port=port)})
-        assert answer.status == 403
+        async with client.get(opening.address, headers={"Host": host.format(port=port)}) as answer:
+            assert answer.status == 403
     with pytest.raises(aiohttp.WSServerHandshakeError):
         await stage.connect(host=host.format(port=port))
 
@@ -124,25 +124,27 @@ async def test_pages_are_closed_files_with_their_headers(stage):
             ("console.css", "text/css"),
             ("src/console/main.js", "text/javascript"),
         ):
-            answer = await client.get(opening.address + path)
-            assert answer.status == 200
-            assert answer.content_type == kind
-            assert answer.headers["Content-Security-Policy"] == CONTENT_POLICY
-            assert answer.headers["Cache-Control"] == "no-store"
-            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            async with client.get(opening.address + path) as answer:
+                assert answer.status == 200
+                assert answer.content_type == kind
+                assert answer.headers["Content-Security-Policy"] == CONTENT_POLICY
+                assert answer.headers["Cache-Control"] == "no-store"
+                assert answer.headers["X-Content-Type-Options"] == "nosniff"
         for path in ("../pyproject.toml", "src/console/", "%2e%2e/README.md", "index.html"):
-            assert (await client.get(opening.address + path)).status == 404
+            async with client.get(opening.address + path) as answer:
+                assert answer.status == 404
 
 
 async def test_no_token_in_an_address_and_nothing_but_get(stage):
     opening = await stage.console.open()
     token = opening.url.partition("#")[2]
     async with aiohttp.ClientSession() as client:
-        answer = await client.get(f"{opening.address}?token={token}")
-        assert answer.status == 404
-        assert answer.headers["Content-Security-Policy"] == CONTENT_POLICY
+        async with client.get(f"{opening.address}?token={token}") as answer:
+            assert answer.status == 404
+            assert answer.headers["Content-Security-Policy"] == CONTENT_POLICY
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
-            assert (await client.request(method, opening.address)).status in (404, 405)
+            async with client.request(method, opening.address) as answer:
+                assert answer.status in (404, 405)
 
 
 async def test_the_file_that_leads_there_is_private_and_goes_when_it_was_used(stage):
