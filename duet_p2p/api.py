@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from duet_p2p import limits as numbers
+from duet_p2p.console.console import Console
 from duet_p2p.engine.host import Host, ProcessHost, ThreadHost
 from duet_p2p.errors import NotAllowed, PairingTimeout, SessionClosed
 from duet_p2p.identity.files import home
@@ -167,6 +168,7 @@ def launch_duet(
 
         made_host: Host = lobby.bridge.call(_on_loop(make_host))
         service = lobby.bridge.call(build())
+        console = lobby.bridge.call(_with_console(lobby, service, log))
         lobby.session.on_state = lobby.watch(lobby.session.on_state)
         session = OwnerDuet(
             lobby.bridge,
@@ -178,6 +180,7 @@ def launch_duet(
             forget=lobby.forget,
             on_close=lobby.close,
             audit=log,
+            console=console,
         )
     except BaseException:
         if log is not None:
@@ -415,6 +418,13 @@ def _close_when_collected(session: Any, lobby: Lobby, service: Service | None) -
         atexit.unregister(shut)
 
     lobby.on_closed = forget
+
+
+async def _with_console(lobby: Lobby, service: Service, log: AuditLog | None) -> Console:
+    console = Console(service, lobby.session, lobby.key.id, audit=log)
+    lobby.closers.append(console.close)
+    await console.listen()
+    return console
 
 
 async def _end(lobby: Lobby, service: Service) -> None:

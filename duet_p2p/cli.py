@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import code
 import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from duet_p2p import errors
+from duet_p2p.console.console import console_folder
+from duet_p2p.console.door import doors, knock
 from duet_p2p.demo.command import demo
+from duet_p2p.identity.keys import format_id
 from duet_p2p.identity.known_peers import KnownPeers
 from duet_p2p.owner.audit_file import audit_path
 from duet_p2p.owner.audit_view import AuditView, line_of
@@ -75,6 +79,30 @@ def join(
         session_id, network_url=url, loopback=loopback, identity=identity, timeout=timeout
     )
     _prompt(session, "You are the scientist: duet.store, duet.torch, pointer.get(…)")
+
+
+@app.command()
+def console(
+    session_id: Annotated[str, typer.Argument(help="Beginning of the owner's session ID.")] = "",
+    browser: Annotated[bool, typer.Option(help="Open the default browser.")] = True,
+) -> None:
+    """Open the console of an owner's session that runs in another process of this user."""
+    folder = console_folder()
+    wanted = session_id.upper().replace("-", "")
+    found = [name for name in doors(folder) if name.startswith(wanted)]
+    if len(found) > 1:
+        typer.echo("Several sessions run here. Name one of them: duet console ID")
+        for name in found:
+            typer.echo(f"  {format_id(name)}")
+        raise typer.Exit(2)
+    if not found:
+        raise errors.SessionClosed(
+            "No such owner's session runs here. Start one: duet launch, or sy.launch_duet()"
+        )
+    path = knock(folder, found[0])
+    typer.echo(f"If no browser opens, open this file within a minute: {path}")
+    if browser:
+        webbrowser.open(path.as_uri())
 
 
 def _prompt(session: Any, hint: str) -> None:
