@@ -175,6 +175,11 @@ SHAPES_CACHE: Final = 16_384  # results of shape inference
 SHAPES_REPLAY_ELEMENTS: Final = 4 * 1024**2  # inputs of a failed inference that run again for real
 BLOB_ALIGNMENT: Final = 64  # bytes; tensors in a blob begin at multiples of it
 
+# what notebooks show (objects/cards.py, notebook.py)
+CARD_FIELD_CHARS: Final = 200  # of one field
+CARD_CODE_CHARS: Final = 4_000  # of a recipe or a listing
+CARD_ROWS: Final = 50  # of a table
+
 # release (owner/)
 MIN_RECORDS: Final = 10  # the guard's smallest group
 GUARDED_NUMBERS_PER_SOURCE: Final = 1_000  # by handlers on labels, per session

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from duet_p2p import limits
-from duet_p2p.owner.words import clean_text
+from duet_p2p.objects.words import clean_text
 
 __all__ = [
     "OPEN_WARNING",
