@@ -190,6 +190,7 @@ REMEMBERED_DECISIONS: Final = 256  # by hand, and denied recipes of one handler
 REMEMBERED_OBJECTS: Final = 65_536  # what was asked about them: released, denied, …
 REQUEST_LIMIT_SECONDS: Final = 10.0 * 365 * 86_400  # a longer limit is none
 REQUEST_HISTORY: Final = 10_000  # decided requests that the owner can look up
+RELEASED_NEWEST: Final = 3  # values of a source that the owner is reminded of
 ENGINE_RESTARTS: Final = 5  # within ENGINE_RESTART_SECONDS, then the session ends
 ENGINE_RESTART_SECONDS: Final = 60.0
 LISTED_OBJECTS: Final = 10_000  # in one session's list for people
@@ -206,6 +207,24 @@ AUDIT_GATHER_SECONDS: Final = 1.0  # rows that nobody waits for are written toge
 AUDIT_PENDING_ROWS: Final = 10_000  # kept while the disk refuses them; then they are counted only
 AUDIT_MERGED_IDS: Final = 100  # requests named in one row of a burst
 AUDIT_CLOSE_SECONDS: Final = 5.0  # for the last rows
+
+# console (console/)
+CONSOLE_TOKEN_SECONDS: Final = 60.0  # from the opening of a page, or its loss, until it is too late
+CONSOLE_HELLO_SECONDS: Final = 5.0  # for a socket's first message
+CONSOLE_STRANGERS: Final = 16  # sockets that have not shown a token
+CONSOLE_PAGES: Final = 8  # sockets that have
+CONSOLE_MESSAGE_BYTES: Final = 16_384  # from a page
+CONSOLE_QUESTIONS: Final = 4  # of one page, that are answered at the same time
+CONSOLE_PUSH_SECONDS: Final = 0.03  # changes that come within it are shown together
+CONSOLE_GAUGE_SECONDS: Final = 1.0  # how often what changes by itself is looked at
+CONSOLE_CLOSE_SECONDS: Final = 2.0  # for pages to hear of the end
+CONSOLE_DECIDED: Final = 50  # newest decisions shown
+CONSOLE_OBJECTS: Final = 500  # of the store, shown
+CONSOLE_TRANSFERS: Final = 20  # shown
+CONSOLE_VALUE_CHARS: Final = 1_000  # of a pending value, for the owner's eyes
+CONSOLE_AUDIT_ROWS: Final = 200  # in one answer
+CONSOLE_DOOR_BYTES: Final = 4_096  # a question or an answer at the door
+CONSOLE_DOOR_SECONDS: Final = 10.0
 
 # scientist (scientist/)
 CALL_SITES: Final = 32_768  # newest commands whose line in the scientist's code is remembered

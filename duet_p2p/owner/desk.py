@@ -64,7 +64,7 @@ class Desk:
         self._journal = journal
         self._printer = printer
         self._clock = clock
-        self._releases = Releases(outlet, policy, journal)
+        self.releases = Releases(outlet, policy, journal)
         self._gets: dict[int, int] = {}  # gets whose snapshot is under way: call to object
         self._asks: dict[int, Record] = {}  # requests of the same state
         self._frozen: set[int] = set()  # calls of which the engine holds a snapshot
@@ -78,10 +78,10 @@ class Desk:
         """A request arrived. True if the engine was asked, so that an answer follows."""
         call = message.call
         if self._is_used(call) or not _is_id(message.id):
-            self._releases.post(wire.NotYours(call, Why.UNKNOWN.value, ""))
+            self.releases.post(wire.NotYours(call, Why.UNKNOWN.value, ""))
             return False
         if self.book.is_full:
-            self._releases.refuse(call, f"there are {self.book.open_limit} open requests already")
+            self.releases.refuse(call, f"there are {self.book.open_limit} open requests already")
             return False
         record = Record(
             call=call,
@@ -100,7 +100,7 @@ class Desk:
     def get(self, message: wire.Get) -> bool:
         """A get arrived: it never asks anybody. True if the engine was asked."""
         if self._is_used(message.call) or not _is_id(message.id):
-            self._releases.post(wire.NotYours(message.call, Why.UNKNOWN.value, ""))
+            self.releases.post(wire.NotYours(message.call, Why.UNKNOWN.value, ""))
             return False
         self._gets[message.call] = message.id
         self._outlet.to_engine(engine.Snapshot(message.call, message.id))
@@ -115,7 +115,7 @@ class Desk:
     def deleted(self, ids: tuple[int, ...]) -> None:
         """These ids are dead; the engine gives them to no other object."""
         for object_id in ids:
-            self._releases.words.forget(object_id)
+            self.releases.words.forget(object_id)
 
     # from the engine
 
@@ -129,16 +129,16 @@ class Desk:
             return
         if facts is None:
             self.book.forget(call)
-            self._releases.post(wire.NotYours(call, Why.UNKNOWN.value, ""))
+            self.releases.post(wire.NotYours(call, Why.UNKNOWN.value, ""))
             return
         how = self._free(object_id, facts)
         if how:
             self.book.forget(call)
-            self._releases.give(Leaving(call, object_id, facts, how), event.value, event.has_value)
+            self.releases.give(Leaving(call, object_id, facts, how), event.value, event.has_value)
         elif record is None:
             state, reason = self._word_about(object_id)
             self._outlet.to_engine(engine.Discard(call))
-            self._releases.post(wire.NotYours(call, state.value, reason))
+            self.releases.post(wire.NotYours(call, state.value, reason))
         else:
             record.facts, record.value, record.has_value = facts, event.value, event.has_value
             self._frozen.add(call)
@@ -154,7 +154,7 @@ class Desk:
                 look.set_result(record)
             else:
                 look.set_exception(RequestClosed(f"Request {record.id} was decided meanwhile."))
-        self._releases.bytes(event)
+        self.releases.bytes(event)
 
     def text(self, event: engine.Text) -> None:
         """The engine gave a frozen value as text, for the owner's eyes."""
@@ -170,7 +170,7 @@ class Desk:
         look = self._looks.pop(event.call, None)
         if look is not None and not look.done():
             look.set_exception(NotAllowed(f"This value cannot be shown: {event.reason}"))
-        self._releases.refused(event)
+        self.releases.refused(event)
 
     # from the owner
 
@@ -266,7 +266,7 @@ class Desk:
 
     def is_leaving(self, call: int) -> bool:
         """Whether an accepted value has still to be queued to the scientist."""
-        return call in self._releases
+        return call in self.releases
 
     async def decided(self, call: int, timeout: float | None) -> None:
         """Returns when a request is not pending any more, or when `timeout` seconds are over.
@@ -310,7 +310,7 @@ class Desk:
 
     def engine_died(self, why: str = "the engine was restarted") -> None:
         """The snapshots are gone: open requests expire, nothing is told (the session tells)."""
-        self._releases.lost()
+        self.releases.lost()
         for look in self._looks.values():
             if not look.done():
                 look.set_exception(RequestClosed(f"This value is gone: {why}."))
@@ -335,7 +335,7 @@ class Desk:
             or call < 0
             or call in self.book
             or call in self._gets
-            or call in self._releases
+            or call in self.releases
         )
 
     def _frozen_record(self, call: int) -> Record:
@@ -360,12 +360,12 @@ class Desk:
         """Why a value needs nobody's decision; empty if it does."""
         if facts.failed_is_public if facts.failed else facts.kind == "public":
             return PUBLIC
-        return REPEAT if self._releases.words.covers(object_id, facts.version) else ""
+        return REPEAT if self.releases.words.covers(object_id, facts.version) else ""
 
     def _word_about(self, object_id: int) -> tuple[Why, str]:
         if any(record.object_id == object_id for record in self.book.opened()):
             return Why.WAITING, ""
-        return self._releases.words.about(object_id)
+        return self.releases.words.about(object_id)
 
     def _judge(self, record: Record) -> None:
         """Handlers look at a request that is not decided."""
@@ -387,22 +387,22 @@ class Desk:
         value, has_value, data = record.value, record.has_value, record.data
         self._finish(record, Status.ACCEPTED, why=why)
         if data is not None:
-            self._releases.send(leaving, value, data)
+            self.releases.send(leaving, value, data)
         elif record.call in self._looks:  # its bytes are under way for the owner's eyes already
-            self._releases.expect(leaving)
+            self.releases.expect(leaving)
         else:
-            self._releases.give(leaving, value, has_value)
+            self.releases.give(leaving, value, has_value)
 
     def _denied(self, record: Record, decision: Decision | None, why: str, answer: str) -> None:
         self._peek(record, decision)
-        self._releases.words.said(record.object_id, Why.DENIED, answer)
+        self.releases.words.said(record.object_id, Why.DENIED, answer)
         self._end(record, Status.REJECTED, why=why, answer=answer)
-        self._releases.post(wire.Denied(record.call, answer))
+        self.releases.post(wire.Denied(record.call, answer))
 
     def _expired(self, record: Record, why: str) -> None:
-        self._releases.words.said(record.object_id, Why.EXPIRED)
+        self.releases.words.said(record.object_id, Why.EXPIRED)
         self._end(record, Status.EXPIRED, why=why)
-        self._releases.post(wire.Expired(record.call))
+        self.releases.post(wire.Expired(record.call))
 
     def _end(self, record: Record, status: Status, *, why: str, answer: str = "") -> None:
         """A last state in which the snapshot is not needed any more."""

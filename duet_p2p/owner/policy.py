@@ -34,13 +34,13 @@ from duet_p2p.owner.handlers import (
     Handler,
 )
 
-__all__ = ["ACCEPT", "DENY", "QUEUE", "Decision", "Look", "Policy", "Reservation"]
+__all__ = ["ACCEPT", "DENY", "GUARDED_KINDS", "QUEUE", "Decision", "Look", "Policy", "Reservation"]
 
 ACCEPT: Final = "accept"
 DENY: Final = "deny"
 QUEUE: Final = "queue"
 
-_GUARDED_KINDS: Final = frozenset({"public", "metadata", "aggregate"})
+GUARDED_KINDS: Final = frozenset({"public", "metadata", "aggregate"})
 _WITHOUT_RECORDS: Final = frozenset({"public", "metadata"})
 """Kinds that hold no record's value: conditions on records do not concern them."""
 _BATCH: Final = re.compile(r"batch \d+ of pass \d+")
@@ -214,6 +214,10 @@ class Policy:
                 looks.append(Look(handler, True, "filters and conditions hold"))
         return tuple(looks)
 
+    def against(self, handler: Handler, case: Case) -> str:
+        """Why a handler, in force or not, would not take a case; empty if it would."""
+        return self._against(handler, case)
+
     # decisions by hand
 
     def remember(self, action: str, facts: Facts) -> None:
@@ -366,7 +370,7 @@ def _facts_against(handler: Handler, facts: Facts, guard_records: int) -> str:
         return "the recipe is another one"
     if said.sources is not UNSET and not said.sources.issuperset(facts.sources):
         return "it depends on other sources too"
-    kinds = said.kinds if said.kinds is not UNSET else _GUARDED_KINDS if is_guarded else KINDS
+    kinds = said.kinds if said.kinds is not UNSET else GUARDED_KINDS if is_guarded else KINDS
     if facts.kind not in kinds:
         return f"{word}the kind is {facts.kind}, not one of {', '.join(sorted(kinds))}"
     return (

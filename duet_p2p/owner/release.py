@@ -9,7 +9,8 @@ the scientist, and given back if that could not be done.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ from duet_p2p.owner.policy import Policy, Reservation
 from duet_p2p.owner.requests import Words, request_id
 from duet_p2p.wire import messages as wire
 
-__all__ = ["PUBLIC", "REPEAT", "Leaving", "Outlet", "Releases", "facts_for_journal"]
+__all__ = ["PUBLIC", "REPEAT", "Leaving", "Outlet", "Released", "Releases", "facts_for_journal"]
 
 PUBLIC = "public"
 REPEAT = "repeat"
@@ -60,11 +61,33 @@ class Leaving:
     reservation: Reservation | None = None
 
 
+@dataclass(slots=True)
+class Released:
+    """What left of one source in this session, repeats left out."""
+
+    values: int = 0
+    numbers: int = 0
+    newest: deque[int] = field(default_factory=lambda: deque(maxlen=limits.RELEASED_NEWEST))
+    """Calls of the last ones; the request book knows their names."""
+
+    def add(self, leaving: Leaving) -> None:
+        """One more value left."""
+        self.values += 1
+        self.numbers += leaving.facts.elements
+        self.newest.append(leaving.call)
+
+
 class Releases:
-    """Sends what was decided, and keeps what was said about each object."""
+    """Sends what was decided, and keeps what was said about each object.
+
+    Attributes:
+        words: the owner's last word about each object.
+        released: what left, by source.
+    """
 
     def __init__(self, outlet: Outlet, policy: Policy, journal: Journal) -> None:
         self.words = Words()
+        self.released: dict[int, Released] = {}
         self._outlet = outlet
         self._policy = policy
         self._journal = journal
@@ -156,6 +179,9 @@ class Releases:
             self._policy.release(leaving.reservation)
         if leaving.how != PUBLIC:
             self.words.released(leaving.object_id, facts.version)
+        if leaving.how not in (PUBLIC, REPEAT):
+            for source in dict.fromkeys(facts.sources):
+                self.released.setdefault(source, Released()).add(leaving)
         return True
 
     def post(self, message: wire.Message) -> None:

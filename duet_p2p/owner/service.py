@@ -59,7 +59,7 @@ class Service:
         self.operations = 0
         self.started: engine.Started | None = None
         self.error: Exception | None = None
-        self.on_gone: Callable[[], None] = lambda: None
+        self.watchers: list[Callable[[], None]] = []  # told on the loop that something changed
         self._session = session
         self._host = host
         self._configure = configure
@@ -67,6 +67,7 @@ class Service:
         self._printer = printer
         self._live = live
         self._loop = asyncio.get_running_loop()
+        self.watchers.append(lambda: live.soon(self._loop, self.counts))
         self._batch: list[tuple[int, engine.Ordered]] = []
         self._settling = Settling(session.settled)
         self._is_up = False
@@ -160,8 +161,7 @@ class Service:
     async def farewell(self) -> None:
         """The owner is about to close: the log's last head, for the scientist to keep."""
         self._journal.record("session", {"state": "closed", "why": "by the owner"})
-        head = await self._journal.finish()
-        if head is not None:
+        if (head := await self._journal.finish()) is not None:
             self._tell(wire.AuditHead(head.head, head.pub, head.signature))
 
     def state(self, state: str, error: Exception | None) -> None:
@@ -174,6 +174,7 @@ class Service:
             self._greet()
         elif state == "closed":
             self._end(error or SessionClosed())
+        self._tell_watchers()
 
     @property
     def is_open(self) -> bool:
@@ -199,12 +200,9 @@ class Service:
         self.catalog.drop_theirs()
         self._host.send(engine.Leave())
         self.shares.closed(SessionClosed())
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
         self._gate.close()
         self._live.close()
-        self.on_gone()
+        self._changed()
 
     def _greet(self) -> None:
         """The first answer of a session is the whole visible store."""
@@ -267,7 +265,7 @@ class Service:
             batch, self._batch = tuple(self._batch), []
             self._settling.given(batch[-1][0])
             self._host.send(engine.Run(batch))
-            self._live.soon(self._loop, self.counts)
+            self._tell_watchers()
 
     def _put(self, seq: int, message: wire.Put) -> None:
         item = self.catalog.put(message)
@@ -483,8 +481,11 @@ class Service:
 
     def _changed(self) -> None:
         self._set_timer()
-        if self._is_open:
-            self._live.soon(self._loop, self.counts)
+        self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
+        for watcher in self.watchers:
+            watcher()
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -495,6 +496,5 @@ class Service:
             self._timer = self._loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
-        self._timer = None
         self.desk.tick()
         self._set_timer()

@@ -129,6 +129,11 @@ class Session:
         """Associations so far."""
         return self._counts["links"]
 
+    @property
+    def transfers(self) -> Transfers:
+        """The blobs under way, both ways."""
+        return self._transfers
+
     def status(self) -> dict[str, Any]:
         """Facts about the session, for people and for `duet.status()`."""
         sending, receiving = self._transfers.counts

@@ -21,7 +21,18 @@ from duet_p2p.session.bulk import Bulk
 from duet_p2p.session.outbox import Progress
 from duet_p2p.transport.base import Peer
 
-__all__ = ["Transfers"]
+__all__ = ["Moving", "Transfers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """One blob that is under way."""
+
+    transfer: int
+    is_outgoing: bool
+    done: int
+    """Bytes queued or received so far."""
+    nbytes: int
 
 
 @dataclass(slots=True)
@@ -31,6 +42,7 @@ class _Outgoing:
     buffers: Sequence[memoryview]
     nbytes: int
     progress: Progress | None
+    done: int = 0
     task: asyncio.Task[None] | None = None
 
 
@@ -49,6 +61,7 @@ class Transfers:
         on_complete: Callable[[int], None],
         on_forgotten: Callable[[int], None],
     ) -> None:
+        self.on_change: Callable[[], None] = lambda: None
         self._loop = loop
         self._on_forgotten = on_forgotten
         self._on_complete = on_complete
@@ -56,6 +69,7 @@ class Transfers:
         self._outgoing: dict[int, _Outgoing] = {}
         self._incoming: dict[int, asyncio.Future[memoryview]] = {}
         self._progress: dict[int, Progress] = {}
+        self._arriving: dict[int, tuple[int, int]] = {}  # transfer to bytes here, and in all
         self._announced: set[int] = set()
         self._is_open = False
         self._end: Exception | None = None
@@ -79,15 +93,22 @@ class Transfers:
         """The other side has all of it."""
         if self._outgoing.pop(transfer, None) is not None:
             self._on_forgotten(transfer)
+            self.on_change()
 
     def _start(self, transfer: int, outgoing: _Outgoing, offset: int) -> None:
         outgoing.task = self._loop.create_task(self._send(transfer, outgoing, offset))
 
     async def _send(self, transfer: int, outgoing: _Outgoing, offset: int) -> None:
+        def progressed(done: int, total: int) -> None:
+            outgoing.done = done
+            self.on_change()
+            if outgoing.progress is not None:
+                outgoing.progress(done, total)
+
         # the association's end is the business of whoever watches the association
         with contextlib.suppress(ConnectionLost):
             is_sent = await self._bulk.sender.send(
-                transfer, outgoing.buffers, outgoing.progress, start=offset
+                transfer, outgoing.buffers, progressed, start=offset
             )
             if not is_sent:
                 self.completed(transfer)  # refused: the same for us
@@ -110,20 +131,21 @@ class Transfers:
         if transfer in self._incoming:
             raise ProtocolError("A transfer was declared twice.")
         self._incoming[transfer] = future
+        self._arriving[transfer] = (0, nbytes)
         if progress is not None:
             self._progress[transfer] = progress
         try:
             self._bulk.receiver.expect(transfer, nbytes)
         except ProtocolError:
             del self._incoming[transfer]
-            self._progress.pop(transfer, None)
+            self._forget_incoming(transfer)
             raise
         return future
 
     def refuse(self, transfer: int) -> None:
         """Wants none of a transfer, or no more of it."""
         self._announced.discard(transfer)
-        self._progress.pop(transfer, None)
+        self._forget_incoming(transfer)
         self._bulk.receiver.refuse(transfer)
         future = self._incoming.pop(transfer, None)
         if future is not None:
@@ -141,20 +163,27 @@ class Transfers:
         """
         self._bulk.feed(data)
 
-    def _arrived(self, transfer: int, data: memoryview) -> None:
+    def _forget_incoming(self, transfer: int) -> None:
         self._progress.pop(transfer, None)
+        self._arriving.pop(transfer, None)
+        self.on_change()
+
+    def _arrived(self, transfer: int, data: memoryview) -> None:
+        self._forget_incoming(transfer)
         future = self._incoming.pop(transfer, None)
         self._on_complete(transfer)
         if future is not None and not future.done():
             future.set_result(data)
 
     def _progressed(self, transfer: int, done: int, total: int) -> None:
+        self._arriving[transfer] = (done, total)
+        self.on_change()
         progress = self._progress.get(transfer)
         if progress is not None:
             progress(done, total)
 
     def _cancelled(self, transfer: int) -> None:
-        self._progress.pop(transfer, None)
+        self._forget_incoming(transfer)
         future = self._incoming.pop(transfer, None)
         if future is not None:
             _fail(future, ConnectionLost("The partner gave up sending this value."))
@@ -206,6 +235,7 @@ class Transfers:
         self._outgoing.clear()
         self._announced.clear()
         self._progress.clear()
+        self._arriving.clear()
         while self._incoming:
             _fail(self._incoming.popitem()[1], error)
 
@@ -213,6 +243,11 @@ class Transfers:
     def sent_bytes(self) -> int:
         """Bytes of chunks that were sent, over all associations."""
         return self._bulk.sent_bytes
+
+    def moving(self) -> list[Moving]:
+        """What is under way, oldest first."""
+        out = [Moving(t, True, o.done, o.nbytes) for t, o in self._outgoing.items()]
+        return out + [Moving(t, False, *sizes) for t, sizes in self._arriving.items()]
 
     @property
     def counts(self) -> tuple[int, int]:

@@ -425,12 +425,12 @@ async def test_the_end_ends_everything_that_waits(stage):
     )
     await stage.settle()
     gone = []
-    stage.service.on_gone = lambda: gone.append(True)
+    stage.service.watchers.append(lambda: gone.append(stage.service.is_open))
     stage.session.on_state("closed", SessionClosed())
     with pytest.raises(SessionClosed):
         await sharing
     stage.session.on_state("closed", None)
-    assert gone == [True]
+    assert gone[-1] is False
     stage.session.is_over = True
     stage.host.say(engine.OpFailed(1, "x", "RuntimeError", "late", True))
     assert stage.answers() == []
