@@ -179,6 +179,11 @@ BLOB_ALIGNMENT: Final = 64  # bytes; tensors in a blob begin at multiples of it
 CARD_FIELD_CHARS: Final = 200  # of one field
 CARD_CODE_CHARS: Final = 4_000  # of a recipe or a listing
 CARD_ROWS: Final = 50  # of a table
+PANEL_REQUESTS: Final = 20  # with buttons; the rest is counted
+PANEL_DECIDED: Final = 10  # newest decided requests on the scientist's panel
+PANEL_TRANSFERS: Final = 5
+PANEL_SECONDS: Final = 0.1  # changes that come within it are shown together
+PANEL_PULSE_SECONDS: Final = 0.5  # how often what changes without an event is looked at
 
 # release (owner/)
 MIN_RECORDS: Final = 10  # the guard's smallest group

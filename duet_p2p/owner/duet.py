@@ -18,6 +18,7 @@ from duet_p2p.engine.host import Host
 from duet_p2p.errors import DuetError, NotAllowed, SessionClosed
 from duet_p2p.identity.keys import parse_id
 from duet_p2p.objects import cards, notes
+from duet_p2p.objects.panels import Panelled
 from duet_p2p.objects.plan import Plan
 from duet_p2p.owner.audit import AuditLog
 from duet_p2p.owner.audit_view import AuditView
@@ -144,7 +145,7 @@ async def start_service(
     return service
 
 
-class OwnerDuet:
+class OwnerDuet(Panelled):
     """The owner's session: send objects, decide requests, write rules.
 
     Args:

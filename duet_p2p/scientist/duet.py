@@ -13,6 +13,7 @@ from duet_p2p.errors import ForeignPointer, NotAllowed, WrongSide
 from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.limits import ANSWER_SECONDS
 from duet_p2p.objects import cards
+from duet_p2p.objects.panels import Panelled
 from duet_p2p.objects.plan import Plan
 from duet_p2p.objects.remote import Remote
 from duet_p2p.objects.shell import send_module
@@ -43,7 +44,7 @@ class Pairing(Protocol):
         ...
 
 
-class ScientistDuet:
+class ScientistDuet(Panelled):
     """A session with a data owner, as the scientist holds it.
 
     Args:
