@@ -218,7 +218,7 @@ function render({ model, el }) {
     say(more, now.more ? `… and ${now.more} more: duet.requests` : "");
     more.hidden = !now.more;
     showTransfers(now.transfers);
-    say(counts, now.counts.map((fact) => `${fact.value} ${fact.name}`).join(" · "));
+    say(counts, now.counts.map((fact) => `${fact.name} ${fact.value}`).join(" · "));
   }
 
   function answered(answer) {

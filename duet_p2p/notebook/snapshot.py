@@ -43,7 +43,7 @@ def of_owner(duet: OwnerDuet) -> Snapshot:
 
 def of_owners_request(request: OwnerRequest) -> Request:
     """One request of the scientist, with the hash of what the owner sees of it."""
-    hidden = ("name", "reason", "why", "id")
+    hidden = ("name", "reason", "why", "from", "id")  # shown elsewhere on the panel
     made: Request = {
         "id": request.id,
         "seen": "",

@@ -23,7 +23,11 @@ from duet_p2p.objects.words import clean_line, clean_text
 __all__ = ["card", "field", "lines", "shown", "table"]
 
 _ROOT: Final = '<div class="duet-card mathjax_ignore tex2jax_ignore" style="max-width: 60em">'
-_CELL: Final = ' style="text-align: left; vertical-align: top; overflow-wrap: anywhere"'
+_CELL: Final = (
+    ' style="text-align: left; vertical-align: top; overflow-wrap: anywhere; min-width: 6em"'
+)
+_SHORT: Final = ' style="text-align: left; vertical-align: top; white-space: nowrap"'
+"""For names of facts and columns, which are this program's, and positions."""
 _COLUMN_CHARS: Final = 40
 """No column of plain text is padded beyond this."""
 _CODE: Final = ' style="margin: 0; white-space: pre-wrap; text-align: left"'
@@ -69,7 +73,7 @@ def card(
     """
     pairs = facts.items() if isinstance(facts, Mapping) else facts
     rows = "".join(
-        f"<tr><th{_CELL}>{field(name)}</th><td{_CELL}>{field(value)}</td></tr>"
+        f"<tr><th{_SHORT}>{field(name)}</th><td{_CELL}>{field(value)}</td></tr>"
         for name, value in pairs
     )
     if code is not None:
@@ -107,9 +111,12 @@ def table(
     """
     if not rows:
         return f"{_ROOT}<em>{field(empty or title)}</em></div>"
-    head = "".join(f"<th{_CELL}>{field(name)}</th>" for name in columns)
+    head = "".join(f"<th{_SHORT}>{field(name)}</th>" for name in columns)
+    styles = [_CELL if name else _SHORT for name in columns]
     body = "".join(
-        "<tr>" + "".join(f"<td{_CELL}>{field(value)}</td>" for value in row) + "</tr>"
+        "<tr>"
+        + "".join(f"<td{s}>{field(v)}</td>" for s, v in zip(styles, row, strict=True))
+        + "</tr>"
         for row in rows[: limits.CARD_ROWS]
     )
     more = len(rows) - limits.CARD_ROWS

@@ -131,6 +131,9 @@ class LabNotebook:
             self.page.keyboard.press("Control+Enter")
             self.page.wait_for_timeout(1_000)
 
+    def is_running(self, number: int) -> bool:
+        return self._count(number) == "*"
+
     def _count(self, number: int) -> str:
         """The cell's number, ``*`` while it runs, empty before."""
         text = self.cell(number).locator(".jp-InputPrompt").inner_text()
