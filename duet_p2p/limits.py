@@ -185,6 +185,9 @@ PANEL_TRANSFERS: Final = 5
 PANEL_SECONDS: Final = 0.1  # changes that come within it are shown together
 PANEL_PULSE_SECONDS: Final = 0.5  # how often what changes without an event is looked at
 
+PROGRESS_BYTES: Final = 1024**2  # a smaller transfer has no bar
+PROGRESS_SECONDS: Final = 1.0  # nothing is drawn before
+
 # release (owner/)
 MIN_RECORDS: Final = 10  # the guard's smallest group
 GUARDED_NUMBERS_PER_SOURCE: Final = 1_000  # by handlers on labels, per session
