@@ -296,6 +296,7 @@ def join_duet(
             peer=session_id,
             on_close=lobby.close,
         )
+        session._client.shows_progress = logging
         lobby.session.on_state = lobby.watch(lobby.session.on_state)
     except BaseException:
         lobby.close()

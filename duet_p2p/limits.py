@@ -179,6 +179,19 @@ PRECEDENT_CHARS: Final = 64  # of a text among their arguments
 SHAPES_REPLAY_ELEMENTS: Final = 4 * 1024**2  # inputs of a failed inference that run again for real
 BLOB_ALIGNMENT: Final = 64  # bytes; tensors in a blob begin at multiples of it
 
+# what notebooks show (objects/cards.py, notebook.py)
+CARD_FIELD_CHARS: Final = 200  # of one field
+CARD_CODE_CHARS: Final = 4_000  # of a recipe or a listing
+CARD_ROWS: Final = 50  # of a table
+PANEL_REQUESTS: Final = 20  # with buttons; the rest is counted
+PANEL_DECIDED: Final = 10  # newest decided requests on the scientist's panel
+PANEL_TRANSFERS: Final = 5
+PANEL_SECONDS: Final = 0.1  # changes that come within it are shown together
+PANEL_PULSE_SECONDS: Final = 0.5  # how often what changes without an event is looked at
+
+PROGRESS_BYTES: Final = 1024**2  # a smaller transfer has no bar
+PROGRESS_SECONDS: Final = 1.0  # nothing is drawn before
+
 # release (owner/)
 MIN_RECORDS: Final = 10  # the guard's smallest group
 GUARDED_NUMBERS_PER_SOURCE: Final = 1_000  # by handlers on labels, per session

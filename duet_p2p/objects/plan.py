@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from duet_p2p.errors import WrongSide
+from duet_p2p.objects import cards
 from duet_p2p.objects.notes import NO_NOTE, Noted, checked_tags
 from duet_p2p.surface.plan import digest_of, listing_of, split
 from duet_p2p.wire.messages import DefinePlan
@@ -120,6 +121,16 @@ class Plan:
     def __repr__(self) -> str:
         names = ", ".join(name for name, _ in self.signature["args"])
         return f"<plan {self.name}({names}), {len(self._definition.steps)} commands>"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "name": self.name,
+            "arguments": [name for name, _ in self.signature["args"]],
+            "tags": self.tags,
+            "description": self.description,
+            "commands": len(self._definition.steps),
+        }
+        return cards.card("Plan", facts, code=self.listing())
 
 
 def arguments_of(signature: dict[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from duet_p2p.errors import AuditUnavailable
 from duet_p2p.identity.signed_head import SignedHead
+from duet_p2p.objects import cards
+from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.audit_chain import Check, Row, check
 from duet_p2p.owner.audit_file import AuditFile
-from duet_p2p.owner.words import clean_line
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -134,6 +135,13 @@ class AuditView:
         older = [f"… {count - len(rows):,} older rows"] if count > len(rows) else []
         return "\n".join([f"Audit log {self.path}, {count:,} rows", *older, *lines])
 
+    def _repr_html_(self) -> str:
+        with self._open() as file:
+            count, rows = file.count(), list(file.rows(last=_SHOWN_ROWS))
+        shown = [(r.number, r.entry.time[:19], r.entry.kind, _told(r)) for r in rows]
+        title = f"Audit log {self.path}, the last {len(rows):,} of {count:,} rows"
+        return cards.table(title, ("", "time", "kind", "facts"), shown, empty="Nothing is logged.")
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[AuditFile]:
         with contextlib.suppress(AuditUnavailable):  # what is written can be read all the same
@@ -152,10 +160,13 @@ class AuditView:
 
 def line_of(row: Row) -> str:
     """One row for people; texts of the scientist are cleaned and cut."""
+    return f"{row.number:>6}  {row.entry.time[:19]}  {row.entry.kind:<8}  {_told(row)}"
+
+
+def _told(row: Row) -> str:
     facts = _facts(row)
     parts = [f"{key}={value}" for key, value in facts.items() if value not in ("", None, [], {})]
-    text = clean_line(" ".join(parts), _LINE_CHARS)
-    return f"{row.number:>6}  {row.entry.time[:19]}  {row.entry.kind:<8}  {text}"
+    return clean_line(" ".join(parts), _LINE_CHARS)
 
 
 def _facts(row: Row) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from duet_p2p import limits
 from duet_p2p.engine.messages import Share, Shared, SharePlan
 from duet_p2p.objects.plan import PLAN_TYPE, is_signature
-from duet_p2p.owner.words import clean_line
+from duet_p2p.objects.words import clean_line
 from duet_p2p.wire.codec import decode_message, encode_message
 from duet_p2p.wire.messages import DefinePlan, Note, Put, StoreChanged, StoreEntry
 from duet_p2p.wire.values import Size, TensorData

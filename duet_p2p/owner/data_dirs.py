@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
+from duet_p2p.objects import cards
 from duet_p2p.owner.request_view import Caller
 
 __all__ = ["DataDirs", "checked_dirs"]
@@ -60,6 +61,10 @@ class DataDirs(Mapping[str, Path]):
     def __repr__(self) -> str:
         lines = [f"{name or '(root)'}: {path}" for name, path in self.items()]
         return "\n".join(lines) or "No directories."
+
+    def _repr_html_(self) -> str:
+        rows = [(name or "(root)", str(path)) for name, path in self.items()]
+        return cards.table("Data directories", ("name", "path"), rows, empty="No directories.")
 
 
 def checked_dirs(data_dirs: Mapping[str, str | Path]) -> dict[str, str]:

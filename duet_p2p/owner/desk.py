@@ -22,13 +22,13 @@ from typing import Any, Final
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.errors import NotAllowed, RequestClosed, SessionClosed
+from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.handlers import Binding, Case, Handler
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import ACCEPT, DENY, Decision, Look, Policy
 from duet_p2p.owner.printing import Printer
 from duet_p2p.owner.release import PUBLIC, REPEAT, Leaving, Outlet, Releases, facts_for_journal
 from duet_p2p.owner.requests import Record, RequestBook, Status, Why, request_id
-from duet_p2p.owner.words import clean_line
 from duet_p2p.wire import messages as wire
 
 __all__ = ["Desk"]

@@ -18,7 +18,8 @@ from duet_p2p.engine import messages as engine
 from duet_p2p.engine.host import Host
 from duet_p2p.errors import DuetError, NotAllowed, SessionClosed
 from duet_p2p.identity.keys import parse_id
-from duet_p2p.objects import notes
+from duet_p2p.objects import cards, notes
+from duet_p2p.objects.panels import Panelled
 from duet_p2p.objects.plan import Plan
 from duet_p2p.owner.audit import AuditLog
 from duet_p2p.owner.audit_view import AuditView
@@ -110,7 +111,7 @@ async def start_service(
     return service
 
 
-class OwnerDuet:
+class OwnerDuet(Panelled):
     """The owner's session: send objects, decide requests, write rules.
 
     Args:
@@ -387,6 +388,20 @@ class OwnerDuet:
     def __repr__(self) -> str:
         state = "open" if self.is_open else "closed"
         return f"<OwnerDuet {self.id} {state}, partner {self.peer or 'not connected'}>"
+
+    def _repr_html_(self) -> str:
+        counts = self._service.counts()
+        facts = {
+            "session": self.id,
+            "scientist": self.peer or "not connected",
+            "objects": counts.objects,
+            "waiting requests": counts.requests,
+            "handlers": counts.handlers,
+            "operations": counts.operations,
+        }
+        if counts.is_open_to_all:
+            facts["OPEN"] = "a handler accepts everything"
+        return cards.card("Duet, owner", facts, state="open" if self.is_open else "closed")
 
     # from the user's thread to the loop (request_view.Caller)
 

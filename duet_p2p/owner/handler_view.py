@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, cast
 
 from duet_p2p.errors import NotAllowed
+from duet_p2p.objects import cards
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.handlers import (
     ACTIONS,
@@ -102,6 +103,17 @@ class HandlerList:
 
     def __repr__(self) -> str:
         return "\n".join(f"[{i}] {h!r}" for i, h in enumerate(self)) or "No handlers."
+
+    def _repr_html_(self) -> str:
+        columns = ("", "action", "name", "tags", "conditions", "uses", "quota left", "id")
+        rows = [
+            (
+                *(f"[{n}]", "accept everything (OPEN)" if h.is_open else h.action, h.name, h.tags),
+                *(h.conditions.described_conditions(), h.uses, h.quota_left, h.id[:8]),
+            )
+            for n, h in enumerate(self)
+        ]
+        return cards.table("Handlers", columns, rows, empty="No handlers.")
 
 
 class OwnerRequests(RequestList):

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from duet_p2p.engine.messages import Facts
+from duet_p2p.objects import cards
 
 if TYPE_CHECKING:
     from duet_p2p.owner.plan_terms import PlanTerms
@@ -259,6 +260,18 @@ class Handler:
     def __repr__(self) -> str:
         said = ", ".join(filter(None, [f"action={self.action!r}", self.conditions.described()]))
         return f"<Handler {self.id[:8]} {said}; {self.uses} uses>"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "action": self.action,
+            "name": self.name,
+            "tags": self.tags,
+            "conditions": self.conditions.described_conditions(),
+            "uses": self.uses,
+            "quota left": self.quota_left,
+            "id": self.id,
+        }
+        return cards.card("Handler", facts, state="OPEN" if self.is_open else "")
 
 
 _KEYS: Final = (

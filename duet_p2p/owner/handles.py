@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Protocol, overload
 
 from duet_p2p.errors import PointerDeleted
+from duet_p2p.objects import cards
 from duet_p2p.owner.catalog import Catalog, Item
 from duet_p2p.owner.request_view import Caller
 
@@ -149,6 +150,21 @@ class Handle:
             parts.append("deleted")
         return f"<Shared {' '.join(parts)}>"
 
+    def _repr_html_(self) -> str:
+        item = self._item
+        is_there = self._id in self._store.catalog
+        state = ("" if item.listed else "not listed") if is_there else "deleted"
+        facts = {
+            "tags": list(item.tags),
+            "description": item.description,
+            "type": item.type,
+            "shape": item.shape,
+            "dtype": item.dtype,
+            "sent by": "you" if item.is_mine else "the scientist",
+            "id": self.id,
+        }
+        return cards.card("Shared object", facts, state=state)
+
 
 class OwnerStore:
     """What is shared, of both sides, in the order of sending."""
@@ -241,9 +257,27 @@ class OwnerStore:
         return True
 
     def __repr__(self) -> str:
-        if not self._listed():
-            return "Nothing is shared."
-        return str(self.pandas.to_string())
+        return cards.lines(
+            [
+                (
+                    *(f"[{n}]", self.key(i.id)[:10], i.type, i.shape or "", i.dtype or ""),
+                    *(", ".join(i.tags), i.description),
+                )
+                for n, i in enumerate(self._listed())
+            ],
+            empty="Nothing is shared.",
+        )
+
+    def _repr_html_(self) -> str:
+        columns = ("", "tags", "description", "type", "shape", "dtype", "sent by", "id")
+        rows = [
+            (
+                *(f"[{n}]", list(i.tags), i.description, i.type, i.shape, i.dtype),
+                *("you" if i.is_mine else "the scientist", self.key(i.id)[:10]),
+            )
+            for n, i in enumerate(self._listed())
+        ]
+        return cards.table("Shared objects", columns, rows, empty="Nothing is shared.")
 
     # changing
 

@@ -12,8 +12,9 @@ from typing import Any, overload
 
 from duet_p2p import limits
 from duet_p2p.errors import DuetError
+from duet_p2p.objects import cards
+from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.request_view import Caller
-from duet_p2p.owner.words import clean_line
 from duet_p2p.surface.plan import check, digest_of, joined, listing_of
 from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.messages import DefinePlan
@@ -48,6 +49,17 @@ class SharedPlan:
         """The commands as torch code; what it captures is named at the top."""
         named = {n: self.describe(id) for n, id in enumerate(self.definition.captures, 1)}
         return listing_of(self.definition, named)
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "name": self.name,
+            "commands": len(self.definition.steps),
+            "outputs": self.outputs,
+            "runs": self.runs,
+            "digest": self.digest,
+        }
+        state = "given up" if self.is_deleted else ""
+        return cards.card("Recorded plan", facts, state=state, code=self.listing())
 
 
 class PlanBook:
@@ -165,3 +177,11 @@ class OwnerPlans:
             for n, p in enumerate(self._all())
         ]
         return "\n".join(lines) or "No plans."
+
+    def _repr_html_(self) -> str:
+        columns = ("", "name", "commands", "outputs", "runs", "digest")
+        rows = [
+            (f"[{n}]", p.name, len(p.definition.steps), p.outputs, p.runs, p.digest)
+            for n, p in enumerate(self._all())
+        ]
+        return cards.table("Recorded plans", columns, rows, empty="No plans.")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from duet_p2p import limits
-from duet_p2p.owner.words import clean_text
+from duet_p2p.objects.panels import in_notebook
+from duet_p2p.objects.words import clean_text
 
 __all__ = [
     "OPEN_WARNING",
@@ -156,13 +156,6 @@ class LiveLine:
             self._handle = display(shown, raw=True, display_id=True)
         else:
             self._handle.update(shown, raw=True)
-
-
-def in_notebook() -> bool:
-    """Whether this process is a Jupyter kernel; IPython is never imported to find out."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and hasattr(shell, "kernel")
 
 
 def _show(text: str) -> None:

@@ -18,10 +18,10 @@ from duet_p2p import limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.errors import DuetError
 from duet_p2p.identity.signed_head import SignedHead
+from duet_p2p.objects.words import clean_text
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import Policy, Reservation
 from duet_p2p.owner.requests import Words, request_id
-from duet_p2p.owner.words import clean_text
 from duet_p2p.wire import messages as wire
 
 __all__ = ["PUBLIC", "REPEAT", "Leaving", "Outlet", "Released", "Releases", "facts_for_journal"]

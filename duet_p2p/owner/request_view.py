@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypeVar
 from duet_p2p import limits
 from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import NotAllowed, RequestClosed
+from duet_p2p.objects import cards
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.policy import Look
 from duet_p2p.owner.requests import Record, Status
@@ -302,6 +303,29 @@ class OwnerRequest:
             f"{self.kind}, {what}; reason: {self.request_description!r}; {self.why}>"
         )
 
+    def _repr_html_(self) -> str:
+        if self._on_shown is not None:
+            self._on_shown()
+        code = f"failed: {self.failed}" if self.failed else self.recipe
+        return cards.card("Request", self.facts(), state=self.status.value, code=code)
+
+    def facts(self) -> dict[str, Any]:
+        """What the owner decides by, as names and plain values for people."""
+        return {
+            "name": self.name,
+            "reason": self.request_description,
+            "object": f"{self.object_type}, tags {self.object_tags}",
+            "kind": self.kind,
+            "shape": self.shape,
+            "numbers": self.elements,
+            "records": self.min_records,
+            "injected": self.injected,
+            "sources": self.sources,
+            "why": self.why,
+            "from": self.requester,
+            "id": self.id,
+        }
+
 
 class RequestList:
     """What waits for the owner's decision, oldest first."""
@@ -376,15 +400,15 @@ class RequestList:
         return iter([self._view(record) for record in self._pending()])
 
     def __repr__(self) -> str:
+        return _as_text(self.requests)
+
+    def _repr_html_(self) -> str:
+        return _as_html(self.requests)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        # Both forms of one listing: a position means a row of what was shown.
         requests = self.requests
-        if not requests:
-            return "No requests."
-        lines = []
-        for position, request in enumerate(requests):
-            record = request._record
-            request_text = OwnerRequest(record, self._desk, self._caller, self._reader)
-            lines.append(f"[{position}] {request_text!r}")
-        return "\n".join(lines)
+        return {"text/plain": _as_text(requests), "text/html": _as_html(requests)}
 
     def _pending(self) -> list[Record]:
         return self._caller.read(self._desk.book.pending)
@@ -400,6 +424,19 @@ class RequestList:
         if record is None or record.id != key or record.facts is None:
             raise KeyError(f"no request has the id {key!r}")
         return self._view(record)
+
+
+def _as_text(requests: list[OwnerRequest]) -> str:
+    return "\n".join(f"[{n}] {request!r}" for n, request in enumerate(requests)) or "No requests."
+
+
+def _as_html(requests: list[OwnerRequest]) -> str:
+    columns = ("", "name", "reason", "kind", "numbers", "records", "sources", "why it waits", "id")
+    rows = [
+        (f"[{n}]", r.name, r.reason, r.kind, r.elements, r.min_records, r.sources, r.why, r.id)
+        for n, r in enumerate(requests)
+    ]
+    return cards.table("Requests", columns, rows, empty="No requests.")
 
 
 async def _until_queued(desk: Desk, call: int) -> None:

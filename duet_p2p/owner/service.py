@@ -20,6 +20,7 @@ from duet_p2p import limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.engine.host import Host
 from duet_p2p.errors import DuetError, SessionClosed, SessionLost
+from duet_p2p.objects.words import clean_line, clean_text
 from duet_p2p.owner.catalog import pages
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.ends import SessionEnd
@@ -33,7 +34,6 @@ from duet_p2p.owner.revival import Revival
 from duet_p2p.owner.settling import Settling
 from duet_p2p.owner.shares import Shares
 from duet_p2p.owner.uploads import Uploads
-from duet_p2p.owner.words import clean_line, clean_text
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.values import Blob

@@ -50,6 +50,7 @@ from duet_p2p.limits import (
 )
 from duet_p2p.scientist import dispatch
 from duet_p2p.scientist.failures import Failures
+from duet_p2p.scientist.progress import transfer_bar
 from duet_p2p.scientist.recording import active
 from duet_p2p.scientist.requests import RequestList
 from duet_p2p.scientist.sites import CallSites
@@ -101,6 +102,7 @@ class Client:
     Attributes:
         label: how the partner is called in messages; the owner's session ID.
         raise_on_denied: blocking calls raise in place of giving None.
+        shows_progress: whether notebooks get bars for what takes long.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Client:
         self.client_id = client_id
         self.label = session_id
         self.raise_on_denied = False
+        self.shows_progress = True
         self.sites = CallSites()
         self.failures = Failures(self.sites)
         self.requests = RequestList(self)
@@ -366,7 +369,8 @@ class Client:
                 self._resolve(call, message, None)
             case Value(call=call, blob=blob):
                 assert blob is not None
-                arriving = self.session.expect_blob(blob.transfer, blob.nbytes)
+                bar = transfer_bar(self, "receiving", blob.nbytes)
+                arriving = self.session.expect_blob(blob.transfer, blob.nbytes, bar)
                 arriving.add_done_callback(lambda done: self._on_blob(message, done))
             case Denied(call=call) | Expired(call=call) | NotYours(call=call) | Failed(call=call):
                 self._resolve(call, message, None)

@@ -12,6 +12,8 @@ from torch import nn
 from duet_p2p.errors import ForeignPointer, NotAllowed, WrongSide
 from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.limits import ANSWER_SECONDS
+from duet_p2p.objects import cards
+from duet_p2p.objects.panels import Panelled
 from duet_p2p.objects.plan import Plan
 from duet_p2p.objects.remote import Remote
 from duet_p2p.objects.shell import send_module
@@ -42,7 +44,7 @@ class Pairing(Protocol):
         ...
 
 
-class ScientistDuet:
+class ScientistDuet(Panelled):
     """A session with a data owner, as the scientist holds it.
 
     Args:
@@ -262,3 +264,13 @@ class ScientistDuet:
     def __repr__(self) -> str:
         state = "open" if self.is_open else "closed"
         return f"<ScientistDuet {self.id or '?'} with {self.peer or '?'}, {state}>"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "you": self.id,
+            "owner": self.peer,
+            "objects": len(self.store),
+            "waiting requests": len(self.requests),
+            "operations": self._client.operations,
+        }
+        return cards.card("Duet, scientist", facts, state="open" if self.is_open else "closed")

@@ -18,6 +18,7 @@ import torch
 from duet_p2p.limits import BATCHES_AHEAD
 from duet_p2p.scientist.containers import Length, SizedPointer, asked_length
 from duet_p2p.scientist.pointer import Pointer
+from duet_p2p.scientist.progress import pass_bar
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.values import DTYPES
 from duet_p2p.wire.messages import Meta
@@ -54,11 +55,12 @@ class LoaderPointer(SizedPointer):
     __slots__ = ()
 
     def __iter__(self) -> Iterator[Any]:
-        return _Pass(self, int(self.__len__()))
+        count = int(self.__len__())
+        return pass_bar(self._client, _Pass(self, count), count)
 
     def take(self, n: int) -> Iterator[Any]:
         """The first `n` batches of a new pass; needs no length."""
-        return _Pass(self, n)
+        return pass_bar(self._client, _Pass(self, n), n)
 
     def __len__(self) -> int:
         self._length = asked_length(self, "train_size")

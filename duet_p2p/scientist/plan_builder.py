@@ -49,7 +49,7 @@ class _Nobody:
         """Nothing leaves."""
         raise StepError("ROOT_CLIENT works inside of a function with @sy.make_plan only.")
 
-    def send_blob(self, buffers: Any, nbytes: int) -> NoReturn:
+    def send_blob(self, buffers: Any, nbytes: int, progress: Any = None) -> NoReturn:
         """Nothing leaves."""
         raise TensorTooLarge(
             f"A plan uses a local tensor of {nbytes:,} bytes: give it as an argument instead."

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from duet_p2p.errors import NotAllowed, PointerDeleted, PrivateValueError, StepError, WrongSide
+from duet_p2p.objects import cards
 from duet_p2p.objects.notes import checked_tags, object_key
 from duet_p2p.objects.remote import Remote
 from duet_p2p.surface.shapes import TensorSpec, Unknown
@@ -321,7 +322,7 @@ class Pointer(Remote):
     # text
 
     def _shown(self) -> str:
-        tags = f" tags={list(self._tags)}" if self._tags else ""
+        tags = f" tags={cards.shown(str(list(self._tags)))}" if self._tags else ""
         return f"<{type(self).__name__} {self.id_at_location[:8]}{self._facts_shown()}{tags}>"
 
     def _facts_shown(self) -> str:
@@ -329,6 +330,18 @@ class Pointer(Remote):
 
     def __repr__(self) -> str:
         return self._shown()
+
+    def _repr_html_(self) -> str:
+        request = self.last_request
+        facts = {
+            "tags": list(self._tags),
+            "description": self.description,
+            "type": self._type,
+            "known here": self._facts_shown().strip() or None,
+            "last request": f"{request.name!r} {request.status}" if request is not None else None,
+            "id": self.id_at_location,
+        }
+        return cards.card(type(self).__name__, facts, state="deleted" if self._gone else "")
 
     def __format__(self, spec: str) -> str:
         if spec:

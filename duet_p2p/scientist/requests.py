@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from duet_p2p import limits
 from duet_p2p.errors import RequestClosed, RequestExpired, WrongSide
+from duet_p2p.objects import cards
 from duet_p2p.objects.notes import object_key
 from duet_p2p.surface import values
 from duet_p2p.wire import messages
@@ -197,7 +198,17 @@ class Request:
         self._client.requests._decided(self)
 
     def __repr__(self) -> str:
-        return f"<Request {self.id} {self.name!r} {self.status}>"
+        return f"<Request {self.id} {cards.shown(repr(self.name))} {self.status}>"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "name": self.name,
+            "reason": self.reason,
+            "object": f"{self.object_type}, tags {self.object_tags}",
+            "limit": None if self.timeout_secs < 0 else f"{self.timeout_secs:g} s",
+            "id": self.id,
+        }
+        return cards.card("My request", facts, state=self.status)
 
 
 def decoded(answer: Value, data: Any) -> Any:
@@ -290,3 +301,11 @@ class RequestList:
     def __repr__(self) -> str:
         waiting = self.requests
         return f"<{len(waiting)} waiting requests>" + "".join(f"\n  {r!r}" for r in waiting)
+
+    def _repr_html_(self) -> str:
+        columns = ("", "name", "reason", "type", "tags", "id")
+        rows = [
+            (f"[{n}]", r.name, r.reason, r.object_type, r.object_tags, r.id)
+            for n, r in enumerate(self.requests)
+        ]
+        return cards.table("My waiting requests", columns, rows, empty="No request waits.")

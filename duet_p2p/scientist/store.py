@@ -7,6 +7,7 @@ import keyword
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from duet_p2p.objects import cards
 from duet_p2p.objects.notes import object_key
 from duet_p2p.objects.plan import PLAN_TYPE
 from duet_p2p.scientist.pointer import Pointer, make
@@ -123,16 +124,27 @@ class StoreView:
         return self.pandas
 
     def __repr__(self) -> str:
-        if not self._entries:
-            return "<store: empty>"
-        lines = [f"{'#':>3}  {'ID':<8}  {'type':<24}  {'shape':<16}  tags, description"]
-        for number, entry in enumerate(self._entries.values()):
-            shape = "" if entry.shape is None else str(tuple(entry.shape))
-            noted = " ".join(filter(None, [", ".join(entry.tags), entry.description]))
-            lines.append(
-                f"{number:>3}  {self._key(entry)[:8]}  {entry.type:<24}  {shape:<16}  {noted}"
+        head = ("#", "ID", "type", "shape", "tags, description")
+        rows = [
+            (
+                *(str(number), self._key(entry)[:8], entry.type),
+                "" if entry.shape is None else tuple(entry.shape),
+                " ".join(filter(None, [", ".join(entry.tags), entry.description])),
             )
-        return "\n".join(lines)
+            for number, entry in enumerate(self._entries.values())
+        ]
+        return cards.lines([head, *rows] if rows else [], empty="<store: empty>")
+
+    def _repr_html_(self) -> str:
+        columns = ("", "tags", "description", "type", "shape", "dtype", "id")
+        rows = [
+            (
+                *(f"[{n}]", list(e.tags), e.description, e.type),
+                *(None if e.shape is None else tuple(e.shape), e.dtype, self._key(e)[:10]),
+            )
+            for n, e in enumerate(self._entries.values())
+        ]
+        return cards.table("The store", columns, rows, empty="Nothing is shared.")
 
     def _key(self, entry: StoreEntry) -> str:
         return object_key(self._client.session_id, entry.id)

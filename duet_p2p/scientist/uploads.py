@@ -19,6 +19,7 @@ from duet_p2p.limits import AUTO_UPLOAD_BYTES, INLINE_TENSOR_BYTES
 from duet_p2p.objects.notes import checked_tags, description_of, tags_of
 from duet_p2p.objects.python import plain
 from duet_p2p.scientist.pointer import make
+from duet_p2p.scientist.progress import transfer_bar
 from duet_p2p.surface import types, values
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.wire.messages import Put
@@ -149,7 +150,8 @@ class Uploads:
             ) from error
         # The bytes leave later, and the tensor is the scientist's to change meanwhile.
         buffers = [memoryview(bytes(buffer)) for buffer in packed.buffers]
-        transfer = self._client.session.outbox.send_blob(buffers, packed.nbytes)
+        bar = transfer_bar(self._client, "sending", packed.nbytes)
+        transfer = self._client.session.outbox.send_blob(buffers, packed.nbytes, bar)
         return packed.value, Blob(transfer, packed.nbytes)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 from duet_p2p.engine import messages as engine
 from duet_p2p.engine.host import ThreadHost
@@ -54,6 +55,7 @@ class FakeSession:
         self.expected = {}
         self.refused = []
         self.is_over = False
+        self.transfers = SimpleNamespace(moving=list)
 
     def post(self, message):
         if self.is_over:
@@ -80,7 +82,7 @@ class FakeSession:
         self.settled_to.append(seq)
 
     def status(self):
-        return {"state": "open", "rtt": 0.01}
+        return {"state": "open", "rtt": 0.01, "path": None}
 
     async def close(self, reason="closed"):
         self.is_over = True

@@ -260,7 +260,7 @@ class Loopback:
         assert len(self.blobs[transfer]) == nbytes
         return transfer
 
-    def expect_blob(self, transfer: int, nbytes: int) -> asyncio.Future[Any]:
+    def expect_blob(self, transfer: int, nbytes: int, progress: Any = None) -> asyncio.Future[Any]:
         future = self.bridge.loop.create_future()
         future.set_result(self.blobs.pop(transfer))
         return future

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from duet_p2p import limits
+from duet_p2p.objects.words import clean_line, clean_text
 from duet_p2p.owner.printing import (
     OPEN_WARNING,
     LiveLine,
@@ -15,7 +16,6 @@ from duet_p2p.owner.printing import (
     live_text,
     value_text,
 )
-from duet_p2p.owner.words import clean_line, clean_text
 from tests.unit.owner_kit import InlineThread
 
 
