@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -13,6 +14,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,12 +28,23 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30.0
 
 
-def get(port: int, path: str, host: str, address: str = "127.0.0.1") -> http.client.HTTPResponse:
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+def get(port: int, path: str, host: str, address: str = "127.0.0.1") -> Answer:
     connection = http.client.HTTPConnection(address, port, timeout=SECONDS)
-    connection.putrequest("GET", path, skip_host=True)
-    connection.putheader("Host", host)
-    connection.endheaders()
-    return connection.getresponse()
+    try:
+        connection.putrequest("GET", path, skip_host=True)
+        connection.putheader("Host", host)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.headers, answer.read())
+    finally:
+        connection.close()
 
 
 @contextmanager
@@ -74,12 +87,11 @@ async def test_only_files_that_were_there_at_start_and_are_pages_are_served(fold
     (folder / "src" / "late.js").write_text("late")
     host = f"abc.localhost:{server.port}"
     try:
-        import asyncio
 
         async def fetch(path: str, at: str = host) -> tuple[int, bytes, str]:
             def work() -> tuple[int, bytes, str]:
                 answer = get(server.port, path, at)
-                return answer.status, answer.read(), answer.headers["Content-Type"]
+                return answer.status, answer.body, answer.headers["Content-Type"]
 
             return await asyncio.to_thread(work)
 
@@ -101,8 +113,6 @@ async def test_only_files_that_were_there_at_start_and_are_pages_are_served(fold
 
 
 async def test_every_answer_forbids_what_a_page_does_not_need(folder: Path) -> None:
-    import asyncio
-
     server = PageServer(Pages.read(folder), label="abc", port=0, signalling="http://s")
     await server.start()
     try:
@@ -116,7 +126,6 @@ async def test_every_answer_forbids_what_a_page_does_not_need(folder: Path) -> N
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
             assert answer.headers["Referrer-Policy"] == "no-referrer"
             assert answer.headers["Cache-Control"] == "no-store"
-            answer.close()
     finally:
         await server.close()
 
@@ -179,8 +188,8 @@ def test_the_command_serves_and_a_taken_port_is_one_clear_line(tmp_path: Path) -
         host = url.split("/")[2]
         assert host == f"{(tmp_path / 'home' / 'web-label').read_text()}.localhost:{port}"
         answer = get(port, "/src/session.js", host)
-        assert (answer.status, b"class Session" in answer.read()) == (200, True)
-        config = json.loads(get(port, "/config.json", host).read())
+        assert (answer.status, b"class Session" in answer.body) == (200, True)
+        config = json.loads(get(port, "/config.json", host).body)
         assert config["signalling"] == "https://sig.example"
         second = subprocess.run(
             [sys.executable, "-m", *options],
@@ -206,7 +215,7 @@ def test_a_signalling_server_serves_pages_only_when_it_is_told_to(tmp_path: Path
                 policy = answer.headers["Content-Security-Policy"]
                 assert policy == CONTENT_SECURITY_POLICY
                 assert get(port, "/", "other.example").status == 421
-                config = json.loads(get(port, "/config.json", host).read())
+                config = json.loads(get(port, "/config.json", host).body)
                 assert config == {"signalling": url, "servedBy": f"the signalling server {host}"}
             info = get(port, "/v1/info", host)
             assert info.headers["Content-Security-Policy"] == "default-src 'none'"
