@@ -13,7 +13,7 @@ from tests.browser.owner_kit import Owner
 SHARE = """
 ages = torch.tensor([30, 40, 50, 20]).tag("ages").describe("Ages of four people.").send(duet)
 weights = torch.arange(40_000.).reshape(200, 200).tag("weights").send(duet)
-duet.requests.add_handler(action="accept", name="free")
+duet.requests.add_handler(action="accept")
 """
 
 
@@ -40,7 +40,7 @@ def client(
 def test_the_store_of_the_owner_is_there_when_it_is_open(client: Client) -> None:
     [ages, weights] = client.run("session.store")
     assert (ages["tags"], ages["description"]) == (["ages"], "Ages of four people.")
-    assert (ages["shape"], ages["dtype"], ages["type"]) == ([4], "torch.int64", "torch.Tensor")
+    assert (ages["shape"], ages["dtype"], ages["type"]) == ([4], "int64", "torch.Tensor")
     assert weights["shape"] == [200, 200]
 
 
@@ -56,6 +56,15 @@ def test_a_page_adds_two_numbers_there_and_is_given_the_mean_of_shared_data(clie
     assert value == ["released", "float32", 36.0, ["__add__", "ages", "float", "mean"]]
 
 
+@pytest.fixture
+def by_hand(owner: Owner) -> Iterator[None]:
+    """Nobody but a person decides."""
+    owner.run("duet.requests.clear_handlers()")
+    yield
+    owner.run('duet.requests.add_handler(action="accept")')
+
+
+@pytest.mark.usefixtures("by_hand")
 def test_the_owner_sees_a_request_and_denies_it_with_a_reason(owner: Owner, client: Client) -> None:
     client.run(
         "globalThis.asked = shared('ages').call('max')"
@@ -80,6 +89,7 @@ found
     assert answer == ["denied", "Ages of single people stay here.", None, tuple(seen)[2]]
 
 
+@pytest.mark.usefixtures("by_hand")
 def test_a_person_accepts_and_the_value_comes_by_itself(owner: Owner, client: Client) -> None:
     client.run(
         "globalThis.asked = shared('ages').call('sum').request({name: 'sum', reason: '?'}), 0"
@@ -98,6 +108,7 @@ duet.requests[0].accept()
     ]
 
 
+@pytest.mark.usefixtures("by_hand")
 def test_a_request_that_nobody_decides_expires_and_one_is_taken_back(client: Client) -> None:
     states = client.run(
         """(async () => {
