@@ -73,9 +73,10 @@ export class Desk {
    * Runs a script; what came of it is told as actions.
    * @param {string} source
    * @param {() => Promise<void>} pause
+   * @returns {Promise<boolean>} whether it ran to its end
    */
   async run(source, pause) {
-    if (this.running) return;
+    if (this.running) return false;
     const id = this.entries += 1;
     this.dispatch({ type: 'run', id, source });
     const evaluation = new Evaluation(this.world, this.names);
@@ -99,6 +100,7 @@ export class Desk {
     this.dispatch({ type: 'ran', id, chips, mistake, statements: evaluation.statements, isStopped: evaluation.isStopped });
     this.dispatch({ type: 'log', kind: mistake ? 'mistake' : 'run', text: mistake ? `${firstLine(source)}: ${mistake.message}` : `Ran ${firstLine(source)}` });
     for (const ms of FACTS_AFTER) setTimeout(() => this.#refresh(chips.map(({ key }) => key)), ms);
+    return mistake === null;
   }
 
   /** Ends a running script before its next statement. */
@@ -137,6 +139,11 @@ export class Desk {
     this.chipOf.set(String(request.id), key);
     this.changed(request);
     this.dispatch({ type: 'log', kind: 'request', text: `Asked for ${asked.name || chip.text}${asked.reason ? `: ${asked.reason}` : ''}` });
+  }
+
+  /** The expression that a request asks for. @param {any} request */
+  textOf(request) {
+    return this.chips.get(this.chipOf.get(String(request.id)) ?? '')?.text ?? '';
   }
 
   /** A request that changed, ours or not. @param {any} request */

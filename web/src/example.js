@@ -1,13 +1,19 @@
 // @ts-check
 /** The example of the workbench: a linear regression on two shared columns. */
 
+/** @typedef {{name: string, shape: number[]|null, dtype: string|null}} Column */
+
+/** @param {Column} column */
+const isWhole = ({ dtype }) => !(dtype ?? '').includes('float');
+
 /**
  * Two shared objects that fit each other: of one length, one number in each row.
- * @param {{name: string, shape: number[]|null}[]} store
+ * @param {Column[]} store
  * @returns {[string, string]}
  */
 function columns(store) {
-  const narrow = store.filter(({ shape }) => shape !== null && shape.length > 0 && (shape[0] ?? 0) > 1
+  const numbers = store.toSorted((a, b) => Number(isWhole(a)) - Number(isWhole(b))); // measures before codes
+  const narrow = numbers.filter(({ shape }) => shape !== null && shape.length > 0 && (shape[0] ?? 0) > 1
     && shape.slice(1).every((n) => n === 1));
   for (const x of narrow) {
     const y = narrow.find((other) => other !== x && other.shape?.[0] === x.shape?.[0]);
@@ -16,7 +22,7 @@ function columns(store) {
   return ['x', 'y'];
 }
 
-/** @param {{name: string, shape: number[]|null}[]} store */
+/** @param {Column[]} store */
 export function example(store) {
   const [x, y] = columns(store);
   return `# A line through two columns of the owner: target ≈ w · input + b
@@ -32,6 +38,5 @@ for step in range(200):
     loss.backward()
     opt.step()
     losses.append(loss.detach())
-curve = torch.stack(losses)
-`;
+curve = torch.stack(losses)`;
 }

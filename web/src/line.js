@@ -20,13 +20,15 @@ export class Line {
    * @param {(source: string) => void} page.run
    * @param {(source: string, caret: number) => Completions|null} page.complete
    * @param {() => string[]} page.history
+   * @param {() => boolean} page.isRunning then the button ends the script
    */
-  constructor({ run, complete, history }) {
+  constructor({ run, complete, history, isRunning }) {
     this.field = /** @type {HTMLTextAreaElement} */ (byId('source'));
     this.list = byId('completions');
     this.run = run;
     this.complete = complete;
     this.history = history;
+    this.isRunning = isRunning;
     /** @type {Completions|null} */
     this.completions = null;
     this.chosen = -1;
@@ -59,6 +61,13 @@ export class Line {
     this.field.setSelectionRange(text.length, text.length);
   }
 
+  /** Gives a text back, unless something else was typed meanwhile. @param {string} text */
+  restore(text) {
+    if (this.field.value !== '') return;
+    this.field.value = text;
+    this.#changed();
+  }
+
   clear() {
     this.field.value = '';
     this.place = -1;
@@ -81,7 +90,7 @@ export class Line {
 
   #submit() {
     const source = this.field.value.trimEnd();
-    if (source.trim() === '') return;
+    if (source.trim() === '' && !this.isRunning()) return;
     this.#close();
     this.run(source);
   }
@@ -122,7 +131,7 @@ export class Line {
       return;
     }
     event.preventDefault();
-    this.#submit();
+    if (!this.isRunning()) this.#submit();
   }
 
   #isOnFirstLine() {

@@ -11,7 +11,7 @@ import { Dtype, Float, Pointer, Session, Slice, Tuple } from './session.js';
 import { initial, logText, reduce } from './state.js';
 import { SURFACE, denied, resolve } from './surface.js';
 import { checkUrl, isLoopbackHost } from './urls.js';
-import { draw, drawConnect, sentence } from './view.js';
+import { draw, drawConnect, drawRun, sentence } from './view.js';
 import { Vocabulary, storeNames } from './vocabulary.js';
 import { mistakeElements } from './workbench.js';
 
@@ -46,6 +46,7 @@ function redraw() {
   const now = state;
   draw(now, drawn, grouped);
   drawConnect(now);
+  drawRun(now);
   drawn = now;
 }
 
@@ -161,7 +162,7 @@ function listen(of) {
   on('request', (request) => {
     desk?.changed(request);
     if (request.state !== 'waiting') {
-      log('request', `${request.name || 'A request'}: ${request.state}${request.ownerReason ? `, ${request.ownerReason}` : ''}`);
+      log('request', `${request.name || desk?.textOf(request) || 'A request'}: ${request.state}${request.ownerReason ? `, ${request.ownerReason}` : ''}`);
       byId('announce').textContent = `Request ${request.name}: ${request.state}`;
     }
   });
@@ -224,20 +225,28 @@ async function copy(button) {
 
 /** @param {string} source */
 function run(source) {
-  if (desk === null || desk.running) return;
+  if (desk === null) return;
+  if (desk.running) {
+    desk.stop();
+    return;
+  }
   const mistake = Desk.mistakeIn(source);
   if (mistake) {
     byId('mistake').replaceChildren(...mistakeElements(mistake));
     return;
   }
   line.clear();
-  void desk.run(source, () => new Promise((resolve) => { setTimeout(resolve, 0); })).then(() => keep(true));
+  void desk.run(source, () => new Promise((resolve) => { setTimeout(resolve, 0); })).then((isDone) => {
+    keep(session !== null);
+    if (!isDone) line.restore(source); // to be mended
+  });
 }
 
 const line = new Line({
   run,
   complete: (source, caret) => vocabulary.complete(source, caret, desk?.known() ?? []),
   history: () => state.history,
+  isRunning: () => desk?.running !== null && desk !== null,
 });
 
 /** @param {string} type @param {(detail: any) => void} action */

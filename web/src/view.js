@@ -6,7 +6,7 @@
  * changes elements in place, so focus, selection and scrolling stay as they are.
  */
 
-import { byId as $, element, icon, keyed, set, write } from './element.js';
+import { byId, element, icon, keyed, set, write } from './element.js';
 import { qrCode } from './qr.js';
 import { badge, canConnect, canStop } from './state.js';
 import { drawWorkbench } from './workbench.js';
@@ -18,8 +18,7 @@ import { drawWorkbench } from './workbench.js';
 const STAGE_TEXT = {
   code: { name: 'Code', waiting: 'The session ID is complete', doing: 'Checking the ID…', done: 'The ID has no typo' },
   signalling: {
-    name: 'Signalling', waiting: 'The server introduces you',
-    doing: 'Waiting for the owner to enter your client ID…', done: 'The owner answered',
+    name: 'Signalling', waiting: 'The server introduces you', doing: 'Reaching the server…', done: 'The server knows you',
   },
   path: { name: 'Network path', waiting: 'From here to the owner', doing: 'Looking for a path…', done: 'A path was found' },
   channel: { name: 'Encrypted channel', waiting: 'Nobody between can read it', doing: 'Shaking hands…', done: 'Encrypted end to end' },
@@ -43,10 +42,10 @@ export function draw(state, old, grouped) {
   if (state.failure !== old?.failure || state.stages !== old?.stages) drawFailure(state);
   if (state.served !== old?.served) drawServed(state);
   if (state.isWorkbench !== old?.isWorkbench) {
-    $('pairing').hidden = state.isWorkbench;
-    $('workbench').hidden = !state.isWorkbench;
+    byId('pairing').hidden = state.isWorkbench;
+    byId('workbench').hidden = !state.isWorkbench;
   }
-  if (state.link.partner !== old?.link.partner) $('partner').replaceChildren(...groups(grouped(state.link.partner)));
+  if (state.link.partner !== old?.link.partner) byId('partner').replaceChildren(...groups(grouped(state.link.partner)));
   drawTitle(state);
   if (state.isWorkbench) drawWorkbench(state, old?.isWorkbench ? old : null);
 }
@@ -61,18 +60,18 @@ function groups(text) {
 /** @param {State} state */
 function drawBadge(state) {
   const { shape, words } = badge(state);
-  const place = $('badge');
+  const place = byId('badge');
   set(place, { 'data-state': state.link.state, 'data-shape': shape });
   const use = place.querySelector('use');
   if (use) set(use, { href: `#icon-${shape}` });
   const span = place.querySelector('span');
   if (span) write(span, words);
-  const stop = /** @type {HTMLButtonElement} */ ($('stop'));
+  const stop = /** @type {HTMLButtonElement} */ (byId('stop'));
   stop.disabled = !canStop(state) && !state.isWorkbench;
   const label = state.isWorkbench && !canStop(state) ? 'Leave' : 'Stop';
   if (stop.lastChild && stop.lastChild.textContent !== label) stop.lastChild.textContent = label;
   const isLost = state.link.state === 'closed' || state.link.state === 'reconnecting';
-  write($('link-note'), isLost ? state.link.reason || (state.link.state === 'closed'
+  write(byId('link-note'), isLost ? state.link.reason || (state.link.state === 'closed'
     ? 'The session is closed. What was released stays here until you leave.'
     : 'The connection was lost. It comes back by itself.') : '');
 }
@@ -86,15 +85,15 @@ function drawTitle(state) {
 
 /** @param {State} state */
 function drawFields(state) {
-  const code = /** @type {HTMLInputElement} */ ($('code'));
-  const server = /** @type {HTMLInputElement} */ ($('server'));
+  const code = /** @type {HTMLInputElement} */ (byId('code'));
+  const server = /** @type {HTMLInputElement} */ (byId('server'));
   if (code.value !== state.code.text && document.activeElement !== code) code.value = state.code.text;
   if (server.value !== state.server.text && document.activeElement !== server) server.value = state.server.text;
   set(code, { 'aria-invalid': state.code.problem !== '' ? 'true' : null });
   set(server, { 'aria-invalid': state.server.problem !== '' ? 'true' : null });
-  note($('code-note'), state.code.problem, state.code.id !== null,
+  note(byId('code-note'), state.code.problem, state.code.id !== null,
     state.code.hint || (state.code.id !== null ? 'This is a complete session ID.' : CODE_NOTE));
-  note($('server-note'), state.server.problem, false, SERVER_NOTE);
+  note(byId('server-note'), state.server.problem, false, SERVER_NOTE);
 }
 
 /** @param {Element} place @param {string} problem @param {boolean} isGood @param {string} otherwise */
@@ -114,20 +113,20 @@ export function sentence(state, shown) {
 /** @param {State} state @param {(id: string) => string} grouped */
 function drawIdentity(state, grouped) {
   if (state.clientId === '') return;
-  const place = $('client-id');
+  const place = byId('client-id');
   const shown = grouped(state.clientId);
   if (place.textContent !== shown) {
     place.replaceChildren(...groups(shown));
     set(place, { 'aria-busy': null });
-    $('qr').replaceChildren(qrCode(state.clientId, 'QR code of your client ID'));
+    byId('qr').replaceChildren(qrCode(state.clientId, 'QR code of your client ID'));
   }
-  write($('sentence'), sentence(state, shown));
-  for (const id of ['copy-id', 'copy-sentence']) /** @type {HTMLButtonElement} */ ($(id)).disabled = false;
+  write(byId('sentence'), sentence(state, shown));
+  for (const id of ['copy-id', 'copy-sentence']) /** @type {HTMLButtonElement} */ (byId(id)).disabled = false;
 }
 
 /** @param {Stage[]} stages */
 function drawSteps(stages) {
-  keyed($('steps'), stages, ({ stage }) => stage, ({ stage }) => element('li', { class: 'step', 'data-stage': stage },
+  keyed(byId('steps'), stages, ({ stage }) => stage, ({ stage }) => element('li', { class: 'step', 'data-stage': stage },
     element('span', { class: 'mark', 'aria-hidden': 'true' }),
     element('span', { class: 'what' }, STAGE_TEXT[stage]?.name ?? stage, element('span', { class: 'hidden' })),
     element('span', { class: 'say' }),
@@ -152,7 +151,7 @@ export function duration(ms) {
 function drawFailure({ failure, stages }) {
   const stage = stages.find((one) => one.state === 'failed');
   const message = stage?.message || failure;
-  const place = $('failure');
+  const place = byId('failure');
   if (message === '') {
     if (place.hasChildNodes()) place.replaceChildren();
     return;
@@ -166,17 +165,27 @@ function drawFailure({ failure, stages }) {
 
 /** @param {State} state */
 function drawServed({ served }) {
-  write($('served'), served.origin === '' ? '' : served.isOwnMachine
+  write(byId('served'), served.origin === '' ? '' : served.isOwnMachine
     ? `This page was served by your own machine, at ${served.origin}.`
     : `This page was served by ${served.origin}. Whoever runs that server could change it: use it only if you trust them, or run “duet web” on your own machine.`);
 }
 
+/** The run button ends what runs. @param {State} state */
+export function drawRun(state) {
+  const isRunning = state.entries.at(-1)?.state === 'running';
+  const button = byId('run');
+  const words = isRunning ? 'End the script' : 'Run';
+  if (button.lastChild && button.lastChild.textContent !== words) button.lastChild.textContent = words;
+  const use = button.querySelector('use');
+  if (use) set(use, { href: isRunning ? '#icon-stop' : '#icon-run' });
+}
+
 /** The connect button depends on several parts. @param {State} state */
 export function drawConnect(state) {
-  const button = /** @type {HTMLButtonElement} */ ($('connect'));
+  const button = /** @type {HTMLButtonElement} */ (byId('connect'));
   button.disabled = !canConnect(state);
   write(button, state.link.state === 'connecting' ? 'Connecting…' : state.failure ? 'Try again' : 'Connect');
   for (const id of ['code', 'server']) {
-    /** @type {HTMLInputElement} */ ($(id)).readOnly = state.link.state === 'connecting';
+    /** @type {HTMLInputElement} */ (byId(id)).readOnly = state.link.state === 'connecting';
   }
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** Draws the workbench: shared objects, results, requests, activity. */
 
-import { byId as $, element, foreign, icon, keyed, set, write } from './element.js';
+import { byId, element, foreign, icon, keyed, set, write } from './element.js';
 import { series, viewsOf } from './numbers.js';
 import { plot } from './plots.js';
 import { requestOf, shapeText } from './state.js';
@@ -39,9 +39,9 @@ export function drawWorkbench(state, old) {
 
 /** @param {State} state */
 function drawShared({ store }) {
-  write($('shared-count'), store.length ? String(store.length) : '');
-  $('shared-empty').hidden = store.length > 0;
-  keyed($('shared'), store, (entry) => entry.id, () => {
+  write(byId('shared-count'), store.length ? String(store.length) : '');
+  byId('shared-empty').hidden = store.length > 0;
+  keyed(byId('shared'), store, (entry) => entry.id, () => {
     const button = element('button', { type: 'button', class: 'tile' });
     button.addEventListener('click', () => tell('insert', { text: button.dataset['name'] }));
     return element('li', {}, button);
@@ -61,14 +61,14 @@ function drawShared({ store }) {
 
 /** @param {State} state */
 function drawEntries(state) {
-  $('entries-empty').hidden = state.entries.length > 0;
+  byId('entries-empty').hidden = state.entries.length > 0;
   /** @type {Row[]} */
   const rows = state.entries.toReversed().map((entry) => ({
     entry,
     asking: entry.chips.some(({ key }) => key === state.asking) ? state.asking : null,
     requests: entry.chips.map(({ key }) => requestOf(state, key)),
   }));
-  keyed($('entries'), rows, ({ entry }) => String(entry.id), ({ entry }) => {
+  keyed(byId('entries'), rows, ({ entry }) => String(entry.id), ({ entry }) => {
     const remove = element('button', { type: 'button', class: 'quiet small only-icon', 'aria-label': 'Remove from the list', onclick: () => tell('clear', { id: entry.id }) }, icon('cross'));
     return element('li', { class: 'card entry' },
       element('div', { class: 'source' }, element('pre', { tabindex: '0', 'aria-label': 'Source' }, element('code', {}, entry.source)), remove),
@@ -222,13 +222,13 @@ function askForm(chip) {
 /** @param {State} state */
 function drawRequests({ requests }) {
   const waiting = requests.filter((request) => request.state === 'waiting').length;
-  write($('asked-count'), waiting ? `${waiting} waiting` : '');
-  $('requests-empty').hidden = requests.length > 0;
-  keyed($('requests'), requests.toReversed(), ({ id }) => id, (request) => element('li', { class: 'card request', 'data-request': request.id },
+  write(byId('asked-count'), waiting ? `${waiting} waiting` : '');
+  byId('requests-empty').hidden = requests.length > 0;
+  keyed(byId('requests'), requests.toReversed(), ({ id }) => id, (request) => element('li', { class: 'card request', 'data-request': request.id },
     element('div', { class: 'head' },
-      element('span', { class: 'name' }, element('bdi', {}, request.name || 'No name')),
+      element('span', { class: request.name ? 'name' : 'name mono' }, element('bdi', {}, request.name || shortened(request.text))),
       element('time', { datetime: new Date(request.askedAt).toISOString() }, clock(request.askedAt))),
-    element('code', {}, element('bdi', {}, shortened(request.text))),
+    element('code', {}, ...(request.name ? [element('bdi', {}, shortened(request.text))] : [])),
     element('p', { class: 'why' }, ...(request.reason ? ['“', element('bdi', {}, request.reason), '”'] : [])),
     element('span', { class: 'state', role: 'status' }),
     element('p', { class: 'why owner' }),
@@ -256,8 +256,8 @@ const clock = (at) => new Date(at).toLocaleTimeString([], { hour: '2-digit', min
 
 /** @param {State} state */
 function drawLog({ log }) {
-  write($('log-count'), log.length ? String(log.length) : '');
-  keyed($('log'), log.slice(-LOG_SHOWN).toReversed(), (line) => keyOf(line), ({ at, text }) => element('li', {},
+  write(byId('log-count'), log.length ? String(log.length) : '');
+  keyed(byId('log'), log.slice(-LOG_SHOWN).toReversed(), (line) => keyOf(line), ({ at, text }) => element('li', {},
     element('time', { datetime: new Date(at).toISOString() }, clock(at)), element('span', {}, foreign(text))), () => {});
 }
 
