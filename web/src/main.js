@@ -331,7 +331,7 @@ async function start() {
   if (Array.isArray(before.history)) state = { ...state, history: before.history.map(String) };
   const [settings, identity] = await Promise.all([config(), Session.identity()]);
   dispatch({ type: 'identity', clientId: identity.clientId });
-  const server = before.server || settings.signaling || DEFAULT_SERVER;
+  const server = before.server || settings.signalling || DEFAULT_SERVER;
   /** @type {HTMLInputElement} */ (byId('server')).value = server;
   enterServer(server);
   const code = /** @type {HTMLInputElement} */ (byId('code'));
