@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser.owner_kit import Owner
 from tests.browser.page_kit import page_server
-from tests.browser.visit_kit import SHARE, Visit, visit
+from tests.browser.visit_kit import SHARE, Visit, accept, deny, visit
 
 WIDTHS = (320, 390, 1440)
 
@@ -114,15 +114,15 @@ def test_from_the_link_to_a_value_with_the_keyboard_alone(
     page.keyboard.type("Only with keys")
     checked(visitor)
     page.keyboard.press("Enter")
-    owner.run("while not len(duet.requests): pass\nduet.requests[0].accept()")
+    accept(owner)
     visitor.state_of("m", "Released")
     visitor.run("h = torch.histc(ages.float(), 10)")
     visitor.ask("h", "Distribution")
-    owner.run("while not len(duet.requests): pass\nduet.requests[0].accept()")
+    accept(owner)
     visitor.state_of("h", "Released")
     visitor.run("t = scans.mean(0)")
     visitor.ask("t", "No")
-    owner.run("while not len(duet.requests): pass\nduet.requests[0].deny('no')")
+    deny(owner, "no")
     visitor.state_of("t", "Denied")
     page.fill("#source", "ages.maen()")
     page.press("#source", "Control+Enter")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser.owner_kit import Owner
 from tests.browser.page_kit import page_server
-from tests.browser.visit_kit import SHARE, Camera, Visit, visit
+from tests.browser.visit_kit import SHARE, Camera, Visit, accept, visit
 
 ID = "SGX2NCYHG6RXHHGMFG3GD2RPQ8KDAEZ0"
 OTHER_CLIENT = "C96Q4X2CQYCHJEXPRA2FAFSQAD4CRZY2"
@@ -130,7 +130,7 @@ def test_a_reload_keeps_the_id_and_joins_again_by_itself(
     assert owner.run("str(duet.peer)") == before
     visitor.run("again = ages.float().mean()")
     visitor.ask("again", "after the reload")
-    owner.run("while not len(duet.requests): pass\nduet.requests[0].accept()")
+    accept(owner)
     visitor.state_of("again", "Released")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser.owner_kit import Owner
 from tests.browser.page_kit import page_server
-from tests.browser.visit_kit import SHARE, Camera, Visit, visit
+from tests.browser.visit_kit import SHARE, Camera, Visit, accept, visit
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_the_example_finds_the_line_and_its_losses_are_drawn(
     assert page.locator("#entries .told").first.inner_text().startswith("1008 statements")
     for name, reason in (("w", "The slope"), ("b", "The offset"), ("curve", "Did it converge?")):
         bench.ask(name, reason)
-        owner.run("while not len(duet.requests): pass\nduet.requests[0].accept()")
+        accept(owner)
         bench.state_of(name, "Released")
     slope = float(bench.chip("w").locator(".value").inner_text())
     offset = float(bench.chip("b").locator(".value").inner_text())
@@ -55,7 +55,7 @@ def test_the_example_finds_the_line_and_its_losses_are_drawn(
     camera.take(page, "workbench-training")
     bench.run("w.data = w.data * 0\nzero = w.sum()")
     bench.ask("zero", "Was it set?")
-    owner.run("while not len(duet.requests): pass\nduet.requests[0].accept()")
+    accept(owner)
     bench.state_of("zero", "Released")
     assert bench.chip("zero").locator(".value").inner_text() == "0"
 

@@ -11,9 +11,7 @@ import pytest
 
 from tests.browser.owner_kit import Owner
 from tests.browser.page_kit import page_server
-from tests.browser.visit_kit import SHARE, SHARED, Camera, Visit, visit
-
-ACCEPT = "while not len(duet.requests): pass\nduet.requests[0].accept()"
+from tests.browser.visit_kit import SHARE, SHARED, Camera, Visit, accept, deny, visit, waiting
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +30,6 @@ def bench(
 @pytest.fixture
 def camera(tmp_path: Path) -> Camera:
     return Camera(tmp_path)
-
-
-def deny(reason: str) -> str:
-    return f"while not len(duet.requests): pass\nduet.requests[0].deny({reason!r})"
 
 
 def test_shared_objects_are_cards_and_a_click_writes_their_name(bench: Visit) -> None:
@@ -61,20 +55,19 @@ def test_a_named_result_is_asked_for_released_and_used(
 ) -> None:
     page = bench.page
     bench.run("m = ages.float().mean()")
-    bench.chip("m").locator(".facts", has_text="one number float32").wait_for()
+    assert bench.chip("m").locator(".facts").inner_text() == "ages.float().mean() · Tensor"
     bench.ask("m", "Mean age for the report")
     bench.state_of("m", "Waiting")
     assert page.title() == "(1) Duet"
     camera.take(page, "workbench-waiting")
-    asked = owner.run("(duet.requests[0].name, duet.requests[0].reason)")
-    assert asked == ("m", "Mean age for the report")
-    owner.run("duet.requests[0].accept()")
+    assert waiting(owner) == ("m", "Mean age for the report")
+    accept(owner)
     bench.state_of("m", "Released")
     assert bench.chip("m").locator(".value").inner_text() == "46.8333"
     assert page.title() == "Duet"
     bench.run("twice = m * 2")
     bench.ask("twice")
-    owner.run(ACCEPT)
+    accept(owner)
     bench.state_of("twice", "Released")
     assert bench.chip("twice").locator(".value").inner_text() == "93.6667"
 
@@ -83,7 +76,7 @@ def test_a_denial_shows_the_owners_reason_as_plain_text(bench: Visit, owner: Own
     reason = "<b>One</b> person\u202e is too few."
     bench.run("first = ages[0]")
     bench.ask("first", "one age")
-    owner.run(deny(reason))
+    deny(owner, reason)
     bench.state_of("first", "Denied")
     shown = bench.chip("first").locator(".why")
     assert shown.inner_text() == "The owner’s reason: <b>One</b> person is too few."
@@ -96,10 +89,10 @@ def test_a_denial_shows_the_owners_reason_as_plain_text(bench: Visit, owner: Own
 def test_a_request_can_be_withdrawn(bench: Visit, owner: Owner) -> None:
     bench.run("later = ages.float().std()")
     bench.ask("later", "perhaps")
-    owner.run("while not len(duet.requests): pass")
+    assert waiting(owner) == ("later", "perhaps")
     bench.page.locator("#requests > li").first.get_by_role("button", name="Withdraw").click()
     bench.state_of("later", "Withdrawn")
-    owner.run("while len(duet.requests): pass")
+    owner.run("import time\nwhile len(duet.requests): time.sleep(0.02)")
 
 
 def test_a_histogram_is_drawn_with_axes_and_said_in_words(
@@ -107,7 +100,7 @@ def test_a_histogram_is_drawn_with_axes_and_said_in_words(
 ) -> None:
     bench.run("h = torch.histc(ages.float(), 10)")
     bench.ask("h", "The distribution")
-    owner.run(ACCEPT)
+    accept(owner)
     bench.state_of("h", "Released")
     chip = bench.chip("h")
     plot = chip.locator("svg.plot")
@@ -126,7 +119,7 @@ def test_a_histogram_is_drawn_with_axes_and_said_in_words(
 def test_a_picture_is_drawn_on_a_canvas(bench: Visit, owner: Owner) -> None:
     bench.run("picture = scans.mean(0)")
     bench.ask("picture", "The mean scan")
-    owner.run(ACCEPT)
+    accept(owner)
     bench.state_of("picture", "Released")
     canvas = bench.chip("picture").locator("canvas")
     assert "28 × 28 pixels" in canvas.get_attribute("aria-label")

@@ -25,6 +25,25 @@ duet.send(torch.rand(64, 28, 28), tags=["scans", "pilot"], shapes="private",
 SHARED = ["ages", "hours", "score", "scans"]
 
 
+_NEXT = "import time\nwhile not len(duet.requests): time.sleep(0.02)\n"
+
+
+def waiting(owner: Owner) -> tuple[str, str]:
+    """Name and reason of the request that the owner sees next."""
+    found: tuple[str, str] = owner.run(_NEXT + "(duet.requests[0].name, duet.requests[0].reason)")
+    return found
+
+
+def accept(owner: Owner) -> None:
+    """The owner accepts the next request."""
+    owner.run(_NEXT + "duet.requests[0].accept()")
+
+
+def deny(owner: Owner, reason: str) -> None:
+    """The owner denies the next request."""
+    owner.run(_NEXT + f"duet.requests[0].deny({reason!r})")
+
+
 class Visit:
     """One browser context with the page open."""
 
