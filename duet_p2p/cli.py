@@ -14,6 +14,9 @@ from duet_p2p.demo.command import demo
 from duet_p2p.identity.known_peers import KnownPeers
 from duet_p2p.owner.audit_file import audit_path
 from duet_p2p.owner.audit_view import AuditView, line_of
+from duet_p2p.web import LOCAL_SIGNALLING, PORT, serve
+from signaling_server.pages import PagesMissing, TakenPort
+from signaling_server.urls import normalise_url
 
 __all__ = ["app", "main"]
 
@@ -75,6 +78,21 @@ def join(
         session_id, network_url=url, loopback=loopback, identity=identity, timeout=timeout
     )
     _prompt(session, "You are the scientist: duet.store, duet.torch, pointer.get(…)")
+
+
+@app.command()
+def web(
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Of the page's address.")] = PORT,
+    url: Url = "",
+    opens: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
+) -> None:
+    """Serve the browser's page from this machine: a data scientist without Python."""
+    try:
+        serve(port=port, signalling=normalise_url(url or LOCAL_SIGNALLING), opens=opens)
+    except (PagesMissing, TakenPort) as error:
+        sys.exit(error.strerror if isinstance(error, TakenPort) else str(error))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--url") from None
 
 
 def _prompt(session: Any, hint: str) -> None:

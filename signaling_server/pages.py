@@ -78,7 +78,7 @@ class Pages:
         """
         here = Path(__file__).resolve()
         for folder in (here.with_name("web"), here.parents[1] / "web"):
-            if (folder / "index.html").is_file():
+            if (folder / "src" / "session.js").is_file():
                 return cls.read(folder)
         raise PagesMissing(PagesMissing.__doc__)
 

@@ -11,7 +11,8 @@ from typing import Any
 from tests.browser.owner_kit import Owner
 from tests.browser.page_kit import WEB, page_server, watch
 
-_HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>client</title><link rel="icon" href="data:,">
+_HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>client</title>
+<link rel="icon" href="data:,">
 <script type="module" src="src/bare.js"></script></html>
 """
 _SCRIPT = """

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ for line in sys.stdin:
             tree = ast.parse(source)
             last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
             exec(compile(tree, "<test>", "exec"), scope)
-            value = eval(compile(ast.Expression(last.value), "<test>", "eval"), scope) if last else None
-            answer["value"] = repr(value)
+            code = compile(ast.Expression(last.value), "<test>", "eval") if last else "None"
+            answer["value"] = repr(eval(code, scope))
     except BaseException:
         answer["error"] = traceback.format_exc()
     answer["said"] = said.getvalue()
@@ -101,10 +101,8 @@ class Owner:
     def close(self) -> None:
         if self._process.poll() is None:
             assert self._process.stdin is not None
-            try:
-                self.run("duet.close() if 'duet' in dir() or 'duet' in globals() else None")
-            except (AssertionError, queue.Empty, BrokenPipeError):
-                pass
+            with suppress(AssertionError, queue.Empty, BrokenPipeError):
+                self.run("if 'duet' in globals(): duet.close()")
             self._process.stdin.close()
             try:
                 self._process.wait(20)

@@ -45,7 +45,8 @@ def test_a_page_adds_two_numbers_there_and_is_given_the_mean_of_shared_data(
     value = paired.run(
         """(async () => {
           const ages = session.pointer(session.store[0]);
-          const request = ages.call('float').call('mean').call('__add__', [1]).request({reason: 'The mean.'});
+          const mean = ages.call('float').call('mean').call('__add__', [1]);
+          const request = mean.request({reason: 'The mean.'});
           const {state, value} = await request.done;
           return [state, value.dtype, value.scalar()];
         })()"""

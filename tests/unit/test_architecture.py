@@ -29,6 +29,7 @@ RANKS = {
     "notebook": 11,
     "console": 11,
     "demo": 12,
+    "web": 12,
     "cli": 13,
 }
 # Folders of equal rank that may not see each other, and folders that a rank alone would allow.

@@ -39,7 +39,7 @@ export class Association {
     /** Seconds of the last ping, there and back. @type {number|null} */
     this.rtt = null;
     /** @type {Message[]} */
-    this.life = [{ type: 'Resume', seq: incoming.received, epoch, transfers }];
+    this.life = [{ kind: 'Resume', seq: incoming.received, epoch, transfers }];
     /** @type {number|null} */
     this.pong = null;
     this.pings = 0;
@@ -58,13 +58,13 @@ export class Association {
     if (this.state === 'over') return [];
     this.heard = now;
     const { first, group, messages } = decodeFrame(data);
-    if (channel !== CTL || group === 1) throw protocolError(`${messages[0]?.type} went the wrong way.`);
+    if (channel !== CTL || group === 1) throw protocolError(`${messages[0]?.kind} went the wrong way.`);
     if (group === 2) return this.receiveNumbered(first, messages, now);
     /** @type {Event[]} */
     const events = [];
     for (const message of messages) {
       events.push(...this.receiveLife(message, now));
-      if (message.type === 'Bye') break;
+      if (message.kind === 'Bye') break;
     }
     return events;
   }
@@ -78,12 +78,12 @@ export class Association {
 
   /** @param {Message} message @param {number} now @returns {Event[]} */
   receiveLife(message, now) {
-    if (message.type === 'Bye') {
+    if (message.kind === 'Bye') {
       this.state = 'over';
       return [{ kind: 'left', reason: message.reason }];
     }
-    if ((message.type === 'Resume') !== (this.state === 'opening')) throw protocolError('Resume comes first on an association, and once.');
-    switch (message.type) {
+    if ((message.kind === 'Resume') !== (this.state === 'opening')) throw protocolError('Resume comes first on an association, and once.');
+    switch (message.kind) {
       case 'Resume':
         return this.resume(message);
       case 'Ack':
@@ -123,14 +123,14 @@ export class Association {
 
   /** All bytes of a transfer of the owner are here. @param {number} transfer */
   complete(transfer) {
-    this.life.push({ type: 'Complete', transfer });
+    this.life.push({ kind: 'Complete', transfer });
   }
 
   /** Says `Bye` after everything else; nothing is received any more. @param {string} reason */
   leave(reason) {
     if (this.state === 'over') return;
     this.state = 'over';
-    this.life.push({ type: 'Bye', reason });
+    this.life.push({ kind: 'Bye', reason });
   }
 
   /** What is to be sent now, in order. @param {number} now @returns {[number, Uint8Array][]} */
@@ -147,16 +147,16 @@ export class Association {
   /** @param {number} now */
   addDue(now) {
     if (this.pong !== null) {
-      this.life.push({ type: 'Pong', token: this.pong });
+      this.life.push({ kind: 'Pong', token: this.pong });
       this.pong = null;
     }
     if (now >= this.pingAt) {
       this.pings += 1;
       this.pingSent = now;
       this.pingAt = now + limits.PING_SECONDS;
-      this.life.push({ type: 'Ping', token: this.pings });
+      this.life.push({ kind: 'Ping', token: this.pings });
     }
-    if (this.incoming.isAckDue(now)) this.life.push({ type: 'Ack', seq: this.incoming.ack() });
+    if (this.incoming.isAckDue(now)) this.life.push({ kind: 'Ack', seq: this.incoming.ack() });
   }
 
   /** Whether nothing was heard for too long. @param {number} now */

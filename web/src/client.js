@@ -84,7 +84,7 @@ export class Client {
     const made = isSame ? null : this.made(name, result, args, inputs);
     const outs = made === null ? [] : [made.id];
     try {
-      const seq = this.post({ type: 'Op', name, outs, args: wireArgs, kwargs: wireKwargs, mode: 'g' });
+      const seq = this.post({ kind: 'Op', name, outs, args: wireArgs, kwargs: wireKwargs, mode: 'g' });
       this.remember(seq, name, made);
     } catch (error) {
       if (made !== null) this.alive.delete(made.id);
@@ -144,7 +144,7 @@ export class Client {
   /** No pointer of the page stands for this id any more. @param {number} id */
   forget(id) {
     this.pointers.delete(id);
-    if (id > this.lostBelow && this.alive.delete(id) && this.end === null && !this.isSuspended) this.way.post({ type: 'Del', ids: [id] });
+    if (id > this.lostBelow && this.alive.delete(id) && this.end === null && !this.isSuspended) this.way.post({ kind: 'Del', ids: [id] });
   }
 
   /**
@@ -188,7 +188,7 @@ export class Client {
     const { dtype, shape } = tensor;
     const pointer = this.track(new Pointer(this, this.newId(), 'torch.Tensor', { shape, dtype }));
     const seq = this.post({
-      type: 'Put',
+      kind: 'Put',
       outs: [pointer.id],
       values: [new TensorData(dtype, shape, new Span(0, bytes.length))],
       blob: new Blob(transfer, bytes.length),
@@ -207,7 +207,7 @@ export class Client {
     checkAlive(pointer);
     const request = new Request(this, pointer, newCall(), name.slice(0, limits.REQUEST_NAME_CHARS), reason.slice(0, limits.REQUEST_REASON_CHARS));
     this.calls.set(request.call, (answer, value) => settle(request, answer, value));
-    this.post({ type: 'Request', call: request.call, id: pointer.id, name: request.name, reason: request.reason, limit_s: seconds });
+    this.post({ kind: 'Request', call: request.call, id: pointer.id, name: request.name, reason: request.reason, limit_s: seconds });
     this.requests.push(request);
     this.way.tell('request', request);
     return request;
@@ -216,7 +216,7 @@ export class Client {
   /** @param {Request} request */
   withdraw(request) {
     this.calls.delete(request.call);
-    this.post({ type: 'Withdraw', call: request.call });
+    this.post({ kind: 'Withdraw', call: request.call });
   }
 
   /** @param {Request} request */
@@ -230,10 +230,10 @@ export class Client {
     const call = newCall();
     return new Promise((resolve, reject) => {
       this.calls.set(call, (answer, value) => {
-        if (answer.type === 'Value') resolve(value);
+        if (answer.kind === 'Value') resolve(value);
         else reject(new DuetError('NotAllowed', textOfAnswer(answer), 'Ask for it with a request.'));
       });
-      this.post({ type: 'Get', call, id: pointer.id });
+      this.post({ kind: 'Get', call, id: pointer.id });
     });
   }
 
@@ -246,7 +246,7 @@ export class Client {
 
   /** @param {Message} message @returns {void|Promise<void>} */
   receive(message) {
-    switch (message.type) {
+    switch (message.kind) {
       case 'Value':
         return this.receiveValue(message);
       case 'Denied':
@@ -275,7 +275,7 @@ export class Client {
       case 'AuditHead':
         return this.receiveHead(message);
       default:
-        throw protocolError(`${message.type} is not an answer.`);
+        throw protocolError(`${message.kind} is not an answer.`);
     }
   }
 
@@ -296,7 +296,7 @@ export class Client {
       .then((bytes) => this.answer(message, guarded(() => plain(message.value, bytes))))
       .catch((error) => {
         if (error instanceof DuetError && error.code !== 'ProtocolError')
-          this.answer({ type: 'NotYours', call: message.call, state: 'unknown', reason: error.message }, undefined);
+          this.answer({ kind: 'NotYours', call: message.call, state: 'unknown', reason: error.message }, undefined);
         else this.way.fail(error instanceof DuetError ? error : protocolError(String(error)));
       });
   }
@@ -353,7 +353,7 @@ export class Client {
   close(error) {
     this.end = error;
     for (const request of this.requests) request.close('failed', error.message);
-    for (const waiting of this.calls.values()) waiting({ type: 'NotYours', state: 'unknown', reason: error.message }, undefined);
+    for (const waiting of this.calls.values()) waiting({ kind: 'NotYours', state: 'unknown', reason: error.message }, undefined);
     this.calls.clear();
   }
 }
@@ -381,7 +381,7 @@ function typeOf(value) {
 
 /** @param {Request} request @param {Message} answer @param {any} value */
 function settle(request, answer, value) {
-  switch (answer.type) {
+  switch (answer.kind) {
     case 'Value':
       return request.close('released', '', value);
     case 'Denied':
@@ -405,7 +405,7 @@ const STATES = {
 
 /** @param {Message} answer */
 function textOfAnswer(answer) {
-  if (answer.type === 'Failed') return `${answer.op} failed on the owner's side: ${answer.code}${answer.text ? `: ${answer.text}` : ''}`;
+  if (answer.kind === 'Failed') return `${answer.op} failed on the owner's side: ${answer.code}${answer.text ? `: ${answer.text}` : ''}`;
   return `${STATES[answer.state] ?? ''}${answer.reason ? ` ${answer.reason}` : ''}`.trim();
 }
 

@@ -12,7 +12,7 @@ import { Blob, flag, guarded, intIn, objectId, pack, readRaw, unpack, Unsendable
 
 /** @typedef {import('./bytes.js').Bytes} Bytes */
 /** @typedef {import('./msgpack.js').Raw} Raw */
-/** @typedef {{type: string, [field: string]: any}} Message */
+/** @typedef {{kind: string, [field: string]: any}} Message */
 /** @typedef {{pack: (value: any) => Raw, unpack: (raw: Raw) => any}} Field */
 
 const INT_MAX = 2n ** 63n - 1n;
@@ -158,7 +158,7 @@ export const LIFE = {
 
 const GROUPS = [LIFE, COMMANDS, ANSWERS];
 /** @type {Map<string, [number, Record<string, Field>]>} */
-const BY_TYPE = new Map(GROUPS.flatMap((group) => Object.entries(group).map(([tag, [type, fields]]) => [type, [Number(tag), fields]])));
+const BY_KIND = new Map(GROUPS.flatMap((group) => Object.entries(group).map(([tag, [type, fields]]) => [type, [Number(tag), fields]])));
 
 /** @param {Record<string, Field>} fields @param {Raw} raw @param {number} skip */
 function unpackFields(fields, raw, skip) {
@@ -174,8 +174,8 @@ function unpackFields(fields, raw, skip) {
 
 /** The bytes of a message; throws Unsendable where a field breaks its rule. @param {Message} message @returns {Bytes} */
 export function encodeMessage(message) {
-  const found = BY_TYPE.get(message.type);
-  if (found === undefined) return refuse(`${message.type} is not a message`);
+  const found = BY_KIND.get(message.kind);
+  if (found === undefined) return refuse(`${message.kind} is not a message`);
   const [tag, fields] = found;
   const data = write([tag, ...Object.entries(fields).map(([field, rule]) => rule.pack(message[field]))]);
   const room = limits.MESSAGE_MAX_BYTES - limits.FRAME_HEADER_BYTES;
@@ -196,7 +196,7 @@ function unpackMessage(raw) {
   const group = GROUPS.findIndex((table) => Object.hasOwn(table, tag));
   const found = GROUPS[group]?.[tag];
   if (found === undefined) return refuse(`unknown message ${tag}`);
-  return [group, { type: found[0], ...unpackFields(found[1], raw, 1) }];
+  return [group, { kind: found[0], ...unpackFields(found[1], raw, 1) }];
 }
 
 /** Whether so many messages of so many bytes are one frame. @param {number} messages @param {number} nbytes */

@@ -57,7 +57,8 @@ class Writer {
 
   /** @param {Uint8Array} bytes */
   raw(bytes) {
-    this.bytes.set(bytes, this.room(bytes.length));
+    const at = this.room(bytes.length); // before `this.bytes`, which it may replace
+    this.bytes.set(bytes, at);
   }
 
   /** @param {number|bigint} value */

@@ -214,9 +214,9 @@ export class Session extends EventTarget {
     if (this.state === 'closed') throw new DuetError('SessionClosed', 'This session is over.', 'Connect again.');
     const seq = this.outgoing.push(encodeMessage(message));
     if (this.client.newestId >= this.idsKept) this.keep(false);
-    if (message.type === 'Request' || message.type === 'Get' || message.type === 'Withdraw') this.pumpSoon();
+    if (message.kind === 'Request' || message.kind === 'Get' || message.kind === 'Withdraw') this.pumpSoon();
     else this.flushTimer ??= setTimeout(() => this.pump(), limits.FRAME_FLUSH_SECONDS * 1000);
-    this.log('command', message.type === 'Op' ? message.name : message.type);
+    this.log('command', message.kind === 'Op' ? message.name : message.kind);
     return seq;
   }
 
@@ -416,7 +416,7 @@ export class Session extends EventTarget {
     this.client.lostBelow = facts.lostBelow;
     this.client.entries = new Map(facts.store.map((/** @type {StoreEntry} */ entry) => [entry.id, entry]));
     // the pointers of before went with the page
-    if (facts.alive.length > 0) this.outgoing.push(encodeMessage({ type: 'Del', ids: facts.alive }));
+    if (facts.alive.length > 0) this.outgoing.push(encodeMessage({ kind: 'Del', ids: facts.alive }));
   }
 
   // events
