@@ -18,7 +18,8 @@ ages = torch.tensor([25, 32, 49, 65, 88, 22] * 20)
 duet.send(ages, tags=["ages"], description="Ages of 120 patients at admission")
 hours = torch.rand(200) * 10
 duet.send(hours, tags=["hours"], description="Hours of study in a week")
-duet.send(3 * hours + 12 + 0.1 * torch.randn(200), tags=["score"], description="Score in the exam")
+score = 3 * hours + 12 + 0.1 * torch.randn(200)
+duet.send(score, tags=["score"], description="Score in the exam")
 duet.send(torch.rand(64, 28, 28), tags=["scans", "pilot"], shapes="private",
           description="One scan for each patient. Not to be used outside of the pilot.")
 """

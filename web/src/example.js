@@ -30,7 +30,7 @@ input = ${x}.float().reshape(-1, 1)
 target = ${y}.float().reshape(-1, 1)
 w = torch.zeros(1, 1, requires_grad=True)
 b = torch.zeros(1, requires_grad=True)
-opt = torch.optim.Adam([w, b], lr=0.1)
+opt = torch.optim.Adam([w, b], lr=0.3)
 losses = []
 for step in range(200):
     opt.zero_grad()

@@ -34,8 +34,11 @@ export class FakePointer {
     this.id = session.pointers += 1;
     this.text = text;
     this.type = type;
+    /** @type {number[]|null} */
     this.shape = null;
+    /** @type {string|null} */
     this.dtype = null;
+    /** @type {string|null} */
     this.failed = null;
     this.isDropped = false;
   }
