@@ -139,5 +139,6 @@ class Camera:
             page.set_viewport_size({"width": width, "height": height})
             for scheme in ("dark", "light"):
                 page.emulate_media(color_scheme=scheme)
+                page.evaluate("scrollTo(0, 0)")  # the bar sticks to the top of what is seen
                 path = self._folder / f"{name}-{width}-{scheme}.png"
                 page.screenshot(path=path, full_page=True, animations="disabled")
