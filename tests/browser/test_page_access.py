@@ -102,7 +102,8 @@ def test_from_the_link_to_a_value_with_the_keyboard_alone(
         for _ in range(40):
             page.keyboard.press("Tab")
             focused = page.evaluate(
-                "(document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent).trim()"
+                "(({activeElement: e}) => (e.getAttribute('aria-label') ?? e.textContent).trim())"
+                "(document)"
             )
             if focused == name:
                 return

@@ -12,7 +12,6 @@ from tests.browser.owner_kit import Owner
 from tests.browser.page_kit import page_server
 from tests.browser.visit_kit import SHARE, Camera, Visit, accept, visit
 
-
 LOCAL = """
 w = torch.zeros(1, 1, requires_grad=True)
 b = torch.zeros(1, requires_grad=True)
@@ -62,7 +61,9 @@ def test_the_example_finds_the_line_and_its_losses_are_drawn(
     plot = bench.chip("curve").locator("svg.plot")
     label = plot.get_attribute("aria-label")
     assert label.startswith("Line chart of curve, 200 values: first ")
-    first, last = (float(part.split()[1].rstrip(",")) for part in label.split(": ")[1].split(", ")[:2])
+    first, last = (
+        float(part.split()[1].rstrip(",")) for part in label.split(": ")[1].split(", ")[:2]
+    )
     assert [first, last] == pytest.approx(wanted[2:], rel=1e-2)
     assert last < first / 20
     camera.take(page, "workbench-training")
