@@ -78,6 +78,7 @@ def test_dark_and_light_follow_the_system(visitor: Visit) -> None:
     assert len(grounds) == 2
 
 
+@pytest.mark.slow
 def test_from_the_link_to_a_value_with_the_keyboard_alone(
     visitor: Visit, owner: Owner, signalling: str
 ) -> None:

@@ -148,6 +148,15 @@ def test_a_mistake_is_pointed_at(bench: Visit, source: str, caret: str, words: s
     page.fill("#source", "")
 
 
+def test_what_fails_over_there_says_so_at_its_result(bench: Visit) -> None:
+    bench.run("bad = ages + hours")
+    bench.state_of("bad", "Failed")
+    assert "torch.Tensor.__add__ failed" in bench.chip("bad").locator(".why").inner_text()
+    bench.run("worse = (ages @ hours).mean()")
+    told = bench.page.locator("#entries .told", has_text="failed on the owner's side").first
+    told.wait_for()
+
+
 def test_completion_and_history_work_with_the_keyboard(bench: Visit) -> None:
     page = bench.page
     page.fill("#source", "")

@@ -127,7 +127,7 @@ def visit(chromium: Any, url: str, **options: Any) -> Iterator[Visit]:
 
 
 class Camera:
-    """Pictures of every state, for people to look at: in `DUET_SCREENSHOTS`, else in a test's folder."""
+    """Pictures of every state, for people: in `DUET_SCREENSHOTS`, else in a test's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = Path(os.environ.get("DUET_SCREENSHOTS", folder))

@@ -162,11 +162,10 @@ export class Desk {
 
   /** A command that failed for a public reason. @param {{pointer: any, op: string, text: string}} failure */
   failed({ pointer, op, text }) {
-    for (const [key, chip] of this.chips) {
-      if (chip.pointer === pointer || (pointer && chip.pointer.id === pointer.id)) {
-        this.dispatch({ type: 'failed', chip: key, text: `${op}: ${text}` });
-      }
-    }
+    const keys = [...this.chips].filter(([, chip]) => pointer !== null && chip.pointer.id === pointer.id);
+    for (const [key] of keys) this.dispatch({ type: 'failed', chip: key, text });
+    // What has no chip was made on the way to one: the newest script says so
+    if (keys.length === 0) this.dispatch({ type: 'told', id: this.entries, text: text || `${op} failed.` });
   }
 
   /** @param {string} id */

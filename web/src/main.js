@@ -256,7 +256,7 @@ function listenToDocument() {
   const code = /** @type {HTMLInputElement} */ (byId('code'));
   const server = /** @type {HTMLInputElement} */ (byId('server'));
   code.addEventListener('input', (event) => {
-    const isPasted = /** @type {InputEvent} */ (event).inputType === 'insertFromPaste';
+    const isPasted = ['insertFromPaste', 'insertFromDrop'].includes(/** @type {InputEvent} */ (event).inputType);
     enterCode(code.value, { isFinal: isPasted });
   });
   code.addEventListener('change', () => enterCode(code.value, { isFinal: true }));
@@ -345,5 +345,5 @@ async function start() {
 }
 
 void start().catch((error) => {
-  dispatch({ type: 'refused', message: 'The page could not start.', remedy: String(error) });
+  dispatch({ type: 'refused', message: 'The page could not start.', remedy: error instanceof DuetError ? `${error.message} ${error.remedy}` : String(error) });
 });

@@ -17,7 +17,7 @@
  *   dtype: string|null, local: string|null, failure: string, view: string}} Chip
  * @typedef {{line: string, caret: string, lineNumber: number, message: string, hint: string}} Mistake
  * @typedef {{id: number, source: string, state: 'running'|'done'|'failed'|'stopped', statements: number,
- *   chips: Chip[], mistake: Mistake|null}} Entry
+ *   note: string, chips: Chip[], mistake: Mistake|null}} Entry
  * @typedef {{id: string, chip: string, text: string, name: string, reason: string, state: RequestState,
  *   ownerReason: string, askedAt: number, answeredAt: number|null, value: any}} Asked
  * @typedef {{at: number, kind: string, text: string}} LogLine
@@ -171,7 +171,7 @@ const STEPS = {
 
   run: (state, { id, source }) => ({
     ...state,
-    entries: [...state.entries, { id, source, state: /** @type {const} */ ('running'), statements: 0, chips: [], mistake: null }].slice(-ENTRIES),
+    entries: [...state.entries, { id, source, state: /** @type {const} */ ('running'), statements: 0, note: '', chips: [], mistake: null }].slice(-ENTRIES),
     history: [...state.history.filter((old) => old !== source), source].slice(-HISTORY),
   }),
 
@@ -193,6 +193,9 @@ const STEPS = {
   },
 
   clear: (state, { id }) => ({ ...state, entries: state.entries.filter((entry) => entry.id !== id) }),
+
+  // what failed on the owner's side between the results
+  told: (state, { id, text }) => withEntry(state, id, (entry) => ({ ...entry, note: cleaned(text) })),
 
   // facts that came later: type and shape of a result
   facts: (state, { chip, facts }) => withChip(state, chip, (old) => (

@@ -23,6 +23,7 @@ const STATES = {
 /** @type {Record<string, string>} */
 const VIEW_NAMES = { value: 'Value', table: 'Table', line: 'Line', bars: 'Bars', histogram: 'Histogram', image: 'Image' };
 const LOG_SHOWN = 200;
+const SHARED_SHOWN = 200;
 
 /** What a click on a part of the workbench means; `main.js` listens for it. @param {string} type @param {Record<string, any>} detail */
 function tell(type, detail) {
@@ -39,9 +40,9 @@ export function drawWorkbench(state, old) {
 
 /** @param {State} state */
 function drawShared({ store }) {
-  write(byId('shared-count'), store.length ? String(store.length) : '');
+  write(byId('shared-count'), store.length > SHARED_SHOWN ? `${SHARED_SHOWN} of ${store.length}` : store.length ? String(store.length) : '');
   byId('shared-empty').hidden = store.length > 0;
-  keyed(byId('shared'), store, (entry) => entry.id, () => {
+  keyed(byId('shared'), store.slice(0, SHARED_SHOWN), (entry) => entry.id, () => {
     const button = element('button', { type: 'button', class: 'tile' });
     button.addEventListener('click', () => tell('insert', { text: button.dataset['name'] }));
     return element('li', {}, button);
@@ -78,8 +79,9 @@ function drawEntries(state) {
   }, (node, { entry, asking, requests }) => {
     const [, told, mistake, chips] = node.children;
     const words = toldOf(entry);
-    write(told, words);
-    told.hidden = words === '';
+    write(told, [words, entry.note].filter((text) => text !== '').join(' '));
+    told.classList.toggle('bad', entry.note !== '');
+    told.hidden = told.textContent === '';
     mistake.hidden = entry.mistake === null;
     if (entry.mistake && !mistake.hasChildNodes()) mistake.append(...mistakeElements(entry.mistake));
     const items = entry.chips.map((chip, i) => ({ chip, isAsking: chip.key === asking, request: requests[i] ?? null }));

@@ -79,7 +79,9 @@ test('a failure shows at its chip', async () => {
   const { run, page, desk } = opened();
   await run('m = ages.mean()');
   desk.failed({ pointer: desk.names.get('m'), op: 'torch.Tensor.mean', text: 'wrong dtype' });
-  assert.equal(page.state.entries[0]?.chips[0]?.failure, 'torch.Tensor.mean: wrong dtype');
+  assert.equal(page.state.entries[0]?.chips[0]?.failure, 'wrong dtype');
+  desk.failed({ pointer: null, op: 'torch.Tensor.float', text: 'no memory' });
+  assert.equal(page.state.entries[0]?.note, 'no memory');
 });
 
 test('dropping forgets the name, the object and its open request', async () => {
