@@ -46,6 +46,9 @@ export function series(value) {
   return { shape: [rows.length, rows[0].shape[0]], numbers: rows.flatMap((/** @type {any} */ row) => row.numbers) };
 }
 
+/** Whether an expression gives counts, so that bars are its picture. @param {string} text */
+export const isCounts = (text) => /\b(histc|bincount)\(/.test(text);
+
 /**
  * The views of a value, the best one first. The text of the expression tells counts from values.
  * @param {any} value
@@ -58,11 +61,10 @@ export function viewsOf(value, text = '') {
   const { shape, numbers } = found;
   const wide = shape.filter((n) => n > 1);
   if (wide.length <= 1) {
-    const isCounts = /\b(histc|bincount)\(/.test(text);
     /** @type {View[]} */
     const views = ['line', 'bars', 'table'];
     if (numbers.length > BINS) views.splice(1, 1, 'histogram');
-    if (isCounts) return ['bars', 'line', 'table'];
+    if (isCounts(text)) return ['bars', 'line', 'table'];
     return numbers.length > 3 ? views : ['table', 'bars'];
   }
   if (imageSize(shape)) return ['table', 'image', 'histogram'].sort((a, b) => rank(a, shape) - rank(b, shape)).map((v) => /** @type {View} */ (v));

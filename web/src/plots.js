@@ -3,7 +3,7 @@
 
 import { element, svg } from './element.js';
 import {
-  binned, described, extent, pixels, series, shown, tableOf, ticks, valueText,
+  binned, described, extent, isCounts, pixels, series, shown, tableOf, ticks, valueText,
 } from './numbers.js';
 
 /** @typedef {import('./numbers.js').View} View */
@@ -20,15 +20,16 @@ const MAX_POINTS = 2000; // of a line; more are thinned
  * @param {any} value
  * @param {View} view
  * @param {string} name what it is called, for the text alternative
+ * @param {string} text the expression that gave it
  * @returns {Element}
  */
-export function plot(value, view, name) {
+export function plot(value, view, name, text) {
   const found = series(value);
   if (found === null || view === 'value') return valueElement(value);
   const { shape, numbers } = found;
   if (view === 'table') return table(found, name);
   if (view === 'line') return line(numbers, name);
-  if (view === 'bars') return bars(numbers, name);
+  if (view === 'bars') return bars(numbers, name, isCounts(text));
   if (view === 'histogram') return histogram(numbers, name);
   return picture(numbers, shape, name) ?? table(found, name);
 }
@@ -114,8 +115,8 @@ function line(numbers, name) {
   });
 }
 
-/** @param {number[]} numbers @param {string} name */
-function bars(numbers, name) {
+/** @param {number[]} numbers @param {string} name @param {boolean} areCounts */
+function bars(numbers, name, areCounts) {
   const { least, most } = extent(numbers);
   /** @type {[number, number]} */
   const y = [Math.min(0, least), Math.max(0, most * 1.05, least < 0 ? 0 : 1e-12)];
@@ -123,8 +124,8 @@ function bars(numbers, name) {
     label: described(`Bar chart of ${name},`, numbers).replace(', of', ','),
     x: [-0.5, numbers.length - 0.5],
     y,
-    xLabel: 'bin',
-    yLabel: 'count or value',
+    xLabel: areCounts ? 'bin' : 'index',
+    yLabel: areCounts ? 'count' : 'value',
     marks: (x, toY) => numbers.flatMap((n, i) => (Number.isFinite(n) ? [bar(x(i - 0.46), x(i + 0.46), toY(0), toY(n))] : [])),
   });
 }

@@ -188,7 +188,7 @@ function drawResult(chip, request, views, result) {
   const shown = `${request.id} ${view}`;
   if (result.dataset.shown === shown) return;
   result.dataset.shown = shown;
-  result.replaceChildren(plot(request.value, view, chip.name ?? shortened(chip.text)));
+  result.replaceChildren(plot(request.value, view, chip.name ?? shortened(chip.text), chip.text));
 }
 
 /** The form that asks for a release. @param {Chip} chip */
