@@ -83,9 +83,12 @@ async def test_a_page_of_another_origin_is_not_let_in(stage, origin):
 async def test_a_name_that_was_made_to_point_here_gets_nothing(stage, host):
     opening = await stage.console.open()
     port = opening.address.rsplit(":", 1)[1].rstrip("/")
-    async with aiohttp.ClientSession() as client:
-        async with client.get(opening.address, headers={"Host": host.format(port=port)}) as answer:
-            assert answer.status == 403
+    headers = {"Host": host.format(port=port)}
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(opening.address, headers=headers) as answer,
+    ):
+        assert answer.status == 403
     with pytest.raises(aiohttp.WSServerHandshakeError):
         await stage.connect(host=host.format(port=port))
 
