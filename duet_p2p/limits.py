@@ -155,6 +155,7 @@ CLOSURE_RUNS: Final = 12_500  # of a closure in one step of an optimizer: LBFGS'
 CLOSURE_ITERATIONS: Final = 10_000  # LBFGS's max_iter, and its history_size
 RECIPE_STEPS: Final = 64  # operations shown of how a value was made
 RECIPE_CHARS: Final = 8_000
+WRITERS: Final = 64  # forms of training steps behind one value; more cannot be bound
 PIPE_FRAME_BYTES: Final = 512 * 1024**2  # a frame on the pipe to the engine, without its buffers
 PIPE_MEMORY_FILE_BYTES: Final = 65_536  # buffers of this size go as memory files, not inline
 ENGINE_START_SECONDS: Final = 60.0  # importing torch on a cold, slow disk

@@ -29,7 +29,7 @@ from duet_p2p.engine.executor import Executor, Limits
 from duet_p2p.engine.facts import Frozen, freeze
 from duet_p2p.engine.failures import code_of, text_of
 from duet_p2p.engine.labels import PUBLIC
-from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.plans import Plans
 from duet_p2p.engine.random_state import SessionRandom
 from duet_p2p.engine.recipe import boundary
@@ -237,6 +237,9 @@ class Engine:
         self._executor.admit_bytes(logical_numbers(values)[1])
         for number, (id, value) in enumerate(zip(command.outs, values, strict=True)):
             slot = Slot(value, made=boundary(_own_name(id, value)))
+            for part in reach(value):
+                if isinstance(part, torch.Tensor):
+                    self.lineage.own(part).made = slot.made
             if number == 0:
                 slot.tags, slot.description = command.tags, command.description
                 slot.listed = command.listed

@@ -25,7 +25,8 @@ from duet_p2p.engine.judge import apply, judge
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, OF_THE_OWNER, Lineage, is_atomic, reach
 from duet_p2p.engine.messages import OpFailed
-from duet_p2p.engine.recipe import Made, boundary, made
+from duet_p2p.engine.provenance import Provenance
+from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.room import Room
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.engine.watch import Watch
@@ -80,6 +81,7 @@ class Executor:
         self.is_inferred = True  # its shapes followed from those of its arguments
         self._because = PUBLIC  # why commands run at all
         self.watch = Watch()
+        self.provenance = Provenance(lineage)
 
     def configure(self, context: Context, limits: Limits) -> None:
         """Other settings from the next command on; what was counted stays counted."""
@@ -165,6 +167,9 @@ class Executor:
         self._admit_size(rule, given, op.mode)
         if is_container:
             containers.prepare(rule.name, given, lineage)
+        is_met = any(map(is_private, (before, extra, self._because)))
+        origin = self.provenance.before(op, rule, given, targets, is_met)
+        effects.writers = origin.writers
         effects.before(rule.name, given)
         is_plain = given.is_plain()
         if not is_plain:
@@ -202,7 +207,8 @@ class Executor:
                 containers.label_fresh(given, result, lineage)
         else:
             label = self._label(rule, given, result, targets, extra)
-        self._keep(op, rule, given, result, label)
+        node = self.provenance.after(op, rule, given, result, origin, targets)
+        self._keep(op, rule, given, result, label, node)
 
     def _admit_name(self, op: Op, call: Call | None) -> tuple[Rule, Callable[..., Any], Arguments]:
         try:
@@ -263,6 +269,8 @@ class Executor:
         """Every tensor that the call may write to."""
         listed = written(rule, given.args, given.kwargs)
         found = [part for value in listed for part in tensors_in(value)]
+        if rule.name.startswith("python."):
+            found = []  # a container is written to, and not what lies in it
         if "." in rule.name and rule.name.rpartition(".")[0] in ("torch.optim.Optimizer",):
             found = []  # effects knows better than "the first argument"
         for value in listed:
@@ -333,7 +341,7 @@ class Executor:
             return PUBLIC
         if rule.name in _STATEFUL:
             return PUBLIC
-        if label_apart(rule.name, given, result, lineage):
+        if label_apart(rule.name, given, result, lineage, self._effects.writers):
             return PUBLIC
         verdict = judge(
             rule.name, rule, given, result, lineage, extra, is_inferred=self.is_inferred
@@ -350,11 +358,12 @@ class Executor:
 
     # storing
 
-    def _keep(self, op: Op, rule: Rule, given: Arguments, result: Any, label: Label) -> None:
+    def _keep(
+        self, op: Op, rule: Rule, given: Arguments, result: Any, label: Label, node: Made
+    ) -> None:
         if not op.outs:
             return
         tags = result_tags(rule.name, [slot.tags for slot in given.slots.values()])
-        node = self._made(op, rule, given, result)
         if len(op.outs) == 1:
             values = [result]
         else:
@@ -364,16 +373,9 @@ class Executor:
                 is_public = given.has_public_facts(self._lineage)
                 every = given.all(self._lineage)
                 raise self._failed(error, given, every, is_public=is_public)
-        for id, value in zip(op.outs, values, strict=True):
-            self._store.put(id, Slot(value, label, tags=tags, made=node))
-
-    def _made(self, op: Op, rule: Rule, given: Arguments, result: Any) -> Made:
-        if rule.name in ("python.next", "python.Iterator.__next__"):
-            return boundary("batch" if isinstance(result, list | tuple) else "next element")
-        if isinstance(result, torch.nn.Parameter):
-            return boundary("parameter")
-        inputs = {id: slot.made for id, slot in given.slots.items() if slot.made is not None}
-        return made(rule.name, op.args, op.kwargs, inputs)
+        nodes = self.provenance.results(node, values)
+        for id, value, own in zip(op.outs, values, nodes, strict=True):
+            self._store.put(id, Slot(value, label, tags=tags, made=own))
 
     # failing
 

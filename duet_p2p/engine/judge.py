@@ -158,16 +158,16 @@ def _by_rows(
     if found.is_reduced:
         least = min(records, floor)
         label = Label(Kind.AGGREGATE, every.sources, atoms if least > 1 else frozenset(), least,
-                      injected)  # fmt: skip
+                      injected, every.writers)  # fmt: skip
         return Verdict(label)
     is_copy = short in axes.COPIES and {lb.kind for lb in labels} <= {Kind.VERBATIM, Kind.PUBLIC}
     kind = Kind.VERBATIM if is_copy and not injected else Kind.ROWS
-    label = Label(kind, every.sources, frozenset(), 1, injected)
+    label = Label(kind, every.sources, frozenset(), 1, injected, every.writers)
     return Verdict(label, Rows(found.axis, records, opened[0].key, atoms, floor))
 
 
 def _verbatim(label: Label) -> Label:
-    return Label(Kind.VERBATIM, label.sources, frozenset(), 1, label.injected)
+    return Label(Kind.VERBATIM, label.sources, frozenset(), 1, label.injected, label.writers)
 
 
 def apply(

@@ -268,6 +268,22 @@ class Facts:
     """Number of the (first) run in this session, from 1."""
     plan_runs: int = 0
     """How many runs are in the value."""
+    plan_given: str = ""
+    """Stands for that plan and the contents of all that its run was given, see form.py."""
+    form: str = ""
+    """Equal for values that were made the same way of the same public contents; `UNBOUND` or empty
+    where that cannot be told."""
+    writers: tuple[str, ...] = ()
+    """Forms of the training steps that wrote what the value depends on."""
+    has_random: bool = False
+    """Random numbers were drawn on the way to it."""
+    summary: str = ""
+    """The recipe in one line."""
+    training: tuple[str, ...] = ()
+    """Of trained parameters: steps, batches, learning rates, who chose the first weights."""
+    charge: int = 0
+    """Numbers that quotas count; more than `elements` where the size is hidden, so that a quota
+    does not tell it. 0: `elements`."""
 
 
 @dataclass(frozen=True, slots=True)

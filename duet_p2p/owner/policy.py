@@ -15,7 +15,6 @@ one plain call on one thread, so two requests cannot both have the last number.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,11 +23,11 @@ from typing import Final
 from duet_p2p import limits
 from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import NotAllowed
+from duet_p2p.owner.binding import Binding, same_text, why_unbound
 from duet_p2p.owner.handlers import (
     ACTIONS,
     KINDS,
     UNSET,
-    Binding,
     Case,
     Conditions,
     Handler,
@@ -43,8 +42,6 @@ QUEUE: Final = "queue"
 _GUARDED_KINDS: Final = frozenset({"public", "metadata", "aggregate"})
 _WITHOUT_RECORDS: Final = frozenset({"public", "metadata"})
 """Kinds that hold no record's value: conditions on records do not concern them."""
-_BATCH: Final = re.compile(r"batch \d+ of pass \d+")
-_BINDABLE_KINDS: Final = frozenset({"metadata", "aggregate", "model"})
 
 
 @dataclass(slots=True, eq=False)
@@ -240,15 +237,9 @@ class Policy:
         Raises:
             NotAllowed: too little would be bound.
         """
-        if facts.failed:
-            raise NotAllowed("A failure cannot be accepted always. Accept it once, or deny it.")
-        if not facts.recipe or "…" in facts.recipe:
-            raise NotAllowed("The recipe of this value was cut, so nothing can be bound to it.")
-        if facts.kind not in _BINDABLE_KINDS or facts.injected:
-            raise NotAllowed(
-                "Only values that name no single record can be bound to a recipe (metadata, "
-                "aggregate, model, nothing injected): the contents of public inputs are not bound."
-            )
+        reason = why_unbound(facts)
+        if reason:
+            raise NotAllowed(reason)
         return Binding.of(facts)
 
     # parts
@@ -261,7 +252,7 @@ class Policy:
     def _against(self, handler: Handler, case: Case) -> str:
         """Why a handler does not take a case; empty if it does."""
         conditions, facts = handler.conditions, case.facts
-        if not (handler.action == DENY and _unbatched(facts.recipe) in handler.denied_recipes):
+        if not (handler.action == DENY and same_text(facts.recipe) in handler.denied_recipes):
             against = _label_against(conditions, case)
             if against:
                 return against
@@ -309,7 +300,7 @@ class Policy:
     def _remember_recipe(self, handler: Handler, facts: Facts) -> None:
         if not handler.conditions.is_labelled or not facts.recipe:
             return
-        recipe = _unbatched(facts.recipe)
+        recipe = same_text(facts.recipe)
         handler.denied_recipes.pop(recipe, None)
         handler.denied_recipes[recipe] = None
         while len(handler.denied_recipes) > limits.REMEMBERED_DECISIONS:
@@ -321,11 +312,6 @@ class Policy:
             if _label_against(look.handler.conditions, case) == "":
                 return str(look)
         return "no handler is about this request"
-
-
-def _unbatched(recipe: str) -> str:
-    """A denied loss stays denied for every batch of every pass."""
-    return _BATCH.sub("a batch", recipe)
 
 
 def _said(handler: Handler) -> str:
@@ -362,7 +348,7 @@ def _facts_against(handler: Handler, facts: Facts, guard_records: int) -> str:
         return said.plan.against(facts, guard_records)
     if said.binding is not None and (difference := said.binding.difference(facts)):
         return difference
-    if said.recipe is not UNSET and facts.recipe != said.recipe:
+    if said.recipe is not UNSET and same_text(facts.recipe) != same_text(said.recipe):
         return "the recipe is another one"
     if said.sources is not UNSET and not said.sources.issuperset(facts.sources):
         return "it depends on other sources too"
