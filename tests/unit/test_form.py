@@ -234,7 +234,7 @@ def test_random_numbers_on_the_way_are_told(driver):
 
 
 def test_the_recipe_in_one_line(driver):
-    step, weights, _ = training(driver)
+    step, _, _ = training(driver)
     facts = driver.facts(step())
     assert facts.summary == (
         "mean of cross_entropy of a network (linear; 1 weight) on batch of 16 of store['images']"
