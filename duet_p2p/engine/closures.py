@@ -95,6 +95,8 @@ class Closures:
             raise TypeError("only an optimizer's step takes a closure")
         _check(plan)
         captured = [self._store.get(id) for id in plan.captures]
+        if any(is_private(_whole(slot, self._lineage)) for slot in captured):
+            executor.admission.pacing.take()
         closure = _Closure(seq, plan, captured, self._store, self._lineage, self._effects, executor)
         if isinstance(optimizer, LBFGS) and not is_private(closure.beside(optimizer)):
             closure.admit(optimizer)

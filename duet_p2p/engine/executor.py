@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 
 from duet_p2p.engine import containers
-from duet_p2p.engine.arguments import Arguments, is_private, resolve, spec_of, tensors_in
+from duet_p2p.engine.admission import Admission, Limits, SizeRefused
+from duet_p2p.engine.arguments import Arguments, is_private, resolve, tensors_in
 from duet_p2p.engine.call import Call
+from duet_p2p.engine.charges import charge
 from duet_p2p.engine.effects import Effects, is_random, label_apart
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_structural, text_of
 from duet_p2p.engine.gradients import leaves_of
@@ -27,11 +28,9 @@ from duet_p2p.engine.lineage import ATOMIC, OF_THE_OWNER, Lineage, is_atomic, re
 from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.provenance import Provenance
 from duet_p2p.engine.recipe import Made
-from duet_p2p.engine.room import Room
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
-from duet_p2p.surface import shapes
 from duet_p2p.surface.callables import NEEDS_CONTEXT
 from duet_p2p.surface.context import Context
 from duet_p2p.surface.table import Rule, written
@@ -55,16 +54,6 @@ _BY_SHAPE: Final = ("torch.optim.", "torch.utils.data.", "torch.nn.Parameter")
 _FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Quotas of the session that the executor holds, see limits.py."""
-
-    objects: int
-    stored_bytes: int
-    result_bytes: int
-    upload_bytes: int
-
-
 class Executor:
     """Runs commands on a store."""
 
@@ -75,18 +64,16 @@ class Executor:
         self._lineage = lineage
         self._effects = effects
         self._context = context
-        self._limits = limits
-        self._room = Room(lineage, objects=limits.objects, nbytes=limits.stored_bytes)
+        self.admission = Admission(lineage, limits)
         self._now = (0, "")  # the command that runs: its number and name
-        self.is_inferred = True  # its shapes followed from those of its arguments
         self._because = PUBLIC  # why commands run at all
         self.watch = Watch()
         self.provenance = Provenance(lineage)
 
     def configure(self, context: Context, limits: Limits) -> None:
         """Other settings from the next command on; what was counted stays counted."""
-        self._context, self._limits = context, limits
-        self._room.objects, self._room.nbytes = limits.objects, limits.stored_bytes
+        self._context = context
+        self.admission.configure(limits)
 
     @contextlib.contextmanager
     def within(self, store: Store) -> Iterator[None]:
@@ -162,12 +149,12 @@ class Executor:
         lineage, effects = self._lineage, self._effects
         before = given.all(lineage)
         extra = lineage.generator if is_random(rule.name) else PUBLIC
-        if not any(map(is_private, (before, extra, self._because))):
+        is_met = any(map(is_private, (before, extra, self._because)))
+        if not is_met:
             self.watch.is_public()
-        self._admit_size(rule, given, op.mode)
+        self._admit(rule, given, op.mode, is_met=is_met)
         if is_container:
             containers.prepare(rule.name, given, lineage)
-        is_met = any(map(is_private, (before, extra, self._because)))
         origin = self.provenance.before(op, rule, given, targets, is_met)
         effects.writers = origin.writers
         effects.before(rule.name, given)
@@ -207,6 +194,7 @@ class Executor:
                 containers.label_fresh(given, result, lineage)
         else:
             label = self._label(rule, given, result, targets, extra)
+            self._charge(rule, given, result)
         node = self.provenance.after(op, rule, given, result, origin, targets)
         self._keep(op, rule, given, result, label, node)
 
@@ -223,45 +211,37 @@ class Executor:
             raise PublicError(error) from None
         return call.rule, call.function, given
 
-    def _admit_size(self, rule: Rule, given: Arguments, mode: str) -> None:
-        """The same shape inference as on the scientist's side, before anything is allocated."""
-        self.is_inferred = True
-        if rule.shape == "none" or rule.form in ("constructor", "setter"):
-            return
-        is_public = given.has_public_facts(self._lineage)
+    def _admit(self, rule: Rule, given: Arguments, mode: str, *, is_met: bool) -> None:
+        admission = self.admission
         try:
-            spec = shapes.infer(
-                rule.name,
-                tuple([spec_of(value) for value in given.args]),
-                {key: spec_of(value) for key, value in given.kwargs.items()},
-                mode,
-            )
-        except Exception as error:
-            if is_public:
-                raise PublicError(error) from None
-            raise self._failed(error, given, given.all(self._lineage), is_public=False) from None
-        self.is_inferred = spec is not shapes.UNKNOWN
-        if not self.is_inferred:
-            return
-        nbytes = shapes.result_bytes(spec)
-        try:
-            if nbytes > self._limits.result_bytes:
-                raise QuotaExceeded(
-                    f"{rule.name} would make {nbytes} bytes, {self._limits.result_bytes} allowed"
-                )
-            self.admit_bytes(nbytes)
+            admission.admit_size(rule, given, mode, self._store, is_met=is_met)
+            if is_met and not is_private(self._because):  # how often closures run is private
+                is_container = containers.is_container_call(rule.name, given)
+                admission.admit_time(rule, given, is_container=is_container)
         except QuotaExceeded as error:
-            if is_public:
-                raise PublicError(error) from None
-            raise self._failed(error, given, given.all(self._lineage), is_public=False) from None
+            raise PublicError(error) from None
+        except SizeRefused as refused:
+            if refused.is_public:
+                raise PublicError(refused.error) from None
+            every = given.all(self._lineage)
+            raise self._failed(refused.error, given, every, is_public=False) from None
+
+    def _charge(self, rule: Rule, given: Arguments, result: Any) -> None:
+        """Results of hidden size count for their bound, which they must keep."""
+        if self.admission.bound and not is_atomic(result):
+            tensors = [part for part in reach(result) if isinstance(part, torch.Tensor)]
+            if not charge(tensors, self.admission.bound, self._lineage):
+                error = QuotaExceeded(f"{rule.name} made more bytes than a hidden size may have")
+                every = given.all(self._lineage)
+                raise self._failed(error, given, every, is_public=False)
 
     def admit_objects(self, count: int) -> None:
         """Raises `QuotaExceeded` where so many more objects are too many."""
-        self._room.admit_objects(self._store, count)
+        self.admission.room.admit_objects(self._store, count)
 
     def admit_bytes(self, nbytes: int) -> None:
         """Raises `QuotaExceeded` where so many more bytes are too many."""
-        self._room.admit_bytes(self._store, nbytes)
+        self.admission.room.admit_bytes(self._store, nbytes)
 
     # writing
 
@@ -344,7 +324,7 @@ class Executor:
         if label_apart(rule.name, given, result, lineage, self._effects.writers):
             return PUBLIC
         verdict = judge(
-            rule.name, rule, given, result, lineage, extra, is_inferred=self.is_inferred
+            rule.name, rule, given, result, lineage, extra, is_inferred=self.admission.is_inferred
         )
         parts = {id(part) for part in reach(result)} if not is_atomic(result) else set()
         for target in targets:
@@ -402,7 +382,7 @@ class Executor:
 
     def has_room_for_poison(self) -> bool:
         """Failures may go past the store's quota, not without end."""
-        return len(self._store) < 2 * self._limits.objects
+        return len(self._store) < 2 * self.admission.limits.objects
 
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
         """Everything computed from poison, or changed by it, is the same poison."""

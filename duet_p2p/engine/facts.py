@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from duet_p2p.engine.arguments import is_private
+from duet_p2p.engine.charges import numbers_of
 from duet_p2p.engine.form import form_of, reference
 from duet_p2p.engine.labels import UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
@@ -95,12 +96,7 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 def _charge(value: Any, elements: int, lineage: Lineage) -> int:
     """Numbers of a value; of hidden sizes, as many as it could have been."""
-    counted = elements
-    for tensor in _tensors(value):
-        entry = lineage.entry(tensor)
-        if entry is not None and entry.hidden:
-            counted += max(0, entry.nbytes // tensor.element_size() - tensor.numel())
-    return counted
+    return elements + sum(numbers_of(t, lineage) - t.numel() for t in _tensors(value))
 
 
 def label_of_slot(slot: Slot, lineage: Lineage) -> Label:

@@ -23,6 +23,7 @@ __all__ = [
     "Drop",
     "Event",
     "Facts",
+    "Hold",
     "Learnt",
     "Leave",
     "OpFailed",
@@ -75,6 +76,8 @@ class Run:
     """
 
     commands: tuple[tuple[int, Ordered], ...]
+    at: float | None = None
+    """When they arrived, in seconds on the owner's clock; None: now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class Arrived:
 
     transfer: int
     data: Buffer
+    refusal: str = ""
+    """Why there are no bytes: a quota in words, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +188,11 @@ class SettledUpTo:
     """All commands up to this sequence number were executed."""
 
     seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An operation whose time depends on private values ended: what follows waits for a tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,5 +347,6 @@ Command = (
     | Peek | Read | Stop
 )  # fmt: skip
 Event = (
-    Started | SettledUpTo | OpFailed | Learnt | Shared | Candidate | Bytes | Text | Refused | Died
-)
+    Started | SettledUpTo | Hold | OpFailed | Learnt | Shared | Candidate | Bytes | Text | Refused
+    | Died
+)  # fmt: skip

@@ -271,7 +271,7 @@ class Policy:
 
     def _count_against(self, handler: Handler, facts: Facts) -> str:
         for source in self._counts_for(handler, facts):
-            if self._counted[source] + facts.elements > self.numbers_per_source:
+            if self._counted[source] + charged(facts) > self.numbers_per_source:
                 return (
                     f"guard: {self._counted[source]:,} numbers of one source went out by handlers "
                     f"on labels, the limit is {self.numbers_per_source:,}; widen with "
@@ -290,12 +290,13 @@ class Policy:
         is_model = facts.kind == "model"
         handler.uses += 1
         handler.model_uses += is_model
-        handler.elements += facts.elements
+        numbers = charged(facts)
+        handler.elements += numbers
         for source in counted:
-            self._counted[source] += facts.elements
+            self._counted[source] += numbers
         terms = handler.conditions.plan
         run = None if terms is None else terms.take(facts)
-        return Reservation(handler, facts.elements, counted, is_model, run)
+        return Reservation(handler, numbers, counted, is_model, run)
 
     def _remember_recipe(self, handler: Handler, facts: Facts) -> None:
         if not handler.conditions.is_labelled or not facts.recipe:
@@ -314,6 +315,11 @@ class Policy:
         return "no handler is about this request"
 
 
+def charged(facts: Facts) -> int:
+    """Numbers that a release counts for; of a hidden size, as many as it could have been."""
+    return max(facts.elements, facts.charge)
+
+
 def _said(handler: Handler) -> str:
     return handler.conditions.described() or "everything"
 
@@ -325,9 +331,9 @@ def _is_alive(handler: Handler, now: float) -> bool:
 
 def _over_quota(handler: Handler, facts: Facts) -> str:
     left = handler.quota_left
-    if left is None or facts.elements <= left:
+    if left is None or charged(facts) <= left:
         return ""
-    return f"its element_quota has {left:,} numbers left, this has {facts.elements:,}"
+    return f"its element_quota has {left:,} numbers left, this has {charged(facts):,}"
 
 
 def _label_against(conditions: Conditions, case: Case) -> str:
@@ -367,10 +373,10 @@ def _size_against(handler: Handler, facts: Facts) -> str:
     most = handler.conditions.max_elements
     if most is UNSET:
         most = 1 if handler.is_guarded else None
-    if most is None or facts.elements <= most:
+    if most is None or charged(facts) <= most:
         return ""
     word = "guard: " if handler.is_guarded else ""
-    return f"{word}it has {facts.elements:,} numbers, max_elements is {most:,}"
+    return f"{word}it has {charged(facts):,} numbers, max_elements is {most:,}"
 
 
 def _records_against(said: Conditions, facts: Facts, guard_records: int) -> str:

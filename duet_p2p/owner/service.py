@@ -32,6 +32,7 @@ from duet_p2p.owner.requests import RequestBook
 from duet_p2p.owner.revival import Revival
 from duet_p2p.owner.settling import Settling
 from duet_p2p.owner.shares import Shares
+from duet_p2p.owner.tick import Tick
 from duet_p2p.owner.uploads import Uploads
 from duet_p2p.owner.words import clean_line, clean_text
 from duet_p2p.wire import messages as wire
@@ -84,6 +85,7 @@ class Service:
             together=configure.quotas["uploads_bytes"],
         )
         self._timer: asyncio.TimerHandle | None = None
+        self._tick = Tick(self.event, self._loop)
         self.shares = Shares(
             to_engine=self.to_engine,
             tell=self._tell_store,
@@ -133,7 +135,7 @@ class Service:
         Raises:
             DuetError: the engine could not be started.
         """
-        self._host.on_event = self.event
+        self._host.on_event = self._tick.event
         self.started = await self._host.start(self._configure)
         self._journal.record(
             "session",
@@ -203,6 +205,7 @@ class Service:
             self._timer.cancel()
         self._timer = None
         self._gate.close()
+        self._tick.close()
         self._live.close()
         self.on_gone()
 
@@ -266,7 +269,7 @@ class Service:
         if self._batch:
             batch, self._batch = tuple(self._batch), []
             self._settling.given(batch[-1][0])
-            self._host.send(engine.Run(batch))
+            self._host.send(engine.Run(batch, self._loop.time()))
             self._live.soon(self._loop, self.counts)
 
     def _put(self, seq: int, message: wire.Put) -> None:
@@ -278,10 +281,10 @@ class Service:
         if message.blob is not None:
             self._uploads.expect(message.blob)
 
-    def _arrived(self, transfer: int, data: engine.Buffer) -> None:
+    def _arrived(self, transfer: int, data: engine.Buffer, refusal: str) -> None:
         """Nothing instead of the bytes fails the upload; commands behind it must not wait."""
         self._flush()
-        self.to_engine(engine.Arrived(transfer, data))
+        self.to_engine(engine.Arrived(transfer, data, refusal))
 
     def _del(self, seq: int, message: wire.Del) -> None:
         own = tuple(object_id for object_id in message.ids if object_id > 0)
@@ -372,8 +375,6 @@ class Service:
         if not self.shares.answer(event):
             self.desk.refused(event)
 
-    # for the owner's own calls
-
     @property
     def data_dirs(self) -> Mapping[str, str]:
         """Names and directories that data sets may read from."""
@@ -419,8 +420,6 @@ class Service:
         if self._has_greeted:
             (added,) = pages(change.added)
             self._tell(wire.StoreChanged(added, change.removed))
-
-    # a new engine
 
     def _died(self, event: engine.Died) -> None:
         """The engine ended by itself: everything of the scientist's is gone with it."""
@@ -478,8 +477,6 @@ class Service:
         self.failures.append(Failure(0, "the engine", "NotStarted", reason, False))
         self._printer.say(f"The session ends. {reason}")
         self._end(SessionLost(reason))
-
-    # time
 
     def _changed(self) -> None:
         self._set_timer()
