@@ -103,7 +103,7 @@ class Admission:
             )
             raise SizeRefused(refusal, is_public=is_public)
         is_hidden = is_met and (not self.is_inferred or rule.shape == "dynamic" or not is_public)
-        if is_hidden and rule.result in ("tensor", "tensors", "self"):
+        if is_hidden:
             self.bound = bound_of(rule, given.tensors(), self._lineage)
             nbytes = self.bound * _NUMBER_BYTES
         try:
@@ -118,6 +118,8 @@ class Admission:
         Raises:
             QuotaExceeded: there were too many of a time that values decide.
         """
-        is_timed = not self.is_inferred and rule.result in ("tensor", "tensors", "self")
-        if is_timed or is_timed_by_values(rule, given, self._lineage, is_container):
+        makes_tensors = "tensor" in rule.result or rule.result == "self"
+        if (makes_tensors and not self.is_inferred) or is_timed_by_values(
+            rule, given, self._lineage, is_container
+        ):
             self.pacing.take()
