@@ -37,6 +37,8 @@ unfold diagonal movedim moveaxis tril triu diag_embed repeat_interleave Tensor t
 """
 _SELECTS: Final = frozenset(_SELECTS_NAMES.split())
 
+_OF_LISTS: Final = frozenset({"Tensor", "tensor", "as_tensor"})
+
 OVERWRITES: Final = frozenset({"zero", "fill", "copy", "normal", "uniform"})
 """In-place operations whose result does not depend on what was there before."""
 
@@ -87,7 +89,9 @@ def judge(
         # about the owner's machine, not about any data
         return Verdict(METADATA) if name.startswith("torch.cuda.") else _FREE
 
-    is_chosen = is_private(beside) and short not in axes.ELEMENTWISE
+    # a list of private numbers makes a tensor as long as it is itself, whatever they are
+    chooser = given.structure(lineage) if short in _OF_LISTS else beside
+    is_chosen = is_private(chooser) and short not in axes.ELEMENTWISE
     is_hidden = is_chosen or any(lineage.hidden(t) for t in tensors)
     every = join([beside, *labels])
     if rule.record == "metadata":
