@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from duet_p2p import limits
@@ -29,6 +29,7 @@ from duet_p2p.owner.policy import ACCEPT, DENY, Decision, Look, Policy
 from duet_p2p.owner.printing import Printer
 from duet_p2p.owner.release import PUBLIC, REPEAT, Leaving, Outlet, Releases, facts_for_journal
 from duet_p2p.owner.requests import Record, RequestBook, Status, Why, request_id
+from duet_p2p.owner.totals import Released
 from duet_p2p.owner.words import clean_line
 from duet_p2p.wire import messages as wire
 
@@ -246,6 +247,10 @@ class Desk:
     def explain(self, call: int) -> tuple[Look, ...]:
         """How the present handlers look at a request, decided or not."""
         return self.policy.explain(_case(self._frozen_record(call)), self._clock())
+
+    def released_before(self, sources: Iterable[int]) -> list[Released]:
+        """What left of these sources in this session."""
+        return self._releases.totals.about(sources)
 
     async def look(self, call: int) -> Record:
         """Fetches the value of a pending request for the owner's own eyes.

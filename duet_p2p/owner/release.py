@@ -20,6 +20,7 @@ from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import Policy, Reservation
 from duet_p2p.owner.requests import Words, request_id
+from duet_p2p.owner.totals import Totals
 from duet_p2p.owner.words import clean_text
 from duet_p2p.wire import messages as wire
 
@@ -65,6 +66,7 @@ class Releases:
 
     def __init__(self, outlet: Outlet, policy: Policy, journal: Journal) -> None:
         self.words = Words()
+        self.totals = Totals()
         self._outlet = outlet
         self._policy = policy
         self._journal = journal
@@ -154,6 +156,8 @@ class Releases:
             return False
         if leaving.reservation is not None:
             self._policy.release(leaving.reservation)
+        if leaving.how not in (PUBLIC, REPEAT):
+            self.totals.add(facts)
         if leaving.how != PUBLIC:
             self.words.released(leaving.object_id, facts.version)
         return True
