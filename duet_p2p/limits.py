@@ -148,6 +148,7 @@ COMMAND_SECONDS: Final = 120  # wall time of one command, then the engine is end
 TIMED_PER_MINUTE: Final = 1_000  # operations on private data whose time depends on values
 TIMED_SECONDS: Final = 60.0  # the minute of that
 TIMED_TICK_SECONDS: Final = 0.25  # answers behind such an operation wait for it
+CLOSED_READS: Final = 0  # 1: the engine reads no files but those of torch and the data directories
 ENGINE_CPU_SECONDS: Final = 0  # of one engine, all threads together; 0: no limit
 ENGINE_MEMORY_BYTES: Final = 0  # beyond torch's own; 0: three quarters of the machine's
 OPEN_REQUESTS: Final = 256

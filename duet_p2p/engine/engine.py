@@ -56,9 +56,17 @@ class Engine:
         is_alone: the process is the engine's own; its warnings go to the owner's log. Otherwise
             warnings of operations are dropped, since the process is the owner's notebook.
         watch: is told what runs.
+        are_files_closed: the process cannot open data directories that come later.
     """
 
-    def __init__(self, *, is_alone: bool = False, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        is_alone: bool = False,
+        watch: Watch | None = None,
+        are_files_closed: bool = False,
+    ) -> None:
+        self._are_files_closed = are_files_closed
         self._watch = watch or Watch()
         self.store = Store()
         self.lineage = Lineage()
@@ -123,7 +131,7 @@ class Engine:
             return []
         self._executor = Executor(self.store, self.lineage, self._effects, context, self._limits)
         self._executor.watch = self._watch
-        return [m.Started(os.urandom(16), os.getpid(), _versions())]
+        return [m.Started(os.urandom(16), os.getpid(), _versions(), self._are_files_closed)]
 
     # commands of the scientist, in order
 

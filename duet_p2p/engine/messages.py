@@ -181,6 +181,9 @@ class Started:
     epoch: bytes
     pid: int
     versions: dict[str, str]
+    are_files_closed: bool = False
+    """It can open no files but those of Python, torch and the data directories that it began with.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from typing import Any
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.engine.host import Host
-from duet_p2p.errors import DuetError, SessionClosed, SessionLost
-from duet_p2p.owner.catalog import pages
+from duet_p2p.errors import DuetError, NotAllowed, SessionClosed, SessionLost
+from duet_p2p.owner.catalog import pages, whole_store
+from duet_p2p.owner.data_dirs import LATE_DIRECTORY
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.ends import SessionEnd
 from duet_p2p.owner.failure import Failure
@@ -72,7 +73,7 @@ class Service:
         self._settling = Settling(session.settled)
         self._is_up = False
         self._is_open = True
-        self._has_greeted = False
+        self._has_greeted = self._has_run = False
         self._listed_puts: dict[int, int] = {}  # unsettled puts of listed objects: seq to id
         self.revival = Revival(
             lambda: host.start(self._configure), on_up=self._up_again, on_end=self._give_up
@@ -216,16 +217,9 @@ class Service:
             self._post_store(self.started)
 
     def _post_store(self, started: engine.Started) -> None:
-        settings = {
-            "versions": {name: str(text) for name, text in started.versions.items()},
-            "data": sorted(name for name in self._configure.data_dirs if name),
-        }
-        first, *others = pages(self.catalog.visible())
-        self._tell(wire.StoreSnapshot(first, started.epoch, settings))
-        for entries in others:
-            self._tell(wire.StoreChanged(entries, ()))
-
-    # from the scientist
+        names = sorted(name for name in self._configure.data_dirs if name)
+        for message in whole_store(self.catalog.visible(), started, names):
+            self._tell(message)
 
     def message(self, seq: int, message: wire.Message) -> None:
         """One numbered message, in order."""
@@ -261,6 +255,7 @@ class Service:
         self._run(seq, message)
 
     def _run(self, seq: int, message: engine.Ordered) -> None:
+        self._has_run = True
         if not self._batch:
             self._loop.call_soon(self._flush)
         self._batch.append((seq, message))
@@ -330,8 +325,6 @@ class Service:
         self._flush()
         self._settling.settle()
 
-    # from the engine
-
     def event(self, event: engine.Event) -> None:
         """One event of the engine."""
         take = self._on_event.get(type(event))
@@ -380,10 +373,19 @@ class Service:
         """Names and directories that data sets may read from."""
         return self._configure.data_dirs
 
-    def configure(self, data_dirs: Mapping[str, str]) -> None:
-        """Directories that data sets may read from now on."""
+    async def configure(self, data_dirs: Mapping[str, str]) -> None:
+        """Directories that data sets may read from now on; see `DataDirs.register`."""
+        is_known = set(data_dirs.values()) <= set(self._configure.data_dirs.values())
+        is_closed = self.started is not None and self.started.are_files_closed and not is_known
+        if is_closed and self._has_run:
+            raise NotAllowed(LATE_DIRECTORY)
         self._configure = replace(self._configure, data_dirs=dict(data_dirs))
-        self.to_engine(self._configure)
+        if is_closed:
+            self._is_up = False
+            self.revival.renew(self._host.stop)
+            await self.revival.done()
+        else:
+            self.to_engine(self._configure)
 
     # the desk's outlet
 
