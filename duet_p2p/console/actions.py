@@ -26,12 +26,12 @@ from duet_p2p.console.messages import (
 from duet_p2p.console.rules import Meaning, handler_of, meaning_of
 from duet_p2p.console.views import Views, digest_of
 from duet_p2p.errors import DuetError, NotAllowed, RequestClosed, SessionClosed
+from duet_p2p.objects.words import clean_text
 from duet_p2p.owner.audit_view import AuditView, exported
 from duet_p2p.owner.handlers import Handler
 from duet_p2p.owner.policy import ACCEPT
 from duet_p2p.owner.requests import Record
 from duet_p2p.owner.service import Service
-from duet_p2p.owner.words import clean_text
 from duet_p2p.surface.values import unpack
 
 __all__ = ["Actions"]

@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol, TypedDict
 
 from duet_p2p import limits
 from duet_p2p.console.views import Views, transfer_view
+from duet_p2p.objects.words import clean_text
 from duet_p2p.owner.service import Service
-from duet_p2p.owner.words import clean_text
 from duet_p2p.session.transfers import Moving
 
 __all__ = ["EMPTY", "Board", "Picture", "SessionView", "WatchedSession", "difference"]
@@ -115,7 +115,7 @@ class Board:
         # What handlers say and what was released concerns all requests; little else ever changes.
         about = (
             tuple((handler.id, handler.uses, handler.elements) for handler in handlers),
-            tuple((source, left.values) for source, left in desk.releases.released.items()),
+            tuple((source, left.releases) for source, left in desk.releases.totals),
             tuple((item.id, id(item)) for item in objects if item.is_mine),
         )
         return {

@@ -17,10 +17,11 @@ from msgspec import UnsetType
 
 from duet_p2p.console.messages import Rule
 from duet_p2p.errors import NotAllowed
+from duet_p2p.objects.words import clean_line
+from duet_p2p.owner.binding import Binding
 from duet_p2p.owner.desk import Desk
-from duet_p2p.owner.handlers import UNSET, Binding, Conditions, Handler, Unset, normal_name
+from duet_p2p.owner.handlers import UNSET, Conditions, Handler, Unset, normal_name
 from duet_p2p.owner.policy import ACCEPT, DENY, GUARDED_KINDS
-from duet_p2p.owner.words import clean_line
 
 __all__ = ["Meaning", "handler_of", "meaning_of"]
 

@@ -17,12 +17,12 @@ from duet_p2p.console.rules import meaning_of
 from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import NotAllowed
 from duet_p2p.objects.notes import object_key
+from duet_p2p.objects.words import clean_line, clean_text
 from duet_p2p.owner.catalog import Catalog, Item
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.handlers import Handler
 from duet_p2p.owner.policy import Policy
 from duet_p2p.owner.requests import Record, RequestBook
-from duet_p2p.owner.words import clean_line, clean_text
 from duet_p2p.session.transfers import Moving
 
 __all__ = [
@@ -244,7 +244,7 @@ class Views:
 
     def _source(self, source: int) -> SourceView:
         item = self._catalog.find(source)
-        left = self._desk.releases.released.get(source)
+        (left,) = self._desk.releases.totals.about((source,))
         return SourceView(
             id=source,
             name=clean_line(self.names.of(source), limits.NAME_CHARS),
@@ -252,9 +252,9 @@ class Views:
             description=clean_line(item.description if item else "", 500),
             type=item.type if item else "",
             shape=None if item is None or item.shape is None else list(item.shape),
-            values=left.values if left else 0,
-            numbers=left.numbers if left else 0,
-            newest=_names(left.newest if left else (), self._desk.book),
+            values=left.releases,
+            numbers=left.numbers,
+            newest=_names(left.newest, self._desk.book),
         )
 
     def decided(self, record: Record) -> DecidedView:

@@ -145,6 +145,17 @@ class Arguments:
         ]  # fmt: skip
         return join(labels)
 
+    def structure(self, lineage: Lineage) -> Label:
+        """Joined label of what decided how long containers among the arguments are."""
+        return join(
+            [
+                entry.structure
+                for parts in self._reached()
+                for part in parts
+                if not isinstance(part, torch.Tensor) and (entry := lineage.find(part))
+            ]
+        )
+
     def all(self, lineage: Lineage) -> Label:
         """Joined label of all arguments."""
         return join([self.beside(lineage), *map(lineage.label, self.tensors())])

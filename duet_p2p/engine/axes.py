@@ -22,6 +22,7 @@ from typing import Final
 
 from duet_p2p.engine import axis_moves as moves
 from duet_p2p.engine import axis_rules as rules
+from duet_p2p.engine.axis_cells import cell
 from duet_p2p.engine.axis_rules import REDUCED, Call, Rule
 
 __all__ = ["COPIES", "ELEMENTWISE", "Call", "Outcome", "base_name", "outcome"]
@@ -160,6 +161,7 @@ _RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("batch_norm", "group_norm", "instance_norm", "prelu"), rules.norm_layer),
     "layer_norm": rules.layer_norm,
     "embedding": rules.embedding,
+    **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), cell),
     "one_hot": rules.one_hot,
     **dict.fromkeys(("view", "reshape", "flatten", "view_as", "reshape_as"), moves.reshape),
     "unsqueeze": moves.unsqueeze, "squeeze": moves.squeeze,

@@ -21,7 +21,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from duet_p2p.engine.labels import Atom, Kind, Label, Rows
+from duet_p2p.engine.labels import Atom, Kind, Label, Rows, bounded_writers
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
 
 __all__ = [
@@ -84,7 +84,8 @@ def records_of(dataset: Any, lineage: Lineage) -> Records | None:
         return None
     sources = frozenset[int]().union(*(label.sources for label in private))
     is_injected = len(known) < len(rows) or any(label.injected for label in private)
-    label = Label(Kind.VERBATIM, sources, frozenset(), 1, is_injected)
+    writers = bounded_writers(label.writers for label in private)
+    label = Label(Kind.VERBATIM, sources, frozenset(), 1, is_injected, writers)
     if any(r.floor <= 1 for r in known):
         return None
     return Records(label, is_injected)

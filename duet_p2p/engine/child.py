@@ -16,7 +16,12 @@ import signal
 import socket
 import sys
 import warnings
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from duet_p2p.engine.messages import Configure
+    from duet_p2p.engine.pipe import Frame, FrameReader
+    from duet_p2p.engine.watch import ProcessWatch
 
 __all__ = ["main"]
 
@@ -31,36 +36,60 @@ def main(fd: int, parent: int, page: int) -> int:
     if os.getppid() != parent:
         return 0  # the parent died before it could be watched
     # Loaded here: whatever fails from now on fails in a process that is hardened and watched.
-    from duet_p2p.engine import confinement, pipe
-    from duet_p2p.engine.engine import Engine
-    from duet_p2p.engine.messages import Configure, Stop
+    from duet_p2p.engine import landlock, pipe
+    from duet_p2p.engine.messages import Configure
     from duet_p2p.engine.watch import ProcessWatch
-    from duet_p2p.surface import compiler
 
     warnings.simplefilter("default")  # to stderr, which is the owner's log
+    reader = pipe.FrameReader()
+    with socket.socket(fileno=fd) as sock, contextlib.suppress(BrokenPipeError, ConnectionError):
+        frames = pipe.receive(sock, reader)
+        first = next((item for frame in frames or () for item in frame.items), None)
+        if frames is None or not isinstance(first, Configure):
+            return 0
+        # Before torch: its threads, which begin when it is loaded, are to be closed off as well.
+        is_for_reads = bool(first.quotas.get("closed_reads", 0))
+        closed = landlock.close_files(first.data_dirs.values() if is_for_reads else None)
+        watch = ProcessWatch(page)
+        watch.seconds = first.quotas.get("command_seconds", 0)
+        return _serve(sock, reader, frames, first, watch, closed and is_for_reads)
+    return 0
+
+
+def _serve(
+    sock: socket.socket,
+    reader: FrameReader,
+    frames: list[Frame] | None,
+    first: Configure,
+    watch: ProcessWatch,
+    are_files_closed: bool,
+) -> int:
+    """Run commands until the socket closes."""
+    from duet_p2p.engine import confinement, pipe
+    from duet_p2p.engine.engine import Engine
+    from duet_p2p.engine.messages import Stop
+    from duet_p2p.surface import compiler
+
     # Hundreds of thousands of small objects live as long as their pointers: looking through all of
     # them after every 700 new ones would double the time of an operation.
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
     confinement.close_off()
-    watch = ProcessWatch(page)
+    confinement.limit_memory(first.quotas.get("memory_bytes", 0))
+    confinement.limit_cpu(first.quotas.get("cpu_seconds", 0))
     compiler.stand_in()
     compiler.preload()
-    engine = Engine(is_alone=True, watch=watch)
-    reader = pipe.FrameReader()
+    engine = Engine(is_alone=True, watch=watch, are_files_closed=are_files_closed)
     taken = 0
-    with socket.socket(fileno=fd) as sock, contextlib.suppress(BrokenPipeError, ConnectionError):
-        while (frames := pipe.receive(sock, reader)) is not None:
-            for frame in frames:
-                for command in frame.items:
-                    if isinstance(command, Stop):
-                        return 0
-                    if isinstance(command, Configure) and taken == 0:
-                        watch.seconds = command.quotas.get("command_seconds", 0)
-                        confinement.limit_memory(command.quotas.get("memory_bytes", 0))
-                    events = engine.handle(command)
-                    taken += 1
-                    pipe.send(sock, pipe.encode(events, taken))
+    while frames is not None:
+        for frame in frames:
+            for command in frame.items:
+                if isinstance(command, Stop):
+                    return 0
+                events = engine.handle(command)
+                taken += 1
+                pipe.send(sock, pipe.encode(events, taken))
+        frames = pipe.receive(sock, reader)
     return 0
 
 

@@ -33,7 +33,15 @@ from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.failures import Broken, code_of, text_of
 from duet_p2p.engine.frame import Frame
 from duet_p2p.engine.gradients import leaves_of
-from duet_p2p.engine.labels import PUBLIC, Label, join, to_model, to_per_record
+from duet_p2p.engine.labels import (
+    PUBLIC,
+    UNBOUND_WRITERS,
+    Label,
+    join,
+    to_model,
+    to_per_record,
+    written_by,
+)
 from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.plans import Plan, PlanRun, Plans
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
@@ -87,6 +95,8 @@ class Closures:
             raise TypeError("only an optimizer's step takes a closure")
         _check(plan)
         captured = [self._store.get(id) for id in plan.captures]
+        if any(is_private(_whole(slot, self._lineage)) for slot in captured):
+            executor.admission.pacing.take()
         closure = _Closure(seq, plan, captured, self._store, self._lineage, self._effects, executor)
         if isinstance(optimizer, LBFGS) and not is_private(closure.beside(optimizer)):
             closure.admit(optimizer)
@@ -276,8 +286,10 @@ class _Closure:
     def _depends(self) -> Label:
         """Label of what the optimizer decided so far, from all that it saw."""
         every = to_model(self._seen)
+        # how often a closure runs is for values to decide: no approval of a recipe covers that
+        every = written_by(every, UNBOUND_WRITERS)
         if not self._is_followed or every.is_data or not is_private(every):
-            every = join((every, self._given))
+            every = written_by(join((every, self._given)), UNBOUND_WRITERS)
             return to_per_record(every) if is_private(every) else every
         injected = every.injected or self._given.injected
         return replace(every, sources=every.sources | self._given.sources, injected=injected)

@@ -6,8 +6,9 @@ fifth. An allocation beyond the limit fails as an ordinary error of that operati
 
 Calls to the kernel, on Linux on x86-64 and ARM64: a seccomp filter refuses new sockets, other
 programs, other processes' memory, and signals to other processes. It needs no privileges. The
-socket pair to the owner's process, threads and files still work: what is not closed off here is
-reading and writing the user's files.
+socket pair to the owner's process, threads and files still work; files are landlock.py's business.
+
+Processor time: ``RLIMIT_CPU``, where the owner sets one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-__all__ = ["close_off", "limit_memory", "memory_of_machine"]
+__all__ = ["close_off", "limit_cpu", "limit_memory", "memory_of_machine"]
 
 _DEFAULT_SHARE: Final = 0.75  # of the machine's memory
 
@@ -70,6 +71,20 @@ def limit_memory(nbytes: int) -> None:
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def limit_cpu(seconds: int) -> None:
+    """Processor time of this process from now on, all threads together; 0: no limit.
+
+    The kernel ends the process with SIGXCPU at its end, and with SIGKILL a second later.
+    """
+    if not seconds:
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, min(soft + 1, hard) if hard > 0 else soft + 1))
 
 
 def memory_of_machine() -> int:

@@ -19,13 +19,16 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
 from duet_p2p.engine.gradients import Gradients, gradient_of, leaves_of
 from duet_p2p.engine.labels import (
+    UNBOUNDED,
     Kind,
     Label,
     join,
     to_model,
     to_per_record,
+    written_by,
 )
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.training import note_step
 
 __all__ = ["Effects", "is_random", "label_apart"]
 
@@ -64,6 +67,9 @@ class Effects:
         self._lineage = lineage
         self._gradients = Gradients(lineage)
         self._datasets: dict[str, int] = {}
+        self._records = UNBOUNDED  # behind the gradients of the last backward
+        self.writers: frozenset[str] = frozenset()
+        """What the command that runs leaves in labels of what it trains."""
 
     @property
     def dataset_names(self) -> dict[int, str]:
@@ -97,7 +103,8 @@ class Effects:
         first = given.args[0] if given.args else None
         short = name.rpartition(".")[2]
         if name == "torch.Tensor.backward":
-            self._gradients.before(given)
+            self._gradients.before(given, self.writers)
+            self._records = given.all(lineage).min_records
         elif short in _STEPS and _is_stepper(first):
             self._before_step(first, short, given)
         elif name.startswith("torch.optim.lr_scheduler.") and short[:1].isupper():
@@ -153,6 +160,7 @@ class Effects:
         every = to_model(
             join([given.beside(lineage), *map(lineage.label, tensors), *_grown(given, lineage)])
         )
+        every = written_by(every, self.writers)
         for tensor in tensors:
             entry = lineage.written(tensor)
             entry.label = every if is_private(every) else entry.label
@@ -201,6 +209,8 @@ class Effects:
                         lineage.own(part).hidden = is_private(lineage.label(part))
             if short == "load_state_dict":
                 self._copied_lengths(given)
+            elif short == "step":
+                note_step(first, self._records, lineage)
         elif name.startswith("torch.distributions.") and isinstance(result, Distribution):
             self._new_distribution(given, result)
         elif name.startswith("torchvision.datasets."):
@@ -255,9 +265,11 @@ class Effects:
             return
         every = given.all(lineage)
         rows = lineage.rows(source)
+        every = written_by(every, self.writers)
         if rows is not None and rows.axis == 0:
             least = min(rows.records, rows.floor)
-            every = Label(Kind.MODEL, every.sources, frozenset(), least, every.injected)
+            every = Label(Kind.MODEL, every.sources, frozenset(), least, every.injected,
+                          every.writers)  # fmt: skip
         else:
             every = to_model(every)
         for buffer in written:
@@ -269,12 +281,18 @@ PARTS: Final = frozenset({"torch.optim.Optimizer.param_groups", "torch.optim.Opt
 """They give a part of their object itself."""
 
 
-def label_apart(name: str, given: Arguments, result: Any, lineage: Lineage) -> bool:
+def label_apart(
+    name: str,
+    given: Arguments,
+    result: Any,
+    lineage: Lineage,
+    writers: frozenset[str] = frozenset(),
+) -> bool:
     """Labels what the rules for results do not fit; whether this was such a name."""
     if name in PARTS:
         label_parts(given.args[0], result, lineage)
     elif name in CLIPS:
-        label_clipped(given, result, lineage)
+        label_clipped(given, result, lineage, writers)
     else:
         return False
     return True
@@ -284,7 +302,7 @@ CLIPS: Final = frozenset({"torch.nn.utils.clip_grad_norm_", "torch.nn.utils.clip
 """They scale gradients, by a number that all of them decide."""
 
 
-def label_clipped(given: Arguments, result: Any, lineage: Lineage) -> None:
+def label_clipped(given: Arguments, result: Any, lineage: Lineage, writers: frozenset[str]) -> None:
     """Each gradient, and their norm, depends on all of them.
 
     A gradient that is a sum over records stays one: it is multiplied by a function of such sums.
@@ -294,6 +312,7 @@ def label_clipped(given: Arguments, result: Any, lineage: Lineage) -> None:
     every = join([given.beside(lineage), *map(lineage.label, grads)])
     if not is_private(every):
         return
+    every = written_by(every, writers)
     for tensor in (*grads, *([result] if isinstance(result, torch.Tensor) else ())):
         entry = lineage.own(tensor)
         entry.label = join((entry.label, every))

@@ -23,13 +23,14 @@ import torch
 from duet_p2p import limits
 from duet_p2p.engine import learning
 from duet_p2p.engine import messages as m
+from duet_p2p.engine.admission import Limits
 from duet_p2p.engine.closures import Closures
 from duet_p2p.engine.effects import Effects
-from duet_p2p.engine.executor import Executor, Limits
+from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.facts import Frozen, freeze
 from duet_p2p.engine.failures import code_of, text_of
 from duet_p2p.engine.labels import PUBLIC
-from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.plans import Plans
 from duet_p2p.engine.random_state import SessionRandom
 from duet_p2p.engine.recipe import boundary
@@ -45,7 +46,7 @@ __all__ = ["Engine"]
 
 _log = logging.getLogger("duet_p2p.engine")
 
-_Queued = tuple[int, m.Ordered] | m.Snapshot | m.Read | m.Release | m.Peek
+_Queued = tuple[int, m.Ordered, float | None] | m.Snapshot | m.Read | m.Release | m.Peek
 
 
 class Engine:
@@ -55,9 +56,17 @@ class Engine:
         is_alone: the process is the engine's own; its warnings go to the owner's log. Otherwise
             warnings of operations are dropped, since the process is the owner's notebook.
         watch: is told what runs.
+        are_files_closed: the process cannot open data directories that come later.
     """
 
-    def __init__(self, *, is_alone: bool = False, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        is_alone: bool = False,
+        watch: Watch | None = None,
+        are_files_closed: bool = False,
+    ) -> None:
+        self._are_files_closed = are_files_closed
         self._watch = watch or Watch()
         self.store = Store()
         self.lineage = Lineage()
@@ -69,7 +78,7 @@ class Engine:
         self._limits = Limits(0, 0, 0, 0)
         self._is_alone = is_alone
         self._queue: deque[_Queued] = deque()
-        self._blobs: dict[int, m.Buffer] = {}
+        self._blobs: dict[int, m.Buffer | str] = {}  # bytes, or why there are none
         self._unwanted: set[int] = set()
         self._frozen: dict[int, Frozen] = {}
         self._settled = 0
@@ -109,6 +118,7 @@ class Engine:
             stored_bytes=quotas.get("stored_bytes", limits.STORED_BYTES),
             result_bytes=quotas.get("result_bytes", limits.RESULT_BYTES),
             upload_bytes=quotas.get("upload_bytes", limits.UPLOAD_BYTES),
+            timed_per_minute=quotas.get("timed_per_minute", limits.TIMED_PER_MINUTE),
         )
         context = Context(
             {name: Path(directory) for name, directory in command.data_dirs.items()},
@@ -121,19 +131,19 @@ class Engine:
             return []
         self._executor = Executor(self.store, self.lineage, self._effects, context, self._limits)
         self._executor.watch = self._watch
-        return [m.Started(os.urandom(16), os.getpid(), _versions())]
+        return [m.Started(os.urandom(16), os.getpid(), _versions(), self._are_files_closed)]
 
     # commands of the scientist, in order
 
     def _run(self, command: m.Run) -> list[m.Event]:
-        self._queue.extend(command.commands)
+        self._queue.extend((seq, item, command.at) for seq, item in command.commands)
         return self._drain()
 
     def _arrived(self, command: m.Arrived) -> list[m.Event]:
         if command.transfer in self._unwanted:
             self._unwanted.discard(command.transfer)
             return []
-        self._blobs[command.transfer] = command.data
+        self._blobs[command.transfer] = command.refusal or command.data
         return self._drain()
 
     def _in_order(self, command: m.Snapshot | m.Read) -> list[m.Event]:
@@ -141,14 +151,19 @@ class Engine:
         return self._drain()
 
     def _drain(self) -> list[m.Event]:
+        assert self._executor is not None
         events: list[m.Event] = []
         before = self._settled
         with self._random.swapped_in(), self._quiet():
             while self._queue and not self._is_blocked(self._queue[0]):
                 item = self._queue.popleft()
                 if isinstance(item, tuple):
-                    seq, command = item
-                    events += self._command(seq, command)
+                    seq, command, at = item
+                    self._executor.admission.pacing.arrived(at)
+                    told = self._command(seq, command)
+                    if self._executor.admission.pacing.has_run():
+                        events.append(m.Hold())
+                    events += told
                     self._settled = seq
                 elif isinstance(item, m.Snapshot):
                     self._watch.begin(0, "Snapshot")
@@ -183,7 +198,7 @@ class Engine:
             failed = self._executor.run_safely(seq, command)
             if failed and failed.is_public:
                 return [failed]
-            is_inferred = self._executor.is_inferred
+            is_inferred = self._executor.admission.is_inferred
             learnt = learning.of_results(command, self.store, self.lineage, is_inferred)
             return [failed, *learnt] if failed else learnt
         if isinstance(command, RunPlan):
@@ -221,9 +236,12 @@ class Engine:
 
     def _put(self, seq: int, command: Put) -> None:
         assert self._executor is not None
-        data = None
+        data: m.Buffer | None = None
         if command.blob is not None:
-            data = self._blobs.pop(command.blob.transfer, None)
+            came = self._blobs.pop(command.blob.transfer, None)
+            if isinstance(came, str):
+                raise QuotaExceeded(came)
+            data = came
             if data is None:
                 self._unwanted.add(command.blob.transfer)
                 raise QuotaExceeded(
@@ -238,6 +256,9 @@ class Engine:
         self._executor.admit_bytes(logical_numbers(values)[1])
         for number, (id, value) in enumerate(zip(command.outs, values, strict=True)):
             slot = Slot(value, made=boundary(_own_name(id, value)))
+            for part in reach(value):
+                if isinstance(part, torch.Tensor):
+                    self.lineage.own(part).made = slot.made
             if number == 0:
                 slot.tags, slot.description = command.tags, command.description
                 slot.listed = command.listed

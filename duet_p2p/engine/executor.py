@@ -10,15 +10,16 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
 
 from duet_p2p.engine import containers
-from duet_p2p.engine.arguments import Arguments, is_private, resolve, spec_of, tensors_in
-from duet_p2p.engine.axes import ELEMENTWISE
+from duet_p2p.engine.admission import Admission, Limits, SizeRefused
+from duet_p2p.engine.arguments import Arguments, is_private, resolve, tensors_in
 from duet_p2p.engine.call import Call
+from duet_p2p.engine.charges import charge
 from duet_p2p.engine.damage import Damage, is_as_expected
 from duet_p2p.engine.effects import Effects, is_random, label_apart
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_structural, text_of
@@ -27,12 +28,11 @@ from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, OF_THE_OWNER, Lineage, is_atomic, reach
 from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.precedents import Precedents
-from duet_p2p.engine.recipe import Made, boundary, made
-from duet_p2p.engine.room import Room
+from duet_p2p.engine.provenance import Provenance
+from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
-from duet_p2p.surface import shapes
 from duet_p2p.surface.callables import NEEDS_CONTEXT
 from duet_p2p.surface.context import Context
 from duet_p2p.surface.table import Rule, written
@@ -56,16 +56,6 @@ _BY_SHAPE: Final = ("torch.optim.", "torch.utils.data.", "torch.nn.Parameter")
 _FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Quotas of the session that the executor holds, see limits.py."""
-
-    objects: int
-    stored_bytes: int
-    result_bytes: int
-    upload_bytes: int
-
-
 class Executor:
     """Runs commands on a store."""
 
@@ -77,20 +67,18 @@ class Executor:
         self._effects = effects
         self._precedents = Precedents(lineage)
         self._context = context
-        self._limits = limits
-        self._room = Room(lineage, objects=limits.objects, nbytes=limits.stored_bytes)
+        self.admission = Admission(lineage, limits)
         self._now = (0, "")  # the command that runs: its number and name
         self.damage = Damage(lineage)
-        self._spec: Any = None  # what its results will be, where that is known before it runs
         self._named: tuple[Rule, Arguments] | None = None
-        self.is_inferred = True  # its shapes followed from those of its arguments
         self._because = PUBLIC  # why commands run at all
         self.watch = Watch()
+        self.provenance = Provenance(lineage)
 
     def configure(self, context: Context, limits: Limits) -> None:
         """Other settings from the next command on; what was counted stays counted."""
-        self._context, self._limits = context, limits
-        self._room.objects, self._room.nbytes = limits.objects, limits.stored_bytes
+        self._context = context
+        self.admission.configure(limits)
 
     @contextlib.contextmanager
     def within(self, store: Store) -> Iterator[None]:
@@ -113,8 +101,8 @@ class Executor:
 
     def run(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
         """Run one operation (`call`: looked up before); the failure, if it has a new cause."""
-        outer = self._spec, self._named
-        self._now, self._spec, self._named = (seq, op.name), None, None
+        outer = self.admission.spec, self._named
+        self._now, self.admission.spec, self._named = (seq, op.name), None, None
         self.watch.begin(seq, op.name)
         try:
             self._run(op, call)
@@ -128,7 +116,7 @@ class Executor:
             told = self._fail(failed.poison, op)
             return None if failed.is_known else told
         finally:  # a closure's commands run within a step
-            self._spec, self._named = outer
+            self.admission.spec, self._named = outer
         return None
 
     def run_safely(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
@@ -173,11 +161,14 @@ class Executor:
         lineage, effects = self._lineage, self._effects
         before = given.all(lineage)
         extra = lineage.generator if is_random(rule.name) else PUBLIC
-        if not any(map(is_private, (before, extra, self._because))):
+        is_met = any(map(is_private, (before, extra, self._because)))
+        if not is_met:
             self.watch.is_public()
-        self._admit_size(rule, given, op.mode)
+        self._admit(rule, given, op.mode, is_met=is_met)
         if is_container:
             containers.prepare(rule.name, given, lineage)
+        origin = self.provenance.before(op, rule, given, targets, is_met)
+        effects.writers = origin.writers
         effects.before(rule.name, given)
         is_plain = given.is_plain()
         if not is_plain:
@@ -203,15 +194,15 @@ class Executor:
                 failed = _Failed(self.damage.reaching(poison, given), is_known=True)
             if is_random(rule.name) and is_private(label) and not failed.poison.is_public:
                 lineage.generator = join((lineage.generator, to_per_record(label)))
-            hidden = not (self.is_inferred and given.has_public_facts(lineage))
+            hidden = not (self.admission.is_inferred and given.has_public_facts(lineage))
             self.damage.fail(failed.poison, rule, given, error, targets, hidden=hidden)
             effects.abandon()
             raise failed from None
         if state is not None and not torch.equal(state, torch.get_rng_state()):
             extra = lineage.generator
         self._check_shared(versions, given)
-        if self._spec is not None and not is_as_expected(result, self._spec):
-            self.is_inferred = False  # a value took part that inference did not see
+        if self.admission.spec is not None and not is_as_expected(result, self.admission.spec):
+            self.admission.is_inferred = False  # a value took part that inference did not see
 
         if not is_plain:
             given.forget()
@@ -224,7 +215,9 @@ class Executor:
                 containers.label_fresh(given, result, lineage)
         else:
             label = self._label(rule, given, result, targets, extra)
-        slots = self._keep(op, rule, given, result, label)
+            self._charge(rule, given, result)
+        node = self.provenance.after(op, rule, given, result, origin, targets)
+        slots = self._keep(op, rule, given, result, label, node)
         if poison is not None:
             self.damage.mark(poison, rule, given, slots, targets, is_container=is_container)
 
@@ -241,46 +234,37 @@ class Executor:
             raise PublicError(error) from None
         return call.rule, call.function, given
 
-    def _admit_size(self, rule: Rule, given: Arguments, mode: str) -> None:
-        """The same shape inference as on the scientist's side, before anything is allocated."""
-        self.is_inferred = True
-        if rule.shape == "none" or rule.form in ("constructor", "setter"):
-            return
-        is_public = given.has_public_facts(self._lineage)
+    def _admit(self, rule: Rule, given: Arguments, mode: str, *, is_met: bool) -> None:
+        admission = self.admission
         try:
-            spec = shapes.infer(
-                rule.name,
-                tuple([spec_of(value) for value in given.args]),
-                {key: spec_of(value) for key, value in given.kwargs.items()},
-                mode,
-            )
-        except Exception as error:
-            if is_public:
-                raise PublicError(error) from None
-            raise self._failed(error, given, given.all(self._lineage), is_public=False) from None
-        self.is_inferred = spec is not shapes.UNKNOWN
-        if not self.is_inferred:
-            return
-        self._spec = spec if is_public or rule.short in ELEMENTWISE else None
-        nbytes = shapes.result_bytes(spec)
-        try:
-            if nbytes > self._limits.result_bytes:
-                raise QuotaExceeded(
-                    f"{rule.name} would make {nbytes} bytes, {self._limits.result_bytes} allowed"
-                )
-            self.admit_bytes(nbytes)
+            admission.admit_size(rule, given, mode, self._store, is_met=is_met)
+            if is_met and not is_private(self._because):  # how often closures run is private
+                is_container = containers.is_container_call(rule.name, given)
+                admission.admit_time(rule, given, is_container=is_container)
         except QuotaExceeded as error:
-            if is_public:
-                raise PublicError(error) from None
-            raise self._failed(error, given, given.all(self._lineage), is_public=False) from None
+            raise PublicError(error) from None
+        except SizeRefused as refused:
+            if refused.is_public:
+                raise PublicError(refused.error) from None
+            every = given.all(self._lineage)
+            raise self._failed(refused.error, given, every, is_public=False) from None
+
+    def _charge(self, rule: Rule, given: Arguments, result: Any) -> None:
+        """Results of hidden size count for their bound, which they must keep."""
+        if self.admission.bound and not is_atomic(result):
+            tensors = [part for part in reach(result) if isinstance(part, torch.Tensor)]
+            if not charge(tensors, self.admission.bound, self._lineage):
+                error = QuotaExceeded(f"{rule.name} made more bytes than a hidden size may have")
+                every = given.all(self._lineage)
+                raise self._failed(error, given, every, is_public=False)
 
     def admit_objects(self, count: int) -> None:
         """Raises `QuotaExceeded` where so many more objects are too many."""
-        self._room.admit_objects(self._store, count)
+        self.admission.room.admit_objects(self._store, count)
 
     def admit_bytes(self, nbytes: int) -> None:
         """Raises `QuotaExceeded` where so many more bytes are too many."""
-        self._room.admit_bytes(self._store, nbytes)
+        self.admission.room.admit_bytes(self._store, nbytes)
 
     # writing
 
@@ -288,6 +272,8 @@ class Executor:
         """Every tensor that the call may write to."""
         listed = written(rule, given.args, given.kwargs)
         found = [part for value in listed for part in tensors_in(value)]
+        if rule.name.startswith("python."):
+            found = []  # a container is written to, and not what lies in it
         if "." in rule.name and rule.name.rpartition(".")[0] in ("torch.optim.Optimizer",):
             found = []  # effects knows better than "the first argument"
         for value in listed:
@@ -362,9 +348,10 @@ class Executor:
             return PUBLIC
         if rule.name in _FLAGS or rule.name in _STATEFUL:
             return PUBLIC
-        if label_apart(rule.name, given, result, lineage):
+        if label_apart(rule.name, given, result, lineage, self._effects.writers):
             return PUBLIC
-        verdict = self._precedents.judge(rule, given, result, extra, is_inferred=self.is_inferred)
+        is_inferred = self.admission.is_inferred
+        verdict = self._precedents.judge(rule, given, result, extra, is_inferred=is_inferred)
         parts = {id(part) for part in reach(result)} if targets else set()
         for target in targets:
             if id(target) not in parts and is_private(verdict.label):
@@ -377,11 +364,12 @@ class Executor:
 
     # storing
 
-    def _keep(self, op: Op, rule: Rule, given: Arguments, result: Any, label: Label) -> list[Slot]:
+    def _keep(
+        self, op: Op, rule: Rule, given: Arguments, result: Any, label: Label, node: Made
+    ) -> list[Slot]:
         if not op.outs:
             return []
         tags = result_tags(rule.name, [slot.tags for slot in given.slots.values()])
-        node = self._made(op, rule, given, result)
         if len(op.outs) == 1:
             values = [result]
         else:
@@ -391,18 +379,13 @@ class Executor:
                 is_public = given.has_public_facts(self._lineage)
                 every = given.all(self._lineage)
                 raise self._failed(error, given, every, is_public=is_public)
-        slots = [Slot(value, label, tags=tags, made=node) for value in values]
+        slots = [
+            Slot(value, label, tags=tags, made=own)
+            for value, own in zip(values, self.provenance.results(node, values), strict=True)
+        ]
         for id, slot in zip(op.outs, slots, strict=True):
             self._store.put(id, slot)
         return slots
-
-    def _made(self, op: Op, rule: Rule, given: Arguments, result: Any) -> Made:
-        if rule.name in ("python.next", "python.Iterator.__next__"):
-            return boundary("batch" if isinstance(result, list | tuple) else "next element")
-        if isinstance(result, torch.nn.Parameter):
-            return boundary("parameter")
-        inputs = {id: slot.made for id, slot in given.slots.items() if slot.made is not None}
-        return made(rule.name, op.args, op.kwargs, inputs)
 
     # failing
 
@@ -425,9 +408,9 @@ class Executor:
         if not poison.is_public and self._named is not None:
             rule, given = self._named
             is_pure = not (is_random(rule.name) or self._targets(rule, given))
-            mode = _MODES[op.mode]
-            like = self.damage.neutral(rule.name, given, self._spec, mode) if is_pure else None
-            slots = self.damage.stand_ins(rule, given, self._spec, len(op.outs), poison, like)
+            spec, mode = self.admission.spec, _MODES[op.mode]
+            like = self.damage.neutral(rule.name, given, spec, mode) if is_pure else None
+            slots = self.damage.stand_ins(rule, given, spec, len(op.outs), poison, like)
         for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():
@@ -446,7 +429,7 @@ class Executor:
 
     def has_room_for_poison(self) -> bool:
         """Failures may go past the store's quota, not without end."""
-        return len(self._store) < 2 * self._limits.objects
+        return len(self._store) < 2 * self.admission.limits.objects
 
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
         """Everything computed from poison, or changed by it, is the same poison."""

@@ -9,11 +9,15 @@ from typing import Any
 import torch
 
 from duet_p2p.engine.arguments import is_private
+from duet_p2p.engine.charges import numbers_of
+from duet_p2p.engine.form import form_of, reference
 from duet_p2p.engine.labels import UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.messages import Facts
 from duet_p2p.engine.recipe import recipe_text
 from duet_p2p.engine.store import Poison, Slot
+from duet_p2p.engine.summary import summary_of
+from duet_p2p.engine.training import described
 from duet_p2p.limits import INLINE_TENSOR_BYTES
 from duet_p2p.surface.types import type_name_of
 from duet_p2p.surface.values import logical_numbers, to_wire
@@ -76,8 +80,24 @@ def freeze(slot: Slot, lineage: Lineage, dataset_names: dict[int, str]) -> Froze
         plan_output=0 if origin is None else origin.output,
         plan_run=0 if origin is None else origin.run,
         plan_runs=0 if origin is None else origin.runs,
+        plan_given="" if origin is None else origin.given,
+        form=reference(slot, lineage) or form_of(slot.made) if not label.is_public else "",
+        writers=tuple(sorted(label.writers)),
+        has_random=slot.made is not None and slot.made.has_random,
+        summary=summary_of(slot.made),
+        training=described(_tensors(slot.value), lineage),
+        charge=_charge(slot.value, elements, lineage),
     )
     return Frozen(value, facts)
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [part for part in reach(value) if isinstance(part, torch.Tensor)]
+
+
+def _charge(value: Any, elements: int, lineage: Lineage) -> int:
+    """Numbers of a value; of hidden sizes, as many as it could have been."""
+    return elements + sum(numbers_of(t, lineage) - t.numel() for t in _tensors(value))
 
 
 def label_of_slot(slot: Slot, lineage: Lineage) -> Label:

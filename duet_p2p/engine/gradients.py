@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private
-from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
+from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record, written_by
 from duet_p2p.engine.lineage import Lineage
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.sparse import settled
@@ -53,7 +53,7 @@ class Gradients:
         """Living tensors that keep a gradient although they are no leaves."""
         return list(self._inner())
 
-    def before(self, given: Arguments) -> None:
+    def before(self, given: Arguments, writers: frozenset[str]) -> None:
         """A backward is about to run: note who gets what."""
         root = given.args[0]
         if not isinstance(root, torch.Tensor):
@@ -64,7 +64,7 @@ class Gradients:
         if is_private(loss):
             # An aggregate's gradients are sums over the same records. Anything else hands single
             # records to the leaves.
-            came = to_per_record(loss) if loss.is_data else loss
+            came = written_by(to_per_record(loss) if loss.is_data else loss, writers)
         every = [came]
         self._poison = lineage.poison(root)
         for leaf in leaves_of([root]):

@@ -277,6 +277,8 @@ class _Process:
         code = await self._reap(0.5 if not reason else 0.0)
         running = self._page.read()
         self.was_private = running is not None and not running.is_public
+        # all of a session's processor time: the owner says whether there is more
+        self.was_private |= code == -signal.SIGXCPU
         reason = (reason or _end_reason(code)) + _while(running)
         self._clean_up()
         self._taken = self._sent
@@ -351,6 +353,8 @@ def _while(running: Running | None) -> str:
 def _end_reason(code: int) -> str:
     if code == -signal.SIGALRM:
         return "one command took longer than the limit command_seconds"
+    if code == -signal.SIGXCPU:
+        return "the engine used up its processor time, the limit cpu_seconds"
     if code < 0:
         return f"the engine's process was ended by signal {-code}"
     return f"the engine's process ended with code {code}"

@@ -40,6 +40,7 @@ _SELECTS: Final = frozenset(_SELECTS_NAMES.split())
 
 _OF_KERNELS: Final = frozenset({"stride", "is_contiguous", "output_nr"})
 """Facts that what computed a tensor decides, beside its shape: a stand-in has others."""
+_OF_LISTS: Final = frozenset({"Tensor", "tensor", "as_tensor"})
 
 OVERWRITES: Final = frozenset({"zero", "fill", "copy", "normal", "uniform"})
 """In-place operations whose result does not depend on what was there before."""
@@ -91,8 +92,10 @@ def judge(
         # about the owner's machine, not about any data
         return Verdict(METADATA) if name.startswith("torch.cuda.") else _FREE
 
-    # a private random state decides numbers, and no shape
-    is_chosen = is_private(given.beside(lineage)) and short not in axes.ELEMENTWISE
+    # a private random state decides numbers, and no shape; and a list of private numbers makes a
+    # tensor as long as it is itself, whatever they are
+    chooser = given.structure(lineage) if short in _OF_LISTS else given.beside(lineage)
+    is_chosen = is_private(chooser) and short not in axes.ELEMENTWISE
     is_hidden = is_chosen or any(lineage.hidden(t) for t in tensors)
     every = join([beside, *labels])
     if rule.record == "metadata":
@@ -181,11 +184,11 @@ def _by_rows(
     if found.is_reduced:
         least = min(records, floor)
         label = Label(Kind.AGGREGATE, every.sources, atoms if least > 1 else frozenset(), least,
-                      injected)  # fmt: skip
+                      injected, every.writers)  # fmt: skip
         return Verdict(label)
     is_copy = short in axes.COPIES and {lb.kind for lb in labels} <= {Kind.VERBATIM, Kind.PUBLIC}
     kind = Kind.VERBATIM if is_copy and not injected else Kind.ROWS
-    label = Label(kind, every.sources, frozenset(), 1, injected)
+    label = Label(kind, every.sources, frozenset(), 1, injected, every.writers)
     return Verdict(label, Rows(found.axis, records, opened[0].key, atoms, floor))
 
 
@@ -205,7 +208,7 @@ def typed(rule: Rule, given: Arguments, result: Any) -> Any:
 
 
 def _verbatim(label: Label) -> Label:
-    return Label(Kind.VERBATIM, label.sources, frozenset(), 1, label.injected)
+    return Label(Kind.VERBATIM, label.sources, frozenset(), 1, label.injected, label.writers)
 
 
 def apply(

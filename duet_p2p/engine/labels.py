@@ -21,18 +21,24 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from duet_p2p.limits import WRITERS
+
 __all__ = [
     "METADATA",
     "PUBLIC",
+    "UNBOUND",
     "UNBOUNDED",
+    "UNBOUND_WRITERS",
     "Atom",
     "Kind",
     "Label",
     "Rows",
     "are_disjoint",
+    "bounded_writers",
     "join",
     "to_model",
     "to_per_record",
+    "written_by",
 ]
 
 
@@ -74,6 +80,9 @@ class Label:
     min_records: int
     """`UNBOUNDED` where no record is behind it."""
     injected: bool
+    writers: frozenset[str] = frozenset()
+    """How state behind this value was trained: one text for each *form* of a backward, step or clip
+    that wrote to it (binding.py). Never under-counted, like sources."""
 
     @property
     def is_public(self) -> bool:
@@ -88,6 +97,10 @@ class Label:
 
 _DATA: Final = frozenset({Kind.ROWS, Kind.PER_RECORD, Kind.VERBATIM})
 _NONE: Final[frozenset[Atom]] = frozenset()
+_NO_WRITERS: Final[frozenset[str]] = frozenset()
+UNBOUND: Final = "*"
+"""In place of a form that cannot be worked out; no approval covers it."""
+UNBOUND_WRITERS: Final = frozenset({UNBOUND})
 
 PUBLIC: Final = Label(Kind.PUBLIC, frozenset(), _NONE, UNBOUNDED, False)
 METADATA: Final = Label(Kind.METADATA, frozenset(), _NONE, UNBOUNDED, False)
@@ -148,6 +161,7 @@ def join(labels: Iterable[Label]) -> Label:
         atoms if least > 1 else _NONE,
         least,
         any(label.injected for label in private),
+        bounded_writers(label.writers for label in private),
     )
 
 
@@ -179,4 +193,17 @@ def to_per_record(label: Label) -> Label:
     """The same sources, nothing known about the way."""
     if label.is_public:
         return label
-    return Label(Kind.PER_RECORD, label.sources, _NONE, 1, label.injected)
+    return Label(Kind.PER_RECORD, label.sources, _NONE, 1, label.injected, label.writers)
+
+
+def bounded_writers(given: Iterable[frozenset[str]]) -> frozenset[str]:
+    """All of them; one text that no approval covers where they are too many to keep."""
+    every = _NO_WRITERS.union(*given)
+    return every if len(every) <= WRITERS else UNBOUND_WRITERS
+
+
+def written_by(label: Label, writers: frozenset[str]) -> Label:
+    """The same label of something that a training step wrote."""
+    if label.is_public or writers <= label.writers:
+        return label
+    return replace(label, writers=bounded_writers((label.writers, writers)))

@@ -32,6 +32,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, Rows, join, to_per_record
+from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.store import Poison
 
 __all__ = [
@@ -91,16 +92,9 @@ class Owned:
     """Entry of one storage."""
 
     __slots__ = (
-        "hidden",
-        "is_copy",
-        "is_shared",
-        "label",
-        "nbytes",
-        "poison",
-        "ref",
-        "uid",
-        "version",
-    )
+        "hash", "hidden", "is_copy", "is_shared", "label", "made", "nbytes", "poison", "ref",
+        "root", "training", "uid", "version", "written",
+    )  # fmt: skip
 
     def __init__(self, ref: StorageWeakRef, uid: int, nbytes: int) -> None:
         self.ref = ref
@@ -116,6 +110,16 @@ class Owned:
         self.version = 0
         """Commands that could have written it."""
         self.nbytes = nbytes
+        self.made: Made | None = None
+        """How a private storage came to be; for form.py, as the next three."""
+        self.written: Made | None = None
+        """The newest of the commands that wrote to it in place; training steps are in the label."""
+        self.root = ""
+        """Hash of the last public content, once private values were written over it."""
+        self.hash: tuple[tuple[int, int], str] | None = None
+        """Hash of a public content, and the version that it is of."""
+        self.training: Any = None
+        """Of a parameter that was trained: what the owner is told about it (training.py)."""
 
     @property
     def read_only(self) -> str:
@@ -130,6 +134,7 @@ class Tracked:
 
     __slots__ = (
         "content", "held", "is_shared", "origin", "poison", "ref", "structure", "uid", "version",
+        "written",
     )  # fmt: skip
 
     def __init__(self, uid: int) -> None:
@@ -146,6 +151,8 @@ class Tracked:
         self.version = 0
         self.origin: Any = None
         """Of data sets, loaders and iterators: what batches.py knows about their records."""
+        self.written: Made | None = None
+        """The newest of the commands that changed it, for form.py."""
 
 
 class Lineage:

@@ -23,6 +23,7 @@ __all__ = [
     "Drop",
     "Event",
     "Facts",
+    "Hold",
     "Learnt",
     "Leave",
     "OpFailed",
@@ -75,6 +76,8 @@ class Run:
     """
 
     commands: tuple[tuple[int, Ordered], ...]
+    at: float | None = None
+    """When they arrived, in seconds on the owner's clock; None: now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class Arrived:
 
     transfer: int
     data: Buffer
+    refusal: str = ""
+    """Why there are no bytes: a quota in words, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,9 @@ class Started:
     epoch: bytes
     pid: int
     versions: dict[str, str]
+    are_files_closed: bool = False
+    """It can open no files but those of Python, torch and the data directories that it began with.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +191,11 @@ class SettledUpTo:
     """All commands up to this sequence number were executed."""
 
     seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An operation whose time depends on private values ended: what follows waits for a tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +281,22 @@ class Facts:
     """Number of the (first) run in this session, from 1."""
     plan_runs: int = 0
     """How many runs are in the value."""
+    plan_given: str = ""
+    """Stands for that plan and the contents of all that its run was given, see form.py."""
+    form: str = ""
+    """Equal for values that were made the same way of the same public contents; `UNBOUND` or empty
+    where that cannot be told."""
+    writers: tuple[str, ...] = ()
+    """Forms of the training steps that wrote what the value depends on."""
+    has_random: bool = False
+    """Random numbers were drawn on the way to it."""
+    summary: str = ""
+    """The recipe in one line."""
+    training: tuple[str, ...] = ()
+    """Of trained parameters: steps, batches, learning rates, who chose the first weights."""
+    charge: int = 0
+    """Numbers that quotas count; more than `elements` where the size is hidden, so that a quota
+    does not tell it. 0: `elements`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,5 +350,6 @@ Command = (
     | Peek | Read | Stop
 )  # fmt: skip
 Event = (
-    Started | SettledUpTo | OpFailed | Learnt | Shared | Candidate | Bytes | Text | Refused | Died
-)
+    Started | SettledUpTo | Hold | OpFailed | Learnt | Shared | Candidate | Bytes | Text | Refused
+    | Died
+)  # fmt: skip

@@ -45,9 +45,8 @@ _HAS_MEMFD: Final = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS"
 
 _CLASSES: Final[tuple[type, ...]] = (
     m.Configure, m.Run, m.Arrived, m.Share, m.SharePlan, m.Drop, m.Leave, m.Snapshot, m.Release,
-    m.Discard,
-    m.Peek, m.Read, m.Stop, m.Started, m.SettledUpTo, m.OpFailed, m.Learnt, m.Shared, m.Facts,
-    m.Candidate, m.Bytes, m.Text, m.Refused, m.Died,
+    m.Discard, m.Peek, m.Read, m.Stop, m.Started, m.SettledUpTo, m.Hold, m.OpFailed, m.Learnt,
+    m.Shared, m.Facts, m.Candidate, m.Bytes, m.Text, m.Refused, m.Died,
 )  # fmt: skip
 _TAGS: Final = {kind: tag for tag, kind in enumerate(_CLASSES)}
 _FIELDS: Final = {kind: tuple(f.name for f in fields(kind)) for kind in _CLASSES}
@@ -118,7 +117,10 @@ def encode(items: Iterable[Item], taken: int = 0) -> Outgoing:
 def _pack_item(item: Item, buffers: list[Buffer]) -> Any:
     kind = type(item)
     if kind is m.Run:
-        return [_TAGS[kind], [[[seq, pack_fields(message)] for seq, message in item.commands]]]
+        return [
+            _TAGS[kind],
+            [[[seq, pack_fields(message)] for seq, message in item.commands], item.at],
+        ]
     names = _FIELDS.get(kind)
     if names is None:
         raise TypeError(f"{kind.__qualname__} is neither a command nor an event")
@@ -242,8 +244,9 @@ def _unpack_item(packed: Any, buffers: Sequence[Buffer]) -> Item:
         raise ValueError("unknown tag")
     kind = _CLASSES[tag]
     if kind is m.Run:
-        (commands,) = content
-        return m.Run(tuple((int(seq), _command(message)) for seq, message in commands))
+        commands, at = content
+        ran = tuple((int(seq), _command(message)) for seq, message in commands)
+        return m.Run(ran, None if at is None else float(at))
     names = _FIELDS[kind]
     if len(content) != len(names):
         raise ValueError(f"{kind.__name__} has {len(names)} fields")

@@ -22,6 +22,7 @@ from duet_p2p.engine import messages as m
 from duet_p2p.engine.call import RepeatedCall
 from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.failures import code_of, text_of
+from duet_p2p.engine.form import form_of, hashed, inputs_of
 from duet_p2p.engine.frame import Frame
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.lineage import Lineage
@@ -150,6 +151,9 @@ class Plans:
             return self.refused(seq, "RunPlan", message.outs, error)
         frame = Frame(self._store, given)
         run = PlanRun(seq, plan, frame, executor, self._lineage)
+        _, forms = inputs_of(given, self._lineage)
+        known = [forms.get(n) or form_of(slot.made) for n, slot in sorted(given.items())]
+        stands = executor.provenance.run = hashed("plan", plan.digest, *known)
         held: list[list[Slot]] = [[] for _ in plan.outputs]
         free = _last_local(plan) + 1
         for _ in range(max(1, message.times)):
@@ -160,6 +164,7 @@ class Plans:
                     frame.hold(free, slot)
                     free += 1
         runs = max(1, message.times)
+        executor.provenance.run = ""
         first, self._runs = self._runs + 1, self._runs + runs
         results = [slots[0] for slots in held]
         if message.times:
@@ -168,7 +173,7 @@ class Plans:
         for position, (id, slot) in enumerate(zip(message.outs, results, strict=True)):
             self._store.put(id, slot)
             version = self._lineage.version(slot.value, slot.uid)
-            slot.origin = PlanOutput(plan.digest, position, first, runs, version)
+            slot.origin = PlanOutput(plan.digest, position, first, runs, version, stands)
             name = "python.collect" if message.times else run.maker(position)
             events += learning.of_results(Op(name, (id,), (), {}, "g"), self._store, self._lineage)
         return events

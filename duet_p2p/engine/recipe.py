@@ -3,24 +3,31 @@
 Each result keeps a node: the name of its operation, its arguments as they came over the wire, and
 the nodes of its inputs. A text goes back from a value to the state boundaries (a parameter, a
 batch, a shared object) and at most `RECIPE_STEPS` operations far. The text is for people; nothing
-is decided on it.
+is decided on it alone. What later requests are compared with is the node's *form* (form.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from duet_p2p.limits import RECIPE_CHARS, RECIPE_STEPS
 from duet_p2p.wire import values as wire
 
-__all__ = ["Made", "boundary", "made", "recipe_text"]
+__all__ = ["Made", "boundary", "collected", "made", "recipe_text"]
+
+
+_NO_FORMS: Mapping[int, str] = {}
 
 
 class Made:
     """One operation, or a boundary (no inputs, a name in `op`)."""
 
-    __slots__ = ("args", "depth", "inputs", "is_boundary", "kwargs", "op")
+    __slots__ = (
+        "args", "depth", "form", "forms", "has_random", "inputs", "is_boundary", "is_cut", "kwargs",
+        "op",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -30,12 +37,21 @@ class Made:
         inputs: dict[int, Made],
         *,
         is_boundary: bool = False,
+        forms: Mapping[int, str] = _NO_FORMS,
+        form: str = "",
     ) -> None:
         self.op = op
         self.args = args
         self.kwargs = kwargs
         self.inputs = inputs
         self.is_boundary = is_boundary
+        self.is_cut = False
+        self.form = form
+        """What form.py works out; kept, also when the inputs are forgotten."""
+        self.forms = forms
+        """Of inputs whose form is not that of their node: public contents, trained state."""
+        self.has_random: bool = any(node.has_random for node in inputs.values())
+        """Random numbers took part that were drawn for this value."""
         self.depth: int = 1 + max((node.depth for node in inputs.values()), default=0)
         if self.depth > 2 * RECIPE_STEPS:
             self._cut()
@@ -53,26 +69,37 @@ class Made:
                 below.update((id(child), child) for child in node.inputs.values())
             layer = list(below.values())
         for node in layer:
+            node.is_cut = bool(node.inputs)
             node.inputs = {}
             node.depth = 0
 
 
-def boundary(text: str) -> Made:
-    """A place where recipes begin: ``store['ages']``, ``batch 3 of pass 1``, a parameter."""
-    return Made(text, (), {}, {}, is_boundary=True)
+def boundary(text: str, form: str = "") -> Made:
+    """A place where recipes begin: ``store['ages']``, ``batch``, a parameter.
+
+    Args:
+        text: for people.
+        form: what stands for it where later requests are compared.
+    """
+    return Made(text, (), {}, {}, is_boundary=True, form=form)
 
 
 def made(
-    op: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: dict[int, Made]
+    op: str,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    inputs: dict[int, Made],
+    forms: Mapping[int, str] = _NO_FORMS,
 ) -> Made:
     """The node of one operation; `inputs` by the ids that its arguments name."""
-    return Made(op, tuple([_short(value) for value in args]), kwargs, inputs)
+    return Made(op, tuple([_short(value) for value in args]), kwargs, inputs, forms=forms)
 
 
 def _short(value: Any) -> Any:
-    """An argument without the bytes of uploaded tensors."""
+    """An argument with a hash in place of the bytes of uploaded tensors."""
     if isinstance(value, wire.TensorData):
-        return wire.TensorData(value.dtype, value.shape, b"", value.requires_grad)
+        digest = b"" if isinstance(value.data, wire.Span) else sha256(value.data).digest()
+        return wire.TensorData(value.dtype, value.shape, digest, value.requires_grad)
     return list(value) if isinstance(value, list) else value
 
 
@@ -114,8 +141,16 @@ def _collect(node: Made, order: list[Made]) -> bool:
             continue
         seen.add(id(step))
         stack.append((step, True))
+        is_cut = is_cut or step.is_cut
         stack.extend((child, False) for child in step.inputs.values() if id(child) not in seen)
     return is_cut
+
+
+def collected(node: Made) -> tuple[list[Made], bool]:
+    """The operations and boundaries that a text shows, oldest first, and whether some are not."""
+    order: list[Made] = []
+    is_cut = _collect(node, order)
+    return order, is_cut
 
 
 def _expression(step: Made, names: Mapping[int, str]) -> str:

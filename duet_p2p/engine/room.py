@@ -11,7 +11,7 @@ from duet_p2p.engine.lineage import Lineage, reach, storage_of
 from duet_p2p.engine.store import Slot
 from duet_p2p.errors import QuotaExceeded
 
-__all__ = ["Room"]
+__all__ = ["Held", "Room"]
 
 
 class Held(Iterable[Slot], Protocol):
@@ -59,5 +59,6 @@ class Room:
                     entry = self._lineage.entry(part)
                     if entry is None or not entry.is_shared:
                         storage = storage_of(part)
-                        storages[storage._cdata] = storage.nbytes()
+                        hidden = entry.nbytes if entry is not None and entry.hidden else 0
+                        storages[storage._cdata] = hidden or storage.nbytes()
         return sum(storages.values())

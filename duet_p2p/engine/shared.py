@@ -9,6 +9,7 @@ from torch.utils.data import TensorDataset
 
 from duet_p2p.engine.batches import Records, whole_rows
 from duet_p2p.engine.facts import dtype_name
+from duet_p2p.engine.form import hashed
 from duet_p2p.engine.labels import Kind, Label, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
 from duet_p2p.engine.messages import Share, Shared
@@ -37,7 +38,8 @@ def share(command: Share, store: Store, lineage: Lineage) -> Shared:
             listed=True,
             type=command.type,
         )
-        slot.made = boundary(f"store[{command.tags[0]!r}]" if command.tags else f"{command.id}")
+        text = f"store[{command.tags[0]!r}]" if command.tags else f"{command.id}"
+        slot.made = boundary(text, hashed("owner", str(command.id)))
         store.share(command.id, slot)
     except Exception as error:
         return Shared(command.id, command.type, None, None, None, False, None, 0, str(error)[:500])

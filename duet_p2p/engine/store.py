@@ -82,6 +82,8 @@ class PlanOutput:
     """How many runs are in it."""
     version: int
     """`Lineage.version` of the value when the run was over."""
+    given: str = ""
+    """Stands for the plan and all that the run was given."""
 
 
 class Store:

@@ -7,19 +7,26 @@ not in the engine either, so no guessed id can meet it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from duet_p2p import limits
-from duet_p2p.engine.messages import Share, Shared, SharePlan
+from duet_p2p.engine.messages import Share, Shared, SharePlan, Started
 from duet_p2p.objects.plan import PLAN_TYPE, is_signature
 from duet_p2p.objects.words import clean_line
 from duet_p2p.wire.codec import decode_message, encode_message
-from duet_p2p.wire.messages import DefinePlan, Note, Put, StoreChanged, StoreEntry
+from duet_p2p.wire.messages import (
+    DefinePlan,
+    Note,
+    Put,
+    StoreChanged,
+    StoreEntry,
+    StoreSnapshot,
+)
 from duet_p2p.wire.values import Size, TensorData
 
-__all__ = ["Catalog", "Item", "pages"]
+__all__ = ["Catalog", "Item", "pages", "whole_store"]
 
 _PAGE_BYTES: Final = limits.MESSAGE_MAX_BYTES // 2
 """Of entries in one message; the rest of it is for settings and headers."""
@@ -274,3 +281,20 @@ def _length_of(value: Any) -> int | None:
     if isinstance(value, TensorData):
         return value.shape[0] if value.shape else None
     return len(value) if isinstance(value, str | list | tuple | dict | set | range) else None
+
+
+def whole_store(
+    entries: Sequence[StoreEntry], started: Started, data: list[str]
+) -> Iterator[StoreSnapshot | StoreChanged]:
+    """The first answer of a session: all that a scientist may see, in messages that fit.
+
+    Args:
+        entries: of the store.
+        started: the engine that runs.
+        data: names of directories that data sets may read.
+    """
+    versions = {name: str(text) for name, text in started.versions.items()}
+    first, *others = pages(entries)
+    yield StoreSnapshot(first, started.epoch, {"versions": versions, "data": data})
+    for more in others:
+        yield StoreChanged(more, ())

@@ -10,7 +10,13 @@ from typing import Final, Protocol
 from duet_p2p.objects import cards
 from duet_p2p.owner.request_view import Caller
 
-__all__ = ["DataDirs", "checked_dirs"]
+__all__ = ["LATE_DIRECTORY", "DataDirs", "checked_dirs"]
+
+LATE_DIRECTORY: Final = (
+    "The engine's process can read no directories but those that it began with, and the scientist "
+    "works in it already. Name all directories before the first command: launch_duet(data_dirs=…) "
+    "or duet.data.register(…)."
+)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -23,7 +29,7 @@ class DataWork(Protocol):
         """Names and directories that are in force."""
         ...
 
-    def configure(self, data_dirs: Mapping[str, str]) -> None:
+    async def configure(self, data_dirs: Mapping[str, str]) -> None:
         """Puts other ones in force."""
         ...
 
@@ -45,9 +51,11 @@ class DataDirs(Mapping[str, Path]):
         Raises:
             ValueError: a name that cannot be one.
             NotADirectoryError: there is no such directory.
+            NotAllowed: the engine's process is closed off from files (Linux), and the scientist has
+                made objects in it, so it cannot be started anew.
         """
         added = checked_dirs({name: directory})
-        self._caller.run(lambda: self._work.configure({**self._work.data_dirs, **added}))
+        self._caller.wait_on(lambda: self._work.configure({**self._work.data_dirs, **added}))
 
     def __getitem__(self, name: str) -> Path:
         return Path(self._work.data_dirs[name])

@@ -23,7 +23,8 @@ from duet_p2p import limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.errors import NotAllowed, RequestClosed, SessionClosed
 from duet_p2p.objects.words import clean_line
-from duet_p2p.owner.handlers import Binding, Case, Handler
+from duet_p2p.owner.binding import Binding
+from duet_p2p.owner.handlers import Case, Handler
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import ACCEPT, DENY, Decision, Look, Policy
 from duet_p2p.owner.printing import Printer

@@ -56,6 +56,9 @@ QUOTAS: Mapping[str, int] = {
     "uploads_bytes": numbers.UPLOADS_BYTES,
     "commands_per_second": numbers.COMMANDS_PER_SECOND,
     "command_seconds": numbers.COMMAND_SECONDS,
+    "closed_reads": numbers.CLOSED_READS,
+    "cpu_seconds": numbers.ENGINE_CPU_SECONDS,
+    "timed_per_minute": numbers.TIMED_PER_MINUTE,
     "memory_bytes": numbers.ENGINE_MEMORY_BYTES,
 }
 """What ``launch_duet(limits=…)`` may override, with the defaults."""

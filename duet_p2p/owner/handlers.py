@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from duet_p2p.engine.messages import Facts
 from duet_p2p.objects import cards
+from duet_p2p.owner.binding import Binding
 
 if TYPE_CHECKING:
     from duet_p2p.owner.plan_terms import PlanTerms
@@ -24,7 +25,6 @@ __all__ = [
     "ACTIONS",
     "KINDS",
     "UNSET",
-    "Binding",
     "Case",
     "Conditions",
     "Handler",
@@ -58,53 +58,6 @@ class Case:
     facts: Facts
     refusal: str = ""
     """Why no rule and no click can release this (a type that cannot be sent), or empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """What ties a later request to an earlier decision by hand.
-
-    Equal are: recipe text, sources, kind, whether something was injected, type and shape; the
-    smallest group may have grown. The contents of public inputs (weights, masks) are not part of
-    it yet, which is why policy.py binds only values that name no single record.
-    """
-
-    recipe: str
-    sources: frozenset[int]
-    kind: str
-    min_records: int
-    injected: bool
-    type: str
-    shape: tuple[int, ...] | None
-
-    @staticmethod
-    def of(facts: Facts) -> Binding:
-        """The binding of one value."""
-        return Binding(
-            recipe=facts.recipe,
-            sources=frozenset(facts.sources),
-            kind=facts.kind,
-            min_records=facts.min_records,
-            injected=facts.injected,
-            type=facts.type,
-            shape=facts.shape,
-        )
-
-    def difference(self, facts: Facts) -> str:
-        """The first fact in which a value differs, in words; empty if it is covered."""
-        if not self.recipe or facts.recipe != self.recipe:
-            return "the recipe is another one"
-        if frozenset(facts.sources) != self.sources:
-            return "the sources are others"
-        if facts.kind != self.kind:
-            return f"the kind is {facts.kind}, not {self.kind}"
-        if facts.injected != self.injected:
-            return "something public met the data" if facts.injected else "nothing was injected"
-        if (facts.type, facts.shape) != (self.type, self.shape):
-            return "type or shape are others"
-        if facts.min_records < self.min_records:
-            return f"fewer records ({facts.min_records}) than in the decision ({self.min_records})"
-        return ""
 
 
 @dataclass(frozen=True, slots=True)

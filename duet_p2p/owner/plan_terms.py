@@ -1,20 +1,21 @@
 """What an owner allows of one plan: which outputs, of how many runs, over which data.
 
 The commands are bound by the digest, which the owner's engine worked out of the commands that it
-runs. What a run is *given* is not in it, so that is bound as `accept(always=True)` binds it: the
-sources, kind, smallest group, type and shape of each output are those that the owner has seen, and
-nothing may have been injected. The contents of public inputs (first weights, masks) are not bound;
-that is why only values that name no single record leave this way.
+runs. What a run is *given* is not in it, so that is bound as `accept(always=True)` binds it: form
+(contents of all public inputs, settings of loaders), sources, kind, smallest group, type and shape
+of each output are those that the owner has seen, or of the first one that leaves; nothing may have
+been injected. State may have been trained by runs of this plan that were given the same, and by
+nothing else that the owner has not seen.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from duet_p2p.engine.messages import Facts
-from duet_p2p.owner.handlers import Binding
+from duet_p2p.owner.binding import Binding, why_unbound
 
 __all__ = ["PlanTerms"]
 
@@ -58,8 +59,10 @@ class PlanTerms:
         if not self.sources.issuperset(facts.sources):
             return "it depends on other sources than those that the plan was allowed for"
         known = self.bindings.get(_place(facts))
-        if known is not None and (difference := known.difference(_without_recipe(facts))):
+        if known is not None and (difference := known.difference(facts)):
             return difference
+        if unbound := why_unbound(facts, is_listed=True):
+            return unbound
         run = (facts.plan_run, facts.plan_runs)
         if self._used[run] <= 0 and self.runs + facts.plan_runs > self.max_runs:
             return f"{self.runs} of {self.max_runs} runs were used (max_runs)"
@@ -67,7 +70,7 @@ class PlanTerms:
 
     def bind(self, facts: Facts) -> None:
         """Later values of this output must be like this one."""
-        self.bindings.setdefault(_place(facts), Binding.of(_without_recipe(facts)))
+        self.bindings.setdefault(_place(facts), Binding.of(facts))
 
     def take(self, facts: Facts) -> tuple[int, int]:
         """Reserves a release; what `give_back` needs."""
@@ -87,8 +90,3 @@ class PlanTerms:
 
 def _place(facts: Facts) -> tuple[int, bool]:
     return facts.plan_output, facts.type == "python.List"
-
-
-def _without_recipe(facts: Facts) -> Facts:
-    """The digest stands for the commands; the recipe of a trained model grows with each run."""
-    return replace(facts, recipe=facts.plan, shape=facts.shape)

@@ -15,7 +15,6 @@ one plain call on one thread, so two requests cannot both have the last number.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,11 +23,11 @@ from typing import Final
 from duet_p2p import limits
 from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import NotAllowed
+from duet_p2p.owner.binding import Binding, same_text, why_unbound
 from duet_p2p.owner.handlers import (
     ACTIONS,
     KINDS,
     UNSET,
-    Binding,
     Case,
     Conditions,
     Handler,
@@ -43,8 +42,6 @@ QUEUE: Final = "queue"
 GUARDED_KINDS: Final = frozenset({"public", "metadata", "aggregate"})
 _WITHOUT_RECORDS: Final = frozenset({"public", "metadata"})
 """Kinds that hold no record's value: conditions on records do not concern them."""
-_BATCH: Final = re.compile(r"batch \d+ of pass \d+")
-_BINDABLE_KINDS: Final = frozenset({"metadata", "aggregate", "model"})
 
 
 @dataclass(slots=True, eq=False)
@@ -244,15 +241,9 @@ class Policy:
         Raises:
             NotAllowed: too little would be bound.
         """
-        if facts.failed:
-            raise NotAllowed("A failure cannot be accepted always. Accept it once, or deny it.")
-        if not facts.recipe or "…" in facts.recipe:
-            raise NotAllowed("The recipe of this value was cut, so nothing can be bound to it.")
-        if facts.kind not in _BINDABLE_KINDS or facts.injected:
-            raise NotAllowed(
-                "Only values that name no single record can be bound to a recipe (metadata, "
-                "aggregate, model, nothing injected): the contents of public inputs are not bound."
-            )
+        reason = why_unbound(facts)
+        if reason:
+            raise NotAllowed(reason)
         return Binding.of(facts)
 
     # parts
@@ -265,7 +256,7 @@ class Policy:
     def _against(self, handler: Handler, case: Case) -> str:
         """Why a handler does not take a case; empty if it does."""
         conditions, facts = handler.conditions, case.facts
-        if not (handler.action == DENY and _unbatched(facts.recipe) in handler.denied_recipes):
+        if not (handler.action == DENY and same_text(facts.recipe) in handler.denied_recipes):
             against = _label_against(conditions, case)
             if against:
                 return against
@@ -284,7 +275,7 @@ class Policy:
 
     def _count_against(self, handler: Handler, facts: Facts) -> str:
         for source in self._counts_for(handler, facts):
-            if self._counted[source] + facts.elements > self.numbers_per_source:
+            if self._counted[source] + charged(facts) > self.numbers_per_source:
                 return (
                     f"guard: {self._counted[source]:,} numbers of one source went out by handlers "
                     f"on labels, the limit is {self.numbers_per_source:,}; widen with "
@@ -303,17 +294,18 @@ class Policy:
         is_model = facts.kind == "model"
         handler.uses += 1
         handler.model_uses += is_model
-        handler.elements += facts.elements
+        numbers = charged(facts)
+        handler.elements += numbers
         for source in counted:
-            self._counted[source] += facts.elements
+            self._counted[source] += numbers
         terms = handler.conditions.plan
         run = None if terms is None else terms.take(facts)
-        return Reservation(handler, facts.elements, counted, is_model, run)
+        return Reservation(handler, numbers, counted, is_model, run)
 
     def _remember_recipe(self, handler: Handler, facts: Facts) -> None:
         if not handler.conditions.is_labelled or not facts.recipe:
             return
-        recipe = _unbatched(facts.recipe)
+        recipe = same_text(facts.recipe)
         handler.denied_recipes.pop(recipe, None)
         handler.denied_recipes[recipe] = None
         while len(handler.denied_recipes) > limits.REMEMBERED_DECISIONS:
@@ -327,9 +319,9 @@ class Policy:
         return "no handler is about this request"
 
 
-def _unbatched(recipe: str) -> str:
-    """A denied loss stays denied for every batch of every pass."""
-    return _BATCH.sub("a batch", recipe)
+def charged(facts: Facts) -> int:
+    """Numbers that a release counts for; of a hidden size, as many as it could have been."""
+    return max(facts.elements, facts.charge)
 
 
 def _said(handler: Handler) -> str:
@@ -343,9 +335,9 @@ def _is_alive(handler: Handler, now: float) -> bool:
 
 def _over_quota(handler: Handler, facts: Facts) -> str:
     left = handler.quota_left
-    if left is None or facts.elements <= left:
+    if left is None or charged(facts) <= left:
         return ""
-    return f"its element_quota has {left:,} numbers left, this has {facts.elements:,}"
+    return f"its element_quota has {left:,} numbers left, this has {charged(facts):,}"
 
 
 def _label_against(conditions: Conditions, case: Case) -> str:
@@ -366,7 +358,7 @@ def _facts_against(handler: Handler, facts: Facts, guard_records: int) -> str:
         return said.plan.against(facts, guard_records)
     if said.binding is not None and (difference := said.binding.difference(facts)):
         return difference
-    if said.recipe is not UNSET and facts.recipe != said.recipe:
+    if said.recipe is not UNSET and same_text(facts.recipe) != same_text(said.recipe):
         return "the recipe is another one"
     if said.sources is not UNSET and not said.sources.issuperset(facts.sources):
         return "it depends on other sources too"
@@ -385,10 +377,10 @@ def _size_against(handler: Handler, facts: Facts) -> str:
     most = handler.conditions.max_elements
     if most is UNSET:
         most = 1 if handler.is_guarded else None
-    if most is None or facts.elements <= most:
+    if most is None or charged(facts) <= most:
         return ""
     word = "guard: " if handler.is_guarded else ""
-    return f"{word}it has {facts.elements:,} numbers, max_elements is {most:,}"
+    return f"{word}it has {charged(facts):,} numbers, max_elements is {most:,}"
 
 
 def _records_against(said: Conditions, facts: Facts, guard_records: int) -> str:
@@ -408,7 +400,10 @@ def _injection_against(said: Conditions, facts: Facts, *, is_guarded: bool) -> s
     allowed = not is_guarded if said.allow_injected is UNSET else said.allow_injected
     if allowed or not facts.injected:
         return ""
-    return "something public met the data along its records (injected)"
+    return (
+        "something public met the data along its records (injected); so does a dropout over fewer "
+        "than 64 records, which drop_last=True avoids and allow_injected=True lets pass"
+    )
 
 
 def _uses_against(handler: Handler, facts: Facts) -> str:

@@ -9,8 +9,7 @@ the scientist, and given back if that could not be done.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -22,9 +21,10 @@ from duet_p2p.objects.words import clean_text
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import Policy, Reservation
 from duet_p2p.owner.requests import Words, request_id
+from duet_p2p.owner.totals import Totals
 from duet_p2p.wire import messages as wire
 
-__all__ = ["PUBLIC", "REPEAT", "Leaving", "Outlet", "Released", "Releases", "facts_for_journal"]
+__all__ = ["PUBLIC", "REPEAT", "Leaving", "Outlet", "Releases", "facts_for_journal"]
 
 PUBLIC = "public"
 REPEAT = "repeat"
@@ -61,33 +61,17 @@ class Leaving:
     reservation: Reservation | None = None
 
 
-@dataclass(slots=True)
-class Released:
-    """What left of one source in this session, repeats left out."""
-
-    values: int = 0
-    numbers: int = 0
-    newest: deque[int] = field(default_factory=lambda: deque(maxlen=limits.RELEASED_NEWEST))
-    """Calls of the last ones; the request book knows their names."""
-
-    def add(self, leaving: Leaving) -> None:
-        """One more value left."""
-        self.values += 1
-        self.numbers += leaving.facts.elements
-        self.newest.append(leaving.call)
-
-
 class Releases:
     """Sends what was decided, and keeps what was said about each object.
 
     Attributes:
         words: the owner's last word about each object.
-        released: what left, by source.
+        totals: what left, by source.
     """
 
     def __init__(self, outlet: Outlet, policy: Policy, journal: Journal) -> None:
         self.words = Words()
-        self.released: dict[int, Released] = {}
+        self.totals = Totals()
         self._outlet = outlet
         self._policy = policy
         self._journal = journal
@@ -177,11 +161,10 @@ class Releases:
             return False
         if leaving.reservation is not None:
             self._policy.release(leaving.reservation)
+        if leaving.how not in (PUBLIC, REPEAT):
+            self.totals.add(leaving.call, facts)
         if leaving.how != PUBLIC:
             self.words.released(leaving.object_id, facts.version)
-        if leaving.how not in (PUBLIC, REPEAT):
-            for source in dict.fromkeys(facts.sources):
-                self.released.setdefault(source, Released()).add(leaving)
         return True
 
     def post(self, message: wire.Message) -> None:

@@ -18,9 +18,12 @@ from duet_p2p import limits
 from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import NotAllowed, RequestClosed
 from duet_p2p.objects import cards
+from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.policy import Look
+from duet_p2p.owner.request_text import full_text, records_text
 from duet_p2p.owner.requests import Record, Status
+from duet_p2p.owner.totals import Released
 
 __all__ = ["COLUMNS", "Caller", "OwnerRequest", "RequestList", "ValueReader"]
 
@@ -39,6 +42,10 @@ COLUMNS: Final = (
     "Injected",
     "Sources",
     "Waiting since",
+    "Bytes",
+    "What",
+    "Released before",
+    "Why",
 )
 """The first six are those of the original, for programs written for it."""
 
@@ -101,10 +108,13 @@ class OwnerRequest:
         latest after `ACCEPT_SECONDS`.
 
         Args:
-            always: also accept later requests that are bound to this one: equal recipe text,
-                sources, kind, injected, type and shape, and at least as many records behind each
-                number. The contents of public inputs, loader settings and row sets are not bound
-                yet, so this is refused for values that can name single records.
+            always: also accept later requests that are bound to this one: the same commands with
+                the same scalars, loader settings and contents of all public inputs, of the same
+                sources, kind, injected, type and shape, with at least as many records behind each
+                number. Which batch of a loader it is may differ. State may have been trained, by
+                steps that this request's value has behind it already: accept the second loss of a
+                run always, not the first. Refused where the recipe was cut, and for values that
+                can name single records.
 
         Raises:
             RequestClosed: it is not pending any more; nothing was changed.
@@ -243,6 +253,21 @@ class OwnerRequest:
         return self._facts.recipe
 
     @property
+    def summary(self) -> str:
+        """The recipe in one line: ``mean of nll_loss of a network (…) on batch of 64 of …``."""
+        return self._facts.summary
+
+    @property
+    def training(self) -> list[str]:
+        """Of a model: steps, batch sizes, learning rates, who chose the first weights."""
+        return list(self._facts.training)
+
+    @property
+    def released_before(self) -> list[Released]:
+        """What left of each of `sources` in this session, in the same order."""
+        return self._caller.read(self._desk.releases.totals.about, self._facts.sources)
+
+    @property
     def failed(self) -> str:
         """The full text of the failure if this could not be computed, else empty."""
         return self._facts.failed
@@ -285,6 +310,10 @@ class OwnerRequest:
             self.injected,
             self.sources,
             self._record.arrival_time,
+            self.nbytes,
+            self.summary,
+            [str(before) for before in self.released_before],
+            self.why,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -293,6 +322,13 @@ class OwnerRequest:
     def __hash__(self) -> int:
         return hash(self._record.call)
 
+    def __str__(self) -> str:
+        """Everything about it, over several lines: ``print(duet.requests[0])``."""
+        if self._on_shown is not None:
+            self._on_shown()
+        looks = self._caller.read(self._desk.explain, self._record.call)
+        return full_text(self, self._facts, self.sources, self.released_before, looks)
+
     def __repr__(self) -> str:
         if self._on_shown is not None:
             self._on_shown()
@@ -300,7 +336,8 @@ class OwnerRequest:
         what = f"failed: {facts.failed_op}" if facts.failed else f"{self.elements:,} numbers"
         return (
             f"<Request {self.id} {self.name!r} {self.status.value}: {self.object_type}, "
-            f"{self.kind}, {what}; reason: {self.request_description!r}; {self.why}>"
+            f"{self.kind}, {what}, {records_text(facts)}; {clean_line(facts.summary, 200)}; "
+            f"reason: {self.request_description!r}; {self.why}>"
         )
 
     def _repr_html_(self) -> str:

@@ -52,6 +52,15 @@ class Revival:
         self.is_suspended |= was_private
         self._restarting = asyncio.get_running_loop().create_task(self._restart())
 
+    def renew(self, stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Ends an engine in which nothing was done yet, and starts another."""
+        self._restarting = asyncio.get_running_loop().create_task(self._renew(stop))
+
+    async def done(self) -> None:
+        """Returns when no new engine is being started any more."""
+        if self._restarting is not None:
+            await asyncio.wait([self._restarting])
+
     async def close(self) -> None:
         """Starts nothing any more."""
         if self._restarting is not None:
@@ -68,6 +77,13 @@ class Revival:
         if is_looping:
             self._on_end("The engine ended again and again; see duet.errors.")
             return
+        await self._start_again()
+
+    async def _renew(self, stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await stop()
+        await self._start_again()
+
+    async def _start_again(self) -> None:
         try:
             started = await self._start()
         except DuetError as error:

@@ -19,9 +19,10 @@ from typing import Any
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.engine.host import Host
-from duet_p2p.errors import DuetError, SessionClosed, SessionLost
+from duet_p2p.errors import DuetError, NotAllowed, SessionClosed, SessionLost
 from duet_p2p.objects.words import clean_line, clean_text
-from duet_p2p.owner.catalog import pages
+from duet_p2p.owner.catalog import pages, whole_store
+from duet_p2p.owner.data_dirs import LATE_DIRECTORY
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.ends import SessionEnd
 from duet_p2p.owner.failure import Failure
@@ -33,6 +34,7 @@ from duet_p2p.owner.requests import RequestBook
 from duet_p2p.owner.revival import Revival
 from duet_p2p.owner.settling import Settling
 from duet_p2p.owner.shares import Shares
+from duet_p2p.owner.tick import Tick
 from duet_p2p.owner.uploads import Uploads
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.codec import encode_message
@@ -72,7 +74,7 @@ class Service:
         self._settling = Settling(session.settled)
         self._is_up = False
         self._is_open = True
-        self._has_greeted = False
+        self._has_greeted = self._has_run = False
         self._listed_puts: dict[int, int] = {}  # unsettled puts of listed objects: seq to id
         self.revival = Revival(
             lambda: host.start(self._configure), on_up=self._up_again, on_end=self._give_up
@@ -85,6 +87,7 @@ class Service:
             together=configure.quotas["uploads_bytes"],
         )
         self._timer: asyncio.TimerHandle | None = None
+        self._tick = Tick(self.event, self._loop)
         self.shares = Shares(
             to_engine=self.to_engine,
             tell=self._tell_store,
@@ -134,7 +137,7 @@ class Service:
         Raises:
             DuetError: the engine could not be started.
         """
-        self._host.on_event = self.event
+        self._host.on_event = self._tick.event
         self.started = await self._host.start(self._configure)
         self._journal.record(
             "session",
@@ -201,6 +204,7 @@ class Service:
         self._host.send(engine.Leave())
         self.shares.closed(SessionClosed())
         self._gate.close()
+        self._tick.close()
         self._live.close()
         self._changed()
 
@@ -211,16 +215,9 @@ class Service:
             self._post_store(self.started)
 
     def _post_store(self, started: engine.Started) -> None:
-        settings = {
-            "versions": {name: str(text) for name, text in started.versions.items()},
-            "data": sorted(name for name in self._configure.data_dirs if name),
-        }
-        first, *others = pages(self.catalog.visible())
-        self._tell(wire.StoreSnapshot(first, started.epoch, settings))
-        for entries in others:
-            self._tell(wire.StoreChanged(entries, ()))
-
-    # from the scientist
+        names = sorted(name for name in self._configure.data_dirs if name)
+        for message in whole_store(self.catalog.visible(), started, names):
+            self._tell(message)
 
     def message(self, seq: int, message: wire.Message) -> None:
         """One numbered message, in order."""
@@ -256,6 +253,7 @@ class Service:
         self._run(seq, message)
 
     def _run(self, seq: int, message: engine.Ordered) -> None:
+        self._has_run = True
         if not self._batch:
             self._loop.call_soon(self._flush)
         self._batch.append((seq, message))
@@ -264,7 +262,7 @@ class Service:
         if self._batch:
             batch, self._batch = tuple(self._batch), []
             self._settling.given(batch[-1][0])
-            self._host.send(engine.Run(batch))
+            self._host.send(engine.Run(batch, self._loop.time()))
             self._tell_watchers()
 
     def _put(self, seq: int, message: wire.Put) -> None:
@@ -276,10 +274,10 @@ class Service:
         if message.blob is not None:
             self._uploads.expect(message.blob)
 
-    def _arrived(self, transfer: int, data: engine.Buffer) -> None:
+    def _arrived(self, transfer: int, data: engine.Buffer, refusal: str) -> None:
         """Nothing instead of the bytes fails the upload; commands behind it must not wait."""
         self._flush()
-        self.to_engine(engine.Arrived(transfer, data))
+        self.to_engine(engine.Arrived(transfer, data, refusal))
 
     def _del(self, seq: int, message: wire.Del) -> None:
         own = tuple(object_id for object_id in message.ids if object_id > 0)
@@ -325,8 +323,6 @@ class Service:
         self._flush()
         self._settling.settle()
 
-    # from the engine
-
     def event(self, event: engine.Event) -> None:
         """One event of the engine."""
         take = self._on_event.get(type(event))
@@ -370,17 +366,24 @@ class Service:
         if not self.shares.answer(event):
             self.desk.refused(event)
 
-    # for the owner's own calls
-
     @property
     def data_dirs(self) -> Mapping[str, str]:
         """Names and directories that data sets may read from."""
         return self._configure.data_dirs
 
-    def configure(self, data_dirs: Mapping[str, str]) -> None:
-        """Directories that data sets may read from now on."""
+    async def configure(self, data_dirs: Mapping[str, str]) -> None:
+        """Directories that data sets may read from now on; see `DataDirs.register`."""
+        is_known = set(data_dirs.values()) <= set(self._configure.data_dirs.values())
+        is_closed = self.started is not None and self.started.are_files_closed and not is_known
+        if is_closed and self._has_run:
+            raise NotAllowed(LATE_DIRECTORY)
         self._configure = replace(self._configure, data_dirs=dict(data_dirs))
-        self.to_engine(self._configure)
+        if is_closed:
+            self._is_up = False
+            self.revival.renew(self._host.stop)
+            await self.revival.done()
+        else:
+            self.to_engine(self._configure)
 
     # the desk's outlet
 
@@ -417,8 +420,6 @@ class Service:
         if self._has_greeted:
             (added,) = pages(change.added)
             self._tell(wire.StoreChanged(added, change.removed))
-
-    # a new engine
 
     def _died(self, event: engine.Died) -> None:
         """The engine ended by itself: everything of the scientist's is gone with it."""
@@ -476,8 +477,6 @@ class Service:
         self.failures.append(Failure(0, "the engine", "NotStarted", reason, False))
         self._printer.say(f"The session ends. {reason}")
         self._end(SessionLost(reason))
-
-    # time
 
     def _changed(self) -> None:
         self._set_timer()

@@ -23,8 +23,8 @@ class Uploads:
 
     Args:
         session: where the bytes come from.
-        arrived: is given the transfer and its bytes; none instead of them fail the upload, so that
-            the commands behind it do not wait for ever.
+        arrived: is given the transfer, its bytes, and in words which quota refused them; no bytes
+            fail the upload, so that the commands behind it do not wait for ever.
         one: bytes of one upload.
         together: bytes of all that are under way.
 
@@ -35,7 +35,7 @@ class Uploads:
     def __init__(
         self,
         session: SessionEnd,
-        arrived: Callable[[int, engine.Buffer], None],
+        arrived: Callable[[int, engine.Buffer, str], None],
         *,
         one: int,
         together: int,
@@ -55,12 +55,16 @@ class Uploads:
             return
         if self.under_way + blob.nbytes > self._together:
             self._session.refuse_blob(blob.transfer)
-            self._arrived(blob.transfer, b"")
+            refusal = (
+                f"uploads under way have {self.under_way} bytes, another of {blob.nbytes} would be "
+                f"more than the {self._together} allowed (uploads_bytes): send it later"
+            )
+            self._arrived(blob.transfer, b"", refusal)
             return
         try:
             arriving = self._session.expect_blob(blob.transfer, blob.nbytes)
         except DuetError:
-            self._arrived(blob.transfer, b"")
+            self._arrived(blob.transfer, b"", "")
             return
         self.under_way += blob.nbytes
         arriving.add_done_callback(lambda done: self._done(blob, done))
@@ -68,4 +72,4 @@ class Uploads:
     def _done(self, blob: Blob, done: asyncio.Future[Any]) -> None:
         self.under_way -= blob.nbytes
         failed = done.cancelled() or done.exception() is not None
-        self._arrived(blob.transfer, b"" if failed else done.result())
+        self._arrived(blob.transfer, b"" if failed else done.result(), "")

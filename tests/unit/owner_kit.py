@@ -37,6 +37,7 @@ LOSS = Facts(
     failed_op="",
     failed_code="",
     failed_is_public=False,
+    form="form of the loss",
 )
 RAW = replace(LOSS, kind="verbatim", min_records=1, elements=600, recipe="store['digits']")
 PUBLIC = replace(LOSS, kind="public", sources=(), recipe="")

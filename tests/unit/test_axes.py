@@ -31,6 +31,8 @@ X6 = records(4, N)  # records on axis 1
 CLASSES = torch.tensor([0, 2, 1, 1, 0, 2])
 W = records(3, 4)
 B4 = records(1, 4, 1)
+ZEROS = torch.zeros(N, 2)
+GATES = (records(8, 3), records(8, 2), records(8), records(8))  # of two hidden numbers
 
 # name, function of the data, the data, where its records are, arguments as the rule sees them
 CASES = [
@@ -80,6 +82,12 @@ CASES = [
     ("prelu", lambda x: F.prelu(x - 0.5, torch.tensor([0.1, 0.2, 0.3])), [X2], [0],
      lambda x: (x, torch.tensor([0.1, 0.2, 0.3])), {}),
     ("embedding", lambda x: F.embedding((x > 0.5).long(), W), [X2], [0], lambda x: (x, W), {}),
+    ("lstm_cell", lambda x: torch.lstm_cell(x, (ZEROS, ZEROS), *GATES), [X2], [0],
+     lambda x: (x, (ZEROS, ZEROS), *GATES), {}),
+    ("gru_cell", lambda x, h: torch.gru_cell(x, h, *[g[:6] for g in GATES]), [X2, X2[:, :2] * 2],
+     [0, 0], lambda x, h: (x, h, *[g[:6] for g in GATES]), {}),
+    ("rnn_tanh_cell", lambda x: torch.rnn_tanh_cell(x, ZEROS, *[g[:2] for g in GATES]), [X2], [0],
+     lambda x: (x, ZEROS, *[g[:2] for g in GATES]), {}),
     ("one_hot", lambda x: F.one_hot((x > 0.5).long(), 2), [X2], [0], lambda x: (x, 2), {}),
     ("mse_loss", lambda x, y: F.mse_loss(x, y), [X2, X2 * 2], [0, 0], lambda x, y: (x, y), {}),
     ("mse_loss", lambda x, y: F.mse_loss(x, y, reduction="none"), [X2, X2 * 2], [0, 0],
@@ -206,6 +214,23 @@ def test_a_public_tensor_that_tells_records_apart_is_injected(public):
     found = judged("mul", (X2, public), {}, [(X2, 0)], X2 * public)
     assert found is not None and found.injected
     assert judged("mse_loss", (X2, records(N, 3)), {}, [(X2, 0)], torch.zeros(())).injected
+
+
+@pytest.mark.parametrize(("state", "injected"), [
+    (torch.zeros(N, 2), False), (torch.ones(N, 2), False), (records(N, 2), True),
+])  # fmt: skip
+def test_a_first_state_that_is_the_same_for_all_records_tells_none_apart(state, injected):
+    result = torch.lstm_cell(X2, (state, state), *GATES)
+    found = judged("lstm_cell", (X2, (state, state), *GATES), {}, [(X2, 0)], result)
+    assert found is not None and found.axis == 0 and found.injected is injected
+
+
+def test_a_private_or_trained_state_that_is_not_the_records_own_closes_the_way():
+    trained = torch.zeros(N, 2, requires_grad=True)
+    for state, private in ((trained, False), (torch.zeros(N, 2), True)):
+        result = torch.lstm_cell(X2, (state, state), *GATES)
+        arguments = (X2, (state, state), *GATES)
+        assert judged("lstm_cell", arguments, {}, [(X2, 0)], result, lambda t, p=private: p) is None
 
 
 def test_a_private_vector_along_the_records_closes_the_way():

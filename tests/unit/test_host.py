@@ -298,3 +298,22 @@ async def test_the_real_child_has_loaded_none_of_them_either(process):
         pytest.skip("not dumpable, and this user cannot look")
     assert "torch" in text
     assert not [name for name in ("pandas", "aiohttp", "/av/") if name in text]
+
+
+async def test_processor_time_beyond_the_limit_ends_the_engine_and_needs_the_owners_word():
+    host, events = ProcessHost(), []
+    host.on_event = events.append
+    await host.start(m.Configure({"cpu_seconds": 1}, {}, 1))
+    try:
+        ones = m.Run(((1, Op("torch.ones", (1,), ((1200, 1200),), {}, "g")),))
+        host.send(ones)
+        for seq in range(2, 2000):
+            host.send(m.Run(((seq, Op("torch.matmul", (seq,), (Ref(1), Ref(1)), {}, "g")),)))
+            host.send(m.Drop((seq,)))
+        async with asyncio.timeout(60):
+            while not any(isinstance(event, m.Died) for event in events):
+                await asyncio.sleep(0.05)
+    finally:
+        await host.stop()
+    (died,) = [event for event in events if isinstance(event, m.Died)]
+    assert "cpu_seconds" in died.reason and died.was_private

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from duet_p2p.wire.values import Ref
 from tests.unit.engine_kit import Driver, digits
 
 F = "torch.nn.functional."
@@ -300,3 +301,58 @@ def test_the_labels_of_objects_that_are_gone_are_forgotten():
     lineage.sweep()
     assert len(lineage._storages) == 1
     assert not lineage._objects
+
+
+def test_a_tensor_of_a_list_of_aggregates_is_an_aggregate():
+    d = Driver()
+    d.share(torch.rand(32, 2), tags=["x"])
+    mean = d.ok("torch.Tensor.item", d.ok("torch.mean", Ref(-1)))
+    listed = d.ok("python.List")
+    for _ in range(3):
+        d.ok("python.List.append", listed, mean)
+    for name in ("torch.Tensor", "torch.tensor"):
+        assert d.label(d.ok(name, listed)) == ("aggregate", 32, False)
+
+
+def test_a_tensor_of_a_list_of_private_length_is_hidden():
+    d = Driver()
+    d.share(torch.rand(32, 2), tags=["x"])
+    count = d.ok("torch.Tensor.item", d.ok("torch.count_nonzero", Ref(-1)))
+    listed = d.ok("python.List.__mul__", d.ok("python.List", [1.0]), count)
+    assert d.facts(d.ok("torch.tensor", listed)).kind == "per_record"
+
+
+def test_a_loss_through_an_lstm_cell_is_an_aggregate():
+    d = Driver()
+    d.share(torch.rand(32, 2), tags=["x"])
+    state = [d.put(torch.zeros(32, 4)), d.put(torch.zeros(32, 4))]
+    weights = [d.put(torch.rand(16, n)) for n in (2, 4)] + [d.put(torch.rand(16))] * 2
+    hidden, _ = d.run("torch.lstm_cell", Ref(-1), state, *weights, outs=2)
+    again, _ = d.run("torch.lstm_cell", Ref(-1), [hidden, hidden], *weights, outs=2)
+    assert d.label(d.ok("torch.mean", again)) == ("aggregate", 32, False)
+
+
+def test_after_a_dropout_over_a_short_batch_what_is_trained_stays_injected():
+    """Its mask could have left one record, whose gradient the weights would hold from then on."""
+    d = Driver()
+    d.share(torch.rand(160, 2), tags=["x"])
+    data = d.ok("torch.utils.data.TensorDataset", Ref(-1))
+    kinds = {}
+    for drop_last in (False, True):
+        loader = d.ok("torch.utils.data.DataLoader", data, batch_size=64, drop_last=drop_last)
+        weight = d.ok("torch.nn.Parameter", d.put(torch.rand(3, 2)))
+        optimizer = d.ok("torch.optim.SGD", [weight], lr=0.1)
+        losses = []
+        for _ in range(2):
+            iterator = d.ok("python.iter", loader)
+            for _ in range(2 if drop_last else 3):
+                x = d.ok("python.List.__getitem__", d.ok("python.next", iterator), 0)
+                out = d.ok("torch.nn.functional.linear", x, weight)
+                loss = d.ok("torch.mean", d.ok("torch.nn.functional.dropout", out, 0.5))
+                d.ok("torch.Tensor.backward", loss)
+                d.ok("torch.optim.Optimizer.step", optimizer)
+                losses.append(d.label(loss))
+        kinds[drop_last] = losses
+    assert kinds[True] == [("aggregate", 64, False)] * 4
+    assert kinds[False][:3] == [("aggregate", 64, False)] * 2 + [("aggregate", 32, True)]
+    assert all(kind == "aggregate" and injected for kind, _, injected in kinds[False][3:])

@@ -7,9 +7,9 @@ import pytest
 from duet_p2p import limits
 from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import NotAllowed
+from duet_p2p.owner.binding import Binding
 from duet_p2p.owner.handlers import (
     UNSET,
-    Binding,
     Case,
     Conditions,
     Handler,
@@ -29,13 +29,14 @@ LOSS = Facts(
     shape=(),
     dtype="float32",
     tags=("digits", "nll_loss"),
-    recipe="torch.nn.functional.nll_loss(out, batch 3 of pass 1)",
+    recipe="torch.nn.functional.nll_loss(out, batch of 64 of store['x'])",
     version=1,
     failed="",
     failed_seq=0,
     failed_op="",
     failed_code="",
     failed_is_public=False,
+    form="form of the loss",
 )
 RAW = replace(LOSS, kind="verbatim", min_records=1, elements=60_000, recipe="store['digits']")
 MODEL = replace(LOSS, kind="model", elements=1_199_882, min_records=32, shape=None, recipe="state")
@@ -318,7 +319,7 @@ def test_seen_only_takes_what_matches_a_decision_by_hand():
     assert decide(p, case()).action == ACCEPT
     assert decide(p, case(version=7, min_records=65)).action == ACCEPT
     for other in (
-        {"recipe": "x"},
+        {"form": "x"},
         {"sources": (-2,)},
         {"kind": "metadata"},
         {"shape": (1,)},
@@ -341,7 +342,7 @@ def test_a_denied_recipe_stays_denied_under_another_name():
     assert decide(p, case(name="harmless")).action == ACCEPT
     assert decide(p, case(name="loss")).action == DENY
     assert decide(p, case(name="harmless")).action == DENY
-    later = LOSS.recipe.replace("batch 3 of pass 1", "batch 9 of pass 2")
+    later = LOSS.recipe.replace("batch of 64 of store['x']", "batch of 60 of store['x']")
     assert decide(p, case(name="harmless", recipe=later)).action == DENY
     assert decide(p, case(name="harmless", recipe="other")).action == ACCEPT
 
@@ -498,7 +499,9 @@ def test_always_binds_recipe_and_facts():
     p.add(p.always(LOSS))
     assert decide(p, case(name="any", version=9)).action == ACCEPT
     for other in (
-        {"recipe": "x"},
+        {"form": "x"},
+        {"form": ""},
+        {"writers": ("step",)},
         {"sources": ()},
         {"sources": (-1, -2)},
         {"kind": "per_record"},
@@ -516,7 +519,11 @@ def test_always_is_refused_where_it_would_bind_too_little():
     for facts in (
         RAW,
         replace(LOSS, kind="per_record"),
-        replace(LOSS, injected=True),
+        replace(LOSS, injected=True, has_random=True),
+        replace(LOSS, injected=True, writers=("random:step",)),
+        replace(LOSS, form="*"),
+        replace(LOSS, form=""),
+        replace(LOSS, writers=("step", "*")),
         replace(LOSS, recipe=""),
         replace(LOSS, recipe="# … earlier operations left out\nx"),
         replace(LOSS, failed="boom"),
@@ -531,8 +538,34 @@ def test_always_for_a_model_is_not_once():
     assert [decide(p, case(MODEL)).action for _ in range(2)] == [ACCEPT, ACCEPT]
 
 
-def test_a_binding_without_a_recipe_covers_nothing():
-    assert Binding.of(replace(LOSS, recipe="")).difference(replace(LOSS, recipe=""))
+def test_a_binding_without_a_form_covers_nothing():
+    for form in ("", "*"):
+        assert Binding.of(replace(LOSS, form=form)).difference(replace(LOSS, form=form))
+
+
+def test_always_covers_state_that_was_trained_by_steps_that_it_has_seen():
+    p = policy()
+    p.add(p.always(replace(LOSS, writers=("backward", "step"))))
+    assert decide(p, case(writers=("backward", "step"))).action == ACCEPT
+    assert decide(p, case(writers=())).action == ACCEPT
+    decision = decide(p, case(writers=("backward", "other step")))
+    assert decision.action == QUEUE and "accept it once more" in str(p.explain(case(
+        writers=("other step",)), 0.0)[0])  # fmt: skip
+
+
+def test_a_plans_runs_cover_its_own_training_only_with_the_same_inputs():
+    seen = replace(LOSS, plan="ab" * 32, plan_given="run")
+    binding = Binding.of(seen)
+    assert not binding.difference(replace(seen, writers=("run",)))
+    assert binding.difference(replace(seen, plan_given="other", writers=("other",)))
+    assert binding.difference(replace(seen, writers=("other",)))
+
+
+def test_an_injected_value_without_random_numbers_can_be_bound():
+    p = policy()
+    p.add(p.always(replace(LOSS, injected=True)))
+    assert decide(p, case(injected=True)).action == ACCEPT
+    assert decide(p, case(injected=True, form="another mask")).action == QUEUE
 
 
 # explain

@@ -17,7 +17,9 @@ def arrived():
 @pytest.fixture
 async def uploads(arrived):
     session = FakeSession()
-    made = Uploads(session, lambda t, data: arrived.append((t, bytes(data))), one=10, together=25)
+    made = Uploads(
+        session, lambda t, data, why: arrived.append((t, bytes(data), why)), one=10, together=25
+    )
     made.session = session
     return made
 
@@ -35,10 +37,11 @@ async def test_all_together_have_a_limit_and_one_past_it_fails_alone(uploads, ar
         uploads.expect(Blob(transfer, nbytes))
     assert uploads.under_way == 25
     assert uploads.session.refused == [4]
-    assert arrived == [(4, b"")]
+    assert [(t, data) for t, data, _ in arrived] == [(4, b"")]
+    assert "uploads_bytes" in arrived[0][2] and "25 allowed" in arrived[0][2]
     uploads.session.expected[1].set_result(b"0123456789")
     await asyncio.sleep(0)
-    assert arrived[-1] == (1, b"0123456789")
+    assert arrived[-1] == (1, b"0123456789", "")
     uploads.expect(Blob(5, 10))
     assert uploads.under_way == 25
 
@@ -48,5 +51,5 @@ async def test_what_does_not_arrive_frees_its_room_and_fails_the_upload(uploads,
     uploads.expect(Blob(1, 10))  # declared twice
     uploads.session.expected[1].cancel()
     await asyncio.sleep(0)
-    assert arrived == [(1, b""), (1, b"")]
+    assert arrived == [(1, b"", ""), (1, b"", "")]
     assert uploads.under_way == 0

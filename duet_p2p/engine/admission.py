@@ -1,0 +1,130 @@
+"""What public facts refuse before a command runs: objects, bytes, and time that values decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from duet_p2p.engine.arguments import Arguments, spec_of
+from duet_p2p.engine.axes import ELEMENTWISE
+from duet_p2p.engine.charges import bound_of
+from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.pacing import Pacing, is_timed_by_values
+from duet_p2p.engine.room import Held, Room
+from duet_p2p.errors import QuotaExceeded
+from duet_p2p.limits import TIMED_PER_MINUTE
+from duet_p2p.surface import shapes
+from duet_p2p.surface.table import Rule
+
+__all__ = ["Admission", "Limits", "SizeRefused"]
+
+
+_NUMBER_BYTES: Final = 8  # until its type is known
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Quotas of the session that hold for commands, see limits.py."""
+
+    objects: int
+    stored_bytes: int
+    result_bytes: int
+    upload_bytes: int
+    timed_per_minute: int = TIMED_PER_MINUTE
+
+
+class SizeRefused(Exception):
+    """A command cannot run: its shapes do not fit, or a quota is used up.
+
+    Attributes:
+        error: what is told.
+        is_public: it follows from public facts.
+    """
+
+    def __init__(self, error: Exception, *, is_public: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.is_public = is_public
+
+
+class Admission:
+    """The quotas of one session, and what is known about the command that runs.
+
+    Attributes:
+        spec: what its results will be, where that is public before it runs; None elsewhere.
+        is_inferred: the shapes of its results followed from those of its arguments.
+        bound: most numbers in a result whose size is hidden; 0: none is.
+    """
+
+    def __init__(self, lineage: Lineage, limits: Limits) -> None:
+        self._lineage = lineage
+        self.limits = limits
+        self.room = Room(lineage, objects=limits.objects, nbytes=limits.stored_bytes)
+        self.pacing = Pacing(limits.timed_per_minute)
+        self.is_inferred = True
+        self.bound = 0
+        self.spec: Any = None
+
+    def configure(self, limits: Limits) -> None:
+        """Other quotas from the next command on; what was counted stays counted."""
+        self.limits, self.pacing.most = limits, limits.timed_per_minute
+        self.room.objects, self.room.nbytes = limits.objects, limits.stored_bytes
+
+    def admit_size(
+        self, rule: Rule, given: Arguments, mode: str, held: Held, *, is_met: bool
+    ) -> None:
+        """The same shape inference as on the scientist's side, before anything is allocated.
+
+        Args:
+            rule: of the name.
+            given: the arguments.
+            mode: of gradients.
+            held: the objects that there are.
+            is_met: private values take part.
+
+        Raises:
+            SizeRefused: it cannot run.
+        """
+        self.is_inferred, self.bound, self.spec = True, 0, None
+        if rule.shape == "none" or rule.form in ("constructor", "setter"):
+            return
+        is_public = given.has_public_facts(self._lineage)
+        try:
+            spec = shapes.infer(
+                rule.name,
+                tuple([spec_of(value) for value in given.args]),
+                {key: spec_of(value) for key, value in given.kwargs.items()},
+                mode,
+            )
+        except Exception as error:
+            raise SizeRefused(error, is_public=is_public) from None
+        self.is_inferred = spec is not shapes.UNKNOWN
+        if self.is_inferred and (is_public or rule.short in ELEMENTWISE):
+            self.spec = spec
+        nbytes = shapes.result_bytes(spec) if self.is_inferred else 0
+        if nbytes > self.limits.result_bytes:
+            refusal = QuotaExceeded(
+                f"{rule.name} would make {nbytes} bytes, {self.limits.result_bytes} allowed"
+            )
+            raise SizeRefused(refusal, is_public=is_public)
+        is_hidden = is_met and (not self.is_inferred or rule.shape == "dynamic" or not is_public)
+        if is_hidden:
+            self.bound = bound_of(rule, given.tensors(), self._lineage)
+            nbytes = self.bound * _NUMBER_BYTES
+        try:
+            self.room.admit_bytes(held, nbytes)
+        except QuotaExceeded as error:
+            # what a hidden size counts for is a public fact
+            raise SizeRefused(error, is_public=is_public or bool(self.bound)) from None
+
+    def admit_time(self, rule: Rule, given: Arguments, *, is_container: bool) -> None:
+        """A call on private values is about to run.
+
+        Raises:
+            QuotaExceeded: there were too many of a time that values decide.
+        """
+        makes_tensors = "tensor" in rule.result or rule.result == "self"
+        if (makes_tensors and not self.is_inferred) or is_timed_by_values(
+            rule, given, self._lineage, is_container
+        ):
+            self.pacing.take()

@@ -1,0 +1,44 @@
+"""The rule of one step of a recurrent network on the record axis: records are rows of a batch."""
+
+from __future__ import annotations
+
+import torch
+
+from duet_p2p.engine.axis_rules import Call, met
+
+__all__ = ["cell"]
+
+_WEIGHTS_FROM = 2  # input, state, then weights and biases
+
+
+def cell(call: Call) -> int | None:
+    """``lstm_cell(x, (h, c), w, …)`` and its like: each record meets its own row of the state.
+
+    A state without records is the beginning, which torch's modules fill with zeros. One that is
+    equal for all records tells none apart, so it is not injected.
+    """
+    inputs = call.args[:1]
+    state = call.args[1] if len(call.args) > 1 else None
+    states = list(state) if isinstance(state, list | tuple) else [state]
+    weights = [t for t in call.args[_WEIGHTS_FROM:] if isinstance(t, torch.Tensor)]
+    operands = [*inputs, *states]
+    if call.kwargs or not all(isinstance(t, torch.Tensor) and t.ndim == 2 for t in operands):
+        return None
+    if any(call.rows(weight) is not None for weight in weights):
+        return None
+    has_records = False
+    for tensor in operands:
+        rows = call.rows(tensor)
+        if rows is not None:
+            if rows.axis != 0:
+                return None
+            has_records = True
+        elif not _is_the_same_for_all(call, tensor) and not met(call, tensor, 0):
+            return None
+    return 0 if has_records else None
+
+
+def _is_the_same_for_all(call: Call, tensor: torch.Tensor) -> bool:
+    if call.is_private(tensor) or tensor.requires_grad or not tensor.numel():
+        return False
+    return bool((tensor == tensor[:1]).all())

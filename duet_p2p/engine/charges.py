@@ -1,0 +1,60 @@
+"""What a result of hidden size counts for: as much as it could be, so that no quota tells its size.
+
+The bound follows from public facts: from the name, and from the sizes of the arguments, or what
+those counted for. Where a name can make more than it was given, a result has a limit of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from duet_p2p.engine import axes
+from duet_p2p.engine.lineage import Lineage, storage_of
+from duet_p2p.limits import HIDDEN_NUMBERS
+from duet_p2p.surface.table import Rule
+
+__all__ = ["bound_of", "charge", "numbers_of"]
+
+_SELECTS = frozenset({
+    "masked_select", "getitem", "unique", "unique_consecutive", "nonzero", "argwhere", "take",
+    "index_select", "gather", "select", "narrow", "sort", "argsort", "topk", "flip", "split",
+    "chunk", "unbind",
+})  # fmt: skip
+_GROWTH = 4
+
+
+def bound_of(rule: Rule, tensors: Sequence[torch.Tensor], lineage: Lineage) -> int:
+    """Most numbers in a result whose size is hidden."""
+    numbers = [numbers_of(tensor, lineage) for tensor in tensors]
+    most = max(numbers, default=0)
+    short = axes.base_name(rule.name)
+    if short in ("nonzero", "argwhere"):
+        return most * max((tensor.ndim for tensor in tensors), default=1)
+    if short in axes.COPIES or short in _SELECTS or rule.record == "reduce":
+        return most
+    if short in axes.ELEMENTWISE and sum(tensor.ndim > 0 for tensor in tensors) < 2:
+        return most  # two of them can be broadcast to a product of their sizes
+    return max(HIDDEN_NUMBERS, _GROWTH * sum(numbers))
+
+
+def numbers_of(tensor: torch.Tensor, lineage: Lineage) -> int:
+    """Numbers of a tensor; of a hidden one, what it counts for."""
+    entry = lineage.entry(tensor)
+    if entry is None or not entry.hidden:
+        return tensor.numel()
+    return max(tensor.numel(), entry.nbytes // max(1, tensor.element_size()))
+
+
+def charge(tensors: Iterable[torch.Tensor], numbers: int, lineage: Lineage) -> bool:
+    """Lets hidden results count for so much; False if one of them is larger."""
+    fits = True
+    for tensor in tensors:
+        entry = lineage.entry(tensor)
+        if entry is None or not entry.hidden:
+            continue
+        nbytes = numbers * tensor.element_size()
+        fits = fits and storage_of(tensor).nbytes() <= max(nbytes, entry.nbytes)
+        entry.nbytes = max(nbytes, entry.nbytes)
+    return fits

@@ -1,0 +1,241 @@
+"""The form of a value: a hash over how it was made, equal for what an owner would call the same.
+
+`accept(always=True)` and `allow_plan` compare forms. A form holds every command with its scalars,
+the owner's objects by id, loaders with all their settings, and every public input by its *content*:
+the same text with another mask has another form. It is a hash over hashes of inputs, so nothing is
+left out however long the way was; where an input cannot be told, the form is `UNBOUND`.
+
+Two things are left out on purpose, or no second batch of a training run would ever be the same:
+
+* which batch of which pass it is: ``next(iter(loader))`` is one form;
+* what training has made of a parameter. A storage that was public and then got private values keeps
+  the hash of its last public content, its *root*, and is known by that. How it was changed since is
+  in the label's `writers`: one form for each backward, clipping and optimizer step, with gradients'
+  forms and learning rates in it. An approval covers only values whose writers it has seen.
+
+Any other writing in place becomes part of the form: what is written is a new node over the old one.
+Random numbers drawn on the way are in no form (`Made.has_random`); an approval takes such values
+only where no random number can have singled out a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
+from typing import Any
+
+import torch
+
+from duet_p2p.engine.labels import UNBOUND, Kind
+from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach, storage_of
+from duet_p2p.engine.recipe import Made, made
+from duet_p2p.engine.store import Poison, Slot
+from duet_p2p.wire import values as wire
+
+__all__ = ["content_of", "form_of", "grads_of", "hashed", "inputs_of", "keep_root", "reference"]
+
+
+def hashed(*parts: str) -> str:
+    """One form over several texts; `UNBOUND` if one of them is."""
+    if any(part == UNBOUND for part in parts):
+        return UNBOUND
+    return sha256("\0".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
+
+
+# nodes
+
+
+def form_of(node: Made | None) -> str:
+    """The form of what a node made."""
+    if node is None:
+        return UNBOUND
+    stack = [node]
+    while stack:  # inputs first, without recursion
+        step = stack[-1]
+        if not step.form:
+            below = [child for child in step.inputs.values() if not child.form]
+            if below:
+                stack += below
+                continue
+            step.form = _own_form(step)
+        stack.pop()
+    return node.form
+
+
+def _own_form(step: Made) -> str:
+    if step.is_cut or step.is_boundary:
+        return UNBOUND
+    parts = [_canonical(value, step) for value in step.args]
+    parts += [f"{key}={_canonical(step.kwargs[key], step)}" for key in sorted(step.kwargs)]
+    if any(part.endswith(UNBOUND) for part in parts):
+        return UNBOUND
+    return hashed(step.op, *parts)
+
+
+def _canonical(value: Any, step: Made) -> str:
+    """A text that is equal for equal arguments only; ends in `UNBOUND` if one cannot be told."""
+    if isinstance(value, wire.Ref):
+        known = step.forms.get(value.id)
+        if known is None:
+            node = step.inputs.get(value.id)
+            known = UNBOUND if node is None else node.form
+        return f"<{known}>" if known != UNBOUND else UNBOUND
+    if isinstance(value, wire.TensorData):
+        digest = sha256(value.data).hexdigest() if not isinstance(value.data, wire.Span) else ""
+        return f"T{value.dtype}{value.shape}{digest}" if digest else UNBOUND
+    if isinstance(value, dict):
+        return _joined("dict", (part for pair in value.items() for part in pair), step)
+    if isinstance(value, slice):
+        return _joined("slice", (value.start, value.stop, value.step), step)
+    if isinstance(value, list | tuple):
+        return _joined(type(value).__name__, value, step)
+    if isinstance(value, set | frozenset):
+        texts = sorted(_canonical(item, step) for item in value)
+        return UNBOUND if any(text.endswith(UNBOUND) for text in texts) else f"set{texts}"
+    text = repr(value)
+    return f"{type(value).__name__}:{len(text)}:{text}."
+
+
+def _joined(kind: str, values: Iterable[Any], step: Made) -> str:
+    texts = [_canonical(item, step) for item in values]
+    if any(text.endswith(UNBOUND) for text in texts):
+        return UNBOUND
+    return f"{kind}({','.join(texts)})"
+
+
+# values
+
+
+def reference(slot: Slot, lineage: Lineage) -> str:
+    """The form of an object at this moment, as the argument of a command.
+
+    Empty if it is that of its node: private, never public before, and not written since.
+    """
+    value = slot.value
+    if isinstance(value, torch.Tensor):
+        return _of_tensor(value, slot.made, lineage)
+    if isinstance(value, Poison):
+        return UNBOUND
+    if is_atomic(value):
+        if slot.label.kind is Kind.PUBLIC and not isinstance(value, torch.Generator):
+            return hashed(type(value).__name__, repr(value))
+        return ""
+    inside = list(_inside(value, lineage))
+    return hashed(form_of(slot.made), *inside) if inside else ""
+
+
+def _of_tensor(tensor: torch.Tensor, node: Made | None, lineage: Lineage) -> str:
+    entry = lineage.entry(tensor)
+    if entry is None or entry.label.kind is Kind.PUBLIC:
+        return content_of(tensor, lineage)
+    base = ""
+    if entry.root:
+        base = hashed("state", entry.root, _geometry(tensor))
+    if entry.written is None:
+        return base
+    return hashed(base or form_of(node), form_of(entry.written))
+
+
+def _inside(value: Any, lineage: Lineage) -> Iterator[str]:
+    """What is in an object and may have come or changed after it was made."""
+    for part in reach(value):
+        if isinstance(part, torch.Tensor):
+            entry = lineage.entry(part)
+            if entry is None or entry.label.kind is Kind.PUBLIC:
+                yield content_of(part, lineage)
+            elif entry.root or entry.written is not None:
+                yield _of_tensor(part, entry.made, lineage)
+        elif not isinstance(part, Poison):
+            tracked = lineage.find(part)
+            if tracked is not None and tracked.written is not None:
+                yield form_of(tracked.written)
+
+
+def content_of(tensor: torch.Tensor, lineage: Lineage) -> str:
+    """The form of a tensor that is known by its numbers: those of its whole storage, and its place.
+
+    The whole storage, so that a parameter and a view of it share one hash.
+    """
+    return hashed("state", _storage_hash(tensor, lineage), _geometry(tensor))
+
+
+def _storage_hash(tensor: torch.Tensor, lineage: Lineage) -> str:
+    entry = lineage.own(tensor)
+    now = (entry.version, 0 if tensor.is_inference() else tensor._version)
+    if entry.hash is not None and entry.hash[0] == now:
+        return entry.hash[1]
+    digest = _hash(tensor)
+    entry.hash = (now, digest)
+    return digest
+
+
+def _hash(tensor: torch.Tensor) -> str:
+    try:
+        if tensor.is_sparse:
+            parts = (tensor._indices(), tensor._values())
+            return hashed(str(tuple(tensor.shape)), *map(_hash, parts))
+        storage = storage_of(tensor)
+        flat = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
+        numbers: Any = flat.cpu().numpy()
+        return sha256(numbers).hexdigest()
+    except (RuntimeError, TypeError, ValueError, NotImplementedError):
+        return UNBOUND
+
+
+def _geometry(tensor: torch.Tensor) -> str:
+    place: tuple[Any, ...] = ()
+    if not tensor.is_sparse:
+        place = (tensor.storage_offset(), tensor.stride())
+    flags = (tensor.is_conj(), tensor.is_neg())
+    return repr((str(tensor.dtype), tuple(tensor.shape), place, flags))
+
+
+def keep_root(tensors: Iterable[torch.Tensor], lineage: Lineage) -> None:
+    """These are about to get private values: what is public is remembered by its hash."""
+    for tensor in tensors:
+        entry = lineage.own(tensor)
+        if entry.label.kind is Kind.PUBLIC:
+            entry.root = _storage_hash(tensor, lineage)
+
+
+def inputs_of(
+    slots: Mapping[int, Slot], lineage: Lineage
+) -> tuple[dict[int, Made], dict[int, str]]:
+    """Nodes of a command's arguments, and the forms of those that have one of their own."""
+    nodes, forms = {}, {}
+    for id, slot in slots.items():
+        if slot.made is not None:
+            nodes[id] = _as_it_is(slot, lineage)
+        form = reference(slot, lineage)
+        if form:
+            forms[id] = form
+    return nodes, forms
+
+
+def _as_it_is(slot: Slot, lineage: Lineage) -> Made:
+    """The node of an object, with the newest writing in place for people to read."""
+    assert slot.made is not None
+    entry: Any = None
+    if isinstance(slot.value, torch.Tensor):
+        entry = lineage.entry(slot.value)
+    elif not is_atomic(slot.value):
+        entry = lineage.find(slot.value)
+    if entry is None or entry.written is None or entry.written is slot.made:
+        return slot.made
+    return made("changed", (wire.Ref(0), wire.Ref(1)), {}, {0: slot.made, 1: entry.written})
+
+
+def grads_of(tensors: Iterable[torch.Tensor], lineage: Lineage) -> Iterator[str]:
+    """Of the gradients that a step uses, the forms of those that no backward made."""
+    for tensor in tensors:
+        entry = lineage.entry(tensor)
+        if entry is None or entry.label.kind is Kind.PUBLIC:
+            yield content_of(tensor, lineage)
+        elif is_from_elsewhere(entry):
+            yield _of_tensor(tensor, entry.made, lineage) or form_of(entry.made)
+
+
+def is_from_elsewhere(entry: Owned) -> bool:
+    """Whether a private storage was not made by a backward or a step, which its writers tell."""
+    known = bool(entry.label.writers) and entry.made is None
+    return not known or bool(entry.root) or entry.written is not None

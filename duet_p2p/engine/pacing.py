@@ -1,0 +1,84 @@
+"""How many operations of value-dependent time may run in a minute, and that one has run.
+
+Counted by the time at which commands *arrived* in the owner's process: the time at which they run
+depends on how long others took, so that a refusal would tell it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from duet_p2p.engine import axes
+from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.lineage import Lineage
+from duet_p2p.errors import QuotaExceeded
+from duet_p2p.limits import TIMED_SECONDS
+from duet_p2p.surface.table import Rule
+from duet_p2p.surface.timing import is_value_timed
+
+__all__ = ["Pacing", "is_timed_by_values"]
+
+
+def is_timed_by_values(rule: Rule, given: Arguments, lineage: Lineage, is_container: bool) -> bool:
+    """Whether private values decide how long this call takes, by its name or by hidden sizes.
+
+    Args:
+        rule: of the name.
+        given: the arguments, of which some are private.
+        lineage: knows what is hidden.
+        is_container: the call looks at a container and not into its elements.
+    """
+    if is_value_timed(rule) or any(lineage.hidden(tensor) for tensor in given.tensors()):
+        return True
+    if is_private(given.structure(lineage)):
+        return True
+    # a private number among the arguments decides a size, unless it is only computed with
+    is_number = is_container or axes.base_name(rule.name) in axes.ELEMENTWISE
+    is_python = rule.name.startswith("python.")
+    return not is_number and not is_python and _chooses(given)
+
+
+def _chooses(given: Arguments) -> bool:
+    return any(
+        is_private(slot.label) and isinstance(slot.value, int) for slot in given.slots.values()
+    )
+
+
+class Pacing:
+    """The session's quota of such operations.
+
+    Attributes:
+        most: how many, in `TIMED_SECONDS`; 0: none.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._now = 0.0
+        self._taken: deque[float] = deque()
+        self._has_run = False
+
+    def arrived(self, at: float | None) -> None:
+        """Commands that arrived at this time (seconds, any clock; None: now) run next."""
+        self._now = time.monotonic() if at is None else at
+
+    def take(self) -> None:
+        """One such operation is about to run.
+
+        Raises:
+            QuotaExceeded: it would be one too many.
+        """
+        while self._taken and self._taken[0] <= self._now - TIMED_SECONDS:
+            self._taken.popleft()
+        if len(self._taken) >= self.most:
+            raise QuotaExceeded(
+                f"more than {self.most} operations a minute whose time depends on private values "
+                "(timed_per_minute): go on a minute later, or ask the owner for a larger limit"
+            )
+        self._taken.append(self._now)
+        self._has_run = True
+
+    def has_run(self) -> bool:
+        """Whether one has run since this was asked last."""
+        has_run, self._has_run = self._has_run, False
+        return has_run

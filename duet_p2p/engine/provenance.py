@@ -1,0 +1,192 @@
+"""How values come to be, command by command: nodes for recipes, and what training wrote.
+
+`before` looks at the arguments while they still are what the command was given; `after` leaves the
+command's node with what it wrote in place. Commands on public values only leave plain nodes: they
+are known by their contents once private values meet them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch.optim import Optimizer
+
+from duet_p2p.engine import axes
+from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.effects import CLIPS, is_random
+from duet_p2p.engine.form import (
+    content_of,
+    form_of,
+    grads_of,
+    hashed,
+    inputs_of,
+    keep_root,
+    reference,
+)
+from duet_p2p.engine.labels import UNBOUND, Kind
+from duet_p2p.engine.lineage import Lineage, is_atomic
+from duet_p2p.engine.recipe import Made, boundary, made
+from duet_p2p.engine.store import Slot
+from duet_p2p.surface.table import Rule, written
+from duet_p2p.wire.messages import Op
+from duet_p2p.wire.values import Ref
+
+__all__ = ["RANDOM", "Origin", "Provenance"]
+
+RANDOM: Final = "random:"
+"""Begins the form of a training step on values for which random numbers were drawn."""
+
+_STEP: Final = "torch.optim.Optimizer.step"
+_BACKWARD: Final = "torch.Tensor.backward"
+_NEXT: Final = frozenset({"python.next", "python.Iterator.__next__", "python.Any.__next__"})
+_LEAVES_NO_NODE: Final = frozenset({
+    *CLIPS, *_NEXT, _STEP, _BACKWARD,
+    "torch.optim.Optimizer.zero_grad", "torch.Tensor.requires_grad=",
+    # what schedulers do is seen at the next step, in the settings that it has
+    "torch.optim.lr_scheduler.LRScheduler.step", "torch.optim.lr_scheduler.LRScheduler.feed",
+})  # fmt: skip
+"""They write, and training or the form of something else tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a command was given, while it was so."""
+
+    nodes: dict[int, Made]
+    forms: dict[int, str]
+    writers: frozenset[str]
+    """Of a training step, for the labels of what it writes."""
+
+
+class Provenance:
+    """Nodes of results and of what is written in place.
+
+    Args:
+        lineage: where storages and objects keep theirs.
+
+    Attributes:
+        run: stands for the plan that runs and all that it was given; empty outside of plans.
+    """
+
+    def __init__(self, lineage: Lineage) -> None:
+        self._lineage = lineage
+        self.run = ""
+
+    def before(
+        self, op: Op, rule: Rule, given: Arguments, targets: list[torch.Tensor], private: bool
+    ) -> Origin:
+        """The command is about to run.
+
+        Args:
+            op: the command.
+            rule: of its name.
+            given: its arguments.
+            targets: tensors that it may write to.
+            private: a private value takes part.
+        """
+        lineage, name = self._lineage, rule.name
+        if name == _STEP:
+            private = private or any(is_private(lineage.label(t)) for t in targets)
+        if not private:
+            slots = given.slots.items()
+            nodes = {id: slot.made for id, slot in slots if slot.made is not None}
+            return Origin(nodes, {}, frozenset())
+        nodes, forms = inputs_of(given.slots, lineage)
+        keep_root(targets, lineage)
+        writer = ""
+        if name == _STEP:
+            writer = self._step(given)
+        elif name == _BACKWARD or name in CLIPS or axes.base_name(name) in _NORMS:
+            node = made(name, op.args, op.kwargs, nodes, forms)
+            random = RANDOM if node.has_random else ""
+            writer = random + form_of(node)
+        if writer and self.run and writer != UNBOUND:
+            writer = f"{RANDOM if writer.startswith(RANDOM) else ''}{self.run}"
+        return Origin(nodes, forms, frozenset({writer}) if writer else frozenset())
+
+    def _step(self, given: Arguments) -> str:
+        """The form of an optimizer's step: its kind, its settings now, and foreign gradients."""
+        lineage, optimizer = self._lineage, given.args[0]
+        if not isinstance(optimizer, Optimizer) or len(given.args) + len(given.kwargs) > 1:
+            return UNBOUND
+        parts = [type(optimizer).__name__]
+        parameters: list[torch.Tensor] = []
+        for group in optimizer.param_groups:
+            parameters += group["params"]
+            parts += [f"{key}={self._setting(group[key])}" for key in group if key != "params"]
+        parts += grads_of((p.grad for p in parameters if p.grad is not None), lineage)
+        known = {id(p) for p in parameters} | {id(p.grad) for p in parameters}
+        for part in given.with_grads():  # a state that was loaded
+            if isinstance(part, torch.Tensor) and id(part) not in known:
+                entry = lineage.entry(part)
+                if entry is None or entry.label.kind is Kind.PUBLIC:
+                    parts.append(content_of(part, lineage))
+        tracked = lineage.find(optimizer)
+        if tracked is not None and tracked.written is not None:
+            parts.append(form_of(tracked.written))
+        return hashed("step", *parts)
+
+    def _setting(self, value: Any) -> str:
+        if isinstance(value, torch.Tensor):
+            return reference(Slot(value), self._lineage) or UNBOUND
+        return repr(value)
+
+    def after(self, op: Op, rule: Rule, given: Arguments, result: Any, origin: Origin,
+              targets: Iterable[torch.Tensor]) -> Made:  # fmt: skip
+        """The command ran: the node of its result, which is left with what it wrote as well."""
+        lineage, name = self._lineage, rule.name
+        node = made(name, op.args, op.kwargs, origin.nodes, origin.forms)
+        if is_random(name) and name not in _NEXT and not name.endswith(".iter"):
+            node.has_random = True
+        is_told_elsewhere = name in _LEAVES_NO_NODE or axes.base_name(name) in _NORMS
+        if not is_told_elsewhere and rule.form != "constructor":
+            for target in targets:
+                lineage.own(target).written = node
+            for value in written(rule, given.args, given.kwargs):
+                if not is_atomic(value) and not isinstance(value, torch.Tensor | tuple):
+                    lineage.track(value).written = node
+        if name in _NEXT:
+            return self._batch(node, result, given)
+        if isinstance(result, torch.nn.Parameter) and name != "torch.Tensor.grad":
+            return boundary("parameter", form_of(node) if origin.forms else "")
+        return node
+
+    def _batch(self, node: Made, result: Any, given: Arguments) -> Made:
+        form = form_of(node)
+        if not isinstance(result, list | tuple):
+            return boundary("next element", form)
+        sizes = [p.shape[0] for p in result if isinstance(p, torch.Tensor) and p.ndim]
+        source = next(iter(given.slots.values())).made if given.slots else None
+        name = _data_of(source)
+        many = f" of {sizes[0]}" if sizes else ""
+        return boundary(f"batch{many}{f' of {name}' if name else ''}", form)
+
+    def results(self, node: Made, values: list[Any]) -> Iterator[Made]:
+        """The node of each of several results; tensors without a place keep theirs."""
+        for number, value in enumerate(values):
+            own = node
+            if len(values) > 1:
+                own = made("python.Tuple.__getitem__", (Ref(0), number), {}, {0: node})
+            for part in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(part, torch.Tensor):
+                    entry = self._lineage.entry(part)
+                    if entry is not None and entry.made is None and is_private(entry.label):
+                        entry.made = own
+            yield own
+
+
+_NORMS: Final = frozenset({"batch_norm", "instance_norm"})
+
+
+def _data_of(node: Made | None) -> str:
+    """The data set or object behind an iterator, in words."""
+    for _ in range(8):
+        if node is None or node.is_boundary:
+            break
+        if node.op.startswith("torchvision.datasets."):
+            return node.op.rpartition(".")[2]
+        node = next(iter(node.inputs.values()), None)
+    return "" if node is None or not node.is_boundary else node.op

@@ -1,0 +1,126 @@
+"""What ties later requests to a decision by hand: `accept(always=True)`, `recipe=`, `seen_only`.
+
+The engine has worked out a *form* (engine/form.py): commands with their scalars, the owner's
+objects, loaders with their settings, and the contents of all public inputs. Equal forms are the
+same question. State that training changes is in no form; a value names the steps that wrote it, and
+is covered only if this decision has seen each of them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from duet_p2p.engine.labels import UNBOUND
+from duet_p2p.engine.messages import Facts
+from duet_p2p.engine.provenance import RANDOM
+
+__all__ = ["Binding", "same_text", "why_unbound"]
+
+_BINDABLE_KINDS: Final = frozenset({"metadata", "aggregate", "model"})
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a later value must equal.
+
+    The smallest group may have grown, and of the known training steps some may be missing.
+    """
+
+    form: str
+    writers: frozenset[str]
+    sources: frozenset[int]
+    kind: str
+    min_records: int
+    injected: bool
+    type: str
+    shape: tuple[int, ...] | None
+    run: str = ""
+    """Of a plan's output: the plan and the contents of all that it was given. Runs that are equal
+    in this may train the state."""
+    recipe: str = field(compare=False, default="")
+    """For people."""
+
+    @staticmethod
+    def of(facts: Facts) -> Binding:
+        """The binding of one value."""
+        return Binding(
+            form=facts.form,
+            writers=frozenset(facts.writers),
+            sources=frozenset(facts.sources),
+            kind=facts.kind,
+            min_records=facts.min_records,
+            injected=facts.injected,
+            type=facts.type,
+            shape=facts.shape,
+            run=facts.plan_given,
+            recipe=facts.recipe,
+        )
+
+    def difference(self, facts: Facts) -> str:
+        """The first fact in which a value differs, in words; empty if it is covered."""
+        if frozenset(facts.sources) != self.sources:
+            return "the sources are others"
+        if facts.kind != self.kind:
+            return f"the kind is {facts.kind}, not {self.kind}"
+        if facts.injected != self.injected:
+            return "something public met the data" if facts.injected else "nothing was injected"
+        if (facts.type, facts.shape) != (self.type, self.shape):
+            return "type or shape are others"
+        if self.form in ("", UNBOUND) or facts.form != self.form:
+            if same_text(facts.recipe) != same_text(self.recipe):
+                return "the recipe is another one"
+            return "a public input (a mask, weights) or a loader's settings are others"
+        if facts.plan_given != self.run:
+            return "it comes from another plan, or the run was given other public inputs"
+        if UNBOUND in facts.writers or not self.writers | {self.run} >= set(facts.writers):
+            return (
+                "its state was trained by steps that this decision has not seen (another loss, "
+                "optimizer, learning rate, or none at that time); accept it once more, always"
+            )
+        if facts.min_records < self.min_records:
+            return f"fewer records ({facts.min_records}) than in the decision ({self.min_records})"
+        return ""
+
+
+_VARIES: Final = re.compile(r"batch of \d+|own\d+")
+
+
+def same_text(recipe: str) -> str:
+    """A recipe's text for every batch of a loader, and for what is uploaded once more."""
+    return _VARIES.sub("…", recipe)
+
+
+def why_unbound(facts: Facts, *, is_listed: bool = False) -> str:
+    """Why nothing can be bound to a value, as a sentence; empty if it can.
+
+    Args:
+        facts: of the value.
+        is_listed: the owner reads all commands in a plan's listing.
+    """
+    if facts.failed:
+        return "A failure cannot be accepted always. Accept it once, or deny it."
+    if not is_listed and (not facts.recipe or "…" in facts.recipe):
+        return (
+            "The recipe of this value was cut, so nothing can be bound to it: you would allow what "
+            "you cannot read. Accept it once."
+        )
+    if facts.form in ("", UNBOUND) or UNBOUND in facts.writers:
+        return (
+            "How this value came to be cannot be told completely (a closure that runs as often as "
+            "values want, or too many different training steps), so nothing can be bound to it. "
+            "Accept it once."
+        )
+    if facts.kind not in _BINDABLE_KINDS:
+        return (
+            "Only values that name no single record can be bound to a recipe (metadata, aggregate, "
+            f"model), and this one is {facts.kind}: always would release record after record."
+        )
+    is_drawn = facts.has_random or any(writer.startswith(RANDOM) for writer in facts.writers)
+    if facts.injected and is_drawn:
+        return (
+            "Random numbers that the scientist's seed decides met the data along its records, and "
+            "they are not bound. Accept it once."
+        )
+    return ""

@@ -1,0 +1,103 @@
+"""One request in full, as text: everything that somebody needs to decide about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from duet_p2p.engine.messages import Facts
+from duet_p2p.objects.words import clean_line, clean_text
+from duet_p2p.owner.policy import Look
+from duet_p2p.owner.totals import Released
+
+__all__ = ["MODEL_WARNING", "Shown", "full_text", "records_text"]
+
+MODEL_WARNING: Final = "A model can contain exact records of the data that it was trained on."
+_LINE_CHARS: Final = 300
+_RECIPE_CHARS: Final = 4_000
+
+
+class Shown(Protocol):
+    """What the text needs of a request."""
+
+    @property
+    def id(self) -> str:
+        """16 hex digits."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The scientist's word."""
+        ...
+
+    @property
+    def request_description(self) -> str:
+        """The scientist's reason."""
+        ...
+
+    @property
+    def requester(self) -> str:
+        """ID of the scientist."""
+        ...
+
+    @property
+    def status(self) -> object:
+        """Where it stands."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """Why it waits, or who decided."""
+        ...
+
+
+def records_text(facts: Facts) -> str:
+    """How many records are behind a number, and how the data was met."""
+    if facts.min_records:
+        text = f"at least {facts.min_records:,} record{'s' * (facts.min_records != 1)} per number"
+    else:
+        text = "no record is behind it"
+    if facts.injected:
+        text += "; something public (a mask, weights, random numbers) met the records"
+    return text
+
+
+def full_text(
+    request: Shown,
+    facts: Facts,
+    sources: Iterable[str],
+    released: Iterable[Released],
+    looks: Iterable[Look],
+) -> str:
+    """The request in full. Name and reason are the scientist's words, and were cleaned."""
+    shape = "" if facts.shape is None else f", shape {tuple(facts.shape)}"
+    lines = [
+        f"Request {request.id}: {request.status}",
+        f"  name        {request.name!r} (the scientist's word)",
+        f"  reason      {request.request_description!r} (the scientist's word)",
+        f"  from        {request.requester}",
+    ]
+    if facts.failed:
+        lines.append(f"  FAILED      {clean_line(facts.failed, _LINE_CHARS)}")
+    else:
+        lines.append(f"  what        {clean_line(facts.summary, _LINE_CHARS) or facts.type}")
+        lines.append(
+            f"  value       {facts.kind}: {facts.type}{shape}, {facts.elements:,} "
+            f"number{'s' * (facts.elements != 1)}, {facts.nbytes:,} bytes"
+        )
+        if facts.charge > facts.elements:
+            lines.append(
+                f"  quota       its size is private: it counts as {facts.charge:,} numbers"
+            )
+    lines.append(f"  records     {records_text(facts)}")
+    for name, before in zip(sources, released, strict=False):
+        lines.append(f"  depends on  {clean_line(name, _LINE_CHARS)} (released before: {before})")
+    if facts.kind == "model":
+        lines += [f"  model       {line}" for line in (*facts.training, MODEL_WARNING)]
+    lines.append(f"  why         {request.why}")
+    lines += [f"  handler     {look}" for look in looks]
+    if facts.recipe:
+        lines.append("  recipe")
+        text = clean_text(facts.recipe, _RECIPE_CHARS)
+        lines += [f"    {line}" for line in text.splitlines()]
+    return "\n".join(lines)

@@ -1,0 +1,127 @@
+"""What an owner reads of a request before deciding."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from duet_p2p.errors import NotAllowed
+from duet_p2p.owner.request_text import MODEL_WARNING
+from duet_p2p.wire.values import Ref
+from tests.security.test_guard import Program, pair  # noqa: F401
+from tests.unit.owner_kit import DEADLINE
+
+X, Y = Ref(-1), Ref(-2)
+
+
+def trained(program: Program):
+    """Two steps of a linear model over a loader of two of the owner's objects."""
+    weight = program.run("torch.nn.Parameter", program.put(torch.zeros(3, 4)))
+    data = program.run("torch.utils.data.TensorDataset", X, Y)
+    loader = program.run("torch.utils.data.DataLoader", data, batch_size=16)
+    optimizer = program.run("torch.optim.SGD", [weight], lr=0.5)
+    iterator = program.run("python.iter", loader)
+
+    def step():
+        batch = program.run("python.next", iterator)
+        x, y = (program.run("python.List.__getitem__", batch, n) for n in (0, 1))
+        out = program.run("torch.nn.functional.linear", x, weight)
+        loss = program.run("torch.nn.functional.cross_entropy", out, y)
+        program.run("torch.optim.Optimizer.zero_grad", optimizer)
+        program.run("torch.Tensor.backward", loss)
+        program.run("torch.optim.Optimizer.step", optimizer)
+        return loss
+
+    return step, weight
+
+
+@pytest.fixture
+def owner(pair):  # noqa: F811
+    duet, scientist = pair
+    duet.send(torch.rand(80, 4), tags=["images"])
+    duet.send(torch.randint(0, 3, (80,)), tags=["classes"])
+    return duet, Program(scientist)
+
+
+def waiting(duet, program, ref, name="loss"):
+    program.request(ref.id, name=name)
+    program.wait_for(lambda: any(r.name == name for r in duet.requests))
+    return next(r for r in duet.requests if r.name == name)
+
+
+def test_a_loss_is_read_in_one_line_and_in_full(owner):
+    duet, program = owner
+    duet.requests.add_handler("accept", name="other")
+    step, _ = trained(program)
+    request = waiting(duet, program, step())
+    assert request.summary == (
+        "mean of cross_entropy of a network (linear; 1 weight) on batch of 16 of store['images']"
+    )
+    text = str(request)
+    for part in (
+        "at least 16 records per number",
+        "depends on  images (released before: nothing yet)",
+        "depends on  classes",
+        "scientist-id",
+        "1 number, 4 bytes",
+        "accept handler for name='other' does not take it: the name is 'loss', not 'other'",
+        "torch.nn.functional.cross_entropy(",
+    ):
+        assert part in text, text
+    assert request.summary in repr(duet.requests)
+    row = duet.requests.pandas.iloc[0]
+    assert row["What"] == request.summary and row["Bytes"] == 4
+    assert row["Released before"] == ["nothing yet", "nothing yet"]
+
+
+def test_what_left_before_is_told_by_source(owner):
+    duet, program = owner
+    mean = program.run("torch.mean", X)
+    waiting(duet, program, mean, "mean").accept()
+    assert program.ask(mean, "mean again") == "Value"  # a repeat counts for nothing
+    other = waiting(duet, program, program.run("torch.sum", X))
+    assert [str(before) for before in other.released_before] == ["once, 1 number in all"]
+    assert "images (released before: once, 1 number in all)" in str(other)
+
+
+def test_a_model_says_how_it_was_trained_and_what_it_can_contain(owner):
+    duet, program = owner
+    step, weight = trained(program)
+    step(), step()
+    request = waiting(duet, program, weight, "model")
+    assert request.kind == "model"
+    assert request.training == [
+        "trained in 2 steps of SGD",
+        "batches of 16 records",
+        "learning rate 0.5",
+        "first weights: chosen by the scientist, uploaded",
+    ]
+    assert MODEL_WARNING in str(request)
+
+
+def test_always_covers_a_training_run_from_its_second_loss_on(owner):
+    duet, program = owner
+    step, _ = trained(program)
+    waiting(duet, program, step(), "first").accept(always=True)
+    second = step()
+    assert program.ask(second, "second") == "Expired"  # its weights were trained, the first's not
+    looks = duet.requests.explain(duet.requests.history[-1])
+    assert "accept it once more, always" in looks[0].why
+    waiting(duet, program, step(), "third").accept(always=True)
+    assert program.ask(step(), "any name") == "Value"
+
+
+def test_a_recipe_that_had_to_be_cut_cannot_be_bound(owner):
+    duet, program = owner
+    value = program.run("torch.sum", X)
+    for _ in range(200):
+        value = program.run("torch.Tensor.__add__", value, 1.0)
+    request = waiting(duet, program, value)
+    with pytest.raises(NotAllowed, match="cut"):
+        request.accept(always=True)
+    assert request.status == "Pending"
+    deadline = time.monotonic() + DEADLINE
+    request.accept()
+    assert request.status == "Accepted" and time.monotonic() < deadline
