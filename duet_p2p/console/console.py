@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import html
+import logging
 import secrets
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -30,6 +32,8 @@ from duet_p2p.owner.audit_view import AuditView
 from duet_p2p.owner.service import Service
 
 __all__ = ["Console", "Opening", "console_folder"]
+
+_LOG = logging.getLogger("duet_p2p")
 
 ENDED: Final = "The owner's session is closed. Nothing can be decided any more."
 
@@ -105,7 +109,13 @@ class Console:
 
     async def listen(self) -> None:
         """Lets ``duet console`` of the same user open this console from another process."""
-        await self._door.start(console_folder())
+        try:
+            folder = console_folder()
+        except OSError as error:
+            # `open` says so again, to somebody who wants it; a session can do without a console.
+            _LOG.warning("`duet console` cannot reach this session: %s", error)
+            return
+        await self._door.start(folder)
 
     async def open(self) -> Opening:
         """Makes a way in; the server starts with the first one.
@@ -145,6 +155,7 @@ class Console:
             self._forget(token)
 
     async def _start(self) -> ConsoleServer:
+        await asyncio.to_thread(_remove_old, console_folder())
         audit = self._audit
         self._board = Board(
             self._service,
@@ -209,6 +220,14 @@ class Console:
         path = self._files.pop(token, None)
         if path is not None:
             path.unlink(missing_ok=True)
+
+
+def _remove_old(folder: Path) -> None:
+    """What processes that were killed have left; of no use to anybody, but there."""
+    for path in folder.glob("open-*.html"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - limits.CONSOLE_TOKEN_SECONDS:
+                path.unlink()
 
 
 def _redirect(url: str) -> bytes:

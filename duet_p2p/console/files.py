@@ -26,13 +26,13 @@ class PageFile:
 def page_files() -> Mapping[str, PageFile]:
     """Path to file: the page, its style sheet and its modules.
 
-    In a checkout they are in `web/`, in an installed package in `signaling_server/pages/`.
+    In a checkout they are in `web/`, in an installed package in `signaling_server/web/`.
 
     Raises:
         DuetError: they are in neither place.
     """
     package = Path(signaling_server.__file__).parent
-    for root in (package.parent / "web", package / "pages"):
+    for root in (package / "web", package.parent / "web"):
         if (root / "console.html").is_file():
             break
     else:

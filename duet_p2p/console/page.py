@@ -12,6 +12,7 @@ import json
 
 from aiohttp import web
 
+from duet_p2p import limits
 from duet_p2p.console.board import EMPTY, Picture, difference
 
 __all__ = ["Page"]
@@ -34,17 +35,18 @@ class Page:
         self.socket = socket
         self.token = token
         self.came_with = came_with
-        self._texts: asyncio.Queue[str] = asyncio.Queue()
+        self._texts: asyncio.Queue[str] = asyncio.Queue(limits.CONSOLE_QUESTIONS)
         self._seen: Picture = EMPTY
         self._newest: Picture = EMPTY
         self._wake = asyncio.Event()
         self._last = ""
         self._task = asyncio.get_running_loop().create_task(self._write())
-        self.send(json.dumps({"t": "welcome", "token": token}))
+        self._texts.put_nowait(json.dumps({"t": "welcome", "token": token}))
+        self._wake.set()
 
-    def send(self, text: str) -> None:
-        """Queues one text; a page asks a few things at a time, so this is short."""
-        self._texts.put_nowait(text)
+    async def send(self, text: str) -> None:
+        """Queues one text; waits while a page that asks does not listen."""
+        await self._texts.put(text)
         self._wake.set()
 
     def show(self, picture: Picture) -> None:

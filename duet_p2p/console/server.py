@@ -220,10 +220,10 @@ class ConsoleServer:
         assert not isinstance(question, Hello)
         try:
             reply = await self._answer(question)
-            page.send(json.dumps({"t": "answer", "n": question.n, **reply}))
+            await page.send(json.dumps({"t": "answer", "n": question.n, **reply}))
         except Exception:
             _LOG.exception("The console could not answer")
-            page.send(
+            await page.send(
                 json.dumps(
                     {
                         "t": "answer",

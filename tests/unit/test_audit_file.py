@@ -36,6 +36,27 @@ def test_rows_go_on_where_the_file_ended(path):
     second.close()
 
 
+def test_rows_are_found_by_text_kind_and_session_newest_first(path):
+    file = AuditFile(path)
+    facts = ['{"name": "loss_1"}', '{"name": "lossX1"}', '{"name": "100%"}', '{"name": "acc"}']
+    file.append([Entry("t", "S1", "request", text) for text in facts])
+    file.append([Entry("t", "S2", "release", facts[0])])
+
+    def found(**options):
+        return [row.number for row in file.find(**{"limit": 10, **options})]
+
+    assert found() == [5, 4, 3, 2, 1]
+    assert found(text="LOSS_1") == [5, 1]  # an underscore is no wildcard
+    assert found(text="%") == [3]
+    assert found(text="\\") == []
+    assert found(text="release") == [5]
+    assert found(kind="request", text="loss") == [2, 1]
+    assert found(session="S2") == [5]
+    assert found(before=4, limit=2) == [3, 2]
+    assert found(text="' OR 1=1 --") == []
+    file.close()
+
+
 @pytest.mark.parametrize(
     "statement",
     [

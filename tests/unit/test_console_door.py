@@ -8,7 +8,9 @@ import stat
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from duet_p2p.cli import app
 from duet_p2p.console import door as door_module
 from duet_p2p.console.console import console_folder
 from duet_p2p.console.door import Door, doors, knock
@@ -93,6 +95,22 @@ async def test_other_questions_have_no_answer(opened, folder, question):
 
     assert await asyncio.to_thread(ask) == b""
     assert opened == []
+
+
+async def test_the_command_says_what_is_missing(folder):
+    runner = CliRunner()
+    nobody = await asyncio.to_thread(runner.invoke, app, ["console", "--no-browser"])
+    assert isinstance(nobody.exception, SessionClosed)
+    first, second = Door(OWNER, None), Door("S" + "2" * 31, None)
+    for door in (first, second):
+        await door.start(folder)
+    several = await asyncio.to_thread(runner.invoke, app, ["console", "--no-browser"])
+    assert several.exit_code == 2
+    assert "S111-1111" in several.output
+    none = await asyncio.to_thread(runner.invoke, app, ["console", "s3", "--no-browser"])
+    assert isinstance(none.exception, SessionClosed)
+    for door in (first, second):
+        await door.close()
 
 
 async def test_a_dead_session_is_no_session(folder):

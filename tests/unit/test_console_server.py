@@ -1,6 +1,7 @@
 """Who is let in, what pages are told, and what their decisions do."""
 
 import asyncio
+import os
 import stat
 from dataclasses import replace
 
@@ -8,9 +9,11 @@ import aiohttp
 import pytest
 
 from duet_p2p import limits
+from duet_p2p.console.console import console_folder
 from duet_p2p.console.server import BAD_MESSAGE, CLOSED, CONTENT_POLICY, NO_TOKEN, TOO_MANY
 from duet_p2p.engine import messages as engine
-from duet_p2p.errors import SessionClosed
+from duet_p2p.errors import IdentityFileUnsafe, SessionClosed
+from duet_p2p.identity.files import home
 from duet_p2p.owner.handlers import Conditions, Handler
 from duet_p2p.wire import messages as wire
 from tests.unit.console_kit import SECONDS, ConsoleStage
@@ -163,6 +166,27 @@ async def test_the_file_that_leads_there_is_private_and_goes_when_it_was_used(st
     assert other.path.exists()
     await stage.console.close()
     assert not other.path.exists()
+
+
+async def test_what_a_killed_process_left_is_removed(stage):
+    folder = console_folder()
+    old, new = folder / "open-0000000000000000.html", folder / "open-1111111111111111.html"
+    for path in (old, new):
+        path.write_text("")
+    os.utime(old, (0, 0))
+    await stage.console.open()
+    assert not old.exists()
+    assert new.exists()
+
+
+async def test_a_folder_that_is_open_to_others_is_not_used(stage):
+    console_folder().chmod(0o755)
+    await stage.console.listen()
+    path = home() / "console"
+    assert not list(path.glob("*.door"))
+    with pytest.raises(IdentityFileUnsafe):
+        await stage.console.open()
+    path.chmod(0o700)
 
 
 async def test_the_token_is_in_no_repr(stage):

@@ -245,6 +245,23 @@ async def test_a_large_value_is_fetched_after_the_decision(stage):
     assert stage.answers() == [wire.Value(11, value, Blob(1, 4))]
 
 
+async def test_what_left_is_counted_for_each_source_once(stage):
+    stage.receive(ask(1, 1))
+    stage.candidate(1, value=0.5)
+    assert stage.desk.releases.released == {}
+    stage.desk.accept(1)
+    left = stage.desk.releases.released[-1]
+    assert (left.values, left.numbers, list(left.newest)) == (1, 1, [1])
+    stage.receive(wire.Get(2, 1))
+    stage.candidate(2, value=0.5)  # a repeat
+    stage.receive(wire.Get(3, 9))
+    stage.candidate(3, PUBLIC, 0.5)
+    stage.receive(ask(4, 4))
+    stage.candidate(4)
+    stage.desk.deny(4)
+    assert (left.values, stage.desk.releases.released.keys()) == (1, {-1})
+
+
 async def test_the_same_content_again_is_a_repeat(stage):
     stage.receive(ask())
     stage.candidate(11, LOSS, 0.25)

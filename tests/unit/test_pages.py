@@ -239,13 +239,16 @@ def test_the_wheel_has_the_pages_and_nothing_else_of_their_folder(tmp_path: Path
         archive.extractall(installed)
     expected = {
         f"signaling_server/web/{path.relative_to(ROOT / 'web').as_posix()}"
-        for part in ("src", "vendor", "index.html", "style.css")
+        for part in ("src", "vendor", "index.html", "style.css", "console.html", "console.css")
         for path in [ROOT / "web" / part, *(ROOT / "web" / part).rglob("*")]
         if path.is_file()
     }
     assert names == expected and "signaling_server/web/src/session.js" in names
     # the very files, run from there: nothing of the checkout is in reach
-    script = "from signaling_server.pages import Pages; print(len(Pages.installed().files))"
+    script = (
+        "from signaling_server.pages import Pages; print(len(Pages.installed().files));"
+        "from duet_p2p.console.files import page_files; print(len(page_files()))"
+    )
     count = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
@@ -254,5 +257,7 @@ def test_the_wheel_has_the_pages_and_nothing_else_of_their_folder(tmp_path: Path
         capture_output=True,
         text=True,
     )
-    served = [name for name in expected if Path(name).suffix in pages._TYPES]
-    assert int(count.stdout) == len(served)
+    console = {f"signaling_server/web/console.{kind}" for kind in ("html", "css")}
+    served = [name for name in expected - console if Path(name).suffix in pages._TYPES]
+    modules = [name for name in expected if name.startswith("signaling_server/web/src/console/")]
+    assert count.stdout.split() == [str(len(served)), str(len(modules) + len(console))]

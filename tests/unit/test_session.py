@@ -24,6 +24,7 @@ from duet_p2p.protocol.connection import Pace
 from duet_p2p.protocol.description import Channel
 from duet_p2p.session.link import Link
 from duet_p2p.session.session import Session
+from duet_p2p.session.transfers import Moving
 from duet_p2p.transport.memory import MemoryPeer, memory_pair
 from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.frames import encode_frame
@@ -343,6 +344,29 @@ async def test_blobs_go_both_ways(pair: Pair) -> None:
     for end in (pair.owner, pair.scientist):
         await until(lambda end=end: end.session.status()["transfers_out"] == 0)  # type: ignore[misc]
         assert end.session.outbox.declared == {}
+
+
+async def test_what_is_under_way_can_be_watched(pair: Pair) -> None:
+    data = os.urandom(300_000)
+    seen: dict[str, list[Moving]] = {"owner": [], "scientist": []}
+    for end in (pair.owner, pair.scientist):
+        transfers = end.session.transfers
+        seen_here = seen[end.session.role]
+        transfers.on_change = lambda t=transfers, s=seen_here: s.extend(t.moving())  # type: ignore[misc]
+    futures: list[asyncio.Future[memoryview]] = []
+    pair.owner.session.on_message = lambda seq, message: futures.append(
+        pair.owner.session.expect_blob(1, len(data))
+    )
+    transfer = pair.scientist.session.send_blob([data], len(data))
+    tensor = TensorData("uint8", (len(data),), Span(0, len(data)))
+    pair.scientist.session.outbox.put(Put((1,), (tensor,), Blob(transfer, len(data))))
+    await until(lambda: futures and futures[0].done())
+    await until(lambda: not pair.scientist.session.transfers.moving())
+    assert pair.owner.session.transfers.moving() == []
+    for role, moved in seen.items():
+        assert {(m.is_outgoing, m.nbytes) for m in moved} == {(role == "scientist", len(data))}
+        assert [m.done for m in moved] == sorted(m.done for m in moved)
+        assert any(0 < m.done < len(data) for m in moved)
 
 
 async def test_a_blob_must_have_the_size_that_is_announced(pair: Pair) -> None:
