@@ -43,7 +43,7 @@ def client(context: Any, owner: Owner, bare: str, signalling: str) -> Iterator[C
 
 
 def state_is(client: Client, state: str) -> None:
-    client.page.wait_for_function(f"session.state === '{state}'")
+    client.until(f"session.state === '{state}'")
 
 
 def test_a_reload_goes_on_with_the_same_session(
@@ -59,7 +59,7 @@ def test_a_reload_goes_on_with_the_same_session(
     assert again.run(MEAN) == ["released", 3.0]
     assert owner.run("duet.status()['links']") == before + 1
     owner.run('torch.zeros(2).tag("later").send(duet)')
-    again.page.wait_for_function("session.store.length === 2")
+    again.until("session.store.length === 2")
 
 
 def test_a_cut_connection_comes_back_and_nothing_is_lost_or_done_twice(
@@ -74,7 +74,7 @@ def test_a_cut_connection_comes_back_and_nothing_is_lost_or_done_twice(
     client.run("session.channels.fail(new duet.DuetError('ConnectionLost', 'cut')), 0")
     assert client.run("session.state") in ("open", "reconnecting")
     client.run("(() => { for (let i = 0; i < 10; i++) total.call('add_', [1]); })()")
-    client.page.wait_for_function("told.some(([, d]) => d?.state === 'reconnecting')")
+    client.until("told.some(([, d]) => d?.state === 'reconnecting')")
     state_is(client, "open")
     value = client.run("total.request().done.then(({value}) => value.toNested())")
     assert value == [21.0, 22.0, 26.0]
