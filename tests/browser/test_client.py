@@ -161,7 +161,8 @@ def test_functions_literals_and_containers_travel(client: Client) -> None:
             await request.done;
             const {state, value, ownerReason} = request;
             if (state !== 'released') return [state, ownerReason];
-            return value instanceof Tensor ? value.toNested() : value;
+            const shown = (item) => (item instanceof Tensor ? item.toNested() : item);
+            return Array.isArray(value) ? value.map(shown) : shown(value);
           };
           return Promise.all([
             get(session.torch.call('histc', [ages, 3], {min: 20, max: 50})),
@@ -220,7 +221,7 @@ def test_objects_that_the_page_drops_are_gone_there(owner: Owner, client: Client
 
 
 def test_the_path_is_shown_and_hosts_stay_hidden_behind_names(client: Client) -> None:
-    client.page.wait_for_function("session.status().rttMs !== null && session.status().path")
+    client.until("session.status().rttMs !== null && session.status().path")
     status = client.run("session.status()")
     assert (status["state"], status["path"]) == ("open", "direct")
     assert status["rttMs"] >= 0 and status["sent"] > 0 and status["received"] > 0
