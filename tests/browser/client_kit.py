@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.browser.owner_kit import Owner
-from tests.browser.page_kit import WEB, page_server, watch
+from tests.browser.page_kit import PATIENCE_MS, WEB, page_server, watch
 
 _HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>client</title>
 <link rel="icon" href="data:,">
@@ -69,7 +69,10 @@ class Client:
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression, which may be a promise; `session` is in scope."""
-        return self.page.evaluate(script)
+        return self.page.evaluate(
+            f"Promise.race([(async () => ({script}))(), new Promise((_, reject) => setTimeout("
+            f"() => reject(new Error('nothing came for {PATIENCE_MS} ms')), {PATIENCE_MS}))])"
+        )
 
     def told(self, event: str) -> list[Any]:
         """The details of all events of a kind."""

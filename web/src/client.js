@@ -27,6 +27,7 @@ import {
  * @property {(transfer: number, seq: number) => void} declared
  * @property {(blob: Blob) => Promise<Uint8Array>} expect
  * @property {(event: 'store'|'request'|'failure'|'log', detail: any) => void} tell
+ * @property {() => void} ready the owner's store is here
  * @property {(error: DuetError) => void} fail ends the session
  */
 
@@ -281,6 +282,7 @@ export class Client {
 
   storeChanged() {
     this.way.tell('store', { entries: this.store });
+    this.way.ready();
   }
 
   /** @returns {StoreEntry[]} */

@@ -108,6 +108,7 @@ export class Session extends EventTarget {
       declared: (transfer, seq) => this.bulk.declared(transfer, seq),
       expect: (blob) => this.bulk.expect(blob),
       tell: (event, detail) => (event === 'log' ? this.log('engine', detail) : this.tell(event, detail)),
+      ready: () => this.resolve(),
       fail: (error) => this.break(error),
     });
     this.onHide = () => this.keep(true);
@@ -296,7 +297,6 @@ export class Session extends EventTarget {
       this.isRestored = false;
       this.client.storeChanged();
     }
-    this.resolve();
   }
 
   /** The link is gone; the handshake joins again by itself. @param {Channels} channels @param {DuetError} error */
