@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,13 @@ def test_stop_ends_an_attempt(visitor: Visit, session_id: str) -> None:
     assert page.is_enabled("#connect")
 
 
+def test_a_link_that_is_no_link_is_a_mistake_in_the_field(visitor: Visit) -> None:
+    visitor.open("#%E0%A4%A")
+    assert visitor.page.input_value("#code") == "%E0%A4%A"
+    told = visitor.page.inner_text("#code-note")
+    assert told == "Not a session ID: character 1 cannot occur in one."
+
+
 def test_an_address_that_cannot_be_one_is_told_at_its_field(visitor: Visit) -> None:
     page = visitor.page
     visitor.open(f"#{ID}")
@@ -172,6 +180,35 @@ def test_an_address_that_cannot_be_one_is_told_at_its_field(visitor: Visit) -> N
     page.fill("#server", "https://sig.example.org/duet")
     assert page.is_enabled("#connect")
     assert "https://sig.example.org/duet" in page.inner_text("#sentence")
+
+
+def test_a_step_that_fails_says_what_to_do_and_can_be_tried_again(
+    chromium: Any, url: str, owner: Owner, session_id: str, signalling: str, camera: Camera
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        with visit(chromium, url) as visitor:
+            page = visitor.page
+            visitor.open(f"#{session_id}")
+            page.click("#advanced summary")
+            page.fill("#server", closed)
+            page.click("#connect")
+            page.get_by_role("button", name="Try again").wait_for()
+            assert page.get_attribute("[data-stage=signalling]", "data-state") == "failed"
+            assert page.inner_text("#failure .alert").replace("\n", "") == (
+                f"The signalling server {closed} cannot be used."
+                "Check its address, that it runs, and that it allows this page."
+            )
+            assert "Could not connect" in page.inner_text("#badge")
+            camera.take(page, "pairing-failed")
+            page.fill("#server", signalling)
+            page.get_by_role("button", name="Try again").click()
+            owner.expect(visitor.client_id)
+            visitor.in_workbench(owner)
+            refused = [text for text in visitor.complaints if "ERR_CONNECTION_REFUSED" in text]
+            assert visitor.complaints == refused  # Chromium itself says that nobody answered
+            visitor.complaints.clear()
 
 
 def test_the_page_says_who_served_it(visitor: Visit, url: str) -> None:

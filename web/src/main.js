@@ -95,7 +95,12 @@ function enterServer(text) {
 }
 
 function enterFragment() {
-  const text = decodeURIComponent(location.hash.slice(1));
+  let text = location.hash.slice(1);
+  try {
+    text = decodeURIComponent(text);
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error; // what is no text is no ID: the field says so
+  }
   if (text === '') return false;
   const code = /** @type {HTMLInputElement} */ (byId('code'));
   code.value = text;
