@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import segno
 
 from tests.browser.owner_kit import Owner
 from tests.browser.page_kit import page_server
@@ -115,7 +117,17 @@ def test_the_own_id_can_be_read_copied_and_scanned(visitor: Visit) -> None:
     sentence = page.evaluate("navigator.clipboard.readText()")
     assert sentence == page.inner_text("#sentence")
     assert "-".join(groups) in sentence
-    assert page.get_by_role("img", name="QR code of your client ID").is_visible()
+    picture = page.get_by_role("img", name="QR code of your client ID")
+    assert picture.is_visible()
+    path = picture.locator("path").get_attribute("d")
+    dark = {(int(x) - 2, int(y) - 2) for x, y in re.findall(r"M(\d+) (\d+)h", path)}
+    assert dark in [modules(visitor.client_id, mask) for mask in range(8)]
+
+
+def modules(text: str, mask: int) -> set[tuple[int, int]]:
+    """The dark modules of a text's QR code, by another encoder."""
+    code = segno.make(text, error="m", micro=False, boost_error=False, mask=mask)
+    return {(x, y) for y, row in enumerate(code.matrix) for x, is_dark in enumerate(row) if is_dark}
 
 
 def test_a_reload_keeps_the_id_and_joins_again_by_itself(
