@@ -161,7 +161,8 @@ def test_functions_literals_and_containers_travel(client: Client) -> None:
             await request.done;
             const {state, value, ownerReason} = request;
             if (state !== 'released') return [state, ownerReason];
-            return value instanceof Tensor ? value.toNested() : value;
+            const shown = (item) => (item instanceof Tensor ? item.toNested() : item);
+            return Array.isArray(value) ? value.map(shown) : shown(value);
           };
           return Promise.all([
             get(session.torch.call('histc', [ages, 3], {min: 20, max: 50})),
