@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +48,7 @@ class Client:
         self.url = url
         self.complaints = watch(page)
         page.goto(url)
-        page.wait_for_function("globalThis.open !== undefined && globalThis.duet !== undefined")
+        self.until("globalThis.duet !== undefined")
         self.client_id = str(
             page.evaluate("duet.Session.identity().then(({clientId}) => clientId)")
         )
@@ -73,6 +74,13 @@ class Client:
             f"Promise.race([(async () => ({script}))(), new Promise((_, reject) => setTimeout("
             f"() => reject(new Error('nothing came for {PATIENCE_MS} ms')), {PATIENCE_MS}))])"
         )
+
+    def until(self, condition: str) -> None:
+        """Waits for an expression to hold; Playwright's own wait needs eval, which our CSP forbids."""
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < deadline, f"it never held: {condition}"
+            self.page.wait_for_timeout(20)
 
     def told(self, event: str) -> list[Any]:
         """The details of all events of a kind."""

@@ -221,7 +221,7 @@ def test_objects_that_the_page_drops_are_gone_there(owner: Owner, client: Client
 
 
 def test_the_path_is_shown_and_hosts_stay_hidden_behind_names(client: Client) -> None:
-    client.page.wait_for_function("session.status().rttMs !== null && session.status().path")
+    client.until("session.status().rttMs !== null && session.status().path")
     status = client.run("session.status()")
     assert (status["state"], status["path"]) == ("open", "direct")
     assert status["rttMs"] >= 0 and status["sent"] > 0 and status["received"] > 0

@@ -151,7 +151,7 @@ def test_a_relay_with_ends_of_its_own_reads_nothing(
         with victim(chromium, bare) as client:
             client.begin(session_id, relay.url)
             owner.expect(client.client_id)
-            client.page.wait_for_function("told.some(([, d]) => d.kind === 'rejected')")
+            client.until("told.some(([, d]) => d.kind === 'rejected')")
             assert client.run("[connections, session.state]") == [0, "connecting"]
         assert relay.read == [] and relay.open == 0
         owner.run("duet.close()")
