@@ -76,7 +76,7 @@ class Client:
         )
 
     def until(self, condition: str) -> None:
-        """Waits for an expression to hold; Playwright's own wait needs eval, which our CSP forbids."""
+        """Waits for an expression to hold. Playwright's own wait needs eval: the CSP forbids it."""
         deadline = time.monotonic() + PATIENCE_MS / 1000
         while not self.page.evaluate(condition):
             assert time.monotonic() < deadline, f"it never held: {condition}"
