@@ -91,7 +91,7 @@ def test_from_the_link_to_a_value_with_the_keyboard_alone(
     page.get_by_text("Waiting for the owner to enter your client ID").wait_for()
     owner.expect(visitor.client_id)
     visitor.in_workbench(owner)
-    page.wait_for_function("document.activeElement.id === 'source'")
+    visitor.until("document.activeElement.id === 'source'")
     page.keyboard.type("m = ages.float().mea")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
@@ -112,7 +112,7 @@ def test_from_the_link_to_a_value_with_the_keyboard_alone(
 
     reach("Request")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.activeElement.name === 'reason'")
+    visitor.until("document.activeElement.name === 'reason'")
     page.keyboard.type("Only with keys")
     checked(visitor)
     page.keyboard.press("Enter")

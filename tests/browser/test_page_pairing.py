@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import segno
 
 from tests.browser.owner_kit import Owner
 from tests.browser.page_kit import page_server
@@ -114,7 +117,17 @@ def test_the_own_id_can_be_read_copied_and_scanned(visitor: Visit) -> None:
     sentence = page.evaluate("navigator.clipboard.readText()")
     assert sentence == page.inner_text("#sentence")
     assert "-".join(groups) in sentence
-    assert page.get_by_role("img", name="QR code of your client ID").is_visible()
+    picture = page.get_by_role("img", name="QR code of your client ID")
+    assert picture.is_visible()
+    path = picture.locator("path").get_attribute("d")
+    dark = {(int(x) - 2, int(y) - 2) for x, y in re.findall(r"M(\d+) (\d+)h", path)}
+    assert dark in [modules(visitor.client_id, mask) for mask in range(8)]
+
+
+def modules(text: str, mask: int) -> set[tuple[int, int]]:
+    """The dark modules of a text's QR code, by another encoder."""
+    code = segno.make(text, error="m", micro=False, boost_error=False, mask=mask)
+    return {(x, y) for y, row in enumerate(code.matrix) for x, is_dark in enumerate(row) if is_dark}
 
 
 def test_a_reload_keeps_the_id_and_joins_again_by_itself(
@@ -162,6 +175,13 @@ def test_stop_ends_an_attempt(visitor: Visit, session_id: str) -> None:
     assert page.is_enabled("#connect")
 
 
+def test_a_link_that_is_no_link_is_a_mistake_in_the_field(visitor: Visit) -> None:
+    visitor.open("#%E0%A4%A")
+    assert visitor.page.input_value("#code") == "%E0%A4%A"
+    told = visitor.page.inner_text("#code-note")
+    assert told == "Not a session ID: character 1 cannot occur in one."
+
+
 def test_an_address_that_cannot_be_one_is_told_at_its_field(visitor: Visit) -> None:
     page = visitor.page
     visitor.open(f"#{ID}")
@@ -172,6 +192,35 @@ def test_an_address_that_cannot_be_one_is_told_at_its_field(visitor: Visit) -> N
     page.fill("#server", "https://sig.example.org/duet")
     assert page.is_enabled("#connect")
     assert "https://sig.example.org/duet" in page.inner_text("#sentence")
+
+
+def test_a_step_that_fails_says_what_to_do_and_can_be_tried_again(
+    chromium: Any, url: str, owner: Owner, session_id: str, signalling: str, camera: Camera
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        with visit(chromium, url) as visitor:
+            page = visitor.page
+            visitor.open(f"#{session_id}")
+            page.click("#advanced summary")
+            page.fill("#server", closed)
+            page.click("#connect")
+            page.get_by_role("button", name="Try again").wait_for()
+            assert page.get_attribute("[data-stage=signalling]", "data-state") == "failed"
+            assert page.inner_text("#failure .alert").replace("\n", "") == (
+                f"The signalling server {closed} cannot be used."
+                "Check its address, that it runs, and that it allows this page."
+            )
+            assert "Could not connect" in page.inner_text("#badge")
+            camera.take(page, "pairing-failed")
+            page.fill("#server", signalling)
+            page.get_by_role("button", name="Try again").click()
+            owner.expect(visitor.client_id)
+            visitor.in_workbench(owner)
+            refused = [text for text in visitor.complaints if "ERR_CONNECTION_REFUSED" in text]
+            assert visitor.complaints == refused  # Chromium itself says that nobody answered
+            visitor.complaints.clear()
 
 
 def test_the_page_says_who_served_it(visitor: Visit, url: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.browser.owner_kit import Owner
-from tests.browser.page_kit import watch
+from tests.browser.page_kit import PATIENCE_MS, watch
 
 SHARE = """
 torch.manual_seed(0)
@@ -83,11 +84,17 @@ class Visit:
         before = self.page.locator("#entries > li").count()
         self.page.fill("#source", source)
         self.page.press("#source", "Control+Enter")
-        self.page.wait_for_function(
-            "before => document.querySelectorAll('#entries > li').length > before"
-            " && document.querySelector('#run').textContent.trim() === 'Run'",
-            arg=before,
+        self.until(
+            f"document.querySelectorAll('#entries > li').length > {before}"
+            " && document.querySelector('#run').textContent.trim() === 'Run'"
         )
+
+    def until(self, condition: str) -> None:
+        """Waits for an expression to hold; Playwright's own wait needs the eval that is denied."""
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < deadline, f"it never held: {condition}"
+            self.page.wait_for_timeout(20)
 
     def chip(self, name: str) -> Any:
         """The newest chip of this name."""

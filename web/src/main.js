@@ -20,6 +20,7 @@ import { mistakeElements } from './workbench.js';
 const KEPT = 'duet.page'; // in this tab's session storage: what a reload needs
 const COPIED_MS = 2000;
 const STATUS_MS = 1000;
+const BACKLOG = 2000; // commands of a script that are sent and not executed
 const vocabulary = new Vocabulary(SURFACE);
 const DEFAULT_SERVER = 'http://127.0.0.1:8765';
 
@@ -95,7 +96,12 @@ function enterServer(text) {
 }
 
 function enterFragment() {
-  const text = decodeURIComponent(location.hash.slice(1));
+  let text = location.hash.slice(1);
+  try {
+    text = decodeURIComponent(text);
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error; // what is no text is no ID: the field says so
+  }
   if (text === '') return false;
   const code = /** @type {HTMLInputElement} */ (byId('code'));
   code.value = text;
@@ -223,6 +229,13 @@ async function copy(button) {
 
 // workbench
 
+/** Lets the page draw; waits while the owner's side is far behind, so that a script can be ended. */
+async function pause() {
+  do {
+    await new Promise((resolve) => { setTimeout(resolve, 0); });
+  } while (session !== null && session.outgoing.pending > BACKLOG && desk?.running?.isStopped === false);
+}
+
 /** @param {string} source */
 function run(source) {
   if (desk === null) return;
@@ -236,7 +249,7 @@ function run(source) {
     return;
   }
   line.clear();
-  void desk.run(source, () => new Promise((resolve) => { setTimeout(resolve, 0); })).then((isDone) => {
+  void desk.run(source, pause).then((isDone) => {
     keep(session !== null);
     if (!isDone) line.restore(source); // to be mended
   });

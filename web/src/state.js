@@ -262,13 +262,13 @@ export function requestOf(state, chip) {
 }
 
 /** The state of the connection in words, and the shape that stands for it. @param {State} state */
-export function badge({ link }) {
+export function badge({ link, isWorkbench }) {
   const rtt = link.rttMs === null ? '' : ` · ${Math.max(1, Math.round(link.rttMs))} ms`;
   switch (link.state) {
     case 'idle': return { shape: 'ring', words: 'Not connected' };
     case 'connecting': return { shape: 'dots', words: 'Connecting' };
     case 'reconnecting': return { shape: 'triangle', words: 'Reconnecting' };
-    case 'closed': return { shape: 'cross', words: 'Closed' };
+    case 'closed': return { shape: 'cross', words: isWorkbench ? 'Closed' : 'Could not connect' };
     default: return link.path === 'relayed'
       ? { shape: 'square', words: `Verified · relayed${rtt}` }
       : { shape: 'disc', words: `Verified${link.path ? ` · ${link.path}` : ''}${rtt}` };

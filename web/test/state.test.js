@@ -94,9 +94,13 @@ const BADGES = [
 ];
 for (const [link, shape, words] of BADGES) {
   test(`the badge says ${words} with its own shape`, () => {
-    assert.deepEqual(badge({ ...initial(), link: { ...initial().link, ...link } }), { shape, words });
+    assert.deepEqual(badge({ ...initial(), isWorkbench: true, link: { ...initial().link, ...link } }), { shape, words });
   });
 }
+
+test('an attempt that failed is not called a session that closed', () => {
+  assert.equal(badge(after({ type: 'connect' }, { type: 'refused', message: 'no' })).words, 'Could not connect');
+});
 
 test('stop is there while something runs', () => {
   assert.ok(!canStop(initial()));
