@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from duet_p2p import limits as numbers
+from duet_p2p.console.console import Console
 from duet_p2p.engine.host import Host, ProcessHost, ThreadHost
 from duet_p2p.errors import NotAllowed, PairingTimeout, SessionClosed
 from duet_p2p.identity.files import home
@@ -37,6 +38,7 @@ from duet_p2p.prompts import (
     named_session,
 )
 from duet_p2p.scientist.duet import ScientistDuet
+from duet_p2p.surface import compiler
 from duet_p2p.transport.folder import OwnerFolder, ScientistFolder, find_owner
 from duet_p2p.transport.sctp.choice import SctpClass
 from duet_p2p.transport.signaling import WebSocketSignaling
@@ -96,8 +98,8 @@ def launch_duet(
         engine: ``process``, or ``thread`` for debugging.
         audit: True keeps a log of what was shared, asked, decided and released in
             ``DUET_HOME/audit.sqlite``; or another file's path; False keeps nothing.
-        sctp: the data channel: ``auto`` (stock, for now), ``stock`` (aiortc's own) or ``fast``;
-            see docs/transport.md.
+        sctp: the data channel: ``auto`` (fast where it can run), ``fast`` or ``stock`` (aiortc's
+            own); see docs/transport.md.
 
     Raises:
         PairingTimeout: nobody connected in time.
@@ -166,6 +168,7 @@ def launch_duet(
 
         made_host: Host = lobby.bridge.call(_on_loop(make_host))
         service = lobby.bridge.call(build())
+        console = lobby.bridge.call(_with_console(lobby, service, log))
         lobby.session.on_state = lobby.watch(lobby.session.on_state)
         session = OwnerDuet(
             lobby.bridge,
@@ -177,6 +180,7 @@ def launch_duet(
             forget=lobby.forget,
             on_close=lobby.close,
             audit=log,
+            console=console,
         )
     except BaseException:
         if log is not None:
@@ -262,6 +266,7 @@ def join_duet(
         sctp=sctp,
     )
     own_id = lobby.key.id
+    compiler.preload()  # while the two find each other
     try:
         if loopback:
             meeting = None
@@ -414,6 +419,13 @@ def _close_when_collected(session: Any, lobby: Lobby, service: Service | None) -
         atexit.unregister(shut)
 
     lobby.on_closed = forget
+
+
+async def _with_console(lobby: Lobby, service: Service, log: AuditLog | None) -> Console:
+    console = Console(service, lobby.session, lobby.key.id, audit=log)
+    lobby.closers.append(console.close)
+    await console.listen()
+    return console
 
 
 async def _end(lobby: Lobby, service: Service) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import code
 import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from duet_p2p import errors
+from duet_p2p.console.console import console_folder
+from duet_p2p.console.door import doors, knock
 from duet_p2p.demo.command import demo
+from duet_p2p.identity.keys import format_id
 from duet_p2p.identity.known_peers import KnownPeers
 from duet_p2p.owner.audit_file import audit_path
 from duet_p2p.owner.audit_view import AuditView, line_of
+from duet_p2p.web import LOCAL_SIGNALLING, PORT, serve
+from signaling_server.pages import PagesMissing, TakenPort
+from signaling_server.urls import normalise_url
 
 __all__ = ["app", "main"]
 
@@ -75,6 +82,45 @@ def join(
         session_id, network_url=url, loopback=loopback, identity=identity, timeout=timeout
     )
     _prompt(session, "You are the scientist: duet.store, duet.torch, pointer.get(…)")
+
+
+@app.command()
+def console(
+    session_id: Annotated[str, typer.Argument(help="Beginning of the owner's session ID.")] = "",
+    browser: Annotated[bool, typer.Option(help="Open the default browser.")] = True,
+) -> None:
+    """Open the console of an owner's session that runs in another process of this user."""
+    folder = console_folder()
+    wanted = session_id.upper().replace("-", "")
+    found = [name for name in doors(folder) if name.startswith(wanted)]
+    if len(found) > 1:
+        typer.echo("Several sessions run here. Name one of them: duet console ID")
+        for name in found:
+            typer.echo(f"  {format_id(name)}")
+        raise typer.Exit(2)
+    if not found:
+        raise errors.SessionClosed(
+            "No such owner's session runs here. Start one: duet launch, or sy.launch_duet()"
+        )
+    path = knock(folder, found[0])
+    typer.echo(f"If no browser opens, open this file within a minute: {path}")
+    if browser:
+        webbrowser.open(path.as_uri())
+
+
+@app.command()
+def web(
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Of the page's address.")] = PORT,
+    url: Url = "",
+    opens: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
+) -> None:
+    """Serve the browser's page from this machine: a data scientist without Python."""
+    try:
+        serve(port=port, signalling=normalise_url(url or LOCAL_SIGNALLING), opens=opens)
+    except (PagesMissing, TakenPort) as error:
+        sys.exit(error.strerror if isinstance(error, TakenPort) else str(error))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--url") from None
 
 
 def _prompt(session: Any, hint: str) -> None:

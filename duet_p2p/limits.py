@@ -164,6 +164,8 @@ ENGINE_STOP_SECONDS: Final = 2.0  # asked nicely; then it is killed
 INT_BITS: Final = 65_536  # of a remote Python int; 8 KiB
 TEXT_CHARS: Final = 1_000_000  # of a remote str or bytes
 CONTAINER_ITEMS: Final = 1_000_000  # of a remote list, tuple, dict or set
+RESULT_PARTS: Final = 65_536  # tensors that one call takes another apart into
+LOWRANK_ROUNDS: Final = 1_000  # niter of svd_lowrank and pca_lowrank
 ROUND_DIGITS: Final = 4_096  # of round(); 10**digits is computed for an int
 DATASET_BYTES: Final = 1024**3  # one file of a data set, unpacked
 DATASET_CACHE: Final = 4  # data sets whose files one engine keeps in memory
@@ -172,6 +174,8 @@ POLYNOMIAL_DEGREE: Final = 10_000  # of chebyshev_polynomial_t and its like, whi
 COMBINED_VALUES: Final = 16  # r of torch.combinations
 IMAGE_SIDE: Final = 4_096  # pixels that a transform may make
 SHAPES_CACHE: Final = 16_384  # results of shape inference
+PRECEDENTS: Final = 4_096  # verdicts on operations that the engine remembers
+PRECEDENT_CHARS: Final = 64  # of a text among their arguments
 SHAPES_REPLAY_ELEMENTS: Final = 4 * 1024**2  # inputs of a failed inference that run again for real
 BLOB_ALIGNMENT: Final = 64  # bytes; tensors in a blob begin at multiples of it
 

@@ -14,7 +14,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -54,6 +54,7 @@ class Lobby:
 
     Attributes:
         on_closed: called once, when everything is down.
+        closers: run on the loop before the connection is closed for good.
 
     Raises:
         ValueError, IdentityInUse, IdentityFileUnsafe: see `open_identity`.
@@ -74,6 +75,7 @@ class Lobby:
         self.prompts = prompts
         self.label = partner
         self.on_closed: Callable[[], object] = lambda: None
+        self.closers: list[Callable[[], Awaitable[None]]] = []
         self._ice_servers = ice_servers
         self._sctp = sctp
         self._identity: Identity | None = open_identity(identity, role) if identity else None
@@ -285,6 +287,8 @@ class Lobby:
     async def _shut(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        for close in self.closers:
+            await close()
         await self.session.close()
         if self._handshake is not None:
             await self._handshake.close()

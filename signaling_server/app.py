@@ -30,6 +30,7 @@ from signaling_server.limits import BUSY_RETRY_SECONDS, CONNECT_BURST, Limits
 from signaling_server.memory import MemoryBackend
 from signaling_server.metrics import Metrics
 from signaling_server.outbox import Outbox
+from signaling_server.pages import Pages, config_response
 from signaling_server.rooms import Member, Rooms
 from signaling_server.sources import Network, SourceCounts, source_of
 from signaling_server.turn import IceConfig
@@ -55,6 +56,8 @@ class SignalingConfig:
     """Origins of pages that may connect, besides its own and localhost."""
     trusted_proxies: tuple[Network, ...] = ()
     ice: IceConfig = field(default_factory=IceConfig)
+    pages: Pages | None = None
+    """The browser's pages, where this server is the one that people get them from."""
 
 
 def version() -> str:
@@ -96,6 +99,9 @@ class SignalingApp:
         app.router.add_get(base + "/readyz", self._readyz)
         app.router.add_get(base + "/v1/info", self._info)
         app.router.add_get(base + "/v1/ws", self._ws)
+        if self._config.pages is not None:
+            app.router.add_get(base + "/config.json", self._page_config)
+            app.router.add_get(base + "/{path:.*}", self._page)
         app.on_startup.append(self._start)
         app.on_cleanup.append(self._stop)
         return app
@@ -155,6 +161,16 @@ class SignalingApp:
         return web.json_response(
             {"version": version(), "limits": self._limits.public(), "server_time": time.time()}
         )
+
+    async def _page(self, request: web.Request) -> web.Response:
+        self._origin_of(request)
+        assert self._config.pages is not None
+        return self._config.pages.response(request.match_info["path"])
+
+    async def _page_config(self, request: web.Request) -> web.Response:
+        url = self._origin_of(request)
+        host = urlsplit(url).netloc
+        return config_response(signalling=url, served_by=f"the signalling server {host}")
 
     # the WebSocket
 
@@ -309,10 +325,12 @@ async def _harden(
     try:
         response = await handler(request)
     except web.HTTPException as error:
-        error.headers.update(_HEADERS)
+        for name, value in _HEADERS.items():
+            error.headers.setdefault(name, value)
         raise
     if not response.prepared:
-        response.headers.update(_HEADERS)
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)  # a page has a policy of its own
     return response
 
 

@@ -19,6 +19,7 @@ from signaling_server.app import SignalingConfig, version
 from signaling_server.limits import FIELDS, Limits, env_name, option_name
 from signaling_server.logs import configure
 from signaling_server.metrics import Metrics, PrometheusMetrics, is_available
+from signaling_server.pages import Pages, PagesMissing
 from signaling_server.server import Server
 from signaling_server.sources import parse_networks
 from signaling_server.turn import IceConfig, read_secret
@@ -83,6 +84,12 @@ def _serve(
     turn_ttl: Annotated[
         int, typer.Option(envvar="DUET_SIG_TURN_TTL", help="Seconds that credentials are good.")
     ] = 3600,
+    web: Annotated[
+        bool,
+        typer.Option(
+            "--web", envvar="DUET_SIG_WEB", help="Serve the browser's pages too, at the same URL."
+        ),
+    ] = False,
     metrics_listen: Annotated[
         str,
         typer.Option(
@@ -119,8 +126,9 @@ def _serve(
             ),
             metrics=_host_port(metrics_listen) if metrics_listen else None,
             limits=Limits(**limits),
+            pages=Pages.installed() if web else None,
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, PagesMissing) as error:
         raise typer.BadParameter(str(error)) from error
     configure(as_json=log_format == "json", level=log_level)
     try:
@@ -142,6 +150,7 @@ def _make_server(
     ice: IceConfig,
     metrics: tuple[str, int] | None,
     limits: Limits,
+    pages: Pages | None = None,
 ) -> Server:
     if not (is_loopback_host(listen[0]) or insecure or proxies or context):
         raise ValueError(
@@ -158,6 +167,7 @@ def _make_server(
         allow_origins=tuple(normalise_url(origin) for origin in origins),
         trusted_proxies=parse_networks(proxies),
         ice=ice,
+        pages=pages,
     )
     counters: Metrics | None = None
     if metrics is not None and is_available():

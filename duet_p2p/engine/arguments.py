@@ -5,19 +5,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
-from duet_p2p.engine.store import Poison, Slot, Store
+from duet_p2p.engine.store import Slot, Store
 from duet_p2p.surface import shapes
+from duet_p2p.surface.plan import refs_of
 from duet_p2p.surface.values import from_wire
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
 __all__ = ["Arguments", "is_private", "resolve", "spec_of", "tensors_in"]
+
+_SUBJECTS: Final = frozenset({"params", "dataset", "data", "datasets", "optimizer"})
 
 
 @dataclass(slots=True)
@@ -30,16 +33,23 @@ class Arguments:
     """Of every id that is named anywhere in the arguments."""
     at: tuple[Slot | None, ...] = ()
     """Of positional arguments that are a reference as they stand."""
+    wire: tuple[Any, ...] = ()
+    """Positional arguments as they came."""
     sources: list[torch.Tensor] = field(default_factory=list)
     """The tensors that were there before the call, as `refresh` last found them."""
     _parts: list[list[Any]] | None = None
     _tensors: list[torch.Tensor] | None = None
+    _is_plain: bool | None = None
     _beside: Label | None = None
     _with_grads: list[Any] | None = None
 
     def is_plain(self) -> bool:
         """Only tensors, numbers and texts: nothing that the call could change but tensors."""
-        return all((isinstance(value, torch.Tensor) or is_atomic(value)) for value in self.values())
+        if self._is_plain is None:
+            self._is_plain = all(
+                [isinstance(value, torch.Tensor) or is_atomic(value) for value in self.values()]
+            )
+        return self._is_plain
 
     def refresh(self) -> None:
         """Look at stateful arguments anew: the call may have changed what they hold."""
@@ -52,32 +62,34 @@ class Arguments:
 
     def values(self) -> list[Any]:
         """All arguments, positional ones first."""
-        return [*self.args, *self.kwargs.values()]
+        return [*self.args, *self.kwargs.values()] if self.kwargs else list(self.args)
 
     def label_at(self, position: int) -> Label:
         """The label that the slot of a positional argument holds."""
         slot = self.at[position] if position < len(self.at) else None
         return PUBLIC if slot is None else slot.label
 
-    def poison(self, lineage: Lineage, *, deep: bool) -> Poison | None:
-        """The first poison among the arguments; `deep`: or in what they hold."""
-        for slot in self.slots.values():
-            value = slot.value
-            if isinstance(value, Poison):
-                return value
-            if deep or isinstance(value, torch.Tensor):
-                found = lineage.poison(value)
-            else:
-                entry = lineage.find(value)
-                found = None if entry is None else entry.poison
-            if found is not None:
-                return found
-        return None
+    def label_from(self, start: int, stop: int, lineage: Lineage) -> Label:
+        """The label of some positional arguments as indices, keys or counts.
+
+        A tensor is a number here, and what stands in a slice or in a tuple counts too.
+        """
+        labels = [
+            self.slots[number].label
+            for value in self.wire[start:stop]
+            for number in refs_of(value)
+            if number in self.slots
+        ]
+        labels += [lineage.whole(v) for v in self.args[start:stop] if not is_atomic(v)]
+        return join(labels)
 
     def tensors(self) -> list[torch.Tensor]:
         """Every tensor that can be reached from the arguments."""
         if self._tensors is None:
-            every = itertools.chain.from_iterable(self._reached())
+            if self.is_plain():
+                every = self.values()
+            else:
+                every = list(itertools.chain.from_iterable(self._reached()))
             self._tensors = [part for part in every if isinstance(part, torch.Tensor)]
         return self._tensors
 
@@ -106,12 +118,32 @@ class Arguments:
         if self._beside is not None:
             return self._beside
         labels = [slot.label for slot in self.slots.values()]
-        for parts in self._reached():
+        for parts in () if self.is_plain() else self._reached():
             for part in parts:
                 if not isinstance(part, torch.Tensor) and (entry := lineage.find(part)):
                     labels += (entry.content, entry.structure)
         self._beside = join(labels)
         return self._beside
+
+    def settings(self, lineage: Lineage) -> Label:
+        """Joined label of what a constructor is told beside the data, parameters or data sets.
+
+        A tensor that stands where a number is meant is a number.
+        """
+        labels = [slot.label for slot in self.slots.values()]
+        first = [*self.args[:1], *(self.kwargs[key] for key in _SUBJECTS & self.kwargs.keys())]
+        others = [*self.args[1:], *(v for k, v in self.kwargs.items() if k not in _SUBJECTS)]
+        for value in first:
+            if isinstance(value, list | tuple | dict | set) and (entry := lineage.find(value)):
+                labels += (entry.content, entry.structure)
+            for group in value if isinstance(value, list | tuple) else ():
+                if isinstance(group, dict):  # of parameters
+                    others += [part for key, part in group.items() if key != "params"]
+        labels += [
+            lineage.whole(value) for value in others
+            if isinstance(value, torch.Tensor | list | tuple | dict | set)
+        ]  # fmt: skip
+        return join(labels)
 
     def all(self, lineage: Lineage) -> Label:
         """Joined label of all arguments."""
@@ -120,7 +152,7 @@ class Arguments:
     def has_public_facts(self, lineage: Lineage) -> bool:
         """Shapes and everything but the values in tensors are public."""
         return not is_private(self.beside(lineage)) and not any(
-            lineage.hidden(tensor) for tensor in self.tensors()
+            [lineage.hidden(tensor) for tensor in self.tensors()]
         )
 
 
@@ -145,7 +177,7 @@ def resolve(op: Op, store: Store) -> Arguments:
     args = tuple([from_wire(value, None, look_up) for value in op.args])
     kwargs = {key: from_wire(value, None, look_up) for key, value in op.kwargs.items()}
     at = tuple([slots[value.id] if type(value) is Ref else None for value in op.args])
-    return Arguments(args, kwargs, slots, at)
+    return Arguments(args, kwargs, slots, at, op.args)
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
@@ -160,9 +192,10 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
 def spec_of(value: Any) -> Any:
     """What shape inference sees of a value: the shape of a tensor, everything else as it is."""
     if isinstance(value, torch.Tensor):
-        return shapes.TensorSpec(
-            tuple(value.shape), value.dtype, value.requires_grad, str(value.device)
-        )
+        device = "cpu" if value.is_cpu else str(value.device)
+        return shapes.TensorSpec(tuple(value.shape), value.dtype, value.requires_grad, device)
+    if type(value) is slice:
+        return slice(spec_of(value.start), spec_of(value.stop), spec_of(value.step))
     if isinstance(value, list):
         return [spec_of(item) for item in value]
     if type(value) is tuple:

@@ -17,6 +17,7 @@ record's results, and the order of the records may not change a reduced one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from duet_p2p.engine import axis_moves as moves
@@ -49,6 +50,7 @@ def outcome(call: Call) -> Outcome | None:
     return Outcome(axis, call.injected)
 
 
+@cache
 def base_name(name: str) -> str:
     """The rule's name of an operation: ``torch.Tensor.__radd__`` and ``add_`` are both ``add``.
 

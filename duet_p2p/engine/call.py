@@ -46,6 +46,8 @@ class Call:
         function = None if rule is None else CALLABLES.get(rule.name)
         if rule is None or function is None:
             raise NotAllowed(f"{op.name} is not on the surface")
+        if op.kwargs:
+            _check_places(rule, op)
         given = plain_keywords(rule.name, op.kwargs)
         self.op = op if given is op.kwargs else replace(op, kwargs=dict(given))
         self.rule, self.function = rule, function
@@ -53,6 +55,27 @@ class Call:
     def arguments(self, store: Store) -> Arguments:
         """The arguments with the objects that they name; see `resolve`."""
         return resolve(self.op, store)
+
+
+_WITH_OBJECT: Final = frozenset({"method", "inplace", "property", "setter", "mutator"})
+_KEYWORDS: Final = {"sort": {"reverse"}, "move_to_end": {"last"}, "popitem": {"last"}}
+_FREE: Final = frozenset({"Dict", "OrderedDict", "update"})
+_SCALARS: Final = frozenset({"Int", "Float", "Bool", "Complex", "String"})
+
+
+def _check_places(rule: Rule, op: Op) -> None:
+    """Labels are given by place, so an object and what goes into it must not come as keywords."""
+    if rule.form in _WITH_OBJECT and not op.args:
+        raise TypeError(f"{rule.name} takes its object first, not as a keyword")
+    parts = rule.name.split(".")
+    if parts[0] != "python" or parts[1] in _SCALARS:
+        return
+    if rule.short in _FREE:
+        refused = op.kwargs.keys() & {"value", "other"}
+    else:
+        refused = op.kwargs.keys() - _KEYWORDS.get(rule.short, set())
+    if refused:
+        raise TypeError(f"{rule.name} does not take {min(refused)} as a keyword")
 
 
 class RepeatedCall(Call):
@@ -86,7 +109,7 @@ class RepeatedCall(Call):
         args = tuple([make(how, what) for how, what in self._args])
         kwargs = {key: make(how, what) for key, how, what in self._kwargs}
         at = tuple([slots[what.id] if how == _OBJECT else None for how, what in self._args])
-        return Arguments(args, kwargs, slots, at)
+        return Arguments(args, kwargs, slots, at, self.op.args)
 
 
 _SAME: Final = 0  # the value itself

@@ -35,6 +35,7 @@ def main(fd: int, parent: int, page: int) -> int:
     from duet_p2p.engine.engine import Engine
     from duet_p2p.engine.messages import Configure, Stop
     from duet_p2p.engine.watch import ProcessWatch
+    from duet_p2p.surface import compiler
 
     warnings.simplefilter("default")  # to stderr, which is the owner's log
     # Hundreds of thousands of small objects live as long as their pointers: looking through all of
@@ -43,6 +44,8 @@ def main(fd: int, parent: int, page: int) -> int:
     gc.set_threshold(20_000, 50, 100)
     confinement.close_off()
     watch = ProcessWatch(page)
+    compiler.stand_in()
+    compiler.preload()
     engine = Engine(is_alone=True, watch=watch)
     reader = pipe.FrameReader()
     taken = 0

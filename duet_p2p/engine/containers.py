@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass, next_batch, start_pass
-from duet_p2p.engine.labels import PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
+from duet_p2p.engine.labels import METADATA, PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
 
@@ -33,6 +33,8 @@ _SHIFTS: Final = frozenset({
     "move_to_end",
 })  # fmt: skip
 """Change the structure in a way that no element decides."""
+_COUNTS: Final = frozenset({"__imul__", "pop", "popitem", "__delitem__", "move_to_end"})
+"""Those of them whose arguments are numbers or keys."""
 _MUTATORS: Final = frozenset({
     *_PLACES, *_SHIFTS, "remove", "sort", "add", "discard", "__iand__", "__ior__", "__isub__",
     "__ixor__", "difference_update", "intersection_update", "symmetric_difference_update",
@@ -55,14 +57,19 @@ STEPWISE: Final = frozenset({
     "torch.utils.data.DataLoader.dataset",
 })  # fmt: skip
 """Elements of these are labelled one by one, with their rows."""
-_HOLDERS: Final = {"python.List.append": 1, "python.collect": 0, "python.state_dict": 1}
-"""Names to the first position where a value that failed may stand."""
+_HOLDING: Final = (list, tuple, dict, set)
+_HOLDERS: Final = {
+    "collect": 0, "state_dict": 1, "append": 1, "add": 1, "insert": 2, "__setitem__": 2,
+    "setdefault": 2, "List": 9, "Tuple": 9, "Dict": 9, "OrderedDict": 9, "Set": 9, "extend": 9,
+    "update": 9,
+}  # fmt: skip
+"""Last parts of names to the first position where a value that failed may stand."""
 
 
 def can_hold(name: str, given: Arguments) -> bool:
     """Whether a value that failed may be put into this container: only that value has failed."""
-    first = _HOLDERS.get(name)
-    if first is None:
+    first = _HOLDERS.get(name.rpartition(".")[2])
+    if first is None or not is_container_call(name, given):
         return False
     return not any(isinstance(value, Poison) for value in given.args[:first])
 
@@ -85,6 +92,8 @@ def is_container_call(name: str, given: Arguments) -> bool:
 def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     """Join labels into a container that the call may change; before it runs, if it fails or not."""
     short = name.rpartition(".")[2]
+    if short in _GETTERS:
+        _choose(given, lineage)
     if short not in _MUTATORS:
         return
     target = given.args[0]
@@ -98,14 +107,35 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     if short == "append":
         return
     if short in _PLACES:
-        added = given.label_at(1)
+        added = given.label_from(1, 2, lineage)
         if is_private(added):
-            entry.content = join((entry.content, to_per_record(added)))
+            added = to_per_record(added)
+            entry.content = join((entry.content, added))
+    elif short in _COUNTS:
+        added = given.label_from(1, len(given.args), lineage)
     elif short in _SHIFTS:
-        added = join((rest[1], slots))
+        added = join((rest[1], slots, *_of_lengths(given, lineage)))
+        if short == "update" and not isinstance(given.args[-1], dict):
+            added = join((added, to_per_record(rest[0])))  # what the keys are decides how many
     else:  # which element goes where is decided by values
         added = to_per_record(join((lineage.whole(target), rest[0], rest[1], slots)))
     entry.structure = join((entry.structure, added))
+
+
+def _choose(given: Arguments, lineage: Lineage) -> None:
+    """A private number chooses one of these: all of them are marked, since one would tell it."""
+    iterator = given.args[0] if given.args else None
+    holder = getattr(iterator, "source", iterator)
+    if not isinstance(holder, _HOLDING):
+        return
+    structure = _labels([iterator, holder], lineage)[1]
+    index = join((given.label_from(1, 2, lineage), structure))
+    if not is_private(index):
+        return
+    label = to_per_record(join((index, given.all(lineage))))
+    for value in holder.values() if isinstance(holder, dict) else holder:
+        if not is_atomic(value):
+            lineage.add(value, label, hidden=True)
 
 
 def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
@@ -119,8 +149,10 @@ def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) ->
         return _next(given, result, lineage)
     if short in _GETTERS:
         content, structure = _labels(given.args[:1], lineage)
-        index = join((given.label_at(1), structure))
-        return _element(result, join((content, given.label_at(0))), index, given, lineage)
+        index = join((given.label_from(1, 2, lineage), structure))
+        # the default of dict_get may be what comes
+        content = join((content, *(slot.label for slot in given.slots.values())))
+        return _element(result, content, index, given, lineage)
     if short in _COPIES or isinstance(result, list | dict | set):
         return _copy(short, given, result, lineage)
     # comparisons, membership: an answer about all of it
@@ -140,11 +172,37 @@ def label_fresh(given: Arguments, result: Any, lineage: Lineage) -> None:
     if not is_private(every):
         return
     known = {storage_of(t)._cdata for t in given.sources}
+    is_hidden = any(lineage.hidden(t) for t in given.sources)
     for value in (result, *given.args):
         for part in reach(value):
             if isinstance(part, torch.Tensor) and storage_of(part)._cdata not in known:
                 owned = lineage.own(part)
                 owned.label = join((owned.label, to_per_record(every)))
+                owned.hidden = owned.hidden or is_hidden
+
+
+def _are_dicts(values: list[Any]) -> bool:
+    return bool(values) and all(isinstance(value, dict) for value in values)
+
+
+def _of_lengths(given: Arguments, lineage: Lineage) -> list[Label]:
+    """What decided how many items the arguments have that are run over."""
+    return [
+        to_per_record(lineage.label(value))
+        for value in given.values()
+        if isinstance(value, torch.Tensor) and lineage.hidden(value)
+    ]
+
+
+def _of_hidden(target: Any, lineage: Lineage) -> list[Label]:
+    """What decided the shapes below a loader or data set."""
+    labels = []
+    for part in reach(target):
+        if isinstance(part, torch.Tensor):
+            labels += [lineage.label(part)] if lineage.hidden(part) else []
+        elif (entry := lineage.find(part)) is not None:
+            labels.append(entry.structure)
+    return labels
 
 
 def _labels(values: Any, lineage: Lineage) -> tuple[Label, Label]:
@@ -158,14 +216,15 @@ def _length(given: Arguments, lineage: Lineage) -> Label:
     content, structure = _labels([target], lineage)
     if isinstance(target, DataLoader | Dataset):
         private = join((content, lineage.whole(target)))
-        if is_private(structure):
-            return to_per_record(join((structure, private)))
+        chosen = join((structure, *_of_hidden(target, lineage)))
+        if is_private(chosen):
+            return to_per_record(join((chosen, private)))
         if private.is_public:
             return PUBLIC
         return Label(Kind.METADATA, private.sources, frozenset(), UNBOUNDED, False)
-    if isinstance(target, tuple):
-        return given.label_at(0) if is_private(given.label_at(0)) else PUBLIC
-    return structure
+    if isinstance(target, torch.Tensor):
+        return METADATA if not lineage.hidden(target) else to_per_record(lineage.label(target))
+    return join((structure, given.label_at(0)))
 
 
 def _next(given: Arguments, result: Any, lineage: Lineage) -> Label:
@@ -173,14 +232,17 @@ def _next(given: Arguments, result: Any, lineage: Lineage) -> Label:
     entry = lineage.track(iterator)
     entry.version += 1
     if isinstance(entry.origin, Pass):
-        label = next_batch(entry.origin, iterator, result, lineage)
+        is_hidden = is_private(join(_of_hidden(iterator, lineage)))
+        label = None if is_hidden else next_batch(entry.origin, iterator, result, lineage)
         if label is None:
             every = lineage.whole(iterator)
             label = to_per_record(every) if is_private(every) else every
-            lineage.add(result, label)
+            lineage.add(result, label, hidden=is_hidden)
         return label if isinstance(result, (tuple, *ATOMIC)) else PUBLIC
     source = getattr(iterator, "source", iterator)
     if isinstance(source, torch.Tensor):
+        if isinstance(result, torch.Tensor) and lineage.hidden(source):
+            lineage.hide(result)
         return PUBLIC if isinstance(result, torch.Tensor) else lineage.label(source)
     content, structure = _labels([iterator, source], lineage)
     return _element(result, join((content, given.label_at(0))), structure, given, lineage)
@@ -193,7 +255,8 @@ def _element(
     if is_private(index):
         # which element it is tells about the index, and the index about any of them
         label = to_per_record(join((index, given.all(lineage))))
-        lineage.add(result, label, hidden=True)
+        if not is_atomic(result):
+            lineage.add(result, label, hidden=True)
         return label
     if is_atomic(result):
         return join((content, index))
@@ -209,7 +272,17 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     """A container made of the elements of others."""
     inputs = given.values()
     if len(inputs) == 1 and isinstance(inputs[0], torch.Tensor):
-        return lineage.label(inputs[0])
+        every = lineage.label(inputs[0])
+        if lineage.hidden(inputs[0]) and not isinstance(result, (tuple, *ATOMIC)):
+            entry = lineage.track(result)
+            entry.structure = join((entry.structure, to_per_record(every)))
+        if short in ("collect", "state_dict"):
+            return PUBLIC
+        if lineage.hidden(inputs[0]):
+            for part in reach(result):
+                if isinstance(part, torch.Tensor):
+                    lineage.hide(part)
+        return every
     content, structure = _labels(inputs, lineage)
     slots = join(slot.label for slot in given.slots.values())
     content = join((content, slots))
@@ -221,7 +294,13 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
         structure = join((structure, to_per_record(slots)))
     if short not in ("collect", "state_dict", "List", "Tuple", "Dict", "OrderedDict", "iter",
                      "__iter__", "copy", "keys", "values", "items", "__add__"):  # fmt: skip
-        structure = to_per_record(join((structure, content)))
+        # a tensor among the arguments is a number here, or is looked for
+        numbers = given.label_from(0, len(given.args), lineage)
+        structure = to_per_record(join((structure, content, numbers)))
+    elif short in ("Dict", "OrderedDict", "state_dict") and not _are_dicts(inputs):
+        structure = join((structure, to_per_record(content)))  # keys decide how many there are
+    elif short != "collect":
+        structure = join((structure, *_of_lengths(given, lineage)))
     if isinstance(result, (tuple, *ATOMIC)):
         return join((content, structure))
     entry = lineage.track(result)

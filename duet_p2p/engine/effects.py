@@ -7,6 +7,7 @@ call that fails half way has left no unlabelled traces; `after` labels what it m
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -40,12 +41,16 @@ _RANDOM: Final = frozenset(_RANDOM_NAMES.split())
 
 _BY_SHAPE_NAMES: Final = """
 rand randn randint randperm rand_like randn_like randint_like dropout dropout1d dropout2d
-dropout3d alpha_dropout feature_alpha_dropout rrelu bernoulli uniform next iter __next__ normal
+dropout3d alpha_dropout feature_alpha_dropout rrelu next iter __next__
 """
 _BY_SHAPE: Final = frozenset(_BY_SHAPE_NAMES.split())
-"""They draw as many numbers as the shape says, whatever the values are."""
+"""They draw as many numbers as the shape says, whatever the values are.
+
+Not so ``bernoulli`` and ``normal``: they fail before they draw if a chance or a deviation is none.
+"""
 
 
+@cache
 def is_random(name: str) -> bool:
     """Whether a name draws from the session's generator."""
     short = name.rpartition(".")[2]
@@ -74,7 +79,7 @@ class Effects:
         if name == "torch.Tensor.backward" and isinstance(first, torch.Tensor):
             reached = [*leaves_of([first]), *given.tensors()]
             return [grad for tensor in reached if (grad := gradient_of(tensor)) is not None]
-        if _is_stepper(first) and short in _STEPS:
+        if short in _STEPS and _is_stepper(first):
             return [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
         if name.startswith("torch.optim.") and short[:1].isupper():
             return given.tensors()  # refused at once, not only at the first step
@@ -93,7 +98,7 @@ class Effects:
         short = name.rpartition(".")[2]
         if name == "torch.Tensor.backward":
             self._gradients.before(given)
-        elif _is_stepper(first) and short in _STEPS:
+        elif short in _STEPS and _is_stepper(first):
             self._before_step(first, short, given)
         elif name.startswith("torch.optim.lr_scheduler.") and short[:1].isupper():
             self._before_scheduler(given)
@@ -101,10 +106,17 @@ class Effects:
             self._gradients.retain(first)
         elif name == "torch.manual_seed":
             lineage.generator = given.all(lineage)
+        elif isinstance(first, torch.Tensor) and name.startswith("torch.Tensor.requires_grad"):
+            flags = [lineage.whole(value) for value in given.values()[1:]]
+            flag = join([given.beside(lineage), *flags])
+            if is_private(flag):
+                lineage.add(first, to_per_record(flag), hidden=True)
         elif name.endswith("=") and isinstance(first, torch.Tensor):
             beside = given.beside(lineage)
             if is_private(beside):
                 lineage.add(first, to_per_record(beside), hidden=True)
+            if name == "torch.Tensor.data=" and any(map(lineage.hidden, given.tensors())):
+                lineage.hide(first)
         if is_random(name):
             self._before_random(name, given)
 
@@ -117,10 +129,11 @@ class Effects:
         if by_shape and given.has_public_facts(lineage):
             return
         if short in ("next", "iter", "__next__"):
-            structure = [
-                e.structure for v in given.args for p in reach(v) if (e := lineage.find(p))
-            ]
-            if not is_private(join(structure)):
+            parts = [part for value in given.args for part in reach(value)]
+            shapes = [e.structure for p in parts if (e := lineage.find(p))]
+            tensors = [p for p in parts if isinstance(p, torch.Tensor)]
+            shapes += [lineage.label(t) for t in tensors if lineage.hidden(t)]
+            if not is_private(join(shapes)):
                 return
         every = given.all(lineage)
         if is_private(every):
@@ -173,7 +186,7 @@ class Effects:
             self._gradients.after()
         elif name == "torch.Tensor.grad" and isinstance(result, torch.Tensor):
             self._gradients.read(given.args[0], result)
-        elif _is_stepper(first) and short in _STEPS and short != "zero_grad":
+        elif short in _STEPS and _is_stepper(first) and short != "zero_grad":
             entry = lineage.find(first)
             if entry is not None and is_private(entry.content):
                 for part in given.held_by_first():
@@ -181,6 +194,11 @@ class Effects:
                         lineage.own(part).label = entry.content
                     elif not isinstance(part, tuple):
                         lineage.track(part).content = entry.content
+            held = [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
+            if any(map(lineage.hidden, held)):
+                for part in given.held_by_first():
+                    if isinstance(part, torch.Tensor) and not lineage.hidden(part):
+                        lineage.own(part).hidden = is_private(lineage.label(part))
             if short == "load_state_dict":
                 self._copied_lengths(given)
         elif name.startswith("torch.distributions.") and isinstance(result, Distribution):
@@ -290,6 +308,7 @@ def label_parts(holder: Any, result: Any, lineage: Lineage) -> None:
         if not isinstance(part, torch.Tensor | tuple):
             tracked = lineage.track(part)
             tracked.content = join((tracked.content, entry.content))
+            tracked.structure = join((tracked.structure, entry.structure))
 
 
 def _grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:

@@ -181,10 +181,11 @@ class Engine:
         assert self._executor is not None
         if isinstance(command, Op):
             failed = self._executor.run_safely(seq, command)
-            if failed:
+            if failed and failed.is_public:
                 return [failed]
             is_inferred = self._executor.is_inferred
-            return learning.of_results(command, self.store, self.lineage, is_inferred)
+            learnt = learning.of_results(command, self.store, self.lineage, is_inferred)
+            return [failed, *learnt] if failed else learnt
         if isinstance(command, RunPlan):
             return self._plans.run(seq, command, self._executor)
         if isinstance(command, RunClosure):

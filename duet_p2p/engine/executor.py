@@ -10,21 +10,23 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
 
 from duet_p2p.engine import containers
 from duet_p2p.engine.arguments import Arguments, is_private, resolve, spec_of, tensors_in
+from duet_p2p.engine.axes import ELEMENTWISE
 from duet_p2p.engine.call import Call
+from duet_p2p.engine.damage import Damage, is_as_expected
 from duet_p2p.engine.effects import Effects, is_random, label_apart
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_structural, text_of
-from duet_p2p.engine.gradients import leaves_of
-from duet_p2p.engine.judge import apply, judge
+from duet_p2p.engine.judge import apply, typed
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, OF_THE_OWNER, Lineage, is_atomic, reach
 from duet_p2p.engine.messages import OpFailed
+from duet_p2p.engine.precedents import Precedents
 from duet_p2p.engine.recipe import Made, boundary, made
 from duet_p2p.engine.room import Room
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
@@ -73,10 +75,14 @@ class Executor:
         self._store = store
         self._lineage = lineage
         self._effects = effects
+        self._precedents = Precedents(lineage)
         self._context = context
         self._limits = limits
         self._room = Room(lineage, objects=limits.objects, nbytes=limits.stored_bytes)
         self._now = (0, "")  # the command that runs: its number and name
+        self.damage = Damage(lineage)
+        self._spec: Any = None  # what its results will be, where that is known before it runs
+        self._named: tuple[Rule, Arguments] | None = None
         self.is_inferred = True  # its shapes followed from those of its arguments
         self._because = PUBLIC  # why commands run at all
         self.watch = Watch()
@@ -107,7 +113,8 @@ class Executor:
 
     def run(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
         """Run one operation (`call`: looked up before); the failure, if it has a new cause."""
-        self._now = (seq, op.name)
+        outer = self._spec, self._named
+        self._now, self._spec, self._named = (seq, op.name), None, None
         self.watch.begin(seq, op.name)
         try:
             self._run(op, call)
@@ -118,7 +125,10 @@ class Executor:
                        PUBLIC if is_public else to_per_record(self._because)), op
             )  # fmt: skip
         except _Failed as failed:
-            return self._fail(failed.poison, op)
+            told = self._fail(failed.poison, op)
+            return None if failed.is_known else told
+        finally:  # a closure's commands run within a step
+            self._spec, self._named = outer
         return None
 
     def run_safely(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
@@ -150,13 +160,16 @@ class Executor:
 
     def _run(self, op: Op, call: Call | None) -> None:
         rule, function, given = self._admit_name(op, call)
+        self._named = rule, given
         is_container = containers.is_container_call(rule.name, given)
-        poison = given.poison(self._lineage, deep=not is_container)
-        if poison is not None and not containers.can_hold(rule.name, given):
-            self._spread(poison, rule, given, op)
-            return
         targets = self._targets(rule, given)
-        self._refuse_shared(targets)
+        self._refuse_shared(targets, given)
+        poison = self.damage.found(rule.name, given, deep=not is_container)
+        if poison is not None and not self.damage.can_run(rule.name, given, deep=not is_container):
+            if not containers.can_hold(rule.name, given):
+                self._spread(poison, rule, given, op)
+                return
+            poison = None
         lineage, effects = self._lineage, self._effects
         before = given.all(lineage)
         extra = lineage.generator if is_random(rule.name) else PUBLIC
@@ -175,6 +188,8 @@ class Executor:
             state = torch.get_rng_state()
         try:
             result = self._call(rule, function, given, op)
+            if rule.result == "number" and is_private(before):
+                result = typed(rule, given, result)
         except Broken as broken:
             self._spread(broken.poison, rule, given, op)
             effects.abandon()
@@ -184,12 +199,19 @@ class Executor:
             failed = self._failed(
                 error, given, label, is_public=self._is_public(rule, given, error, label)
             )
-            self._spoil(targets, rule, given, error, failed.poison)
+            if poison is not None and not failed.poison.is_public:
+                failed = _Failed(self.damage.reaching(poison, given), is_known=True)
+            if is_random(rule.name) and is_private(label) and not failed.poison.is_public:
+                lineage.generator = join((lineage.generator, to_per_record(label)))
+            hidden = not (self.is_inferred and given.has_public_facts(lineage))
+            self.damage.fail(failed.poison, rule, given, error, targets, hidden=hidden)
             effects.abandon()
             raise failed from None
         if state is not None and not torch.equal(state, torch.get_rng_state()):
             extra = lineage.generator
         self._check_shared(versions, given)
+        if self._spec is not None and not is_as_expected(result, self._spec):
+            self.is_inferred = False  # a value took part that inference did not see
 
         if not is_plain:
             given.forget()
@@ -202,7 +224,9 @@ class Executor:
                 containers.label_fresh(given, result, lineage)
         else:
             label = self._label(rule, given, result, targets, extra)
-        self._keep(op, rule, given, result, label)
+        slots = self._keep(op, rule, given, result, label)
+        if poison is not None:
+            self.damage.mark(poison, rule, given, slots, targets, is_container=is_container)
 
     def _admit_name(self, op: Op, call: Call | None) -> tuple[Rule, Callable[..., Any], Arguments]:
         try:
@@ -237,6 +261,7 @@ class Executor:
         self.is_inferred = spec is not shapes.UNKNOWN
         if not self.is_inferred:
             return
+        self._spec = spec if is_public or rule.short in ELEMENTWISE else None
         nbytes = shapes.result_bytes(spec)
         try:
             if nbytes > self._limits.result_bytes:
@@ -270,13 +295,16 @@ class Executor:
             if entry is not None and entry.is_shared:
                 raise PublicError(NotAllowed(OF_THE_OWNER))
         found += self._effects.targets(rule.name, given)
-        return list({id(t): t for t in found}.values())
+        return list({id(t): t for t in found}.values()) if found else found
 
-    def _refuse_shared(self, targets: list[torch.Tensor]) -> None:
+    def _refuse_shared(self, targets: list[torch.Tensor], given: Arguments) -> None:
         for target in targets:
             entry = self._lineage.entry(target)
             if entry is not None and entry.read_only:
-                raise PublicError(NotAllowed(entry.read_only))
+                refused = NotAllowed(entry.read_only)
+                if entry.hidden:  # a private value may have chosen which tensor this is
+                    raise self._failed(refused, given, given.all(self._lineage), is_public=False)
+                raise PublicError(refused)
 
     def _shared_versions(self, given: Arguments) -> list[tuple[torch.Tensor, int]]:
         return [
@@ -324,21 +352,20 @@ class Executor:
         lineage = self._lineage
         if rule.form == "constructor" and not isinstance(result, (torch.Tensor, *ATOMIC)):
             # what it holds keeps its own labels; the rest of its arguments are its content
-            every = join((given.beside(lineage), extra))
+            chosen = PUBLIC if rule.short == "TensorDataset" else given.settings(lineage)
+            every = join((given.beside(lineage), chosen, extra))
             if is_private(every):
                 tracked = lineage.track(result)
                 tracked.content = join((tracked.content, every))
+                if is_private(chosen):
+                    tracked.structure = join((tracked.structure, to_per_record(chosen)))
             return PUBLIC
-        if rule.name in _FLAGS:
-            return PUBLIC
-        if rule.name in _STATEFUL:
+        if rule.name in _FLAGS or rule.name in _STATEFUL:
             return PUBLIC
         if label_apart(rule.name, given, result, lineage):
             return PUBLIC
-        verdict = judge(
-            rule.name, rule, given, result, lineage, extra, is_inferred=self.is_inferred
-        )
-        parts = {id(part) for part in reach(result)} if not is_atomic(result) else set()
+        verdict = self._precedents.judge(rule, given, result, extra, is_inferred=self.is_inferred)
+        parts = {id(part) for part in reach(result)} if targets else set()
         for target in targets:
             if id(target) not in parts and is_private(verdict.label):
                 entry = lineage.own(target)
@@ -350,9 +377,9 @@ class Executor:
 
     # storing
 
-    def _keep(self, op: Op, rule: Rule, given: Arguments, result: Any, label: Label) -> None:
+    def _keep(self, op: Op, rule: Rule, given: Arguments, result: Any, label: Label) -> list[Slot]:
         if not op.outs:
-            return
+            return []
         tags = result_tags(rule.name, [slot.tags for slot in given.slots.values()])
         node = self._made(op, rule, given, result)
         if len(op.outs) == 1:
@@ -364,8 +391,10 @@ class Executor:
                 is_public = given.has_public_facts(self._lineage)
                 every = given.all(self._lineage)
                 raise self._failed(error, given, every, is_public=is_public)
-        for id, value in zip(op.outs, values, strict=True):
-            self._store.put(id, Slot(value, label, tags=tags, made=node))
+        slots = [Slot(value, label, tags=tags, made=node) for value in values]
+        for id, slot in zip(op.outs, slots, strict=True):
+            self._store.put(id, slot)
+        return slots
 
     def _made(self, op: Op, rule: Rule, given: Arguments, result: Any) -> Made:
         if rule.name in ("python.next", "python.Iterator.__next__"):
@@ -388,15 +417,32 @@ class Executor:
         if is_private(self._because):
             is_public, label = False, join((label, to_per_record(self._because)))
         poison = Poison(*self._now, code_of(error), text_of(error), is_public, label)
-        poison.leaves.update((id(leaf), leaf) for leaf in _leaves(given))
-        return _Failed(poison)
+        return _Failed(self.damage.reaching(poison, given))
 
     def _poison_outs(self, op: Op, poison: Poison) -> None:
         self._lineage.has_poison = True  # it may be put into a container
-        for id in op.outs:
+        slots: list[Slot] = []
+        if not poison.is_public and self._named is not None:
+            rule, given = self._named
+            is_pure = not (is_random(rule.name) or self._targets(rule, given))
+            mode = _MODES[op.mode]
+            like = self.damage.neutral(rule.name, given, self._spec, mode) if is_pure else None
+            slots = self.damage.stand_ins(rule, given, self._spec, len(op.outs), poison, like)
+        for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():
-                self._store.put(id, Slot(poison))
+                self._store.put(id, slots[number] if slots else self._hard(poison))
+
+    def _hard(self, poison: Poison) -> Slot:
+        is_object = self._named is not None and self._named[0].form == "constructor"
+        if not poison.is_public:
+            self._lineage.track(poison).content = to_per_record(poison.label)
+        if is_object and self._named is not None and not poison.is_public:
+            poison = replace(poison, parts=tuple(self._named[1].values()))
+            self._lineage.track(poison).content = to_per_record(poison.label)
+        if poison.is_public or is_object:  # an object carries its label inside
+            return Slot(poison)
+        return Slot(poison, to_per_record(poison.label))
 
     def has_room_for_poison(self) -> bool:
         """Failures may go past the store's quota, not without end."""
@@ -404,57 +450,34 @@ class Executor:
 
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
         """Everything computed from poison, or changed by it, is the same poison."""
-        poison.leaves.update((id(leaf), leaf) for leaf in _leaves(given))
-        short = rule.name.rpartition(".")[2]
-        targets: list[Any] = list(written(rule, given.args, given.kwargs))
-        if short == "backward":
-            # the gradients that it would have made: without them a step would quietly do less
-            targets += poison.leaves.values()
-        targets = [t for t in targets if not isinstance(t, Poison)]
-        if short in ("step", "load_state_dict", "add_param_group") and given.args:
-            targets += [part for part in reach(given.args[0]) if isinstance(part, torch.Tensor)]
-        for target in targets:
-            entry = self._lineage.entry(target) if isinstance(target, torch.Tensor) else None
-            if entry is None or not entry.is_shared:
-                self._lineage.spoil(target, poison)
+        poison = self.damage.reaching(poison, given)
+        self.damage.spread(poison, rule, given, hidden=not poison.is_public)
         if is_random(rule.name):
             self._lineage.generator = join((self._lineage.generator, to_per_record(poison.label)))
         self._poison_outs(op, poison)
-
-    def _spoil(
-        self,
-        targets: list[torch.Tensor],
-        rule: Rule,
-        given: Arguments,
-        error: Exception,
-        poison: Poison,
-    ) -> None:
-        """A call that failed may have changed its targets half way."""
-        label = poison.label
-        if is_random(rule.name) and is_private(label) and not poison.is_public:
-            self._lineage.generator = join((self._lineage.generator, to_per_record(label)))
-        if poison.is_public and (is_structural(error) or isinstance(error, TypeError)):
-            return  # torch looks at types and at the graph before it writes
-        listed = [v for v in written(rule, given.args, given.kwargs) if not is_atomic(v)]
-        if poison.is_public:
-            listed = []  # a container that refused an element is as it was
-        for target in [*listed, *targets]:
-            self._lineage.spoil(target, poison)
-        if rule.name == "torch.Tensor.backward":
-            for leaf in poison.leaves.values():
-                self._lineage.spoil(leaf, poison)
 
     def _is_public(self, rule: Rule, given: Arguments, error: Exception, label: Label) -> bool:
         """Whether a failure while running follows from public facts."""
         if not is_private(label):
             return True
-        if not given.has_public_facts(self._lineage) and not rule.name.startswith(_BY_SHAPE):
+        if not given.has_public_facts(self._lineage):
             return False
         if isinstance(error, NotAllowed):
             return True
         if rule.name.startswith(_BY_SHAPE) and rule.form == "constructor":
+            if rule.short != "TensorDataset" and is_private(given.settings(self._lineage)):
+                return False
             return isinstance(error, TypeError | ValueError | QuotaExceeded)
-        return is_structural(error)
+        # a tensor that was taken as a flag or a size has decided by its value
+        if rule.name == "torch.Tensor.backward":
+            return is_structural(error, of_graph=False)  # stand-ins have graphs of their own
+        return is_structural(error) and not self._has_numbers(given)
+
+    def _has_numbers(self, given: Arguments) -> bool:
+        return any(
+            isinstance(value, torch.Tensor) and value.numel() == 1
+            and is_private(self._lineage.label(value)) for value in given.values()[1:]
+        )  # fmt: skip
 
 
 _STATEFUL: Final = frozenset({
@@ -471,10 +494,7 @@ _STATEFUL: Final = frozenset({
 class _Failed(Exception):
     """An operation failed for a new cause."""
 
-    def __init__(self, poison: Poison) -> None:
+    def __init__(self, poison: Poison, *, is_known: bool = False) -> None:
         super().__init__(poison.text)
         self.poison = poison
-
-
-def _leaves(given: Arguments) -> list[torch.Tensor]:
-    return leaves_of(tensor for tensor in given.tensors() if tensor.requires_grad)
+        self.is_known = is_known  # it failed on what stands in for another failure

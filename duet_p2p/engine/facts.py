@@ -40,7 +40,8 @@ class Frozen:
 
 def freeze(slot: Slot, lineage: Lineage, dataset_names: dict[int, str]) -> Frozen:
     """A copy of a slot's value that no later command can change, with its facts."""
-    poison = slot.value if isinstance(slot.value, Poison) else lineage.poison(slot.value)
+    poison = slot.value if isinstance(slot.value, Poison) else slot.poison
+    poison = poison or lineage.poison(slot.value)
     label = poison.label if poison is not None else label_of_slot(slot, lineage)
     if poison is not None and is_private(label):
         label = to_per_record(label)

@@ -34,6 +34,11 @@ _STRUCTURAL: Final = (
 )
 """Beginnings or parts of torch's messages about the graph, which the program alone decides."""
 
+_OF_GRAPH: Final = (
+    "one of the variables needed for gradient computation has been modified by an inplace",
+)
+"""Those of them that depend on what an operation kept."""
+
 _GUARD: Final = (
     " is not offered with ",
     "only strided tensors are offered",
@@ -80,9 +85,16 @@ def text_of(error: BaseException) -> str:
     return text if len(text) <= _TEXT_CHARS else text[: _TEXT_CHARS - 1] + "…"
 
 
-def is_structural(error: BaseException) -> bool:
-    """Whether the complaint is about the graph or the form of the call, whatever the values are."""
-    parts = _STRUCTURAL if isinstance(error, RuntimeError) else _GUARD
+def is_structural(error: BaseException, *, of_graph: bool = True) -> bool:
+    """Whether the complaint is about the graph or the form of the call, whatever the values are.
+
+    Args:
+        error: of torch.
+        of_graph: complaints count that depend on what an operation keeps for its backward.
+    """
+    parts: tuple[str, ...] = _STRUCTURAL if isinstance(error, RuntimeError) else _GUARD
+    if not of_graph:
+        parts = tuple(part for part in parts if part not in _OF_GRAPH)
     text = str(error)
     return isinstance(error, RuntimeError | TypeError | ValueError) and any(
         part in text for part in parts

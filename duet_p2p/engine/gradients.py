@@ -42,6 +42,7 @@ class Gradients:
         self._lineage = lineage
         self._retaining: list[weakref.ref[torch.Tensor]] = []
         self._expected: list[_Expected] = []
+        self._poison: Poison | None = None
 
     def retain(self, tensor: torch.Tensor) -> None:
         """This tensor will keep its gradient although it is no leaf."""
@@ -65,6 +66,7 @@ class Gradients:
             # records to the leaves.
             came = to_per_record(loss) if loss.is_data else loss
         every = [came]
+        self._poison = lineage.poison(root)
         for leaf in leaves_of([root]):
             of_leaf = came
             if is_private(loss) and lineage.label(leaf).is_data:
@@ -90,7 +92,7 @@ class Gradients:
         lineage = self._lineage
         grad = gradient_of(tensor)
         if grad is None:
-            self._expected.append(_Expected(tensor, came, None))
+            self._expected.append(_Expected(tensor, came, self._poison))
             return
         if is_private(came):
             # others may hold the old one, and it may be what is added to
@@ -99,7 +101,7 @@ class Gradients:
             entry.version += 1
         known = lineage.entry(grad)
         label, poison = (came, None) if known is None else (known.label, known.poison)
-        self._expected.append(_Expected(tensor, label, poison))
+        self._expected.append(_Expected(tensor, label, poison or self._poison))
 
     def after(self) -> None:
         """A backward ran, or failed half way: mark what there is now."""

@@ -26,8 +26,9 @@ from duet_p2p.engine.labels import (
 )
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.surface.table import Rule
+from duet_p2p.surface.types import number_type
 
-__all__ = ["OVERWRITES", "Verdict", "apply", "judge"]
+__all__ = ["OVERWRITES", "Verdict", "apply", "judge", "typed"]
 
 _SELECTS_NAMES: Final = """
 getitem select narrow narrow_copy flip fliplr flipud roll rot90 expand expand_as broadcast_to
@@ -36,6 +37,9 @@ column_stack row_stack chunk split split_with_sizes tensor_split unbind hsplit v
 unfold diagonal movedim moveaxis tril triu diag_embed repeat_interleave Tensor tensor as_tensor
 """
 _SELECTS: Final = frozenset(_SELECTS_NAMES.split())
+
+_OF_KERNELS: Final = frozenset({"stride", "is_contiguous", "output_nr"})
+"""Facts that what computed a tensor decides, beside its shape: a stand-in has others."""
 
 OVERWRITES: Final = frozenset({"zero", "fill", "copy", "normal", "uniform"})
 """In-place operations whose result does not depend on what was there before."""
@@ -87,12 +91,15 @@ def judge(
         # about the owner's machine, not about any data
         return Verdict(METADATA) if name.startswith("torch.cuda.") else _FREE
 
-    is_chosen = is_private(beside) and short not in axes.ELEMENTWISE
+    # a private random state decides numbers, and no shape
+    is_chosen = is_private(given.beside(lineage)) and short not in axes.ELEMENTWISE
     is_hidden = is_chosen or any(lineage.hidden(t) for t in tensors)
     every = join([beside, *labels])
     if rule.record == "metadata":
-        if is_hidden:
+        if is_hidden or _takes_values(rule, given, lineage):
             return Verdict(to_per_record(every), is_hidden=True)
+        if is_private(extra):
+            return Verdict(to_per_record(every))
         return Verdict(Label(Kind.METADATA, every.sources, frozenset(), UNBOUNDED, False))
     if (rule.shape == "dynamic" or not is_inferred) and is_private(every):
         is_hidden = True
@@ -107,6 +114,22 @@ def judge(
     if private == {Kind.VERBATIM} and (short in axes.COPIES or short in _SELECTS):
         return Verdict(_verbatim(every), is_hidden=is_hidden)
     return Verdict(to_per_record(every), is_hidden=is_hidden)
+
+
+def _takes_values(rule: Rule, given: Arguments, lineage: Lineage) -> bool:
+    """Whether a private tensor is more than a pattern here: what is filled in, an end, a size."""
+    short = rule.short
+    if short in _OF_KERNELS:
+        return not all(e.is_shared for t in given.tensors() if (e := lineage.entry(t)))
+    if rule.form == "property" or short == "is_same_size":
+        return False
+    has_pattern = rule.form != "factory" or short.endswith("_like")
+    first = list(given.args[:1]) or [given.kwargs.get("input")]
+    if has_pattern and isinstance(first[0], torch.Tensor):
+        others = [*given.args[1:], *(v for k, v in given.kwargs.items() if v is not first[0])]
+    else:
+        others = given.values()
+    return any(is_private(lineage.whole(v)) for v in others if not is_atomic(v))
 
 
 def _by_rows(
@@ -166,6 +189,21 @@ def _by_rows(
     return Verdict(label, Rows(found.axis, records, opened[0].key, atoms, floor))
 
 
+def typed(rule: Rule, given: Arguments, result: Any) -> Any:
+    """A private number of the type that public facts say: a power's could tell a sign.
+
+    Raises:
+        ValueError: a root of a negative number.
+        OverflowError: a power of ints that no float holds.
+    """
+    expected = number_type(rule.short, given.args)
+    if isinstance(result, complex) and expected in ("python.Float", "python.Any"):
+        raise ValueError("a root of a negative number")
+    exponent = given.label_at(0 if rule.short == "__rpow__" else 1)
+    is_power = rule.short in ("__pow__", "__rpow__", "__ipow__") and is_private(exponent)
+    return float(result) if is_power and isinstance(result, int) else result
+
+
 def _verbatim(label: Label) -> Label:
     return Label(Kind.VERBATIM, label.sources, frozenset(), 1, label.injected)
 
@@ -192,6 +230,13 @@ def apply(
     if label.is_public and not written:
         return PUBLIC
     own = {storage_of(t)._cdata: t for t in given.tensors()}
+    if not written and type(result) is torch.Tensor and storage_of(result)._cdata not in own:
+        fresh = lineage.own(result)
+        fresh.label = join((fresh.label, label))
+        fresh.hidden = fresh.hidden or is_hidden
+        if verdict.rows is not None:
+            lineage.set_rows(result, verdict.rows)
+        return label if is_hidden else PUBLIC
     atomic = False
     for part in reach(result):
         if not isinstance(part, torch.Tensor):
@@ -206,6 +251,7 @@ def apply(
         if label.is_public and id(part) not in written:
             continue
         owned = lineage.own(part)
+        is_view = False
         if id(part) in written:
             # contiguous: a view that lies over some bytes twice may leave others as they were
             covers = part.is_contiguous() and (
@@ -222,9 +268,12 @@ def apply(
             beside = join([given.beside(lineage), *others])
             if is_private(beside):
                 owned.label = join((owned.label, to_per_record(beside)))
+            if is_hidden:
+                lineage.hide(part)
+            is_view = True
         else:
             owned.label = join((owned.label, label))
-        owned.hidden = owned.hidden or is_hidden
+        owned.hidden = owned.hidden or (is_hidden and not is_view)
         if verdict.rows is not None:
             lineage.set_rows(part, verdict.rows)
     return label if atomic or is_hidden else PUBLIC

@@ -123,9 +123,13 @@ def are_disjoint(atoms: Iterable[Atom]) -> bool:
 def join(labels: Iterable[Label]) -> Label:
     """The label of a value that any of these could be behind, by any function."""
     private: list[Label] = []
+    last = PUBLIC
     for label in labels:
         # nearly always nothing or one and the same object: no hashing
-        if label.kind is not Kind.PUBLIC and not any(label is known for known in private):
+        if label is last or label.kind is Kind.PUBLIC:
+            continue
+        last = label
+        if not any(label is known for known in private):
             private.append(label)
     if len(private) < 2:
         return private[0] if private else PUBLIC

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from duet_p2p.engine import messages as m
 from duet_p2p.engine.arguments import is_private
+from duet_p2p.engine.batches import Pass
 from duet_p2p.engine.facts import dtype_name, type_of
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison, Slot, Store
@@ -50,7 +51,7 @@ def of_results(op: Op, store: Store, lineage: Lineage, is_inferred: bool = True)
         if slot is None or isinstance(slot.value, Poison):
             continue
         value = slot.value
-        if rule.name in _NEXT and not is_atomic(value) and _is_batch(value, lineage):
+        if rule.name in _NEXT and not is_atomic(value) and _is_batch(op, value, store, lineage):
             continue
         fact = _fact(id, slot, lineage)
         if fact is not None:
@@ -74,9 +75,15 @@ def _is_told(op: Op, store: Store) -> bool:
     return False
 
 
-def _is_batch(value: Any, lineage: Lineage) -> bool:
+def _is_batch(op: Op, value: Any, store: Store, lineage: Lineage) -> bool:
+    """Whether a loader gave this; by facts that no value has changed."""
+    if op.args and isinstance(op.args[0], Ref):
+        slot = store.find(op.args[0].id)
+        entry = None if slot is None else lineage.find(slot.value)
+        return entry is not None and isinstance(entry.origin, Pass)
+    # the result of a plan
     return any(
-        lineage.rows(part) is not None for part in reach(value) if isinstance(part, torch.Tensor)
+        is_private(lineage.label(part)) for part in reach(value) if isinstance(part, torch.Tensor)
     )
 
 

@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 _ROWS: Final = "_duet_rows"
+_HIDDEN: Final = "_duet_hidden"
 # Of a container that only the table holds: the table, the caller's name (below: the container that
 # goes, and the list of its parts), the parameter of `forget` (below: the loop's name), that of
 # `_release`, and of getrefcount. One too many here only keeps an entry until the next sweep.
@@ -66,12 +67,15 @@ _OF_A_GRADIENT: Final = (
 )
 
 _ATOMIC_TYPES: Final = frozenset(ATOMIC)
-_WITH_PARTS: Final = frozenset({torch.Tensor, torch.nn.Parameter, list, dict, tuple, set})
+_TENSORS: Final = frozenset({torch.Tensor, torch.nn.Parameter})
+_WITH_PARTS: Final = _TENSORS | {list, dict, tuple, set}
 
 
 def is_atomic(value: Any) -> bool:
     """Whether a value has no parts; several times a command, so the usual types are looked up."""
     kind = type(value)
+    if kind is slice:  # a tensor can stand in it
+        return is_atomic(value.start) and is_atomic(value.stop) and is_atomic(value.step)
     if kind in _ATOMIC_TYPES:
         return True
     return kind not in _WITH_PARTS and isinstance(value, ATOMIC)
@@ -292,18 +296,34 @@ class Lineage:
                     return tracked.poison
         return None
 
-    def spoil(self, value: Any, poison: Poison) -> None:
-        """A command that failed would have changed this value; its content means nothing now."""
+    def spoil(self, value: Any, poison: Poison, *, hidden: bool = False) -> None:
+        """A command that failed would have changed this value; its content means nothing now.
+
+        It is labelled as if the command had worked.
+        """
         self.has_poison = True
+        label = to_per_record(poison.label)
         if isinstance(value, torch.Tensor):
-            self.own(value).poison = poison
+            owned = self.written(value)
+            owned.poison = poison
+            owned.label = join((owned.label, label))
+            owned.hidden = owned.hidden or hidden
         elif not isinstance(value, (*ATOMIC, tuple)):
-            self.track(value).poison = poison
+            tracked = self.track(value)
+            tracked.poison = poison
+            tracked.version += 1
+            tracked.content = join((tracked.content, label))
+            if hidden:
+                tracked.structure = join((tracked.structure, label))
 
     def hidden(self, tensor: torch.Tensor) -> bool:
         """Whether the shape of this tensor is a private fact."""
         entry = self.entry(tensor)
-        return entry is not None and entry.hidden
+        return (entry is not None and entry.hidden) or getattr(tensor, _HIDDEN, False)
+
+    def hide(self, view: torch.Tensor) -> None:
+        """The shape of this view is private; that of what it is a view of need not be."""
+        setattr(view, _HIDDEN, True)
 
     def add(self, value: Any, label: Label, *, hidden: bool = False) -> None:
         """Join a label into everything that can be reached from a value."""
@@ -314,7 +334,7 @@ class Lineage:
                 entry = self.own(part)
                 entry.label = join((entry.label, label))
                 entry.hidden = entry.hidden or hidden
-            elif not isinstance(part, tuple | frozenset | Poison):
+            elif not isinstance(part, tuple | frozenset | slice | Poison):
                 tracked = self.track(part)
                 tracked.content = join((tracked.content, label))
                 if hidden:
@@ -345,41 +365,48 @@ def _is_expired(reference: StorageWeakRef) -> bool:
     return bool(reference.expired())  # type: ignore[no-untyped-call]
 
 
-def reach(value: Any, *, grads: bool = False) -> Iterator[Any]:
+def reach(value: Any, *, grads: bool = False) -> list[Any]:
     """The value and all its parts that can hold a state, each once.
 
     Tensors (with `grads` also their gradients), containers, optimizers, loaders and what those
     hold; numbers, texts and code are left out.
     """
     if is_atomic(value):
-        return
+        return []
     if isinstance(value, torch.Tensor) and not grads:
-        yield value
-        return
+        return [value]
     seen: set[int] = {id(value)}
-    keep = [value]  # parts may be made on the fly: their identity must last as long as `seen`
+    found = []  # parts may be made on the fly: their identity must last as long as `seen`
     stack = [value]
     while stack:
         part = stack.pop()
-        yield part
+        found.append(part)
+        if not grads and type(part) in _TENSORS:
+            continue
         for below in _parts(part, grads):
             if id(below) not in seen:
                 seen.add(id(below))
-                keep.append(below)
                 stack.append(below)
+    return found
 
 
 def _parts(part: Any, grads: bool) -> Iterable[Any]:
     if isinstance(part, Poison):
-        return ()
+        return [p for p in part.parts if not is_atomic(p)]
     if isinstance(part, torch.Tensor):
         grad = part.grad if grads and part.is_leaf else None
         return () if grad is None else (grad,)
     if isinstance(part, list | tuple | set | frozenset):
-        return [p for p in part if not is_atomic(p)]
+        return [p for p in part if type(p) in _WITH_PARTS or not is_atomic(p)]
+    if isinstance(part, slice):
+        return [p for p in (part.start, part.stop, part.step) if not is_atomic(p)]
     if isinstance(part, dict):
-        keys = [k for k in part if not is_atomic(k)]
-        return keys + [v for v in part.values() if not is_atomic(v)]
+        keys = [k for k in part if type(k) not in _ATOMIC_TYPES and not is_atomic(k)]
+        # the usual types first, without a call: an optimizer has many of them
+        return keys + [
+            v for v in part.values()
+            if (kind := type(v)) in _WITH_PARTS or (kind not in _ATOMIC_TYPES and not is_atomic(v))
+        ]  # fmt: skip
     if hasattr(part, "__dict__"):
         values = vars(part).values()
         if isinstance(part, torch.optim.Optimizer):  # six dicts for hooks, which nobody can set

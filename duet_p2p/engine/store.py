@@ -29,7 +29,7 @@ class IdError(KeyError):
 class Poison:
     """What stands in place of a result that could not be computed.
 
-    One object per root cause; everything computed from it is the same object.
+    What is computed from it is poison with the same words, and with its own leaves.
     """
 
     seq: int
@@ -40,6 +40,8 @@ class Poison:
     is_public: bool
     label: Label
     """Learning that this failed is learning something about these sources."""
+    parts: tuple[Any, ...] = ()
+    """What an object that could not be made would have held."""
     leaves: dict[int, Any] = field(default_factory=dict)
     """Leaves with gradients that met it, by identity: what a backward would have reached."""
 
@@ -62,6 +64,8 @@ class Slot:
     """Fresh for each slot, part of a value's version."""
     origin: PlanOutput | None = None
     """Of what a plan gave."""
+    poison: Poison | None = None
+    """Of a number or tuple that stands in for a result that could not be computed."""
     is_told: bool = False
     """The scientist's side could not work the shape out and was told, so it will be of results."""
 

@@ -14,7 +14,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from duet_p2p import limits
 from duet_p2p.errors import AuditUnavailable, IdentityFileUnsafe
@@ -150,9 +150,29 @@ class AuditFile:
             cursor = self.connection.execute(
                 f"SELECT * FROM ({query} ORDER BY number DESC LIMIT ?) ORDER BY number", (last,)
             )
-        for number, time, session, kind, facts, salt, digest in cursor:
-            entry = Entry(str(time), str(session), str(kind), str(facts))
-            yield Row(int(number), entry, _blob(salt), _blob(digest))
+        yield from map(_row, cursor)
+
+    def find(
+        self, text: str = "", *, kind: str = "", session: str = "", before: int = 0, limit: int
+    ) -> list[Row]:
+        """Rows whose kind or facts contain a text, newest first.
+
+        Args:
+            text: upper and lower case of ASCII letters are the same; empty: all.
+            kind: of the row; empty: all.
+            session: the owner's ID; empty: all sessions.
+            before: only rows with smaller numbers; 0: from the end.
+            limit: most rows.
+        """
+        pattern = "".join(f"\\{c}" if c in "\\%_" else c for c in text)
+        cursor = self.connection.execute(
+            "SELECT number, time, session, kind, facts, salt, hash FROM rows "
+            "WHERE (? = 0 OR number < ?) AND (? = '' OR kind = ?) AND (? = '' OR session = ?) "
+            "AND (? = '' OR kind || ' ' || facts LIKE '%' || ? || '%' ESCAPE '\\') "
+            "ORDER BY number DESC LIMIT ?",
+            (before, before, kind, kind, session, session, text, pattern, limit),
+        )
+        return list(map(_row, cursor))
 
     def count(self) -> int:
         """How many rows there are."""
@@ -173,6 +193,12 @@ class AuditFile:
     def close(self) -> None:
         """Closes the file."""
         self.connection.close()
+
+
+def _row(columns: Sequence[Any]) -> Row:
+    number, time, session, kind, facts, salt, digest = columns
+    entry = Entry(str(time), str(session), str(kind), str(facts))
+    return Row(int(number), entry, _blob(salt), _blob(digest))
 
 
 def _blob(value: object) -> bytes:

@@ -24,7 +24,7 @@ from duet_p2p.owner.audit_file import AuditFile
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["AuditView", "line_of"]
+__all__ = ["AuditView", "exported", "line_of"]
 
 _SHOWN_ROWS: Final = 20
 _LINE_CHARS: Final = 160
@@ -53,6 +53,23 @@ class AuditView:
         """
         with self._open() as file:
             return list(file.rows(last=last))
+
+    def find(
+        self,
+        text: str = "",
+        *,
+        kind: str = "",
+        session: str = "",
+        before: int = 0,
+        limit: int = 100,
+    ) -> list[Row]:
+        """Rows that contain a text, newest first; see `AuditFile.find`.
+
+        Raises:
+            AuditUnavailable: the log cannot be read.
+        """
+        with self._open() as file:
+            return file.find(text, kind=kind, session=session, before=before, limit=limit)
 
     @property
     def pandas(self) -> DataFrame:
@@ -103,7 +120,7 @@ class AuditView:
         count = 0
         with open(fd, "w", encoding="utf-8") as out, self._open() as file:
             for row in file.rows():
-                out.write(json.dumps(_exported(row), ensure_ascii=False) + "\n")
+                out.write(json.dumps(exported(row), ensure_ascii=False) + "\n")
                 count += 1
         return count
 
@@ -160,7 +177,8 @@ def _facts(row: Row) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {"text": row.entry.facts}
 
 
-def _exported(row: Row) -> dict[str, Any]:
+def exported(row: Row) -> dict[str, Any]:
+    """One row with all that is needed to check the chain."""
     entry = row.entry
     return {
         "number": row.number,

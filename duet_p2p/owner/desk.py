@@ -244,7 +244,11 @@ class Desk:
 
     def explain(self, call: int) -> tuple[Look, ...]:
         """How the present handlers look at a request, decided or not."""
-        return self.policy.explain(_case(self._frozen_record(call)), self._clock())
+        return self.policy.explain(self.case(call), self._clock())
+
+    def case(self, call: int) -> Case:
+        """What handlers see of a request, decided or not."""
+        return _case(self._frozen_record(call))
 
     async def look(self, call: int) -> Record:
         """Fetches the value of a pending request for the owner's own eyes.

@@ -7,10 +7,11 @@ back into handles.
 
 from __future__ import annotations
 
+import webbrowser
 from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from duet_p2p import limits as numbers
 from duet_p2p.engine import messages as engine
@@ -23,7 +24,14 @@ from duet_p2p.objects.plan import Plan
 from duet_p2p.owner.audit import AuditLog
 from duet_p2p.owner.audit_view import AuditView
 from duet_p2p.owner.data_dirs import DataDirs, checked_dirs
-from duet_p2p.owner.ends import SessionEnd
+from duet_p2p.owner.ends import (
+    ConsoleWay,
+    LoopBridge,
+    OwnerConsole,
+    OwnerSession,
+    Pairing,
+    SessionEnd,
+)
 from duet_p2p.owner.failure import Failure
 from duet_p2p.owner.handler_view import OwnerRequests
 from duet_p2p.owner.handles import Handle, OwnerStore
@@ -35,7 +43,7 @@ from duet_p2p.owner.service import Service
 from duet_p2p.owner.sharing import prepare
 from duet_p2p.surface import values
 
-__all__ = ["QUOTAS", "LoopBridge", "OwnerDuet", "OwnerSession", "Pairing", "start_service"]
+__all__ = ["QUOTAS", "OwnerDuet", "start_service"]
 
 T = TypeVar("T")
 
@@ -52,50 +60,8 @@ QUOTAS: Mapping[str, int] = {
 }
 """What ``launch_duet(limits=…)`` may override, with the defaults."""
 
-_LATER: Final = frozenset({"privacy", "console"})
+_LATER: Final = frozenset({"privacy"})
 _THEIRS: Final = frozenset({"torch", "torchvision", "python", "syft", "step", "dp"})
-
-
-class LoopBridge(Protocol):
-    """The bridge between threads (session/bridge.py)."""
-
-    @property
-    def callback_thread(self) -> CallbackThread:
-        """Runs printing and user callbacks."""
-        ...
-
-    def call(self, coro: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """Runs a coroutine on the loop and waits for it here."""
-        ...
-
-
-class OwnerSession(SessionEnd, Protocol):
-    """The session as the facade needs it (session/session.py)."""
-
-    def status(self) -> dict[str, Any]:
-        """Facts about the connection."""
-        ...
-
-    async def close(self, reason: str = "closed") -> None:
-        """Says goodbye and ends."""
-        ...
-
-
-class Pairing(Protocol):
-    """The handshake as the facade needs it (session/handshake.py)."""
-
-    @property
-    def pinned(self) -> str | None:
-        """ID of the partner, once there was a connection."""
-        ...
-
-    def expect(self, client_id: str) -> bool:
-        """Admits a client."""
-        ...
-
-    async def wait(self, timeout: float | None = None) -> Any:
-        """Waits for the connection."""
-        ...
 
 
 async def start_service(
@@ -158,6 +124,7 @@ class OwnerDuet(Panelled):
         forget: takes an ID off the list of known partners.
         on_close: called once, in the thread of `close`, after engine and session are closed.
         audit: the log that the service's journal is; None if nothing is kept.
+        console: the page for this session; None if there is none.
 
     Attributes:
         id: the session ID that the scientist joins with.
@@ -179,6 +146,7 @@ class OwnerDuet(Panelled):
         forget: Callable[[str], None] | None = None,
         on_close: Callable[[], None] | None = None,
         audit: AuditLog | None = None,
+        console: OwnerConsole | None = None,
     ) -> None:
         _check_shapes(shapes)
         self.id = session_id
@@ -206,6 +174,7 @@ class OwnerDuet(Panelled):
         self.plans = OwnerPlans(service.plans, self)
         self.data = DataDirs(service, self)
         self._audit = audit
+        self._console = console
 
     # what is shared
 
@@ -283,6 +252,27 @@ class OwnerDuet(Panelled):
         if self._audit is None:
             raise AttributeError("audit")  # which __getattr__ explains
         return AuditView(self._audit.file.path, flush=self._audit.flush)
+
+    def console(self, *, open_browser: bool = True) -> ConsoleWay:
+        """Opens the console: a page of this machine that shows and decides all of this session.
+
+        It talks to this process directly, so it works while a cell is running.
+
+        Args:
+            open_browser: False only makes the way in, for another browser of this machine.
+
+        Returns:
+            The way in, good for one browser and one minute; its `path` is the file to open.
+
+        Raises:
+            SessionClosed: the session is closed.
+        """
+        if self._console is None:
+            raise NotAllowed("This session was started without a console.")
+        way = self.wait_for(self._console.open())
+        if open_browser:
+            webbrowser.open(way.path.as_uri())
+        return way
 
     @property
     def peer(self) -> str:

@@ -1,14 +1,25 @@
-"""What the service needs of a session, named here so that its tests need no network."""
+"""What service and facade need of their surroundings, named here so that tests need no network."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
+from duet_p2p.owner.printing import CallbackThread
 from duet_p2p.wire import messages as wire
 
-__all__ = ["SessionEnd"]
+__all__ = [
+    "ConsoleWay",
+    "LoopBridge",
+    "OwnerConsole",
+    "OwnerSession",
+    "Pairing",
+    "SessionEnd",
+]
+
+T = TypeVar("T")
 
 
 class SessionEnd(Protocol):
@@ -36,4 +47,63 @@ class SessionEnd(Protocol):
 
     def settled(self, seq: int) -> None:
         """Everything up to here was executed."""
+        ...
+
+
+class LoopBridge(Protocol):
+    """The bridge between threads (session/bridge.py)."""
+
+    @property
+    def callback_thread(self) -> CallbackThread:
+        """Runs printing and user callbacks."""
+        ...
+
+    def call(self, coro: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Runs a coroutine on the loop and waits for it here."""
+        ...
+
+
+class OwnerSession(SessionEnd, Protocol):
+    """The session as the facade needs it (session/session.py)."""
+
+    def status(self) -> dict[str, Any]:
+        """Facts about the connection."""
+        ...
+
+    async def close(self, reason: str = "closed") -> None:
+        """Says goodbye and ends."""
+        ...
+
+
+class Pairing(Protocol):
+    """The handshake as the facade needs it (session/handshake.py)."""
+
+    @property
+    def pinned(self) -> str | None:
+        """ID of the partner, once there was a connection."""
+        ...
+
+    def expect(self, client_id: str) -> bool:
+        """Admits a client."""
+        ...
+
+    async def wait(self, timeout: float | None = None) -> Any:
+        """Waits for the connection."""
+        ...
+
+
+class ConsoleWay(Protocol):
+    """A way into the console (console/console.py)."""
+
+    @property
+    def path(self) -> Path:
+        """The file that leads a browser there."""
+        ...
+
+
+class OwnerConsole(Protocol):
+    """The console as the facade needs it."""
+
+    async def open(self) -> ConsoleWay:
+        """Makes a way in."""
         ...

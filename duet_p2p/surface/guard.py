@@ -15,6 +15,7 @@ import torch
 
 from duet_p2p.surface.bounds import BOUNDS
 from duet_p2p.surface.checks import CHECKS
+from duet_p2p.surface.counts import COUNTS
 from duet_p2p.surface.table import Rule
 
 __all__ = ["guarded"]
@@ -31,7 +32,7 @@ REFUSED: Final = frozenset(
 _SPARSE: Final = frozenset({"torch.nn.functional.embedding", "torch.nn.functional.embedding_bag"})
 """Their ``sparse=`` concerns the gradient only; their checks look at it."""
 
-_CHECKS: Final = {**CHECKS, **BOUNDS}
+_CHECKS: Final = {**CHECKS, **BOUNDS, **COUNTS}
 
 
 def _refuse_keywords(name: str, kwargs: Mapping[str, Any]) -> None:

@@ -22,7 +22,9 @@ from typing import Any, Final, NamedTuple
 import torch
 
 from duet_p2p import limits
+from duet_p2p.surface import compiler
 from duet_p2p.surface.callables import CALLABLES, original
+from duet_p2p.surface.counts import COUNTS
 from duet_p2p.surface.table import TABLE, Rule
 
 __all__ = ["GENERATOR", "UNKNOWN", "TensorSpec", "Unknown", "infer", "result_bytes", "spec_of"]
@@ -145,6 +147,7 @@ def infer(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], mode: str
     except TypeError:
         return UNKNOWN
     if found is _MISSING:
+        compiler.leave_out()
         with GENERATOR:
             state = torch.get_rng_state()  # kernels draw from it, on the meta device too
             try:
@@ -161,6 +164,9 @@ def _infer(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], mode: st
     rule = TABLE.get(name)
     if rule is None or rule.shape != "static":
         return UNKNOWN
+    for check in rule.checks:
+        if check in COUNTS:
+            COUNTS[check](args, kwargs)
     special = _SPECIAL.get(name)
     try:
         if special is not None:
@@ -378,9 +384,9 @@ def _tensor(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     spec = data if type(data) is TensorSpec else _of_list(data)
     dtype = kwargs.get("dtype") or spec.dtype
     asks = kwargs.get("requires_grad", False)
-    if isinstance(dtype, Unknown) or isinstance(asks, Unknown):
+    if not isinstance(dtype, torch.dtype) or not isinstance(asks, bool):
         raise _Gap
-    return TensorSpec(spec.shape, dtype, bool(asks), _device_asked(kwargs, spec.device))
+    return TensorSpec(spec.shape, dtype, asks, _device_asked(kwargs, spec.device))
 
 
 def _as_tensor(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

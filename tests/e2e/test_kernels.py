@@ -120,6 +120,7 @@ def test_two_notebooks_pair_by_prompt_and_compute(
     scientist.manager.interrupt_kernel()
     interrupted = scientist.finish(waiting)
     assert (interrupted["status"], interrupted["ename"]) == ("error", "KeyboardInterrupt")
+    owner.run("import time\nwhile not len(duet.requests): time.sleep(0.01)")
     owner.run("duet.requests[0].accept()")
     scientist.run("print('MEAN', mean.get(request_block=True).item())")
     assert scientist.read_until(r"MEAN (\S+)")[1].startswith("46.8333")

@@ -12,7 +12,7 @@ from duet_p2p.session.bulk_header import Kind, pack
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.values import Blob, Ref, Span, TensorData
-from tests.security.bomb_kit import attacked
+from tests.security.raw_peer import attacked
 
 MIB = 1024 * 1024
 LIMITS = {

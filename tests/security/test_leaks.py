@@ -69,7 +69,7 @@ WRITES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments"), WRITES, ids=lambda case: str(case)[-20:])
+@pytest.mark.parametrize(("name", "arguments"), WRITES, ids=[name for name, _ in WRITES])
 def test_what_is_written_into_ones_own_tensor_is_seen_by_every_alias(d, secret, name, arguments):
     own = d.put(torch.zeros(20))
     aliases = [
@@ -385,9 +385,11 @@ def test_a_failed_loss_poisons_the_model_that_it_would_have_trained(d, secret):
     index = d.ok("torch.Tensor.long", secret)
     loss = d.run("torch.sum", d.run("torch.index_select", w, 0, index))
     d.run("torch.Tensor.backward", loss, outs=0)
-    assert d.facts(w).failed
-    optimizer = d.run("torch.optim.SGD", d.run("python.collect", w), lr=1.0)
-    assert d.facts(optimizer).failed
+    assert not d.facts(w).failed  # as if it had worked: whether it failed is private
+    assert d.facts(d.ok("torch.Tensor.grad", w)).failed
+    optimizer = d.ok("torch.optim.SGD", d.ok("python.collect", w), lr=1.0)
+    d.ok("torch.optim.Optimizer.step", optimizer, outs=0)
+    assert d.facts(w).failed and d.facts(w).sources == (-1,)
 
 
 def test_a_failed_write_poisons_its_target(d, secret):

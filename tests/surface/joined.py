@@ -7,6 +7,7 @@ session, service, policy and desk, and the engine in a thread.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -53,6 +54,7 @@ class Joined:
     def own_objects(self) -> int:
         """How many objects of the scientist's the owner's store holds once what is dead went."""
         client = self.scientist._client
+        gc.collect()  # a traceback may hold a pointer in a circle
         client.bury()
         mark = client.new_id()
         client.settle(client.emit(Op("torch.zeros", (mark,), (1,), {}, "g")))

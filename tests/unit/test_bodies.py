@@ -8,7 +8,7 @@ from duet_p2p.identity.keys import Key
 from duet_p2p.protocol.bodies import BodyError, Bye, Caps, Join, Sdp, parse_body
 from signaling_server.ids import b64encode
 
-OWNER, SCIENTIST = Key.fresh("owner"), Key.fresh("scientist")
+OWNER, SCIENTIST = Key.from_seed(bytes(32), "owner"), Key.from_seed(b"s" * 32, "scientist")
 CAPS = b'{"v":1,"sw":"test","max_msg":65536,"ops":"00","conf":1}'
 JOIN = Join(OWNER.id, SCIENTIST.id, SCIENTIST.pub, bytes(16), 5, CAPS, bytes(64))
 OFFER = Sdp(

@@ -200,7 +200,7 @@ def test_a_mistake_of_ours_fails_closed(d, monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr("duet_p2p.engine.executor.judge", broken)
+    monkeypatch.setattr("duet_p2p.engine.precedents.judge", broken)
     failure = d.failed("torch.Tensor.add_", own, secret)
     assert not failure.is_public
     monkeypatch.undo()

@@ -193,4 +193,4 @@ def test_each_limit_is_an_option_with_its_variable() -> None:
     for name in FIELDS:
         assert option_name(name) in text
         assert env_name(name) in text
-    assert "--web" not in text
+    assert "--web" in text

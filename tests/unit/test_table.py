@@ -8,6 +8,7 @@ import pytest
 from duet_p2p.surface import table
 from duet_p2p.surface.bounds import BOUNDS
 from duet_p2p.surface.checks import CHECKS
+from duet_p2p.surface.counts import COUNTS
 from duet_p2p.surface.table import TABLE, Rule, find, names_under, nearest, result_of, written
 from duet_p2p.surface.types import TYPES
 
@@ -128,7 +129,7 @@ def test_checks_of_all_rules_exist() -> None:
     for rule in TABLE.values():
         for word in rule.checks:
             head = word.partition(":")[0]
-            assert head in CHECKS | BOUNDS or head in ("str", "args", "without"), rule
+            assert head in CHECKS | BOUNDS | COUNTS or head in ("str", "args", "without"), rule
 
 
 def test_the_table_is_closed_and_its_digest_is_that_of_the_file() -> None:

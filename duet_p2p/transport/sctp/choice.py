@@ -13,8 +13,8 @@ __all__ = ["AUTO", "SCTP_CLASSES", "SctpClass", "choose"]
 SctpClass = Literal["auto", "fast", "stock"]
 SCTP_CLASSES: Final = ("auto", "fast", "stock")
 
-AUTO: Final[Literal["fast", "stock"]] = "stock"
-"""What ``auto`` means where the fast association can run; docs/transport.md says why."""
+AUTO: Final[Literal["fast", "stock"]] = "fast"
+"""What ``auto`` means where the fast association can run."""
 
 logger = logging.getLogger(__name__)
 _warned: set[str] = set()

@@ -1,40 +1,40 @@
-"""The data channel by itself: two processes, no engine; both associations in one run, as ratios.
-
-Rows are medians over rounds in which the associations take turns, so that a busy machine hits all.
-"""
+"""The data channel by itself: two processes, no engine."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import pickle
-import platform
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from duet_p2p import limits
 from duet_p2p.transport.base import Channel
 from duet_p2p.transport.webrtc import WebRtcPeer
 
+__all__ = ["SMALL", "Measured", "measure"]
+
 SMALL = 200  # bytes
 PINGS = 200
+_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Row:
-    """What one association did in one round."""
+class Measured:
+    """What one association did."""
 
     bulk: float
     """Bytes per second."""
     small: float
     """Messages per second."""
     ping: float
-    """Seconds, median."""
+    """Seconds of a round trip, median."""
+    throughput: tuple[tuple[int, float], ...]
+    """Bytes per second by size of the messages."""
 
 
 async def receive(peer: WebRtcPeer) -> None:
@@ -88,14 +88,15 @@ class Sender:
         return time.perf_counter() - started
 
 
-async def measure(kind: str, packet: int, bulk_bytes: int, messages: int) -> Row:
-    """One pair of processes."""
+async def _measure(
+    kind: str, packet: int, bulk_bytes: int, messages: int, sizes: Sequence[int]
+) -> Measured:
     if packet:
         limits.SCTP_PACKET_MAX_BYTES = packet  # type: ignore[misc]
     peer = WebRtcPeer(controlling=True, loopback=True, sctp=kind)  # type: ignore[arg-type]
     offer = await peer.gather()
     other = await asyncio.create_subprocess_exec(
-        *(sys.executable, __file__, "--other", kind, str(packet)),
+        *(sys.executable, "-W", "ignore", "-m", __spec__.name, kind, str(packet)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         limit=1 << 20,
@@ -111,14 +112,46 @@ async def measure(kind: str, packet: int, bulk_bytes: int, messages: int) -> Row
     small = messages / await sender.stream(Channel.OPS, bytes(SMALL), messages)
     count = bulk_bytes // size
     bulk = count * size / await sender.stream(Channel.BULK, os.urandom(size), count)
-    if os.environ.get("FACTS"):
-        print(kind, peer.path().facts)
+    throughput = []
+    for size in sizes:
+        count = max(1, min(20_000, bulk_bytes // size))
+        seconds = await sender.stream(Channel.BULK, os.urandom(size), count)
+        throughput.append((size, count * size / seconds))
     await peer.close()
     await other.wait()
-    return Row(bulk, small, ping)
+    return Measured(bulk, small, ping, tuple(throughput))
 
 
-async def other_process(kind: str, packet: int) -> None:
+def measure(
+    kind: str = "fast",
+    *,
+    packet: int = 0,
+    bulk_bytes: int,
+    messages: int,
+    sizes: Sequence[int] = (),
+) -> Measured:
+    """One pair of processes.
+
+    Args:
+        kind: ``fast`` or ``stock`` (with our guards).
+        packet: bytes that packets may have at most; 0: as agreed.
+        bulk_bytes: how much is sent for each figure.
+        messages: how many small ones.
+        sizes: message sizes of which the throughput is measured too.
+    """
+
+    async def bounded() -> Measured:
+        before = limits.SCTP_PACKET_MAX_BYTES
+        try:
+            async with asyncio.timeout(_SECONDS):
+                return await _measure(kind, packet, bulk_bytes, messages, sizes)
+        finally:
+            limits.SCTP_PACKET_MAX_BYTES = before  # type: ignore[misc]
+
+    return asyncio.run(bounded())
+
+
+async def _other(kind: str, packet: int) -> None:
     if packet:
         limits.SCTP_PACKET_MAX_BYTES = packet  # type: ignore[misc]
     peer = WebRtcPeer(controlling=False, loopback=True, sctp=kind)  # type: ignore[arg-type]
@@ -129,72 +162,5 @@ async def other_process(kind: str, packet: int) -> None:
     await peer.close()
 
 
-KINDS: dict[str, tuple[str, int]] = {
-    "stock": ("stock", 0),
-    "fast": ("fast", 0),
-    "fast, packets of 1,188 bytes": ("fast", limits.SCTP_PACKET_BYTES),
-}
-
-
-def run(rounds: int, megabytes: int) -> dict[str, list[Row]]:
-    rows: dict[str, list[Row]] = {name: [] for name in KINDS}
-    for _ in range(rounds):
-        for name, (kind, packet) in KINDS.items():
-            before = limits.SCTP_PACKET_MAX_BYTES
-            is_stock = kind == "stock"
-            bulk = (megabytes // 4 if is_stock else megabytes) * 1_000_000
-            messages = 4_000 if is_stock else 100_000
-            rows[name].append(asyncio.run(measure(kind, packet, bulk, messages)))
-            limits.SCTP_PACKET_MAX_BYTES = before  # type: ignore[misc]
-    return rows
-
-
-def ratios(rounds: int, megabytes: int) -> dict[str, tuple[float, str]]:
-    """Rows for bench.py."""
-    rows = run(rounds, megabytes)
-    found = {}
-    for name in ("bulk", "small"):
-        stock = median(rows["stock"], name)
-        what = "64 KiB messages" if name == "bulk" else f"{SMALL} B messages one way"
-        for kind in list(KINDS)[1:]:
-            fast = median(rows[kind], name)
-            found[f"data channel, {what}: {kind} / stock"] = (fast / stock, "×")
-    return found
-
-
-def median(rows: list[Row], name: str) -> float:
-    return statistics.median(getattr(row, name) for row in rows)
-
-
-def table(rows: dict[str, list[Row]]) -> str:
-    stock: Any = rows["stock"]
-    lines = [
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {platform.machine()},"
-        f" Python {platform.python_version()}\n",
-        "| association | bulk, MB/s | × stock | 200 B messages/s | × stock | 200 B ping, µs |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for name, found in rows.items():
-        bulk, small = median(found, "bulk"), median(found, "small")
-        lines.append(
-            f"| {name} | {bulk / 1e6:.1f} | {bulk / median(stock, 'bulk'):.1f} |"
-            f" {small:,.0f} | {small / median(stock, 'small'):.1f} |"
-            f" {median(found, 'ping') * 1e6:.0f} |"
-        )
-    return "\n".join(lines)
-
-
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--megabytes", type=int, default=64, help="bulk, a quarter for stock")
-    arguments.add_argument("--other", nargs=2, help=argparse.SUPPRESS)
-    options = arguments.parse_args()
-    if options.other:
-        asyncio.run(other_process(options.other[0], int(options.other[1])))
-    else:
-        print(table(run(options.rounds, options.megabytes)))
-
-
 if __name__ == "__main__":
-    main()
+    asyncio.run(_other(sys.argv[1], int(sys.argv[2])))

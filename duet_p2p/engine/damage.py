@@ -1,0 +1,340 @@
+"""What a failed command leaves behind, and why the rest of the program cannot tell.
+
+That a command failed on private values is private. So the commands behind it must show the same as
+if it had worked: the same shapes, the same public failures, the same labels on everything that they
+touch. Leaving them out would show it, in what is not told, not refused, not drawn or not labelled.
+
+Therefore the results of such a failure are *stand-ins* wherever the result's shape was public:
+zeros of that shape, joined to the same graph, marked with the poison and labelled with what it
+depends on. Commands run on them like on any value, and what they give is poison again as far as
+it is private. Where there is no stand-in (the shape is hidden, or the result is an object) results
+and everything behind them are hidden in the good case too; there a `Poison` stands in the store
+and commands are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+
+from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.failures import is_structural
+from duet_p2p.engine.gradients import leaves_of
+from duet_p2p.engine.labels import join, to_per_record
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.store import Poison, Slot
+from duet_p2p.surface.callables import CALLABLES
+from duet_p2p.surface.shapes import TensorSpec
+from duet_p2p.surface.table import Rule, written
+from duet_p2p.surface.types import number_type
+
+__all__ = ["Damage", "is_as_expected"]
+
+_NUMBERS: Final[dict[str, Any]] = {
+    "python.Float": 0.0,
+    "python.Int": 0,
+    "python.Bool": False,
+    "python.Complex": 0j,
+    "python.String": "",
+}
+_WITH_GRADS: Final = frozenset({
+    "torch.optim.Optimizer.step", "torch.nn.utils.clip_grad_norm_",
+    "torch.nn.utils.clip_grad_value_",
+})  # fmt: skip
+"""Names that read the gradients of what they are given."""
+_OF_OPTIMIZERS: Final = frozenset({"step", "load_state_dict", "add_param_group"})
+
+
+class Damage:
+    """Puts poison where it belongs."""
+
+    def __init__(self, lineage: Lineage) -> None:
+        self._lineage = lineage
+
+    # what is there already
+
+    def found(self, name: str, given: Arguments, *, deep: bool) -> Poison | None:
+        """The poison among the arguments; one that nothing can run on is named first."""
+        if not self._lineage.has_poison:
+            return None
+        soft = None
+        for poison, can_run in self._every(name, given, deep):
+            if not can_run or poison.is_public:
+                return poison
+            soft = soft or poison
+        return soft
+
+    def can_run(self, name: str, given: Arguments, *, deep: bool) -> bool:
+        """Whether everything that failed has a stand-in, so that the command can run on it."""
+        return all(
+            can_run and not poison.is_public for poison, can_run in self._every(name, given, deep)
+        )
+
+    def _every(self, name: str, given: Arguments, deep: bool) -> Iterator[tuple[Poison, bool]]:
+        lineage = self._lineage
+        for slot in given.slots.values():
+            value = slot.value
+            if isinstance(value, Poison):
+                yield value, False
+                continue
+            if slot.poison is not None:
+                yield slot.poison, True
+            if is_atomic(value):
+                continue
+            parts: Iterable[Any] = (value,)
+            if deep:
+                parts = reach(value, grads=name in _WITH_GRADS)
+            for part in parts:
+                if isinstance(part, Poison):
+                    yield part, False
+                elif isinstance(part, torch.Tensor):
+                    entry = lineage.entry(part)
+                    if entry is not None and entry.poison is not None:
+                        yield entry.poison, True
+                elif (tracked := lineage.find(part)) is not None and tracked.poison is not None:
+                    yield tracked.poison, True
+
+    @staticmethod
+    def reaching(poison: Poison, given: Arguments) -> Poison:
+        """The poison, with the leaves that a backward through this command's results reaches."""
+        found = {id(leaf): leaf for leaf in leaves(given)}
+        for slot in given.slots.values():
+            if isinstance(slot.value, Poison):
+                found |= slot.value.leaves
+        return replace(poison, leaves=found)
+
+    # results of a command that failed
+
+    def stand_ins(
+        self, rule: Rule, given: Arguments, spec: Any, count: int, poison: Poison, like: Any
+    ) -> list[Slot]:
+        """Slots for the results of a command that failed on private values; none if they cannot be.
+
+        Args:
+            rule: of the command.
+            given: its arguments.
+            spec: what its results would have been, as far as that is public.
+            count: how many results it names.
+            poison: the failure.
+            like: a result that has the right graph, if there is one.
+        """
+        label = to_per_record(poison.label)
+        if rule.result == "self" and given.args:
+            values = [given.args[0]]  # it is spoilt, and the very object
+        elif spec is None:
+            number = self._number(rule, given)
+            values = [] if number is None else [number]
+        else:
+            made = self._made(spec, given) if like is None else like
+            values = [made] if count == 1 else list(made) if isinstance(made, list | tuple) else []
+        if len(values) != count or any(isinstance(value, Poison) for value in values):
+            return []
+        for value in values:
+            for part in reach(value):
+                if isinstance(part, torch.Tensor):
+                    self._lineage.spoil(part, poison)
+                elif isinstance(part, list | dict):
+                    self._lineage.track(part).content = label
+        return [
+            Slot(value, label, poison=poison) if is_atomic(value) or isinstance(value, tuple)
+            else Slot(value) for value in values
+        ]  # fmt: skip
+
+    def neutral(self, name: str, given: Arguments, spec: Any, mode: Callable[[], Any]) -> Any:
+        """The result on zeros in the place of private values, for its graph; None if there is none.
+
+        Args:
+            name: of a command that writes to nothing and draws no random numbers.
+            given: its arguments.
+            spec: what its result would have been.
+            mode: of gradients.
+        """
+        if not _has_graph(spec):
+            return None
+        args, kwargs = _zeroed((given.args, given.kwargs), self._lineage)
+        try:
+            with mode():
+                result = CALLABLES[name](*args, **kwargs)
+        except Exception:
+            return None
+        return result if is_as_expected(result, spec) else None
+
+    @staticmethod
+    def _number(rule: Rule, given: Arguments) -> Any:
+        kind = rule.result
+        if kind == "item":
+            first = given.args[0] if given.args else None
+            if not isinstance(first, torch.Tensor):
+                return None
+            return torch.zeros((), dtype=first.dtype).item()
+        if kind in ("number", "truth"):
+            kind = number_type(rule.short, given.args)
+            kind = "python.Float" if kind == "python.Any" else kind
+        return _NUMBERS.get(kind)
+
+    def _made(self, spec: Any, given: Arguments) -> Any:
+        if isinstance(spec, TensorSpec):
+            made = torch.zeros(spec.shape, dtype=spec.dtype, device=spec.device)
+            if not spec.requires_grad:
+                return made
+            sources = [t for t in given.tensors() if t.requires_grad]
+            with torch.enable_grad():
+                if not sources:
+                    return made.requires_grad_()
+                return _Joined.apply(made, *sources)
+        if isinstance(spec, list):
+            return [self._made(part, given) for part in spec]
+        if isinstance(spec, tuple) and not isinstance(spec, torch.Size):
+            return tuple(self._made(part, given) for part in spec)
+        return spec
+
+    # what a command would have changed
+
+    def spread(self, poison: Poison, rule: Rule, given: Arguments, *, hidden: bool) -> None:
+        """Spoils what a command would have changed that was left out because of this poison."""
+        short = rule.short
+        listed: list[Any] = list(written(rule, given.args, given.kwargs))
+        if short == "backward":
+            # the gradients that it would have made: without them a step would quietly do less
+            self._spoil_gradients(poison)
+        targets = [target for target in listed if not isinstance(target, Poison)]
+        if short in _OF_OPTIMIZERS and given.args:
+            first = given.args[0]
+            targets += [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
+            if isinstance(first, Poison):  # its parameters, which it was made of
+                targets += first.leaves.values()
+        self.spoil(targets, poison, hidden=hidden)
+
+    def fail(
+        self, poison: Poison, rule: Rule, given: Arguments, error: Exception,
+        targets: list[torch.Tensor], *, hidden: bool,
+    ) -> None:  # fmt: skip
+        """Spoils what a command may have changed half way before it failed."""
+        if poison.is_public and (is_structural(error) or isinstance(error, TypeError)):
+            return  # torch looks at types and at the graph before it writes
+        if rule.form == "constructor":
+            return  # an optimizer writes to its parameters later
+        listed = [v for v in written(rule, given.args, given.kwargs) if not is_atomic(v)]
+        if poison.is_public:
+            listed = []  # a container that refused an element is as it was
+        self.spoil([*listed, *targets], poison, hidden=hidden)
+        if rule.name == "torch.Tensor.backward":
+            self._spoil_gradients(poison)
+
+    def spoil(self, targets: Iterable[Any], poison: Poison, *, hidden: bool = False) -> None:
+        """Marks values that are worthless now; an owner's object is as it was."""
+        for target in targets:
+            entry = self._lineage.entry(target) if isinstance(target, torch.Tensor) else None
+            if entry is None or not entry.is_shared:
+                self._lineage.spoil(target, poison, hidden=hidden)
+
+    def _spoil_gradients(self, poison: Poison) -> None:
+        """A backward changes gradients, never the leaves themselves."""
+        for leaf in poison.leaves.values():
+            if leaf.grad is None:
+                if poison.is_public:
+                    self._lineage.spoil(leaf, poison)
+                    continue
+                leaf.grad = torch.zeros_like(leaf)
+            self._lineage.spoil(leaf.grad, poison)
+
+    # results of a command that ran on stand-ins
+
+    def mark(
+        self,
+        poison: Poison,
+        rule: Rule,
+        given: Arguments,
+        slots: Iterable[Slot],
+        targets: Iterable[torch.Tensor],
+        *,
+        is_container: bool,
+    ) -> None:
+        """What a command on stand-ins gave or wrote is poison, as far as it is private."""
+        touched: list[Any] = list(targets)
+        if rule.name in _WITH_GRADS:
+            touched += [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
+        loose = any(slot.poison is not None for slot in given.slots.values())
+        if is_container and loose and given.args:
+            touched.append(given.args[0])  # a number has no place for a mark of its own
+        for slot in slots:
+            value = slot.value
+            if is_private(slot.label):
+                slot.poison = poison
+            if is_atomic(value) or isinstance(value, Poison):
+                continue
+            touched += [p for p in reach(value) if isinstance(p, torch.Tensor)]
+            if not isinstance(value, torch.Tensor) and (loose or not is_container):
+                touched.append(value)
+        for value in touched:
+            if isinstance(value, torch.Tensor):
+                entry = self._lineage.own(value)
+                if entry.is_shared:
+                    continue
+                if not is_private(entry.label):
+                    entry.poison = None  # it was written over
+                elif entry.poison is None:
+                    entry.poison = poison
+            elif not is_atomic(value) and not isinstance(value, tuple | Poison):
+                tracked = self._lineage.find(value)
+                if tracked is not None and is_private(join((tracked.content, tracked.structure))):
+                    tracked.poison = poison
+
+
+class _Joined(torch.autograd.Function):
+    """A stand-in in the graph of what it was to be computed from; nothing flows back."""
+
+    @staticmethod
+    def forward(ctx: Any, made: torch.Tensor, *sources: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(made)  # most operations keep something: a second backward fails
+        ctx.sources = [(t.shape, t.dtype, t.device) for t in sources]
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        _ = ctx.saved_tensors
+        return (
+            None,
+            *(torch.zeros(s, dtype=dtype, device=device) for s, dtype, device in ctx.sources),
+        )
+
+
+def leaves(given: Arguments) -> list[torch.Tensor]:
+    """Every leaf with a gradient that the arguments' graphs reach."""
+    return leaves_of(tensor for tensor in given.tensors() if tensor.requires_grad)
+
+
+def _has_graph(spec: Any) -> bool:
+    """Whether a result would have a graph behind it."""
+    if isinstance(spec, TensorSpec):
+        return spec.requires_grad
+    return isinstance(spec, list | tuple) and any(map(_has_graph, spec))
+
+
+def _zeroed(value: Any, lineage: Lineage) -> Any:
+    """Arguments with zeros for private tensors that no gradient flows to."""
+    if isinstance(value, torch.Tensor):
+        is_kept = value.requires_grad or not is_private(lineage.label(value))
+        return value if is_kept else torch.zeros_like(value)
+    if isinstance(value, list):
+        return [_zeroed(part, lineage) for part in value]
+    if type(value) is tuple:
+        return tuple([_zeroed(part, lineage) for part in value])
+    if type(value) is dict:
+        return {key: _zeroed(part, lineage) for key, part in value.items()}
+    return value
+
+
+def is_as_expected(result: Any, spec: Any) -> bool:
+    """Whether a result has the shape that was worked out before it was made."""
+    if isinstance(spec, TensorSpec):
+        return (
+            isinstance(result, torch.Tensor) and result.shape == spec.shape
+            and result.dtype is spec.dtype and result.requires_grad == spec.requires_grad
+        )  # fmt: skip
+    if isinstance(spec, list | tuple) and isinstance(result, list | tuple):
+        return len(result) == len(spec) and all(map(is_as_expected, result, spec))
+    return True

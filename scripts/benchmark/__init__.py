@@ -1,0 +1,1 @@
+"""What `scripts/bench` runs: a file per quantity, all in one run on one machine."""

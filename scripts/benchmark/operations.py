@@ -1,0 +1,127 @@
+"""What one operation and one accepted value cost."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+import torch
+
+from scripts.benchmark.pair import Pair, get, pair
+from scripts.benchmark.rows import Report, Row, median, timed
+
+__all__ = ["measure", "stages"]
+
+_CHAIN = 1000
+
+
+def measure(report: Report, *, repeats: int, curve_to: int, ping: float) -> None:
+    """Pipelined operations, accepted gets with and without an audit log, the curve over length.
+
+    Args:
+        report: takes the rows.
+        repeats: of each figure; the median counts.
+        curve_to: longest chain of the curve.
+        ping: seconds of a round trip of the bare data channel.
+    """
+    with pair() as session:
+        answer = _answer(session, repeats)
+        report.add(
+            Row("accepted get of a scalar, no audit log", answer / ping, "×",
+                f"of the data channel's round trip, {ping * 1e6:.0f} µs", 3.0)
+        )  # fmt: skip
+        own, private = _chains(session, repeats, answer)
+        report.add(
+            Row("pipelined add, own tensor: added cost", own, "s", "each", 100e-6),
+            Row("pipelined add, private tensor: added cost", private, "s", "each", 100e-6),
+        )
+        length = 10
+        while length <= curve_to:
+            x = session.duet.torch.ones(10)
+            seconds = median(timed(lambda: get(chain(x, length))) for _ in range(3))  # noqa: B023
+            report.point("operations", length, seconds)
+            length *= 10
+        report.profile = stages(session)
+    with pair(audit=True) as session:
+        audited = _answer(session, repeats)
+        sync = median(timed(_disk_sync) for _ in range(20))
+        report.add(
+            Row("the same with an audit log", (audited - sync) / ping, "×",
+                f"of the round trip, beside one disk sync of {sync * 1e3:.1f} ms", 3.0)
+        )  # fmt: skip
+
+
+def chain(x: Any, length: int) -> Any:
+    """So many adds, one after the other."""
+    for _ in range(length):
+        x = x + 1
+    return x
+
+
+def _answer(session: Pair, repeats: int) -> float:
+    session.owner.run("torch.ones(10).tag('ones').send(duet); 1")
+    ones = _stored(session, "ones")
+    values = [ones.sum() for _ in range(20 * repeats)]
+    time.sleep(0.3)
+    return median(timed(lambda: get(value)) for value in values)  # noqa: B023
+
+
+def _stored(session: Pair, tag: str) -> Any:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        found = [p for p in session.duet.store if tag in p.tags]
+        if found:
+            return found[-1]
+        time.sleep(0.01)
+    raise TimeoutError(f"{tag} did not come into the store")
+
+
+def _chains(session: Pair, repeats: int, answer: float) -> tuple[float, float]:
+    local, own, private = torch.ones(10), session.duet.torch.ones(10), _stored(session, "ones")
+    added: dict[str, list[float]] = {"own": [], "private": []}
+    get(chain(private, _CHAIN)), get(chain(own, _CHAIN))
+    for _ in range(repeats):  # by turns, so that the machine's moods hit all
+        here = timed(lambda: chain(local, _CHAIN))
+        for name, x in (("own", own), ("private", private)):
+            there = timed(lambda: get(chain(x, _CHAIN)))  # noqa: B023
+            added[name].append((there - answer - here) / _CHAIN)
+    return median(added["own"]), median(added["private"])
+
+
+def _disk_sync() -> None:
+    with open(os.path.join(os.environ["DUET_HOME"], "sync"), "wb") as file:
+        file.write(bytes(4096))
+        os.fsync(file.fileno())
+
+
+# where the time goes
+
+
+def stages(session: Pair, count: int = 5000) -> list[tuple[str, float]]:
+    """CPU seconds of one pipelined add on a private tensor, by the threads that it goes through."""
+    x = _stored(session, "ones")
+    loop = next(t for t in threading.enumerate() if t is session.duet._client.bridge._thread)
+    assert loop.ident is not None
+    ours = time.pthread_getcpuclockid(loop.ident)
+    session.owner.run(
+        "clock = time.pthread_getcpuclockid(duet._bridge._thread.ident)\n"
+        f"def engine(pid={session.engine_pid}):\n"
+        "    return int(open(f'/proc/{pid}/schedstat').read().split()[0]) / 1e9\n1"
+    )
+    ask = "[time.clock_gettime(clock), engine()]"
+    get(x.sum())
+    theirs = session.owner.run(ask)
+    cell, wire = time.thread_time(), time.clock_gettime(ours)
+    last = chain(x, count)
+    cell = time.thread_time() - cell
+    get(last)
+    wire = time.clock_gettime(ours) - wire
+    after = session.owner.run(ask)
+    return [
+        ("scientist's cell: pointer, shapes, ids, codec", cell / count),
+        ("scientist's I/O thread: frames, SCTP, DTLS", wire / count),
+        ("owner's I/O thread: SCTP, session, service, pipe", (after[0] - theirs[0]) / count),
+        ("engine: admission, torch, labels, store", (after[1] - theirs[1]) / count),
+    ]

@@ -1,0 +1,141 @@
+"""A session of two real processes: this one is the scientist's, the owner's does as it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import duet_p2p as sy
+
+__all__ = ["Owner", "Pair", "get", "pair"]
+
+# One line of JSON in, code; one line out, the value of its last expression.
+_OWNER = """
+import ast, json, sys, time, torch
+import duet_p2p as sy
+from duet_p2p import api
+torch.set_num_threads(int(sys.argv[1]))
+names = {"sy": sy, "torch": torch, "time": time}
+answers = sys.stdout
+sys.stdout = sys.stderr
+for line in sys.stdin:
+    tree = ast.parse(json.loads(line))
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "owner", "exec"), names)
+    value = eval(compile(ast.Expression(last.value), "owner", "eval"), names) if last else None
+    print(json.dumps(value), file=answers, flush=True)
+"""
+_SECONDS = 120
+
+
+class Owner:
+    """The owner's process."""
+
+    def __init__(self, home: str) -> None:
+        import torch
+
+        self._log = open(os.path.join(home, "owner.log"), "w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", _OWNER, str(torch.get_num_threads())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**os.environ, "DUET_HOME": home},
+        )
+
+    def start(self, code: str) -> None:
+        """Runs code; its value is read by `value`."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(code) + "\n")
+        self.process.stdin.flush()
+
+    def value(self) -> Any:
+        """What the code that was started gave."""
+        watch = threading.Timer(_SECONDS, self.process.kill)
+        watch.start()
+        try:
+            assert self.process.stdout is not None
+            line = self.process.stdout.readline()
+        finally:
+            watch.cancel()
+        if not line:
+            self._log.seek(0)
+            raise RuntimeError("the owner's process ended: " + self._log.read()[-2000:])
+        return json.loads(line)
+
+    def run(self, code: str) -> Any:
+        """Runs code and waits for the value of its last expression."""
+        self.start(code)
+        return self.value()
+
+    def close(self) -> None:
+        """Ends the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+        self._log.close()
+
+
+class Pair:
+    """Both sides.
+
+    Attributes:
+        owner: the other process.
+        duet: this side's session.
+    """
+
+    def __init__(self, owner: Owner, duet: Any) -> None:
+        self.owner = owner
+        self.duet = duet
+
+    @property
+    def engine_pid(self) -> int:
+        """The owner's engine."""
+        return int(self.owner.run("duet._service._host.pid"))
+
+
+@contextmanager
+def pair(*, audit: bool = False, accepts: bool = True, options: str = "") -> Iterator[Pair]:
+    """A connected pair; both end with the block.
+
+    Args:
+        audit: whether the owner keeps an audit log.
+        accepts: whether a handler of the owner's accepts everything.
+        options: more arguments of `launch_duet`, as code.
+    """
+    name = secrets.token_hex(8)
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["DUET_HOME"] = home
+        owner = Owner(home)
+        try:
+            owner.run("1")  # its imports are over
+            owner.start(
+                f"duet = sy.launch_duet(loopback={name!r}, logging=False, timeout=60,"
+                f" audit={audit}{options})\n"
+                + ("duet.requests.add_handler(action='accept')\n" if accepts else "")
+                + "1"
+            )
+            with sy.join_duet(loopback=name, logging=False, timeout=60) as duet:
+                owner.value()
+                get(duet.torch.ones(1) + 1)  # what is loaded at the first operation is loaded
+                yield Pair(owner, duet)
+        finally:
+            owner.close()
+
+
+def get(pointer: Any) -> Any:
+    """The value, asked for and accepted."""
+    return pointer.get(request_block=True, reason="bench", timeout_secs=60, raises=True)

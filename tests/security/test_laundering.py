@@ -1,0 +1,416 @@
+"""Private data on its way through what a scientist can make, by a peer that speaks the raw wire.
+
+Each attack ends with an object that a `get` would give to anybody if it counted as public, and that
+a handler on a name would take if it counted as metadata or as an aggregate. None may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from duet_p2p.owner.duet import OwnerDuet
+from duet_p2p.wire import messages as wire
+from duet_p2p.wire.values import Ref
+from tests.security.raw_peer import RawPeer, against
+
+X = Ref(-1)
+T = "torch.Tensor."
+Attack = Callable[[RawPeer], Ref]
+VALUES = torch.arange(20.0)
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[tuple[OwnerDuet, RawPeer]]:
+    with against() as (duet, raw):
+        duet.send(VALUES, tags=["secret"])
+        duet.requests.add_handler(name="loss", action="accept")
+        yield duet, raw
+
+
+def element(p: RawPeer, at: int = 3) -> Ref:
+    """One record, still a tensor."""
+    return p.op(T + "__getitem__", X, at)
+
+
+def index(p: RawPeer) -> Ref:
+    """One record as a tensor of an int."""
+    return p.op(T + "long", element(p))
+
+
+def number(p: RawPeer) -> Ref:
+    """One record as an int."""
+    return p.op("python.Int", element(p))
+
+
+def few(p: RawPeer) -> Ref:
+    """As many records as values decide."""
+    return p.op(T + "__getitem__", X, p.op(T + "__gt__", X, 12.0))
+
+
+def changed(p: RawPeer, own: Ref, name: str, *args: Any, **kwargs: Any) -> Ref:
+    p.do(name, *args, **kwargs)
+    return own
+
+
+def own(p: RawPeer) -> Ref:
+    return p.put(torch.zeros(20))
+
+
+def weight(p: RawPeer) -> Ref:
+    return p.put(torch.ones(2, requires_grad=True))
+
+
+def _through_out(p: RawPeer) -> Ref:
+    mine = own(p)
+    return changed(p, mine, "torch.add", X, X, out=mine)
+
+
+def _through_a_list(p: RawPeer) -> Ref:
+    box = p.op("python.List")
+    return changed(p, box, "python.List.append", box, X)
+
+
+def _through_data(p: RawPeer) -> Ref:
+    mine = own(p)
+    return changed(p, mine, T + "data=", mine, X)
+
+
+def _through_a_view(p: RawPeer) -> Ref:
+    mine = p.put(torch.zeros(2, 20))
+    return changed(p, mine, T + "copy_", p.op(T + "__getitem__", mine, 1), X)
+
+
+def _keyword_item(p: RawPeer) -> Ref:
+    box = p.op("python.List")
+    return changed(p, box, "python.List.append", value=box, item=number(p))
+
+
+def _keyword_key(p: RawPeer) -> Ref:
+    box = p.op("python.Dict")
+    return changed(p, box, "python.Dict.__setitem__", value=box, key=1, item=number(p))
+
+
+def _gradient(p: RawPeer) -> Ref:
+    w = p.put(torch.zeros(20, requires_grad=True))
+    p.do(T + "backward", p.op("torch.dot", w, X))
+    return p.op(T + "grad", w)
+
+
+def _retained_gradient(p: RawPeer) -> Ref:
+    inner = p.op("torch.mul", p.put(torch.ones(20, requires_grad=True)), 1.0)
+    p.do(T + "retain_grad", inner)
+    p.do(T + "backward", p.op("torch.dot", inner, X))
+    return p.op(T + "grad", inner)
+
+
+def _optimizer(p: RawPeer, **settings: Any) -> Ref:
+    w = weight(p)
+    optimizer = p.op("torch.optim.SGD", [w], **settings)
+    p.do(T + "backward", p.op("torch.sum", w))
+    p.do("torch.optim.Optimizer.step", optimizer)
+    return w
+
+
+def _scheduler(p: RawPeer) -> Ref:
+    optimizer = p.op("torch.optim.SGD", [weight(p)], lr=0.1)
+    plateau = p.op("torch.optim.lr_scheduler.ReduceLROnPlateau", optimizer)
+    p.do("torch.optim.lr_scheduler.LRScheduler.step", plateau, number(p))
+    return p.op("torch.optim.lr_scheduler.LRScheduler.state_dict", plateau)
+
+
+def _group(p: RawPeer) -> Ref:
+    w = weight(p)
+    optimizer = p.op("torch.optim.SGD", [w], lr=0.1)
+    groups = p.op("torch.optim.Optimizer.param_groups", optimizer)
+    group = p.op("python.List.__getitem__", groups, 0)
+    p.do("python.Dict.__setitem__", group, "lr", number(p))
+    p.do(T + "backward", p.op("torch.sum", w))
+    p.do("torch.optim.Optimizer.step", optimizer)
+    return w
+
+
+def _seed(p: RawPeer) -> Ref:
+    p.do("torch.manual_seed", number(p))
+    drawn = p.op("torch.rand", 3)
+    p.do("torch.manual_seed", 1)
+    return drawn
+
+
+def _consumption(p: RawPeer) -> Ref:
+    p.do("torch.manual_seed", 1)
+    p.op("torch.rand_like", few(p))
+    drawn = p.op("torch.rand", 1)
+    p.do("torch.manual_seed", 1)
+    return drawn
+
+
+def _consumption_that_may_fail(p: RawPeer) -> Ref:
+    p.do("torch.manual_seed", 1)
+    p.op("torch.bernoulli", p.op(T + "div", X, 19.0))
+    drawn = p.op("torch.rand", 1)
+    p.do("torch.manual_seed", 1)
+    return drawn
+
+
+def _shuffle(p: RawPeer) -> Ref:
+    p.do("torch.manual_seed", 1)
+    data = p.op("torch.utils.data.TensorDataset", few(p))
+    loader = p.op("torch.utils.data.DataLoader", data, shuffle=True)
+    p.op("python.next", p.op("python.iter", loader))
+    drawn = p.op("torch.rand", 1)
+    p.do("torch.manual_seed", 1)
+    return drawn
+
+
+def _sliced_list(p: RawPeer) -> Ref:
+    part = p.op("python.List.__getitem__", p.put([0] * 9), slice(0, number(p)))
+    return p.op("python.len", part)
+
+
+def _sliced_by_a_tensor(p: RawPeer) -> Ref:
+    part = p.op(T + "__getitem__", p.put(torch.zeros(9)), slice(0, index(p)))
+    return p.op(T + "numel", part)
+
+
+def _pair_as_key(p: RawPeer) -> Ref:
+    box = p.put({(3, 1): 0})
+    p.do("python.Dict.__setitem__", box, (number(p), 1), 1)
+    return p.op("python.len", box)
+
+
+def _pairs(p: RawPeer) -> Ref:
+    return p.op("python.len", p.op("python.Dict", [(number(p), 0), (3, 0)]))
+
+
+def _set(p: RawPeer) -> Ref:
+    return p.op("python.len", p.op("python.Set", [number(p), 3]))
+
+
+def _list_of(p: RawPeer) -> Ref:
+    return p.op("python.len", p.op("python.List", few(p)))
+
+
+def _chosen(p: RawPeer) -> Ref:
+    parts = [p.put(torch.full((1,), float(n))) for n in range(5)]
+    return p.op("python.List.__getitem__", p.op("python.collect", *parts), index(p))
+
+
+def _not_chosen(p: RawPeer) -> Ref:
+    """Which one is not given any more would tell which one was chosen."""
+    parts = [p.put(torch.full((1,), float(n))) for n in range(5)]
+    p.op("python.List.__getitem__", p.op("python.collect", *parts), number(p))
+    return parts[4]
+
+
+def _iterator(p: RawPeer) -> Ref:
+    return p.op("python.next", p.op("python.iter", p.op("python.collect", number(p))))
+
+
+def _plan(p: RawPeer) -> Ref:
+    mine = own(p)
+    plan = p.new_id()
+    steps = (wire.PlanStep(T + "copy_", (3,), (Ref(2), Ref(1)), {}, "g"),)
+    p.send(wire.DefinePlan(plan, "p", 1, (mine.id,), steps, (), True))
+    p.send(wire.RunPlan(plan, (X.id,), (), 0))
+    return mine
+
+
+def _batch_size(p: RawPeer) -> Ref:
+    data = p.op("torch.utils.data.TensorDataset", p.put(torch.zeros(8)))
+    loader = p.op("torch.utils.data.DataLoader", data, batch_size=number(p))
+    return p.op("torch.utils.data.DataLoader.batch_size", loader)
+
+
+def _length_of_a_loader(p: RawPeer) -> Ref:
+    data = p.op("torch.utils.data.TensorDataset", few(p))
+    return p.op("python.len", p.op("torch.utils.data.DataLoader", data))
+
+
+def _state_of_hidden_shape(p: RawPeer) -> Ref:
+    w = p.op("torch.nn.Parameter", few(p))
+    optimizer = p.op("torch.optim.SGD", [w], lr=0.1, momentum=0.9)
+    p.do(T + "backward", p.op("torch.sum", w))
+    p.do("torch.optim.Optimizer.step", optimizer)
+    state = p.op("torch.optim.Optimizer.state_dict", optimizer)
+    of = p.op("python.Dict.__getitem__", p.op("python.Dict.__getitem__", state, "state"), 0)
+    return p.op(T + "numel", p.op("python.Dict.__getitem__", of, "momentum_buffer"))
+
+
+def _flag(p: RawPeer) -> Ref:
+    mine = own(p)
+    p.do(T + "requires_grad=", mine, p.op("python.Bool", element(p)))
+    return p.op(T + "requires_grad", mine)
+
+
+def _type_of_a_power(p: RawPeer) -> Ref:
+    power = p.op("python.Int.__pow__", 2, p.op("python.Int.__sub__", number(p), 9))
+    return p.op("python.Int.__add__", power, 0)
+
+
+def _distribution(p: RawPeer) -> Ref:
+    normal = p.op("torch.distributions.Normal", element(p), 1.0)
+    return p.op("torch.distributions.Distribution.sample", normal)
+
+
+def _default(p: RawPeer) -> Ref:
+    return p.op("python.Dict.dict_get", p.op("python.Dict"), 1, number(p))
+
+
+def _mapped(p: RawPeer, name: str, *args: Any, **kwargs: Any) -> Ref:
+    return p.op(name, *args, **kwargs)
+
+
+ATTACKS: dict[str, Attack] = {
+    # the four routes by which data left PySyft 0.5 with no request
+    "the secret in one's own list": _through_a_list,
+    "one's own tensor gets it as its data": _through_data,
+    "an operation writes it out": _through_out,
+    "a write through a view of one's own": _through_a_view,
+    # writes
+    "an item given as a keyword": _keyword_item,
+    "a key's item given as a keyword": _keyword_key,
+    "a masked write": lambda p: changed(
+        p, (o := own(p)), T + "masked_fill_", o, p.op(T + "__gt__", X, 3), 1.0
+    ),
+    "a buffer that is updated": lambda p: changed(
+        p, (o := p.put(torch.zeros(20))), "torch.nn.functional.batch_norm",
+        p.op(T + "unsqueeze", X, 0), o, p.put(torch.ones(20)), None, None, True,
+    ),
+    "an initialisation by a record": lambda p: changed(
+        p, (o := own(p)), "torch.nn.init.constant_", o, number(p)
+    ),
+    # values that stand where a size, an end or a filling is meant
+    "filled in": lambda p: p.op("torch.full_like", own(p), element(p)),
+    "filled in, by size": lambda p: p.op("torch.full", [2], element(p)),
+    "an end of a row of numbers": lambda p: p.op("torch.linspace", 0, element(p), 3),
+    "a number of zeros": lambda p: p.op("torch.zeros", index(p)),
+    "a window's form": lambda p: p.op("torch.kaiser_window", 5, False, element(p)),
+    "an upper end of random numbers": lambda p: p.op("torch.randint", index(p), [2]),
+    "which size of a public tensor": lambda p: p.op(
+        T + "size", p.put(torch.zeros(1, 2, 3, 4)), index(p)
+    ),
+    "how often something is repeated": lambda p: p.op(
+        T + "numel", p.op(T + "repeat", own(p), index(p))
+    ),
+    "classes of one_hot": lambda p: p.op(
+        T + "numel", p.op("torch.nn.functional.one_hot", index(p))
+    ),
+    "sizes of a split": lambda p: p.op(
+        T + "numel", p.ops(T + "split", 2, own(p), index(p))[0]
+    ),
+    "repeat_interleave": lambda p: p.op(
+        T + "numel", p.op("torch.repeat_interleave", own(p), index(p))
+    ),
+    "a choice by a private condition": lambda p: p.op(
+        "torch.where", p.op(T + "__gt__", X, 3), own(p), 1.0
+    ),
+    # state
+    "a gradient": _gradient,
+    "a gradient of an inner tensor": _retained_gradient,
+    "a gradient that is set": lambda p: p.op(T + "grad", changed(
+        p, (o := own(p)), T + "grad=", o, X)),
+    "a learning rate": lambda p: _optimizer(p, lr=number(p)),
+    "a learning rate that is a tensor": lambda p: _optimizer(p, lr=p.op(T + "clone", element(p))),
+    "a weight decay": lambda p: _optimizer(p, lr=0.1, weight_decay=number(p)),
+    "a metric for a scheduler": _scheduler,
+    "a setting of a group": _group,
+    "a seed": _seed,
+    "how many random numbers were drawn": _consumption,
+    "random numbers that are drawn or fail": _consumption_that_may_fail,
+    "a shuffle of as many as values decide": _shuffle,
+    "a distribution's parameter": _distribution,
+    "a plan that writes": _plan,
+    # structure
+    "where a list ends": _sliced_list,
+    "where a tensor ends": _sliced_by_a_tensor,
+    "equal keys, in a pair": _pair_as_key,
+    "equal keys, of pairs": _pairs,
+    "equal members of a set": _set,
+    "a list of as many as values decide": _list_of,
+    "times a list": lambda p: p.op(
+        "python.len", p.op("python.List.__mul__", p.put([0]), index(p))),
+    "a range": lambda p: p.op("python.len", p.op("python.Range", number(p))),
+    "which element of a list": _chosen,
+    "which element of a list it was not": _not_chosen,
+    "an element of an iterator": _iterator,
+    "a default of a dict": _default,
+    "whether a list contains it": lambda p: p.op("python.List.__contains__", [3], number(p)),
+    "where in a list it is": lambda p: p.op("python.List.index", p.put([1, 3]), number(p)),
+    "how often": lambda p: p.op("python.List.count", p.put([1, 3]), number(p)),
+    "batches of a private size": _batch_size,
+    "batches of a private number": _length_of_a_loader,
+    "a hidden shape in an optimizer's state": _state_of_hidden_shape,
+    "a hidden shape": lambda p: p.op(T + "size", few(p)),
+    "a hidden shape by broadcasting": lambda p: p.op(
+        T + "numel", p.op("torch.add", few(p), p.put(torch.zeros(3, 1)))),
+    "a flag": _flag,
+    "the type of a power": _type_of_a_power,
+    # texts and long ints
+    "a text": lambda p: p.op("python.String", number(p)),
+    "a part of a text": lambda p: p.op(
+        "python.String.split", p.op("python.String", number(p)), "x"),
+    "a length of a text": lambda p: p.op("python.len", p.op("python.String", number(p))),
+    "a long int": lambda p: p.op("python.Int.__lshift__", 1, number(p)),
+    "a comparison": lambda p: p.op("python.Int.__eq__", number(p), 3),
+    "a copy": lambda p: p.op(T + "clone", X),
+    "another type": lambda p: p.op(T + "to", X, p.put(torch.zeros(1, dtype=torch.int64))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_way_round_gives_it_away(session: Any, attack: str) -> None:
+    _duet, raw = session
+    target = ATTACKS[attack](raw)
+    answer = raw.get(target)
+    if isinstance(answer, wire.Value):  # the write was refused
+        held = raw.value(answer)
+        assert not _is_told(held), attack
+        return
+    if isinstance(answer, wire.Failed):  # so was the command, for a public reason
+        assert "." in answer.op and "3.0" not in answer.text
+        return
+    assert isinstance(answer, wire.NotYours) and answer.state == "never", attack
+    assert raw.ask(target, "loss") == "Expired", attack
+
+
+def _is_told(held: Any) -> bool:
+    """Whether anything but what was there at first is in it."""
+    if isinstance(held, torch.Tensor):
+        return bool((held != 0).any()) and not bool((held == 1).all())
+    return bool(held)
+
+
+def test_the_honest_control_passes_the_same_handler(session: Any) -> None:
+    _, raw = session
+    assert raw.ask(raw.op("torch.mean", X), "loss") == "Value"
+    assert raw.is_free(raw.op(T + "sum", own(raw)))
+
+
+def test_a_text_of_an_error_never_has_a_private_value(session: Any) -> None:
+    _, raw = session
+    negative = raw.op(T + "neg", raw.op(T + "clone", element(raw)))
+    raw.op("torch.optim.SGD", [weight(raw)], lr=raw.op("python.Float", negative))
+    raw.op("torch.optim.SGD", [weight(raw)], lr=negative)
+    data = raw.op("torch.utils.data.TensorDataset", own(raw))
+    raw.op("torch.utils.data.DataLoader", data, batch_size=raw.op("python.Int", negative))
+    text = raw.op("python.String.__add__", raw.op("python.String", number(raw)), " takes no text")
+    raw.op("python.Int", text)
+    raw.wait_for_end()
+    assert not [m for m in raw.told(wire.Fail) if "3" in m.text]
+    for message in raw.told_bytes():
+        assert b"-3" not in message
+
+
+def test_what_is_told_of_a_loader_does_not_depend_on_values(session: Any) -> None:
+    _, raw = session
+    before = len(raw.told(wire.Meta))
+    data = raw.op("torch.utils.data.TensorDataset", own(raw))
+    raw.op("torch.utils.data.DataLoader", data, batch_size=index(raw))
+    raw.op("torch.utils.data.DataLoader", raw.op("torch.utils.data.TensorDataset", few(raw)))
+    raw.wait_for_end()
+    told = raw.told(wire.Meta)[before:]
+    assert not [m for m in told if m.type == "torch.utils.data.DataLoader"]

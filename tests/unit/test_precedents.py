@@ -1,0 +1,83 @@
+"""A verdict that is remembered is the one that would be given anew."""
+
+import pytest
+import torch
+
+from duet_p2p import limits
+from duet_p2p.engine import precedents
+from duet_p2p.engine.precedents import Precedents
+from tests.unit.engine_kit import Driver
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names that had to be judged anew."""
+    names: list[str] = []
+    real = precedents.judge
+
+    def judge(name, *args, **kwargs):
+        names.append(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(precedents, "judge", judge)
+    return names
+
+
+def test_the_same_call_is_judged_once(asked: list[str]) -> None:
+    driver = Driver()
+    x = driver.share(torch.randn(40, 3))
+    first = driver.ok("torch.Tensor.mul", x, 2.0)
+    labels = [driver.label(driver.ok("torch.Tensor.mul", x, 2.0)) for _ in range(3)]
+    assert asked == ["torch.Tensor.mul"]
+    assert labels == [driver.label(first)] * 3
+    assert [driver.label(driver.ok("torch.Tensor.mean", first)) for _ in range(2)] == [
+        ("aggregate", 40, False)
+    ] * 2
+
+
+def test_one_and_true_and_another_shape_are_other_calls(asked: list[str]) -> None:
+    driver = Driver()
+    x, y = driver.share(torch.ones(40, 3)), driver.share(torch.ones(40, 1, 3))
+    for value in (1, 1.0, True):
+        driver.ok("torch.Tensor.mul", x, value)
+    driver.ok("torch.Tensor.mul", y, 1)
+    assert len(asked) == 4
+
+
+def test_what_tells_records_apart_is_seen_after_what_does_not(asked: list[str]) -> None:
+    driver = Driver()
+    x = driver.share(torch.randn(40, 3))
+    same, apart = driver.put(torch.ones(1, 3)), driver.put(torch.ones(40, 3))
+    leads = driver.put(torch.ones(40, 3).requires_grad_())
+    assert driver.label(driver.ok("torch.Tensor.mul", x, same))[2] is False
+    assert driver.label(driver.ok("torch.Tensor.mul", x, apart))[2] is True
+    driver.ok("torch.Tensor.mul", x, leads)
+    assert driver.label(driver.ok("torch.Tensor.mul", x, same))[2] is False
+    assert len(asked) == 3
+
+
+def test_rows_that_were_lost_are_not_found_again(asked: list[str]) -> None:
+    driver = Driver()
+    shared = driver.share(torch.randn(40, 3))
+    x = driver.ok("torch.Tensor.clone", shared)
+    assert driver.label(driver.ok("torch.Tensor.sum", x))[0] == "aggregate"
+    driver.ok("torch.Tensor.__setitem__", x, 0, 1.0)  # one row is another one now
+    assert driver.label(driver.ok("torch.Tensor.sum", x))[0] == "per_record"
+
+
+def test_another_source_is_another_call(asked: list[str]) -> None:
+    driver = Driver()
+    for _ in range(2):
+        x = driver.share(torch.randn(40, 3))
+        driver.ok("torch.Tensor.exp", x)
+    assert len(asked) == 2
+
+
+def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PRECEDENTS", 3)
+    driver = Driver()
+    x = driver.share(torch.randn(40, 3))
+    for number in range(9):
+        driver.ok("torch.Tensor.mul", x, number)
+    known: Precedents = driver.engine._executor._precedents  # type: ignore[union-attr]
+    assert len(known._known) == 3

@@ -1,0 +1,349 @@
+// @ts-check
+/** Wires the page: events of the document and of the session in, actions out, one drawing after. */
+
+import { Desk } from './desk.js';
+import { byId } from './element.js';
+import { DuetError } from './errors.js';
+import { example } from './example.js';
+import { grouped, parse, textOf } from './ids.js';
+import { Line } from './line.js';
+import { Dtype, Float, Pointer, Session, Slice, Tuple } from './session.js';
+import { initial, logText, reduce } from './state.js';
+import { SURFACE, denied, resolve } from './surface.js';
+import { checkUrl, isLoopbackHost } from './urls.js';
+import { draw, drawConnect, drawRun, sentence } from './view.js';
+import { Vocabulary, storeNames } from './vocabulary.js';
+import { mistakeElements } from './workbench.js';
+
+/** @typedef {import('./state.js').State} State */
+
+const KEPT = 'duet.page'; // in this tab's session storage: what a reload needs
+const COPIED_MS = 2000;
+const STATUS_MS = 1000;
+const vocabulary = new Vocabulary(SURFACE);
+const DEFAULT_SERVER = 'http://127.0.0.1:8765';
+
+/** @type {State} */
+let state = initial();
+/** @type {State|null} */
+let drawn = null;
+let isDue = false;
+/** @type {Session|null} */
+let session = null;
+/** @type {Desk|null} */
+let desk = null;
+
+/** @param {{type: string} & Record<string, any>} action */
+function dispatch(action) {
+  state = reduce(state, action);
+  if (isDue) return;
+  isDue = true;
+  queueMicrotask(redraw);
+}
+
+function redraw() {
+  isDue = false;
+  const now = state;
+  draw(now, drawn, grouped);
+  drawConnect(now);
+  drawRun(now);
+  drawn = now;
+}
+
+/** @param {string} kind @param {string} text @param {number} [at] */
+const log = (kind, text, at = Date.now()) => dispatch({ type: 'log', at, kind, text });
+
+/** What is kept for a reload. @returns {{code?: string, server?: string, isJoined?: boolean, history?: string[]}} */
+function kept() {
+  try {
+    return Object(JSON.parse(sessionStorage.getItem(KEPT) ?? '{}'));
+  } catch {
+    return {}; // not ours, or no storage: the page starts empty
+  }
+}
+
+/** @param {boolean} isJoined whether a reload joins again by itself */
+function keep(isJoined) {
+  try {
+    sessionStorage.setItem(KEPT, JSON.stringify({ code: state.code.text, server: state.server.text, isJoined, history: state.history }));
+  } catch {
+    log('page', 'The browser keeps nothing for this page: a reload starts anew.');
+  }
+}
+
+// pairing
+
+/** @param {string} text @param {{isFinal: boolean, isFromLink?: boolean}} how */
+function enterCode(text, { isFinal, isFromLink = false }) {
+  const found = parse(text, 'owner');
+  const isOwn = 'code' in found && found.code === 'role' && parse(text, 'scientist');
+  const itself = isOwn && 'id' in isOwn && isOwn.id === state.clientId;
+  const problem = itself ? 'That is your own ID.' : 'code' in found ? textOf(found, 'session ID') : '';
+  dispatch({ type: 'code', text, found, sentence: problem, isFinal, isFromLink });
+}
+
+/** @param {string} text */
+function enterServer(text) {
+  let problem = '';
+  try {
+    checkUrl(text);
+  } catch (error) {
+    if (!(error instanceof DuetError)) throw error;
+    problem = error.message;
+  }
+  dispatch({ type: 'server', text, problem });
+}
+
+function enterFragment() {
+  const text = decodeURIComponent(location.hash.slice(1));
+  if (text === '') return false;
+  const code = /** @type {HTMLInputElement} */ (byId('code'));
+  code.value = text;
+  enterCode(text, { isFinal: true, isFromLink: true });
+  return true;
+}
+
+async function connect() {
+  if (state.code.id === null || session !== null) return;
+  dispatch({ type: 'connect' });
+  keep(true);
+  log('pairing', `Joining ${grouped(state.code.id)} through ${state.server.text}`);
+  const opened = new Session({ sessionId: state.code.id, url: checkUrl(state.server.text) });
+  session = opened;
+  listen(opened);
+  try {
+    await opened.connect();
+  } catch (error) {
+    if (session !== opened) return; // stopped by the user, or replaced
+    session = null;
+    keep(false);
+    const message = error instanceof Error ? error.message : String(error);
+    const remedy = error instanceof DuetError ? error.remedy : '';
+    dispatch({ type: 'refused', message, remedy });
+    log('pairing', `${message} ${remedy}`);
+    return;
+  }
+  if (session !== opened) return;
+  desk = new Desk(opened, {
+    vocabulary, kinds: { Dtype, Float, Slice, Tuple },
+    isPointer: (value) => value instanceof Pointer,
+    assign,
+    dispatch: (action) => (action.type === 'log' ? log(action.kind, action.text) : dispatch(action)),
+  });
+  showStore(opened);
+  dispatch({ type: 'open' });
+  queueMicrotask(() => byId('source').focus());
+}
+
+/** Sets a property on the owner's side: `w.data = …`. @param {Pointer} pointer @param {string} name @param {any} value */
+function assign(pointer, name, value) {
+  const found = resolve(pointer.type, `${name}=`);
+  if (found === null) throw denied(`${pointer.type}.${name} = …`);
+  pointer.client.run(found.name, [pointer, value], {});
+}
+
+/** @param {Session} of */
+function showStore(of) {
+  dispatch({ type: 'store', entries: of.store, names: storeNames(of.store) });
+}
+
+/** @param {Session} of */
+function listen(of) {
+  /** @param {string} type @param {(detail: any) => void} action */
+  const on = (type, action) => of.addEventListener(type, (/** @type {Event} */ event) => {
+    if (session === of) action(/** @type {CustomEvent} */ (event).detail);
+  });
+  on('stage', (detail) => dispatch({ type: 'stage', ...detail }));
+  on('state', (detail) => {
+    dispatch({ type: 'link', ...detail });
+    if (detail.state === 'closed') ended();
+  });
+  on('store', () => showStore(of));
+  on('request', (request) => {
+    desk?.changed(request);
+    if (request.state !== 'waiting') {
+      log('request', `${request.name || desk?.textOf(request) || 'A request'}: ${request.state}${request.ownerReason ? `, ${request.ownerReason}` : ''}`);
+      byId('announce').textContent = `Request ${request.name}: ${request.state}`;
+    }
+  });
+  on('failure', (failure) => {
+    desk?.failed(failure);
+    log('failure', `${failure.op}: ${failure.text}`);
+  });
+  on('log', ({ at, kind, text }) => {
+    if (kind !== 'command') log(kind, text, at); // a script has thousands, its entry counts them
+  });
+}
+
+/** The session is over; the workbench stays to be read. */
+function ended() {
+  desk?.close();
+  keep(false);
+}
+
+async function stop() {
+  const running = session;
+  if (state.isWorkbench && (running === null || state.link.state === 'closed')) {
+    session = null;
+    desk = null;
+    dispatch({ type: 'leave' });
+    byId('content').focus();
+    return;
+  }
+  if (!running) return;
+  log('pairing', 'Stopped');
+  desk?.close();
+  keep(false);
+  session = null;
+  dispatch(state.isWorkbench
+    ? { type: 'link', state: 'closed', reason: 'You stopped the session. What was released stays here until you leave.' }
+    : { type: 'leave' });
+  await running.close();
+}
+
+/** @param {HTMLElement} button */
+async function copy(button) {
+  const shown = grouped(state.clientId);
+  await navigator.clipboard.writeText(button.dataset['copies'] === 'id' ? state.clientId : sentence(state, shown));
+  const use = button.querySelector('use');
+  const words = button.querySelector('span');
+  if (!use || !words) return;
+  const before = words.textContent;
+  if (button.classList.contains('copied')) return;
+  use.setAttribute('href', '#icon-tick');
+  words.textContent = 'Copied';
+  button.classList.add('copied');
+  byId('announce').textContent = 'Copied';
+  setTimeout(() => {
+    use.setAttribute('href', '#icon-copy');
+    words.textContent = before;
+    button.classList.remove('copied');
+  }, COPIED_MS);
+}
+
+// workbench
+
+/** @param {string} source */
+function run(source) {
+  if (desk === null) return;
+  if (desk.running) {
+    desk.stop();
+    return;
+  }
+  const mistake = Desk.mistakeIn(source);
+  if (mistake) {
+    byId('mistake').replaceChildren(...mistakeElements(mistake));
+    return;
+  }
+  line.clear();
+  void desk.run(source, () => new Promise((resolve) => { setTimeout(resolve, 0); })).then((isDone) => {
+    keep(session !== null);
+    if (!isDone) line.restore(source); // to be mended
+  });
+}
+
+const line = new Line({
+  run,
+  complete: (source, caret) => vocabulary.complete(source, caret, desk?.known() ?? []),
+  history: () => state.history,
+  isRunning: () => desk?.running !== null && desk !== null,
+});
+
+/** @param {string} type @param {(detail: any) => void} action */
+const when = (type, action) => document.addEventListener(`duet-${type}`, (event) => action(/** @type {CustomEvent} */ (event).detail));
+
+function listenToDocument() {
+  const code = /** @type {HTMLInputElement} */ (byId('code'));
+  const server = /** @type {HTMLInputElement} */ (byId('server'));
+  code.addEventListener('input', (event) => {
+    const isPasted = ['insertFromPaste', 'insertFromDrop'].includes(/** @type {InputEvent} */ (event).inputType);
+    enterCode(code.value, { isFinal: isPasted });
+  });
+  code.addEventListener('change', () => enterCode(code.value, { isFinal: true }));
+  server.addEventListener('input', () => enterServer(server.value));
+  byId('join').addEventListener('submit', (event) => {
+    event.preventDefault();
+    enterCode(code.value, { isFinal: true });
+    void connect();
+  });
+  byId('stop').addEventListener('click', () => void stop());
+  for (const id of ['copy-id', 'copy-sentence']) byId(id).addEventListener('click', () => void copy(byId(id)));
+  byId('example').addEventListener('click', () => line.fill(example(state.store)));
+  byId('export-text').addEventListener('click', () => save('duet-activity.txt', 'text/plain', logText(state.log)));
+  byId('export-json').addEventListener('click', () => save('duet-activity.json', 'application/json', `${JSON.stringify(state.log, null, 2)}\n`));
+  window.addEventListener('hashchange', () => {
+    if (!state.isWorkbench && state.link.state !== 'connecting') enterFragment();
+  });
+  when('insert', ({ text }) => line.insert(text));
+  when('clear', ({ id }) => dispatch({ type: 'clear', id }));
+  when('drop', ({ chip }) => desk?.drop(chip));
+  when('view', ({ chip, view }) => dispatch({ type: 'view', chip, view }));
+  when('withdraw', ({ id }) => desk?.withdraw(id));
+  when('ask', ({ chip, from }) => {
+    dispatch({ type: 'ask', chip: state.asking === chip ? null : chip });
+    if (from) queueMicrotask(() => focusChip(from));
+  });
+  when('request', ({ chip, ...asked }) => {
+    desk?.ask(chip, asked);
+    queueMicrotask(() => focusChip(chip));
+  });
+  when('show', ({ chip }) => {
+    const shown = document.querySelector(`[data-chip="${CSS.escape(chip)}"]`);
+    shown?.scrollIntoView({ block: 'center' });
+    focusChip(chip);
+  });
+}
+
+/** Back to the chip whose form closed. @param {string} chip */
+function focusChip(chip) {
+  const name = document.querySelector(`[data-chip="${CSS.escape(chip)}"] .name`);
+  if (name instanceof HTMLElement) name.focus();
+}
+
+/** @param {string} name @param {string} type @param {string} text */
+function save(name, type, text) {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+function watchStatus() {
+  setInterval(() => {
+    if (session === null || state.link.state !== 'open') return;
+    const { path, rttMs } = session.status();
+    dispatch({ type: 'rtt', path, rttMs: rttMs === null ? null : Math.max(1, Math.round(rttMs)) });
+  }, STATUS_MS);
+}
+
+/** What the one who serves the page says: the address of the signalling server. */
+async function config() {
+  const response = await fetch('config.json', { cache: 'no-store' });
+  return response.ok ? Object(await response.json()) : {};
+}
+
+async function start() {
+  dispatch({ type: 'served', origin: location.origin, isOwnMachine: isLoopbackHost(location.hostname) });
+  listenToDocument();
+  watchStatus();
+  const before = kept();
+  if (Array.isArray(before.history)) state = { ...state, history: before.history.map(String) };
+  const [settings, identity] = await Promise.all([config(), Session.identity()]);
+  dispatch({ type: 'identity', clientId: identity.clientId });
+  const server = before.server || settings.signalling || DEFAULT_SERVER;
+  /** @type {HTMLInputElement} */ (byId('server')).value = server;
+  enterServer(server);
+  const code = /** @type {HTMLInputElement} */ (byId('code'));
+  const isLinked = enterFragment();
+  if (!isLinked && before.code && code.value === '') {
+    code.value = before.code;
+    enterCode(before.code, { isFinal: true });
+  } else if (!isLinked && code.value !== '') enterCode(code.value, { isFinal: true });
+  if (before.isJoined && state.code.id !== null) void connect();
+  else if (!isLinked && state.code.text === '') code.focus();
+}
+
+void start().catch((error) => {
+  dispatch({ type: 'refused', message: 'The page could not start.', remedy: error instanceof DuetError ? `${error.message} ${error.remedy}` : String(error) });
+});
