@@ -39,6 +39,7 @@ SECTIONS = {
         "docs/howto/host-the-server.md",
         "docs/howto/read-the-audit-log.md",
         "docs/console.md",
+        "docs/web-workbench.md",
     ],
     "Understand": [
         "docs/threat-model.md",
