@@ -39,6 +39,7 @@ SECTIONS = {
         "docs/howto/host-the-server.md",
         "docs/howto/read-the-audit-log.md",
         "docs/console.md",
+        "docs/web-workbench.md",
     ],
     "Understand": [
         "docs/threat-model.md",
@@ -53,6 +54,9 @@ SECTIONS = {
 }
 """The order of pages. A file of docs/ that is not named comes last, under its own title."""
 
+
+NAMES = {"docs/index.md": "Overview", "README.md": "README"}
+"""What a page is called in the list of pages, where that is not its title."""
 
 BEGINNINGS = {"docs/index.md", "README.md"}
 """Pages that people come to from outside."""
@@ -80,6 +84,11 @@ class Page:
         if self.source.startswith("docs/"):
             return self.source.removeprefix("docs/").removesuffix(".md") + ".html"
         return self.source.removesuffix(".md").lower().replace("/readme", "") + ".html"
+
+    @property
+    def name(self) -> str:
+        """In the list of pages."""
+        return NAMES.get(self.source, self.title)
 
     def href(self, other: str) -> str:
         """A relative link from this page to a path of the site."""
@@ -170,6 +179,8 @@ class Builder:
             anchor = f"{slug(text)}-{count}"
         page.anchors.add(anchor)
         token.attrSet("id", anchor)
+        if token.tag == "h1":
+            return
         link = Token("html_inline", "", 0)
         link.content = f'<a href="#{anchor}" aria-label="Link to this section">#</a>'
         assert inline.children is not None
@@ -216,7 +227,7 @@ class Builder:
                 flush()
                 following = tokens[number + 1] if number + 1 < len(tokens) else None
                 sides = [_side(token), _side(following)]
-                if sides == ["owner", "scientist"] and following is not None:
+                if sorted(sides) == ["owner", "scientist"] and following is not None:
                     pair = self._figure(token) + self._figure(following)
                     parts.append(f'<div class="pair">{pair}</div>')
                     number += 2
@@ -258,7 +269,7 @@ class Builder:
                 other = self.pages[source]
                 here = ' aria-current="page"' if source == page.source else ""
                 href = page.href(other.path)
-                items.append(f'<li><a href="{href}"{here}>{html.escape(other.title)}</a></li>')
+                items.append(f'<li><a href="{href}"{here}>{html.escape(other.name)}</a></li>')
             parts.append(f"<h2>{html.escape(name)}</h2><ul>{''.join(items)}</ul>")
         return "\n".join(parts)
 
@@ -269,7 +280,7 @@ class Builder:
         for step, arrow in ((-1, "← {}"), (1, "{} →")):
             if 0 <= at + step < len(order):
                 other = self.pages[order[at + step]]
-                text = arrow.format(html.escape(other.title))
+                text = arrow.format(html.escape(other.name))
                 links.append(f'<a href="{page.href(other.path)}">{text}</a>')
         return "".join(links)
 

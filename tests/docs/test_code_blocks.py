@@ -1,7 +1,8 @@
 """The code of the tutorial and the how-tos runs as it stands: an owner's and a scientist's process.
 
 Blocks run in the order of the page. `waits`: the block is started and the page goes on. `raises X`:
-it ends with this error. A following ``text output`` block lists what the block shows or prints.
+it ends with this error. A following ``text output`` block lists lines that the block shows or
+prints; … stands for anything.
 People wait until the other side has done its part; here `READY` says what they wait for.
 """
 
@@ -132,7 +133,9 @@ class Reader:
 
     def check(self, block: Block, shown: str) -> None:
         for line in block.output:
-            assert line in shown, f"line {block.line}: {line!r} is not in\n{shown}"
+            pattern = ".*".join(map(re.escape, line.split("…")))
+            found = re.search(f"(?m)^{pattern}$", shown)
+            assert found, f"line {block.line}: {line!r} is not in\n{shown}"
 
     def finish(self) -> None:
         for block, running in self.waiting:
@@ -161,7 +164,7 @@ _tree = _ast.parse({code})
 _last = _tree.body.pop() if isinstance(_tree.body[-1], _ast.Expr) else None
 exec(compile(_tree, "<page>", "exec"), globals())
 _value = eval(compile(_ast.Expression(_last.value), "<page>", "eval"), globals()) if _last else None
-repr(_value)
+"" if _value is None else repr(_value)
 """
 
 

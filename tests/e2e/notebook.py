@@ -78,14 +78,14 @@ class Notebook:
         self.process.send_signal(signum)
 
     def close(self) -> None:
-        """Ends the process as the end of its input does; kills it if that takes over 10 s.
+        """Ends the process as the end of its input does; kills it if that takes over 30 s.
 
         A process that a test has killed is just cleaned up after.
         """
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         try:
-            self.process.wait(10)
+            self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(10)
