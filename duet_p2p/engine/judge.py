@@ -262,6 +262,9 @@ def apply(
             )
             # what was there before is one of the inputs, unless it was overwritten
             owned.label = label if covers else join((owned.label, label))
+            if is_hidden:
+                lineage.hide(part)
+            is_view = True
         elif part.untyped_storage()._cdata in own:
             # A view: the storage says where it came from; the choice of the view may say more.
             others = [

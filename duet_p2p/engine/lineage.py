@@ -314,7 +314,8 @@ class Lineage:
             owned = self.written(value)
             owned.poison = poison
             owned.label = join((owned.label, label))
-            owned.hidden = owned.hidden or hidden
+            if hidden:
+                self.hide(value)
         elif not isinstance(value, (*ATOMIC, tuple)):
             tracked = self.track(value)
             tracked.poison = poison

@@ -54,8 +54,8 @@ class RawPeer:
         self.calls = itertools.count(1)
         self.peer: Any = None
 
-    async def connect(self, session: Session) -> None:
-        theirs, self.peer = await memory_pair()
+    async def connect(self, session: Session, pair: Any = memory_pair) -> None:
+        theirs, self.peer = await pair()
         self.peer.on_frame = self._frame
         self.peer.on_closed = lambda error: None
         session.attach(linked(theirs, SCIENTIST_ID))
@@ -196,9 +196,16 @@ class RawPeer:
 
 
 def attacked(
-    limits: dict[str, int], host: Host | None = None, **settings: Any
+    limits: dict[str, int], host: Host | None = None, pair: Any = memory_pair, **settings: Any
 ) -> tuple[OwnerDuet, RawPeer, Bridge]:
-    """An owner with a real engine process and a real session, and the partner."""
+    """An owner with a real engine process and a real session, and the partner.
+
+    Args:
+        limits: quotas of the session.
+        host: of the engine, a process unless it is given.
+        pair: makes the two connected peers, of memory unless it is given.
+        settings: of the owner's service.
+    """
     bridge = Bridge("attacked")
     raw = RawPeer(bridge)
 
@@ -217,7 +224,7 @@ def attacked(
 
     session, service = bridge.call(build(), DEADLINE)
     duet = OwnerDuet(bridge, session, Pairing(), service, session_id="owner-id")
-    bridge.call(raw.connect(session), DEADLINE)
+    bridge.call(raw.connect(session, pair), DEADLINE)
     return duet, raw, bridge
 
 

@@ -363,7 +363,7 @@ ATTACKS: dict[str, Attack] = {
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_no_way_round_gives_it_away(session: Any, attack: str) -> None:
-    _duet, raw = session
+    _, raw = session
     target = ATTACKS[attack](raw)
     answer = raw.get(target)
     if isinstance(answer, wire.Value):  # the write was refused

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from duet_p2p.owner.duet import OwnerDuet
-from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
 from tests.security.random_programs import Program, data_sets
 from tests.security.raw_peer import RawPeer, against
@@ -46,9 +45,9 @@ def run(duet: OwnerDuet, raw: RawPeer, data: dict[str, torch.Tensor], steps: lis
 
 
 def ask(raw: RawPeer, ids: list[int]) -> None:
-    for id in ids:
-        raw.send(wire.Get(next(raw.calls), id))
-        raw.request(Ref(id), "loss", 0.0)
+    for id in ids:  # one by one: answers that need the engine may overtake each other
+        raw.get(Ref(id))
+        raw.ask(Ref(id), "loss")
     raw.wait_for_end()
 
 
@@ -73,7 +72,7 @@ def check(steps: list[int]) -> None:
 
 
 @given(numbers)
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_two_data_sets_look_the_same_on_the_wire(steps: list[int]) -> None:
     check(steps)
 
@@ -81,6 +80,6 @@ def test_two_data_sets_look_the_same_on_the_wire(steps: list[int]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @given(numbers)
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_they_do_in_more_programs(steps: list[int]) -> None:
     check(steps)
