@@ -1,7 +1,8 @@
 """What a result of hidden size counts for: as much as it could be, so that no quota tells its size.
 
 The bound follows from public facts: from the name, and from the sizes of the arguments, or what
-those counted for. Where a name can make more than it was given, a result has a limit of its own.
+those counted for. Where a name can make more than it was given, a result counts for a fixed number,
+and as it is beyond that.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from duet_p2p.engine import axes
-from duet_p2p.engine.lineage import Lineage, storage_of
+from duet_p2p.engine.lineage import Lineage
 from duet_p2p.limits import HIDDEN_NUMBERS
 from duet_p2p.surface.table import Rule
 
@@ -22,7 +23,7 @@ _SELECTS = frozenset({
     "index_select", "gather", "select", "narrow", "sort", "argsort", "topk", "flip", "split",
     "chunk", "unbind",
 })  # fmt: skip
-_GROWTH = 4
+_JOINS = frozenset({"cat", "stack", "hstack", "vstack", "dstack", "collect"})
 
 
 def bound_of(rule: Rule, tensors: Sequence[torch.Tensor], lineage: Lineage) -> int:
@@ -36,7 +37,7 @@ def bound_of(rule: Rule, tensors: Sequence[torch.Tensor], lineage: Lineage) -> i
         return most
     if short in axes.ELEMENTWISE and sum(tensor.ndim > 0 for tensor in tensors) < 2:
         return most  # two of them can be broadcast to a product of their sizes
-    return max(HIDDEN_NUMBERS, _GROWTH * sum(numbers))
+    return max(HIDDEN_NUMBERS, sum(numbers) if short in _JOINS else most)
 
 
 def numbers_of(tensor: torch.Tensor, lineage: Lineage) -> int:
@@ -47,14 +48,9 @@ def numbers_of(tensor: torch.Tensor, lineage: Lineage) -> int:
     return max(tensor.numel(), entry.nbytes // max(1, tensor.element_size()))
 
 
-def charge(tensors: Iterable[torch.Tensor], numbers: int, lineage: Lineage) -> bool:
-    """Lets hidden results count for so much; False if one of them is larger."""
-    fits = True
+def charge(tensors: Iterable[torch.Tensor], numbers: int, lineage: Lineage) -> None:
+    """Lets hidden results count for so much; one that is larger counts as it is."""
     for tensor in tensors:
         entry = lineage.entry(tensor)
-        if entry is None or not entry.hidden:
-            continue
-        nbytes = numbers * tensor.element_size()
-        fits = fits and storage_of(tensor).nbytes() <= max(nbytes, entry.nbytes)
-        entry.nbytes = max(nbytes, entry.nbytes)
-    return fits
+        if entry is not None and entry.hidden:
+            entry.nbytes = max(numbers * tensor.element_size(), entry.nbytes)

@@ -7,6 +7,7 @@ import msgpack
 import pytest
 import torch
 
+from duet_p2p import limits
 from duet_p2p.protocol.description import Channel
 from duet_p2p.session.bulk_header import Kind, pack
 from duet_p2p.wire import messages as wire
@@ -314,3 +315,30 @@ def test_nesting_past_the_limit_ends_the_session_and_nothing_else():
     assert torch.equal(handle.get(), DATA)
     duet.close()
     bridge.close()
+
+
+def test_a_plan_longer_than_allowed_is_refused_and_runs_nothing(raw):
+    plan, each = next(raw.ids), 250
+    step = [
+        wire.PlanStep("torch.ones", (local,), (2,), {}, "g")
+        for local in range(1, limits.PLAN_STEPS + 2)
+    ]
+    parts = [step[at : at + each] for at in range(0, len(step), each)]
+    for number, steps in enumerate(parts, 1):
+        is_last = number == len(parts)
+        outputs = (len(step),) if is_last else ()
+        raw.send(wire.DefinePlan(plan, "", 0, (), tuple(steps), outputs, is_last))
+    out = next(raw.ids)
+    raw.send(wire.RunPlan(plan, (), (out,), 0))
+    assert refused(raw, Ref(out)) == "PointerDeleted"
+    assert [fail.op for fail in raw.told(wire.Fail)] == ["DefinePlan", "RunPlan"]
+
+
+def test_operations_of_private_time_past_their_quota_are_refused_and_the_rest_goes_on(attack, raw):
+    data = Ref(handle_id(attack[0]))
+    for _ in range(limits.TIMED_PER_MINUTE):
+        raw.op("torch.Tensor.nonzero", data)
+    one_more = raw.op("torch.Tensor.nonzero", data)
+    assert refused(raw, one_more) == "QuotaExceeded"
+    assert "timed_per_minute" in raw.told(wire.Fail)[-1].text
+    assert isinstance(raw.get(raw.op("torch.ones", 1)), wire.Value)
