@@ -29,6 +29,7 @@ from duet_p2p.engine.executor import Executor, Limits
 from duet_p2p.engine.facts import Frozen, freeze
 from duet_p2p.engine.failures import code_of, text_of
 from duet_p2p.engine.labels import PUBLIC
+from duet_p2p.engine.landing import Landing
 from duet_p2p.engine.lineage import Lineage
 from duet_p2p.engine.plans import Plans
 from duet_p2p.engine.random_state import SessionRandom
@@ -133,7 +134,8 @@ class Engine:
         if command.transfer in self._unwanted:
             self._unwanted.discard(command.transfer)
             return []
-        self._blobs[command.transfer] = command.data
+        data = command.data
+        self._blobs[command.transfer] = data.map() if isinstance(data, Landing) else data
         return self._drain()
 
     def _in_order(self, command: m.Snapshot | m.Read) -> list[m.Event]:
@@ -233,7 +235,7 @@ class Engine:
             raise ValueError("as many ids as values are needed")
         if len(self.store) + len(command.outs) > self._limits.objects:
             raise QuotaExceeded(f"more than {self._limits.objects} objects")
-        values = from_wire(list(command.values), data)
+        values = from_wire(list(command.values), data, is_owned=True)
         self._executor.admit_bytes(logical_numbers(values)[1])
         for number, (id, value) in enumerate(zip(command.outs, values, strict=True)):
             slot = Slot(value, made=boundary(_own_name(id, value)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from duet_p2p.engine.landing import Landing
 from duet_p2p.wire.messages import DefinePlan, Del, Note, Op, Put, RunClosure, RunPlan
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Drop",
     "Event",
     "Facts",
+    "Landing",
     "Learnt",
     "Leave",
     "OpFailed",
@@ -82,7 +84,7 @@ class Arrived:
     """The bytes of a blob that a `Put` announced; commands from that `Put` on wait for it."""
 
     transfer: int
-    data: Buffer
+    data: Buffer | Landing
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,7 +278,7 @@ class Service:
         if message.blob is not None:
             self._uploads.expect(message.blob)
 
-    def _arrived(self, transfer: int, data: engine.Buffer) -> None:
+    def _arrived(self, transfer: int, data: engine.Buffer | engine.Landing) -> None:
         """Nothing instead of the bytes fails the upload; commands behind it must not wait."""
         self._flush()
         self.to_engine(engine.Arrived(transfer, data))

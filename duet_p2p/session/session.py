@@ -42,6 +42,7 @@ from duet_p2p.protocol.connection import (
 )
 from duet_p2p.protocol.description import Channel
 from duet_p2p.protocol.window import Incoming, Outgoing
+from duet_p2p.session.bulk_receiver import Sink
 from duet_p2p.session.link import Link
 from duet_p2p.session.outbox import Buffer, Outbox, Progress, flat_views
 from duet_p2p.session.transfers import Transfers
@@ -199,16 +200,21 @@ class Session:
         return transfer
 
     def expect_blob(
-        self, transfer: int, nbytes: int, progress: Progress | None = None
-    ) -> asyncio.Future[memoryview]:
+        self,
+        transfer: int,
+        nbytes: int,
+        progress: Progress | None = None,
+        into: Sink | None = None,
+    ) -> asyncio.Future[Any]:
         """The bytes that a message has declared, as soon as all of them are here.
 
         Call it when the message arrives, or `refuse_blob`; the size was checked against the quota.
+        They are a memoryview of new memory, or `into` where that is given.
 
         Raises:
             ProtocolError: The transfer was declared before, or has another size.
         """
-        return self._transfers.expect(transfer, nbytes, progress)
+        return self._transfers.expect(transfer, nbytes, progress, into)
 
     def refuse_blob(self, transfer: int) -> None:
         """Wants none of a transfer that a message has declared, or no more of it."""
