@@ -331,7 +331,9 @@ def _bytes(call: int, value: Any) -> m.Event:
         return m.Refused(call, str(error))
     if not packed.nbytes:
         return m.Bytes(call, packed.value, None)
-    return m.Bytes(call, packed.value, b"".join(packed.buffers))
+    # one tensor is written to its memory file from where it is
+    data = packed.buffers[0] if len(packed.buffers) == 1 else b"".join(packed.buffers)
+    return m.Bytes(call, packed.value, data)
 
 
 def _own_name(id: int, value: Any) -> str:

@@ -97,7 +97,7 @@ class Session:
         self._pace = pace or Pace()
         self._outgoing = Outgoing(settles=not is_owner)
         self._incoming = Incoming(settles=is_owner)
-        self._transfers = Transfers(loop, self._tell_complete, self._forget_declaration)
+        self._transfers = Transfers(loop, self._tell_complete, lambda t: self.outbox.forget(t))
         self._transfer_ids = itertools.count(1)
         self._peer: Peer | None = None
         self._connection: Connection | None = None
@@ -369,9 +369,6 @@ class Session:
         if self._connection is not None:
             self._connection.complete(transfer)
             self._pump_soon()
-
-    def _forget_declaration(self, transfer: int) -> None:
-        self.outbox.declared.pop(transfer, None)
 
     # out
 
