@@ -30,6 +30,7 @@ from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.facts import Frozen, freeze
 from duet_p2p.engine.failures import code_of, text_of
 from duet_p2p.engine.labels import PUBLIC
+from duet_p2p.engine.landing import Landing
 from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.plans import Plans
 from duet_p2p.engine.random_state import SessionRandom
@@ -143,7 +144,8 @@ class Engine:
         if command.transfer in self._unwanted:
             self._unwanted.discard(command.transfer)
             return []
-        self._blobs[command.transfer] = command.refusal or command.data
+        data = command.data.map() if isinstance(command.data, Landing) else command.data
+        self._blobs[command.transfer] = command.refusal or data
         return self._drain()
 
     def _in_order(self, command: m.Snapshot | m.Read) -> list[m.Event]:
@@ -252,7 +254,7 @@ class Engine:
             raise ValueError("as many ids as values are needed")
         if len(self.store) + len(command.outs) > self._limits.objects:
             raise QuotaExceeded(f"more than {self._limits.objects} objects")
-        values = from_wire(list(command.values), data)
+        values = from_wire(list(command.values), data, is_owned=True)
         self._executor.admit_bytes(logical_numbers(values)[1])
         for number, (id, value) in enumerate(zip(command.outs, values, strict=True)):
             slot = Slot(value, made=boundary(_own_name(id, value)))
@@ -351,7 +353,9 @@ def _bytes(call: int, value: Any) -> m.Event:
         return m.Refused(call, str(error))
     if not packed.nbytes:
         return m.Bytes(call, packed.value, None)
-    return m.Bytes(call, packed.value, b"".join(packed.buffers))
+    # one tensor is written to its memory file from where it is
+    data = packed.buffers[0] if len(packed.buffers) == 1 else b"".join(packed.buffers)
+    return m.Bytes(call, packed.value, data)
 
 
 def _own_name(id: int, value: Any) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from duet_p2p.engine.landing import Landing
 from duet_p2p.wire.messages import DefinePlan, Del, Note, Op, Put, RunClosure, RunPlan
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Event",
     "Facts",
     "Hold",
+    "Landing",
     "Learnt",
     "Leave",
     "OpFailed",
@@ -85,7 +87,7 @@ class Arrived:
     """The bytes of a blob that a `Put` announced; commands from that `Put` on wait for it."""
 
     transfer: int
-    data: Buffer
+    data: Buffer | Landing
     refusal: str = ""
     """Why there are no bytes: a quota in words, or empty."""
 

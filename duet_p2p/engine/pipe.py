@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import mmap
 import os
 import socket
 import struct
@@ -27,6 +26,7 @@ from typing import Any, Final
 import msgpack
 
 from duet_p2p.engine import messages as m
+from duet_p2p.engine.landing import HAS_MEMORY_FILES, SEALS, Landing, mapped
 from duet_p2p.errors import ProtocolError
 from duet_p2p.limits import PIPE_FRAME_BYTES, PIPE_MEMORY_FILE_BYTES
 from duet_p2p.wire.codec import pack_value, unpack_message, unpack_value
@@ -41,7 +41,6 @@ Item = Any
 _HEADER: Final = struct.Struct("<IQB")  # bytes of the body, of the inline buffers, descriptors
 _MOST_FDS: Final = 64  # in one frame; the kernel's limit is 253 in one call
 _READ_BYTES: Final = 1024 * 1024
-_HAS_MEMFD: Final = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")
 
 _CLASSES: Final[tuple[type, ...]] = (
     m.Configure, m.Run, m.Arrived, m.Share, m.SharePlan, m.Drop, m.Leave, m.Snapshot, m.Release,
@@ -90,15 +89,21 @@ def encode(items: Iterable[Item], taken: int = 0) -> Outgoing:
         TypeError: something in them is not of the closed set.
         ValueError: a limit is passed.
     """
-    buffers: list[Buffer] = []
+    buffers: list[Buffer | Landing] = []
     packed = [_pack_item(item, buffers) for item in items]
     fds: list[int] = []
     inline: list[memoryview] = []
     table: list[list[int]] = []
     try:
         for buffer in buffers:
+            if isinstance(buffer, Landing):
+                if len(fds) >= _MOST_FDS:
+                    raise ValueError(f"more than {_MOST_FDS} memory files in a frame")
+                fds.append(buffer.seal())
+                table.append([buffer.nbytes, 1])
+                continue
             view = memoryview(buffer).cast("B")
-            if view.nbytes >= PIPE_MEMORY_FILE_BYTES and _HAS_MEMFD and len(fds) < _MOST_FDS:
+            if view.nbytes >= PIPE_MEMORY_FILE_BYTES and HAS_MEMORY_FILES and len(fds) < _MOST_FDS:
                 fds.append(_sealed(view))
                 table.append([view.nbytes, 1])
             else:
@@ -114,7 +119,7 @@ def encode(items: Iterable[Item], taken: int = 0) -> Outgoing:
     return Outgoing([memoryview(header + body), *inline], fds)
 
 
-def _pack_item(item: Item, buffers: list[Buffer]) -> Any:
+def _pack_item(item: Item, buffers: list[Buffer | Landing]) -> Any:
     kind = type(item)
     if kind is m.Run:
         return [
@@ -127,13 +132,13 @@ def _pack_item(item: Item, buffers: list[Buffer]) -> Any:
     return [_TAGS[kind], [_pack_field(getattr(item, name), name, buffers) for name in names]]
 
 
-def _pack_field(value: Any, name: str, buffers: list[Buffer]) -> Any:
+def _pack_field(value: Any, name: str, buffers: list[Buffer | Landing]) -> Any:
     if name == "data" and value is not None:
         buffers.append(value)
         return {"#": len(buffers) - 1}
     if isinstance(value, m.Facts):
         return {"@": _pack_item(value, buffers)}
-    return pack_value(value, buffers)
+    return pack_value(value, buffers)  # type: ignore[arg-type]  # it only adds to them
 
 
 def _sealed(data: memoryview) -> int:
@@ -141,18 +146,11 @@ def _sealed(data: memoryview) -> int:
     try:
         while data:
             data = data[os.write(fd, data) :]
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     except BaseException:
         os.close(fd)
         raise
     return fd
-
-
-_SEALS: Final = (
-    (fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
-    if _HAS_MEMFD
-    else 0
-)
 
 
 # decoding
@@ -216,7 +214,7 @@ class FrameReader:
                 fd_count -= 1
                 if fd_count < 0:
                     raise ValueError("more memory files than descriptors")
-                buffers.append(_mapped(self._fds.popleft(), nbytes))
+                buffers.append(mapped(self._fds.popleft(), nbytes))
             else:
                 if not 0 <= nbytes <= inline.nbytes - at:
                     raise ValueError("buffers past the end")
@@ -225,17 +223,6 @@ class FrameReader:
         if fd_count or type(taken) is not int:
             raise ValueError("descriptors that no buffer uses")
         return Frame(taken, [_unpack_item(item, buffers) for item in packed])
-
-
-def _mapped(fd: int, nbytes: int) -> memoryview:
-    try:
-        if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
-            raise ValueError("a memory file that is not sealed")
-        if os.fstat(fd).st_size != nbytes or nbytes <= 0:
-            raise ValueError("a memory file of another size")
-        return memoryview(mmap.mmap(fd, nbytes, access=mmap.ACCESS_READ))
-    finally:
-        os.close(fd)
 
 
 def _unpack_item(packed: Any, buffers: Sequence[Buffer]) -> Item:

@@ -37,8 +37,8 @@ class SessionEnd(Protocol):
         """Queues bytes on bulk and gives the transfer's number."""
         ...
 
-    def expect_blob(self, transfer: int, nbytes: int) -> asyncio.Future[Any]:
-        """The bytes of a transfer that a message announced."""
+    def expect_blob(self, transfer: int, nbytes: int, *, into: Any = None) -> asyncio.Future[Any]:
+        """The bytes of a transfer that a message announced, or `into` once it holds them."""
         ...
 
     def refuse_blob(self, transfer: int) -> None:

@@ -274,7 +274,7 @@ class Service:
         if message.blob is not None:
             self._uploads.expect(message.blob)
 
-    def _arrived(self, transfer: int, data: engine.Buffer, refusal: str) -> None:
+    def _arrived(self, transfer: int, data: engine.Buffer | engine.Landing, refusal: str) -> None:
         """Nothing instead of the bytes fails the upload; commands behind it must not wait."""
         self._flush()
         self.to_engine(engine.Arrived(transfer, data, refusal))

@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from duet_p2p import limits
 from duet_p2p.engine import messages as engine
+from duet_p2p.engine.landing import HAS_MEMORY_FILES, Landing
 from duet_p2p.errors import DuetError
 from duet_p2p.owner.ends import SessionEnd
 from duet_p2p.wire.values import Blob
@@ -35,7 +37,7 @@ class Uploads:
     def __init__(
         self,
         session: SessionEnd,
-        arrived: Callable[[int, engine.Buffer, str], None],
+        arrived: Callable[[int, engine.Buffer | Landing, str], None],
         *,
         one: int,
         together: int,
@@ -62,7 +64,9 @@ class Uploads:
             self._arrived(blob.transfer, b"", refusal)
             return
         try:
-            arriving = self._session.expect_blob(blob.transfer, blob.nbytes)
+            arriving = self._session.expect_blob(
+                blob.transfer, blob.nbytes, into=_landing(blob.nbytes)
+            )
         except DuetError:
             self._arrived(blob.transfer, b"", "")
             return
@@ -73,3 +77,13 @@ class Uploads:
         self.under_way -= blob.nbytes
         failed = done.cancelled() or done.exception() is not None
         self._arrived(blob.transfer, b"" if failed else done.result(), "")
+
+
+def _landing(nbytes: int) -> Landing | None:
+    """Where large uploads go; small ones, and all without memory files, into ordinary memory."""
+    if not HAS_MEMORY_FILES or nbytes < limits.PIPE_MEMORY_FILE_BYTES:
+        return None
+    try:
+        return Landing(nbytes)
+    except OSError:  # no more descriptors: then it takes the long way
+        return None

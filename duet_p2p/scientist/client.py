@@ -297,7 +297,7 @@ class Client:
             TimeoutError: it passed although the partner is there.
             SessionClosed: the session ended meanwhile.
         """
-        if self._is_on_loop():
+        if self.is_on_loop():
             raise RuntimeError("a blocking call on the session's own loop would never return")
         self.flush()
         end = None if seconds is None else time.monotonic() + seconds
@@ -318,7 +318,8 @@ class Client:
             wait_futures([future], timeout=left)
         return future.result()
 
-    def _is_on_loop(self) -> bool:
+    def is_on_loop(self) -> bool:
+        """Whether the caller runs on the session's own loop, which must not wait for itself."""
         try:
             return asyncio.get_running_loop() is self.bridge.loop
         except RuntimeError:

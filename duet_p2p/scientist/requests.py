@@ -214,7 +214,7 @@ class Request:
 def decoded(answer: Value, data: Any) -> Any:
     """The value that was released; `data` holds the bytes of its blob."""
     if answer.blob is not None:
-        return values.unpack(answer.value, data)
+        return values.unpack(answer.value, data, is_owned=True)
     return values.from_wire(answer.value)
 
 

@@ -9,13 +9,14 @@ large tensor in every step by accident should learn of it.
 from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from duet_p2p.errors import NotAllowed, TensorTooLarge
-from duet_p2p.limits import AUTO_UPLOAD_BYTES, INLINE_TENSOR_BYTES
+from duet_p2p.limits import AUTO_UPLOAD_BYTES, INLINE_TENSOR_BYTES, UPLOAD_IN_PLACE_BYTES
 from duet_p2p.objects.notes import checked_tags, description_of, tags_of
 from duet_p2p.objects.python import plain
 from duet_p2p.scientist.pointer import make
@@ -81,7 +82,9 @@ class Uploads:
             wire, blob = self._encode(tuple(_carried(tensor) for tensor in part))
             pointers = [self._of_tensor(tensor, parameters) for tensor in part]
             idents = tuple(pointer._id for pointer in pointers)
+            leaving = self._leaving(blob)
             self._client.emit(Put(idents, tuple(wire), blob))
+            self._wait(leaving)
             made.update((id(tensor), p) for tensor, p in zip(part, pointers, strict=True))
         return [made[id(tensor)] for tensor in tensors]
 
@@ -103,9 +106,11 @@ class Uploads:
         value = plain(value)
         wire, blob = self._encode(value)
         pointer = self._pointer(value, noted)
+        leaving = self._leaving(blob)
         pointer._seq = self._client.emit(
             Put((pointer._id,), (wire,), blob, noted, description, listed)
         )
+        self._wait(leaving)
         more = pointer._extra()
         more.description, more.listed, more.kept = description, listed, listed
         return pointer
@@ -148,11 +153,28 @@ class Uploads:
                 f"a value of type {types.type_name_of(value)} ({type(value).__qualname__}) cannot "
                 f"be sent: {error}"
             ) from error
-        # The bytes leave later, and the tensor is the scientist's to change meanwhile.
-        buffers = [memoryview(bytes(buffer)) for buffer in packed.buffers]
+        buffers = packed.buffers
+        if not self._waits_for(packed.nbytes):
+            # The bytes leave later, and the tensor is the scientist's to change meanwhile.
+            buffers = [memoryview(bytes(buffer)) for buffer in buffers]
         bar = transfer_bar(self._client, "sending", packed.nbytes)
         transfer = self._client.session.outbox.send_blob(buffers, packed.nbytes, bar)
         return packed.value, Blob(transfer, packed.nbytes)
+
+    # A large tensor is sent from where it is: a copy would take as much memory again. So nothing
+    # of the scientist's may run until it is over there.
+
+    def _waits_for(self, nbytes: int) -> bool:
+        return nbytes >= UPLOAD_IN_PLACE_BYTES and not self._client.is_on_loop()
+
+    def _leaving(self, blob: Blob | None) -> Future[None] | None:
+        if blob is None or not self._waits_for(blob.nbytes):
+            return None
+        return self._client.session.outbox.delivered(blob.transfer)
+
+    def _wait(self, leaving: Future[None] | None) -> None:
+        if leaving is not None:
+            self._client.wait(leaving, None)
 
 
 def _weak_map() -> MutableMapping[torch.Tensor, tuple[int, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,7 +14,17 @@ from duet_p2p.errors import ConnectionLost, ProtocolError
 from duet_p2p.session.bulk_header import HEADER_BYTES, Kind, charge, pack, unpack
 from duet_p2p.transport.base import Channel, Peer
 
-__all__ = ["BulkReceiver"]
+__all__ = ["BulkReceiver", "Sink"]
+
+
+class Sink(Protocol):
+    """Somewhere else than memory of this process."""
+
+    nbytes: int
+
+    def write(self, offset: int, part: bytes | memoryview) -> None:
+        """Puts bytes in their place."""
+        ...
 
 
 @dataclass(slots=True)
@@ -30,7 +41,7 @@ class _Incoming:
     is_cancelled: bool = False
     """By the other side, before it was declared."""
     early: list[bytes] = field(default_factory=list)
-    into: memoryview | None = None
+    into: memoryview | Sink | None = None
 
 
 class BulkReceiver:
@@ -38,7 +49,7 @@ class BulkReceiver:
 
     def __init__(
         self,
-        on_complete: Callable[[int, memoryview], None],
+        on_complete: Callable[[int, Any], None],
         on_progress: Callable[[int, int, int], None] | None = None,
         on_cancelled: Callable[[int], None] | None = None,
     ) -> None:
@@ -59,7 +70,7 @@ class BulkReceiver:
             elif not incoming.is_declared and not incoming.is_cancelled:
                 del self._transfers[transfer_id]
 
-    def expect(self, transfer_id: int, total: int, into: memoryview | None = None) -> None:
+    def expect(self, transfer_id: int, total: int, into: memoryview | Sink | None = None) -> None:
         """Declares a transfer; its size was checked against the quota by the caller.
 
         Memory is taken when the first chunk arrives. May call `on_complete` at once.
@@ -75,7 +86,9 @@ class BulkReceiver:
         """
         if into is not None and into.nbytes != total:
             raise ValueError(f"a transfer of {total} bytes does not fit {into.nbytes}")
-        view = into.cast("B") if into is not None and total else None
+        view = into if total else None
+        if isinstance(view, memoryview):
+            view = view.cast("B")
         incoming = self._transfers.setdefault(transfer_id, _Incoming())
         if incoming.is_refused:
             return
@@ -177,7 +190,10 @@ class BulkReceiver:
             # Not a bytearray: that would write a gigabyte of zeros here, on the network's thread.
             incoming.into = np.empty(total, dtype=np.uint8).data
         end = incoming.received + len(part)
-        incoming.into[incoming.received : end] = part
+        if isinstance(incoming.into, memoryview):
+            incoming.into[incoming.received : end] = part
+        else:
+            incoming.into.write(incoming.received, part)
         incoming.received = end
         if self._on_progress is not None:
             self._on_progress(transfer_id, end, total)

@@ -13,6 +13,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from enum import IntEnum
 from typing import Final, Protocol
 
@@ -93,6 +94,7 @@ class Outbox:
         self._loop = loop
         self._wake = _Wake.NOT
         self._unflushed = 0
+        self._awaited: dict[int, Future[None]] = {}
 
     def put(self, message: Message, *, wait: float = limits.WINDOW_WAIT_SECONDS) -> int:
         """Sends a message soon; from any thread but the loop's.
@@ -147,6 +149,20 @@ class Outbox:
         transfer = self._session.new_transfer()
         self._on_loop(lambda: self._session.start_blob(transfer, views, nbytes, progress))
         return transfer
+
+    def delivered(self, transfer: int) -> Future[None]:
+        """Done once the other side has all of a transfer of ours, or wants none of it. Any thread.
+
+        Call it before the message that declares the transfer is put.
+        """
+        return self._awaited.setdefault(transfer, Future())
+
+    def forget(self, transfer: int) -> None:
+        """The other side has this transfer, or refused it. On the loop."""
+        self.declared.pop(transfer, None)
+        future = self._awaited.pop(transfer, None)
+        if future is not None:
+            future.set_result(None)
 
     def _push(self, message: Message, data: bytes, wake: _Wake) -> int:
         """Numbers an encoded message and sees to it that it leaves. With the lock held."""

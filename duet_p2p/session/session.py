@@ -42,6 +42,7 @@ from duet_p2p.protocol.connection import (
 )
 from duet_p2p.protocol.description import Channel
 from duet_p2p.protocol.window import Incoming, Outgoing
+from duet_p2p.session.bulk_receiver import Sink
 from duet_p2p.session.link import Link
 from duet_p2p.session.outbox import Buffer, Outbox, Progress, flat_views
 from duet_p2p.session.transfers import Transfers
@@ -96,7 +97,7 @@ class Session:
         self._pace = pace or Pace()
         self._outgoing = Outgoing(settles=not is_owner)
         self._incoming = Incoming(settles=is_owner)
-        self._transfers = Transfers(loop, self._tell_complete, self._forget_declaration)
+        self._transfers = Transfers(loop, self._tell_complete, lambda t: self.outbox.forget(t))
         self._transfer_ids = itertools.count(1)
         self._peer: Peer | None = None
         self._connection: Connection | None = None
@@ -204,16 +205,21 @@ class Session:
         return transfer
 
     def expect_blob(
-        self, transfer: int, nbytes: int, progress: Progress | None = None
-    ) -> asyncio.Future[memoryview]:
+        self,
+        transfer: int,
+        nbytes: int,
+        progress: Progress | None = None,
+        into: Sink | None = None,
+    ) -> asyncio.Future[Any]:
         """The bytes that a message has declared, as soon as all of them are here.
 
         Call it when the message arrives, or `refuse_blob`; the size was checked against the quota.
+        They are a memoryview of new memory, or `into` where that is given.
 
         Raises:
             ProtocolError: The transfer was declared before, or has another size.
         """
-        return self._transfers.expect(transfer, nbytes, progress)
+        return self._transfers.expect(transfer, nbytes, progress, into)
 
     def refuse_blob(self, transfer: int) -> None:
         """Wants none of a transfer that a message has declared, or no more of it."""
@@ -368,9 +374,6 @@ class Session:
         if self._connection is not None:
             self._connection.complete(transfer)
             self._pump_soon()
-
-    def _forget_declaration(self, transfer: int) -> None:
-        self.outbox.declared.pop(transfer, None)
 
     # out
 

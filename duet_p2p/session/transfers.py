@@ -15,9 +15,11 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from duet_p2p.errors import ConnectionLost, DuetError, ProtocolError
 from duet_p2p.session.bulk import Bulk
+from duet_p2p.session.bulk_receiver import Sink
 from duet_p2p.session.outbox import Progress
 from duet_p2p.transport.base import Peer
 
@@ -67,7 +69,7 @@ class Transfers:
         self._on_complete = on_complete
         self._bulk = Bulk(self._arrived, self._progressed, self._cancelled)
         self._outgoing: dict[int, _Outgoing] = {}
-        self._incoming: dict[int, asyncio.Future[memoryview]] = {}
+        self._incoming: dict[int, asyncio.Future[Any]] = {}
         self._progress: dict[int, Progress] = {}
         self._arriving: dict[int, tuple[int, int]] = {}  # transfer to bytes here, and in all
         self._announced: set[int] = set()
@@ -120,10 +122,10 @@ class Transfers:
         self._announced.add(transfer)
 
     def expect(
-        self, transfer: int, nbytes: int, progress: Progress | None
-    ) -> asyncio.Future[memoryview]:
+        self, transfer: int, nbytes: int, progress: Progress | None, into: Sink | None = None
+    ) -> asyncio.Future[Any]:
         """Takes a transfer; see `Session.expect_blob`."""
-        future: asyncio.Future[memoryview] = self._loop.create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         if self._end is not None:
             _fail(future, self._end)
             return future
@@ -135,7 +137,7 @@ class Transfers:
         if progress is not None:
             self._progress[transfer] = progress
         try:
-            self._bulk.receiver.expect(transfer, nbytes)
+            self._bulk.receiver.expect(transfer, nbytes, into)
         except ProtocolError:
             del self._incoming[transfer]
             self._forget_incoming(transfer)
@@ -168,7 +170,7 @@ class Transfers:
         self._arriving.pop(transfer, None)
         self.on_change()
 
-    def _arrived(self, transfer: int, data: memoryview) -> None:
+    def _arrived(self, transfer: int, data: Any) -> None:
         self._forget_incoming(transfer)
         future = self._incoming.pop(transfer, None)
         self._on_complete(transfer)
@@ -255,7 +257,7 @@ class Transfers:
         return len(self._outgoing), len(self._incoming)
 
 
-def _fail(future: asyncio.Future[memoryview], error: Exception) -> None:
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         # a fresh one for each, or tracebacks would grow into each other
         copy = type(error)(str(error)) if isinstance(error, DuetError) else error

@@ -205,7 +205,10 @@ _AS_IT_IS: Final = frozenset(
 
 
 def _tensor_from_wire(
-    data: TensorData, blob: memoryview | None, shared: dict[tuple[int, int, str], torch.Tensor]
+    data: TensorData,
+    blob: memoryview | None,
+    shared: dict[tuple[int, int, str], torch.Tensor],
+    is_owned: bool,
 ) -> torch.Tensor:
     dtype = DTYPES.get(data.dtype)
     shape = data.shape
@@ -236,7 +239,11 @@ def _tensor_from_wire(
         elif not nbytes:
             tensor = torch.zeros(shape, dtype=dtype)
         else:
-            own = torch.frombuffer(bytearray(source), dtype=torch.uint8)
+            # A tensor that is not all of the blob would keep the rest of it in memory.
+            is_whole = is_owned and blob is not None and len(source) == blob.nbytes
+            if not is_whole or blob is None or blob.readonly:
+                source = bytearray(source)
+            own = torch.frombuffer(source, dtype=torch.uint8)
             if dtype == torch.bool:
                 own = own.ne(0)  # a bool of another byte than 0 and 1 confuses torch's kernels
             tensor = (own if dtype == torch.bool else own.view(dtype)).view(shape)
@@ -249,13 +256,20 @@ def _tensor_from_wire(
     return tensor
 
 
-def from_wire(value: Any, blob: Buffer | None = None, resolve: Resolve | None = None) -> Any:
+def from_wire(
+    value: Any,
+    blob: Buffer | None = None,
+    resolve: Resolve | None = None,
+    *,
+    is_owned: bool = False,
+) -> Any:
     """The objects of a closed wire value.
 
     Args:
         value: what the codec decoded.
         blob: the bytes that spans point into.
         resolve: gives the object of a `Ref`; without it a reference is an error.
+        is_owned: nobody else will read or write the blob: a tensor may live in it, uncopied.
 
     Raises:
         ProtocolError: it does not describe what it claims.
@@ -272,7 +286,7 @@ def from_wire(value: Any, blob: Buffer | None = None, resolve: Resolve | None = 
         if kind in _AS_IT_IS:
             return item
         if kind is TensorData:
-            return _tensor_from_wire(item, view, shared)
+            return _tensor_from_wire(item, view, shared, is_owned)
         if kind is list:
             return [convert(part) for part in item]
         if kind is tuple:
@@ -322,9 +336,9 @@ def pack(value: Any) -> Packed:
     return Packed(closed, blobs.buffers, blobs.nbytes)
 
 
-def unpack(value: Any, buffer: Buffer | None) -> Any:
-    """What `pack` packed."""
-    return from_wire(value, buffer)
+def unpack(value: Any, buffer: Buffer | None, *, is_owned: bool = False) -> Any:
+    """What `pack` packed; `is_owned`: see `from_wire`."""
+    return from_wire(value, buffer, is_owned=is_owned)
 
 
 def logical_numbers(value: Any) -> tuple[int, int]:

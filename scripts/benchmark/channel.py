@@ -20,7 +20,7 @@ __all__ = ["SMALL", "Measured", "measure"]
 
 SMALL = 200  # bytes
 PINGS = 200
-_SECONDS = 120
+_SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -101,24 +101,30 @@ async def _measure(
         stdout=subprocess.PIPE,
         limit=1 << 20,
     )
-    assert other.stdin is not None and other.stdout is not None
-    other.stdin.write(pickle.dumps(offer).hex().encode() + b"\n")
-    answer = pickle.loads(bytes.fromhex((await other.stdout.readline()).decode()))
-    await peer.connect(answer)
-    sender = Sender(peer)
-    await asyncio.sleep(0.3)
-    ping = await sender.ping()
-    size = limits.MESSAGE_MAX_BYTES
-    small = messages / await sender.stream(Channel.OPS, bytes(SMALL), messages)
-    count = bulk_bytes // size
-    bulk = count * size / await sender.stream(Channel.BULK, os.urandom(size), count)
-    throughput = []
-    for size in sizes:
-        count = max(1, min(20_000, bulk_bytes // size))
-        seconds = await sender.stream(Channel.BULK, os.urandom(size), count)
-        throughput.append((size, count * size / seconds))
-    await peer.close()
-    await other.wait()
+    try:
+        assert other.stdin is not None and other.stdout is not None
+        other.stdin.write(pickle.dumps(offer).hex().encode() + b"\n")
+        answer = pickle.loads(bytes.fromhex((await other.stdout.readline()).decode()))
+        await peer.connect(answer)
+        sender = Sender(peer)
+        await asyncio.sleep(0.3)
+        ping = await sender.ping()
+        size = limits.MESSAGE_MAX_BYTES
+        small = messages / await sender.stream(Channel.OPS, bytes(SMALL), messages)
+        count = bulk_bytes // size
+        bulk = count * size / await sender.stream(Channel.BULK, os.urandom(size), count)
+        throughput = []
+        for size in sizes:
+            count = max(1, min(20_000, bulk_bytes // 4 // size))
+            seconds = await sender.stream(Channel.BULK, os.urandom(size), count)
+            throughput.append((size, count * size / seconds))
+        await peer.close()
+        await other.wait()
+    finally:
+        if other.returncode is None:
+            other.kill()
+            await other.wait()
+        await peer.close()
     return Measured(bulk, small, ping, tuple(throughput))
 
 

@@ -70,7 +70,7 @@ class FakeSession:
         assert len(self.blobs[-1]) == nbytes
         return len(self.blobs)
 
-    def expect_blob(self, transfer, nbytes):
+    def expect_blob(self, transfer, nbytes, *, into=None):
         if transfer in self.expected:
             raise ProtocolError()
         self.expected[transfer] = asyncio.get_running_loop().create_future()

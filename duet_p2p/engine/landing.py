@@ -1,0 +1,87 @@
+"""Where an upload lands: a memory file that goes on to the engine without another copy.
+
+The network's thread writes each chunk to its place in the file as it comes. The file is not mapped
+here, so the owner's process does not grow, and it can be sealed when it is complete: from then on
+nobody can change or shorten it, and the engine maps it for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+from typing import Final
+
+__all__ = ["HAS_MEMORY_FILES", "SEALS", "Landing", "mapped"]
+
+HAS_MEMORY_FILES: Final = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")
+
+SEALS: Final = (
+    (fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
+    if HAS_MEMORY_FILES
+    else 0
+)
+
+
+class Landing:
+    """A memory file of a known size, written from the beginning to the end.
+
+    Args:
+        nbytes: its size, more than 0.
+
+    Raises:
+        OSError: no more files, or no memory.
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self._fd = os.memfd_create("duet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self._fd, nbytes)
+
+    def __len__(self) -> int:
+        return self.nbytes
+
+    def write(self, offset: int, part: bytes | memoryview) -> None:
+        """Puts bytes in their place; whoever calls has checked that they are within the size.
+
+        Raises:
+            OSError: no memory.
+        """
+        left = memoryview(part)
+        while left:
+            written = os.pwrite(self._fd, left, offset)
+            left, offset = left[written:], offset + written
+
+    def seal(self) -> int:
+        """The descriptor of the file, sealed; it is the caller's to close."""
+        fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, SEALS)
+        fd, self._fd = self._fd, -1
+        return fd
+
+    def map(self) -> memoryview:
+        """The bytes for an engine in this process, and only for it."""
+        return mapped(self.seal(), self.nbytes)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):
+            if self._fd >= 0:
+                os.close(self._fd)
+
+
+def mapped(fd: int, nbytes: int) -> memoryview:
+    """The bytes of a sealed file; closes the descriptor.
+
+    Private: what is written here changes nobody else's bytes, and costs memory only where it is.
+
+    Raises:
+        ValueError: the file is not sealed, or has another size.
+    """
+    try:
+        if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & SEALS != SEALS:
+            raise ValueError("a memory file that is not sealed")
+        if os.fstat(fd).st_size != nbytes or nbytes <= 0:
+            raise ValueError("a memory file of another size")
+        return memoryview(mmap.mmap(fd, nbytes, access=mmap.ACCESS_COPY))
+    finally:
+        os.close(fd)
