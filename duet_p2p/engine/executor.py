@@ -373,7 +373,7 @@ class Executor:
             if len(values) != len(op.outs):
                 error = ValueError(f"{op.name} gave another number of results than {len(op.outs)}")
                 every = given.all(self._lineage)
-                facts = self.is_inferred and given.has_public_facts(self._lineage)
+                facts = self.admission.is_inferred and given.has_public_facts(self._lineage)
                 is_public = facts or not is_private(every)
                 raise self._failed(error, given, every, is_public=is_public)
         slots = [
