@@ -25,6 +25,7 @@ from hashlib import sha256
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach, storage_of
@@ -32,7 +33,16 @@ from duet_p2p.engine.recipe import Made, made
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.wire import values as wire
 
-__all__ = ["content_of", "form_of", "grads_of", "hashed", "inputs_of", "keep_root", "reference"]
+__all__ = [
+    "content_of",
+    "form_of",
+    "grads_of",
+    "hashed",
+    "inputs_of",
+    "keep_root",
+    "reference",
+    "settings_of",
+]
 
 
 def hashed(*parts: str) -> str:
@@ -121,7 +131,24 @@ def reference(slot: Slot, lineage: Lineage) -> str:
             return hashed(type(value).__name__, repr(value))
         return ""
     inside = list(_inside(value, lineage))
+    if isinstance(value, Optimizer):  # it is what it holds, whoever made that and when
+        return hashed(*settings_of(value, lineage), *inside)
     return hashed(form_of(slot.made), *inside) if inside else ""
+
+
+def settings_of(optimizer: Optimizer, lineage: Lineage) -> list[str]:
+    """The kind of an optimizer and the settings of its groups as they are now."""
+    parts = [type(optimizer).__name__]
+    for group in optimizer.param_groups:
+        parts.append(str(len(group["params"])))
+        parts += [f"{key}={_setting(group[key], lineage)}" for key in group if key != "params"]
+    return parts
+
+
+def _setting(value: Any, lineage: Lineage) -> str:
+    if isinstance(value, torch.Tensor):
+        return reference(Slot(value), lineage) or UNBOUND
+    return repr(value)
 
 
 def _of_tensor(tensor: torch.Tensor, node: Made | None, lineage: Lineage) -> str:

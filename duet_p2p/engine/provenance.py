@@ -24,12 +24,11 @@ from duet_p2p.engine.form import (
     hashed,
     inputs_of,
     keep_root,
-    reference,
+    settings_of,
 )
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, is_atomic
 from duet_p2p.engine.recipe import Made, boundary, made
-from duet_p2p.engine.store import Slot
 from duet_p2p.surface.table import Rule, written
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
@@ -112,11 +111,8 @@ class Provenance:
         lineage, optimizer = self._lineage, given.args[0]
         if not isinstance(optimizer, Optimizer) or len(given.args) + len(given.kwargs) > 1:
             return UNBOUND
-        parts = [type(optimizer).__name__]
-        parameters: list[torch.Tensor] = []
-        for group in optimizer.param_groups:
-            parameters += group["params"]
-            parts += [f"{key}={self._setting(group[key])}" for key in group if key != "params"]
+        parts = settings_of(optimizer, lineage)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         parts += grads_of((p.grad for p in parameters if p.grad is not None), lineage)
         known = {id(p) for p in parameters} | {id(p.grad) for p in parameters}
         for part in given.with_grads():  # a state that was loaded
@@ -128,11 +124,6 @@ class Provenance:
         if tracked is not None and tracked.written is not None:
             parts.append(form_of(tracked.written))
         return hashed("step", *parts)
-
-    def _setting(self, value: Any) -> str:
-        if isinstance(value, torch.Tensor):
-            return reference(Slot(value), self._lineage) or UNBOUND
-        return repr(value)
 
     def after(self, op: Op, rule: Rule, given: Arguments, result: Any, origin: Origin,
               targets: Iterable[torch.Tensor]) -> Made:  # fmt: skip

@@ -385,6 +385,7 @@ def test_a_request_reads_the_same_on_both_sides(session: Pair) -> None:
     assert columns[0] == [
         *ORIGINAL_COLUMNS,
         *("Kind", "Elements", "Records", "Injected", "Sources", "Waiting since"),
+        *("Bytes", "What", "Released before", "Why"),
     ]
     same = """
     [duet.requests[request.id].id == duet.requests.get_request_id_from_object_id(request.object_id),
