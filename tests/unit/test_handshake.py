@@ -8,6 +8,7 @@ from duet_p2p.errors import (
     ConfirmFailed,
     ConnectFailed,
     ConnectionLost,
+    EngineFailed,
     PairingTimeout,
     PartnerLeft,
     PeerProofError,
@@ -309,3 +310,28 @@ async def test_an_operation_that_overtakes_ready_is_delivered_after_it():
         await both(o, s)
         await until(lambda: o.frames == [(1, b"early")])
         assert len(o.links) == 1
+
+
+async def test_a_session_that_cannot_begin_tells_who_joins_and_who_waits():
+    class Stuck(MemoryPeer):
+        async def connect(self, remote):
+            return await asyncio.Future()
+
+    network = MemoryNetwork()
+    stuck = lambda *, controlling, **_: Stuck(network, controlling=controlling)
+    async with pair(network=stuck) as (o, s):
+        waiting = asyncio.create_task(o.handshake.wait(10))
+        await until(lambda: s.handshake._runs)
+        await o.handshake.fail(EngineFailed("no torch"))
+        with pytest.raises(EngineFailed, match="no torch"):
+            await waiting
+        with pytest.raises(PartnerLeft) as left:
+            await s.handshake.wait(10)
+        assert left.value.reason == "error"
+
+
+async def test_a_pairing_that_failed_before_it_began_does_not_begin():
+    async with pair(start=False) as (o, _):
+        await o.handshake.fail(EngineFailed("no torch"))
+        with pytest.raises(EngineFailed, match="no torch"):
+            await o.handshake.start()
