@@ -77,13 +77,15 @@ def test_the_two_meet_and_send_before_the_engine_is_there(sides: Sides) -> None:
     meet(owner, scientist, engine)
     assert owner.run("duet.status()['engine']") == {}
     owner.run(SENDING)
-    made = scientist.start("x = torch.ones(4).send(duet) + 1; x.get(request_block=True)[0].item()")
+    made = scientist.start(
+        "x = torch.ones(300_000).send(duet) + 1; x.sum().get(request_block=True).item()"
+    )
     assert owner.run("sending.join(0.3); told") == []
     assert not made.done()
     (engine / "go").touch()
     assert owner.run("sending.join(30); told") == [["four"]]
     owner.run("duet.requests.add_handler(action='accept')")
-    assert made.result(60) == 2.0
+    assert made.result(60) == 600_000.0
     scientist.run("duet.wait(30)")
     assert scientist.run("'four' in duet.store")
     assert owner.run("duet.status()['engine']['pid']") == int((engine / "pid").read_text())

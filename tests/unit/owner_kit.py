@@ -303,7 +303,7 @@ def owner_on(bridge, *, host=None, audit=None, **settings):
         settings["journal"] = audit
 
     async def build():
-        return await start_service(
+        service = await start_service(
             session,
             host or ThreadHost(),
             callback_thread=bridge.callback_thread,
@@ -311,6 +311,8 @@ def owner_on(bridge, *, host=None, audit=None, **settings):
             logging=False,
             **settings,
         )
+        await service.revival.done()  # what comes before that is in test_service_start.py
+        return service
 
     service = bridge.call(build(), DEADLINE)
     duet = OwnerDuet(bridge, session, Pairing(), service, session_id="owner-id", audit=audit)
