@@ -143,16 +143,19 @@ class Damage:
             else Slot(value) for value in values
         ]  # fmt: skip
 
-    def neutral(self, name: str, given: Arguments, spec: Any, mode: Callable[[], Any]) -> Any:
+    def neutral(
+        self, name: str, given: Arguments, spec: Any, mode: Callable[[], Any], is_pure: bool
+    ) -> Any:
         """The result on zeros in the place of private values, for its graph; None if there is none.
 
         Args:
-            name: of a command that writes to nothing and draws no random numbers.
+            name: of the command.
             given: its arguments.
             spec: what its result would have been.
             mode: of gradients.
+            is_pure: it writes to nothing and draws no random numbers; else there is none.
         """
-        if not _has_graph(spec):
+        if not is_pure or not _has_graph(spec):
             return None
         args, kwargs = _zeroed((given.args, given.kwargs), self._lineage)
         try:

@@ -52,7 +52,7 @@ _MODES: Final[dict[str, Callable[[], Any]]] = {
 # Constructors look at shapes and public settings of what they are given, never at values.
 _BY_SHAPE: Final = ("torch.optim.", "torch.utils.data.", "torch.nn.Parameter")
 
-# Setters that change a fact about a tensor and not its content.
+# Setters of a fact about a tensor, not of its content.
 _FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
 
 
@@ -223,8 +223,7 @@ class Executor:
 
     def _admit_name(self, op: Op, call: Call | None) -> tuple[Rule, Callable[..., Any], Arguments]:
         try:
-            if call is None:
-                call = Call(op)
+            call = call or Call(op)
             self._store.check_fresh(op.outs)
             self.admit_objects(len(op.outs))
             given = call.arguments(self._store)
@@ -271,7 +270,7 @@ class Executor:
         found = [part for value in listed for part in tensors_in(value)]
         if rule.name.startswith("python."):
             found = []  # a container is written to, and not what lies in it
-        if "." in rule.name and rule.name.rpartition(".")[0] in ("torch.optim.Optimizer",):
+        if rule.name.startswith("torch.optim.Optimizer."):
             found = []  # effects knows better than "the first argument"
         for value in listed:
             entry = None if is_atomic(value) else self._lineage.find(value)
@@ -373,8 +372,9 @@ class Executor:
             values = list(result) if isinstance(result, list | tuple) else []
             if len(values) != len(op.outs):
                 error = ValueError(f"{op.name} gave another number of results than {len(op.outs)}")
-                is_public = given.has_public_facts(self._lineage)
                 every = given.all(self._lineage)
+                facts = self.admission.is_inferred and given.has_public_facts(self._lineage)
+                is_public = facts or not is_private(every)
                 raise self._failed(error, given, every, is_public=is_public)
         slots = [
             Slot(value, label, tags=tags, made=own)
@@ -406,8 +406,9 @@ class Executor:
             rule, given = self._named
             is_pure = not (is_random(rule.name) or self._targets(rule, given))
             spec, mode = self.admission.spec, _MODES[op.mode]
-            like = self.damage.neutral(rule.name, given, spec, mode) if is_pure else None
+            like = self.damage.neutral(rule.name, given, spec, mode, is_pure)
             slots = self.damage.stand_ins(rule, given, spec, len(op.outs), poison, like)
+            slots = [Slot(None) for _ in op.outs] if rule.name in _STATEFUL else slots
         for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():

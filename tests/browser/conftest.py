@@ -17,14 +17,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """One browser; each test opens contexts of its own in it."""
+    """One browser; each test opens contexts of its own in it.
+
+    Not longer than its module: while it is open its event loop runs, and no async test can.
+    """
     with page_kit.browser() as found:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signalling(chromium: Any) -> Iterator[str]:
     """The URL of a signalling server process; after `chromium`, so that nothing starts in vain."""
     with owner_kit.signalling_server() as url:

@@ -27,7 +27,7 @@ from markdown_it import MarkdownIt
 from tests.e2e.notebook import CellError, Notebook
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 90.0
+SECONDS = 150.0
 READY = {
     "owner": {"duet.requests[": "len(duet.requests)", "duet.requests\n": "len(duet.requests)"},
     "scientist": {"duet.store[": "len(duet.store)"},
