@@ -104,6 +104,7 @@ def launch_duet(
     Raises:
         PairingTimeout: nobody connected in time.
         PeerProofError: messages in the partner's name failed verification.
+        EngineFailed: the engine, which starts meanwhile, could not.
         InvalidId, InputRequired, SignalingUnreachable, OriginMismatch, PeerIdentityChanged,
         IdentityInUse, IdentityFileUnsafe, AuditUnavailable: see `duet_p2p.errors`.
     """
@@ -154,7 +155,7 @@ def launch_duet(
                 prompt_open=not clients and not loopback,
                 audit_head=log.head if log is not None else bytes,
             )
-            return await start_service(
+            service = await start_service(
                 lobby.session,
                 made_host,
                 callback_thread=lobby.bridge.callback_thread,
@@ -165,11 +166,12 @@ def launch_duet(
                 logging=logging,
                 journal=log,
             )
+            lobby.session.on_state = lobby.watch(lobby.session.on_state)
+            return service
 
         made_host: Host = lobby.bridge.call(_on_loop(make_host))
         service = lobby.bridge.call(build())
         console = lobby.bridge.call(_with_console(lobby, service, log))
-        lobby.session.on_state = lobby.watch(lobby.session.on_state)
         session = OwnerDuet(
             lobby.bridge,
             lobby.session,

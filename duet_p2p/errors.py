@@ -39,6 +39,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionLost",
     "DuetError",
+    "EngineFailed",
     "ForeignPointer",
     "HiddenShape",
     "IdentityFileUnsafe",
@@ -196,6 +197,10 @@ class SessionClosed(_LinkError):
 
 class SessionLost(_LinkError):
     """The owner's engine was restarted; pointers made before that have no objects any more."""
+
+
+class EngineFailed(_LinkError):
+    """The engine could not be started, so the session is over. Launch another one."""
 
 
 class SessionSuspended(_LinkError):

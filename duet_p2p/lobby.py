@@ -85,6 +85,7 @@ class Lobby:
         self._handshake: Handshake | None = None
         self._signaling: Signaling | None = None
         self._timer: asyncio.TimerHandle | None = None  # until a loss is final, or a rest begins
+        self._failing: asyncio.Task[None] | None = None  # the pairing ends before anybody came
         self._is_recorded = False
         self._lock = threading.Lock()
         self._is_closed = False
@@ -251,6 +252,9 @@ class Lobby:
             self._timer.cancel()
             self._timer = None
         loop, signaling = asyncio.get_running_loop(), self._signaling
+        if state == "closed" and isinstance(error, DuetError) and not self.session.links:
+            # nobody will ever be let in: who tries is not to wait for it
+            self._failing = loop.create_task(self.handshake.fail(error))
         if state == "closed" or signaling is None:
             return
         signaling.hurry(state == "lost")
@@ -287,6 +291,8 @@ class Lobby:
     async def _shut(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._failing is not None:
+            await asyncio.wait([self._failing])
         for close in self.closers:
             await close()
         await self.session.close()

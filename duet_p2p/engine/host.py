@@ -38,7 +38,6 @@ __all__ = ["Host", "ProcessHost", "ThreadHost"]
 _log = logging.getLogger("duet_p2p.engine")
 
 _REAP_SECONDS: Final = 0.005
-
 _COPY_BYTES = 256 * 1024  # larger buffers are written to memory files by a worker thread
 _BATCH = 64  # commands in one frame on the pipe
 
@@ -70,6 +69,12 @@ def _ignore(event: Event) -> None:
     return None
 
 
+def _start_failure(error: BaseException) -> BaseException:
+    if isinstance(error, TimeoutError):
+        return DuetError(f"The engine did not start within {ENGINE_START_SECONDS:.0f} s.")
+    return error
+
+
 class ProcessHost:
     """The engine in a child process."""
 
@@ -90,13 +95,9 @@ class ProcessHost:
             running.send(configure)
             async with asyncio.timeout(ENGINE_START_SECONDS):
                 return await running.started
-        except TimeoutError:
-            raise DuetError(
-                f"The engine did not start within {ENGINE_START_SECONDS:.0f} s."
-            ) from None
-        except BaseException:
+        except BaseException as error:
             await self.stop()
-            raise
+            raise _start_failure(error) from None
 
     @property
     def pid(self) -> int | None:
@@ -291,7 +292,8 @@ class _Process:
         self._is_stopping = True
         if self._ending is None:
             self.send(Stop())
-            await self._reap(ENGINE_STOP_SECONDS)
+            # one that still loads torch has nothing to finish
+            await self._reap(ENGINE_STOP_SECONDS if self.started.done() else 0.0)
             self._clean_up()
         else:
             await asyncio.wait([self._ending])
@@ -406,9 +408,9 @@ class ThreadHost:
         try:
             async with asyncio.timeout(ENGINE_START_SECONDS):
                 return await running.started
-        except BaseException:
+        except BaseException as error:
             await self.stop()
-            raise
+            raise _start_failure(error) from None
 
     def send(self, command: Command) -> None:
         """See `Host.send`."""

@@ -80,7 +80,7 @@ async def start_service(
     logging: bool = True,
     journal: Journal | None = None,
 ) -> Service:
-    """Starts the engine and puts a service between it and a session. Runs on the loop.
+    """Puts a service between a session and an engine, which starts meanwhile. Runs on the loop.
 
     Args:
         session: not necessarily connected yet.
@@ -97,7 +97,6 @@ async def start_service(
     Raises:
         ValueError: a limit or name that does not exist, or makes no sense.
         NotADirectoryError: one of `data_dirs` is no directory.
-        DuetError: the engine could not be started.
     """
     service = Service(
         session,
@@ -110,7 +109,7 @@ async def start_service(
         printer=Printer(callback_thread, is_on=logging),
         live=LiveLine(callback_thread, is_on=logging),
     )
-    await service.start()
+    service.start()
     return service
 
 
@@ -214,6 +213,7 @@ class OwnerDuet(Panelled):
         Raises:
             NotAllowed: an object of this kind cannot be sent.
             QuotaExceeded: the engine cannot take it.
+            EngineFailed: the engine could not be started.
             SessionClosed: the session has ended.
         """
         if not send_parameters:
@@ -325,8 +325,11 @@ class OwnerDuet(Panelled):
 
         Raises:
             PairingTimeout: nobody came in time.
+            EngineFailed: the engine could not be started.
             DuetError: what ended the pairing or the session.
         """
+        if self._service.error is not None:
+            raise self._ended()
         self.wait_for(self._handshake.wait(timeout))
         return self
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from duet_p2p.errors import DuetError
 from duet_p2p.owner.printing import CallbackThread
 from duet_p2p.wire import messages as wire
 
@@ -47,6 +48,10 @@ class SessionEnd(Protocol):
 
     def settled(self, seq: int) -> None:
         """Everything up to here was executed."""
+        ...
+
+    def fail(self, error: DuetError) -> None:
+        """Ends the session for good, with a goodbye; `on_state` hears it."""
         ...
 
 

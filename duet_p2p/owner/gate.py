@@ -37,6 +37,7 @@ class Gate:
         self._at = loop.time()
         self._held: deque[tuple[int, Message]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_shut = False
 
     @property
     def held(self) -> int:
@@ -45,11 +46,20 @@ class Gate:
 
     def message(self, seq: int, message: Message) -> None:
         """One message, in order."""
-        if not self._held and self._take():
+        if not self._is_shut and not self._held and self._take():
             self._deliver(seq, message)
         else:
             self._held.append((seq, message))
             self._wait()
+
+    def shut(self) -> None:
+        """Everything waits until `begin`: there is nobody yet to execute it."""
+        self._is_shut = True
+
+    def begin(self) -> None:
+        """What waited goes on, in order and no faster than allowed."""
+        self._is_shut = False
+        self._go_on()
 
     def open(self) -> None:
         """Lets everything pass that waits: nothing of it will be executed any more."""
@@ -72,13 +82,13 @@ class Gate:
         return True
 
     def _wait(self) -> None:
-        if self._timer is None and self._per_second:
+        if self._timer is None and self._per_second and not self._is_shut:
             self._timer = self._loop.call_later(
                 max(0.0, 1 - self._left) / self._per_second, self._go_on
             )
 
     def _go_on(self) -> None:
-        self._timer = None
+        self._stop()
         while self._held and self._take():
             self._deliver(*self._held.popleft())
         if self._held:

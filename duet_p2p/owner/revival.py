@@ -1,4 +1,4 @@
-"""After the engine died: a new one, and the owner's word before it goes on where that is needed.
+"""The first engine, a new one after each death, and the owner's word before it goes on if needed.
 
 An engine that dies in the middle of work on private data may have died of the values: that it died
 is an answer, and an endless supply of such answers would spell the data out. So the session is
@@ -8,6 +8,7 @@ suspended until the owner has looked; everything that the scientist sends meanwh
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -18,9 +19,11 @@ from duet_p2p.errors import DuetError
 
 __all__ = ["Revival"]
 
+_log = logging.getLogger("duet_p2p")
+
 
 class Revival:
-    """Starts engines again.
+    """Starts engines, each while everything else goes on.
 
     Args:
         start: starts one; `DuetError` if it cannot.
@@ -44,8 +47,12 @@ class Revival:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether a new engine is being started."""
+        """Whether an engine is being started."""
         return self._restarting is not None and not self._restarting.done()
+
+    def begin(self) -> None:
+        """Starts the first engine."""
+        self._restarting = asyncio.get_running_loop().create_task(self._start_one())
 
     def died(self, *, was_private: bool) -> None:
         """The engine died."""
@@ -57,7 +64,7 @@ class Revival:
         self._restarting = asyncio.get_running_loop().create_task(self._renew(stop))
 
     async def done(self) -> None:
-        """Returns when no new engine is being started any more."""
+        """Returns when no engine is being started any more."""
         if self._restarting is not None:
             await asyncio.wait([self._restarting])
 
@@ -77,16 +84,20 @@ class Revival:
         if is_looping:
             self._on_end("The engine ended again and again; see duet.errors.")
             return
-        await self._start_again()
+        await self._start_one()
 
     async def _renew(self, stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await stop()
-        await self._start_again()
+        await self._start_one()
 
-    async def _start_again(self) -> None:
+    async def _start_one(self) -> None:
         try:
             started = await self._start()
         except DuetError as error:
             self._on_end(str(error))
+            return
+        except Exception as error:  # no process, no memory, our own mistake: nobody may wait on
+            _log.exception("the engine could not be started")
+            self._on_end(f"The engine could not be started: {type(error).__name__}: {error}")
             return
         self._on_up(started)

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.engine.host import Host
-from duet_p2p.errors import DuetError, NotAllowed, SessionClosed, SessionLost
+from duet_p2p.errors import DuetError, EngineFailed, NotAllowed, SessionClosed, SessionLost
 from duet_p2p.objects.words import clean_line, clean_text
-from duet_p2p.owner.catalog import pages, whole_store
+from duet_p2p.owner.answers import Answers
+from duet_p2p.owner.catalog import whole_store
 from duet_p2p.owner.data_dirs import LATE_DIRECTORY
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.ends import SessionEnd
@@ -37,8 +38,6 @@ from duet_p2p.owner.shares import Shares
 from duet_p2p.owner.tick import Tick
 from duet_p2p.owner.uploads import Uploads
 from duet_p2p.wire import messages as wire
-from duet_p2p.wire.codec import encode_message
-from duet_p2p.wire.values import Blob
 
 __all__ = ["Service"]
 
@@ -59,7 +58,6 @@ class Service:
     ) -> None:
         self.failures: deque[Failure] = deque(maxlen=limits.FAILURES)
         self.operations = 0
-        self.started: engine.Started | None = None
         self.error: Exception | None = None
         self.watchers: list[Callable[[], None]] = []  # told on the loop that something changed
         self._session = session
@@ -71,13 +69,14 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self.watchers.append(lambda: live.soon(self._loop, self.counts))
         self._batch: list[tuple[int, engine.Ordered]] = []
+        self._answers = Answers(session, journal, self._whole_store)
         self._settling = Settling(session.settled)
         self._is_up = False
         self._is_open = True
-        self._has_greeted = self._has_run = False
+        self._has_run = False
         self._listed_puts: dict[int, int] = {}  # unsettled puts of listed objects: seq to id
         self.revival = Revival(
-            lambda: host.start(self._configure), on_up=self._up_again, on_end=self._give_up
+            lambda: host.start(self._configure), on_up=self._up, on_end=self._give_up
         )
         self._gate = Gate(self.message, configure.quotas["commands_per_second"], self._loop)
         self._uploads = Uploads(
@@ -90,7 +89,7 @@ class Service:
         self._tick = Tick(self.event, self._loop)
         self.shares = Shares(
             to_engine=self.to_engine,
-            tell=self._tell_store,
+            tell=self._answers.tell_store,
             on_change=self._changed,
             journal=journal,
         )
@@ -131,27 +130,31 @@ class Service:
 
     # life
 
-    async def start(self) -> None:
-        """Starts the engine and listens to both sides.
+    def start(self) -> None:
+        """Listens to both sides; the engine, which takes seconds to load torch, starts meanwhile.
 
-        Raises:
-            DuetError: the engine could not be started.
+        Until it is up, what the scientist sends waits in the gate, and what the owner shares with
+        the shares. One that cannot start ends the session with `EngineFailed`.
         """
         self._host.on_event = self._tick.event
-        self.started = await self._host.start(self._configure)
         self._journal.record(
             "session",
             {
                 "state": "started",
                 "limits": self._configure.quotas,
                 "min_records": self.desk.policy.min_records,
-                "versions": self.started.versions,
             },
         )
-        self._is_up = True
         self._session.on_state = self.state
         self._session.on_message = self._gate.message
+        self._gate.shut()
+        self.revival.begin()
         self._changed()
+
+    @property
+    def started(self) -> engine.Started | None:
+        """The newest engine that was up; None while the first one starts."""
+        return self._answers.engine
 
     async def close(self) -> None:
         """Ends everything that waits and stops the engine; the session is closed by its owner."""
@@ -165,7 +168,7 @@ class Service:
         """The owner is about to close: the log's last head, for the scientist to keep."""
         self._journal.record("session", {"state": "closed", "why": "by the owner"})
         if (head := await self._journal.finish()) is not None:
-            self._tell(wire.AuditHead(head.head, head.pub, head.signature))
+            self._answers.tell(wire.AuditHead(head.head, head.pub, head.signature))
 
     def state(self, state: str, error: Exception | None) -> None:
         """The connection changed: ``open``, ``lost`` or ``closed``."""
@@ -174,7 +177,7 @@ class Service:
             if self.desk.requester != self._session.partner_id:
                 self._journal.record("peer", {"peer": self._session.partner_id})
             self.desk.requester = self._session.partner_id
-            self._greet()
+            self._answers.greet()
         elif state == "closed":
             self._end(error or SessionClosed())
         self._tell_watchers()
@@ -201,27 +204,22 @@ class Service:
         self.error = error
         self.desk.closed()
         self.catalog.drop_theirs()
-        self._host.send(engine.Leave())
-        self.shares.closed(SessionClosed())
+        if self._is_up:
+            self._host.send(engine.Leave())
+        self._answers.close()
+        self.shares.closed(error if isinstance(error, DuetError) else SessionClosed())
         self._gate.close()
         self._tick.close()
         self._live.close()
         self._changed()
 
-    def _greet(self) -> None:
-        """The first answer of a session is the whole visible store."""
-        if not self._has_greeted and self.started is not None:
-            self._has_greeted = True
-            self._post_store(self.started)
-
-    def _post_store(self, started: engine.Started) -> None:
+    def _whole_store(self, started: engine.Started) -> Iterable[wire.Message]:
         names = sorted(name for name in self._configure.data_dirs if name)
-        for message in whole_store(self.catalog.visible(), started, names):
-            self._tell(message)
+        return whole_store(self.catalog.visible(), started, names)
 
     def message(self, seq: int, message: wire.Message) -> None:
         """One numbered message, in order."""
-        self._greet()
+        self._answers.greet()
         self._settling.seen(seq)
         take = self._on_message.get(type(message))
         if take is None or not self._is_up or self.revival.is_suspended:
@@ -242,7 +240,7 @@ class Service:
     def _define(self, seq: int, message: wire.DefinePlan) -> None:
         item = self.catalog.plan(message) if self.plans.define(message) else None
         if item is not None:
-            self._tell_store(wire.StoreChanged((item.entry(),), ()))
+            self._answers.tell_store(wire.StoreChanged((item.entry(),), ()))
         self._run(seq, message)
 
     def _run_plan(self, seq: int, message: wire.RunPlan | wire.RunClosure) -> None:
@@ -269,7 +267,7 @@ class Service:
         item = self.catalog.put(message)
         if item is not None:
             self._listed_puts[seq] = item.id
-            self._tell_store(wire.StoreChanged((item.entry(),), ()))
+            self._answers.tell_store(wire.StoreChanged((item.entry(),), ()))
         self._run(seq, message)
         if message.blob is not None:
             self._uploads.expect(message.blob)
@@ -289,7 +287,7 @@ class Service:
     def _note(self, seq: int, message: wire.Note) -> None:
         item = self.catalog.note(message)
         if item is not None:
-            self._tell_store(wire.StoreChanged((item.entry(),), ()))
+            self._answers.tell_store(wire.StoreChanged((item.entry(),), ()))
         elif message.id > 0 and not message.listed:
             self._unlist((message.id,))
         self._run(seq, message)
@@ -298,7 +296,7 @@ class Service:
     def _unlist(self, ids: tuple[int, ...]) -> None:
         gone = self.catalog.remove(ids)
         if gone:
-            self._tell_store(wire.StoreChanged((), tuple(item.id for item in gone)))
+            self._answers.tell_store(wire.StoreChanged((), tuple(item.id for item in gone)))
             self._changed()
 
     def _request(self, seq: int, message: wire.Request) -> None:
@@ -345,11 +343,11 @@ class Service:
             self._unlist((put,))
         if event.is_public:
             text = clean_text(event.text, limits.MESSAGE_TEXT_CHARS)
-            self._tell(wire.Fail(event.seq, event.op, event.code, text))
+            self._answers.tell(wire.Fail(event.seq, event.op, event.code, text))
         self._changed()
 
     def _learnt(self, event: engine.Learnt) -> None:
-        self._tell(
+        self._answers.tell(
             wire.Meta(event.id, event.type, event.shape, event.dtype, event.length, event.facts)
         )
 
@@ -373,6 +371,10 @@ class Service:
 
     async def configure(self, data_dirs: Mapping[str, str]) -> None:
         """Directories that data sets may read from now on; see `DataDirs.register`."""
+        if self.started is None:  # the engine that starts now was told of the others
+            await self.revival.done()
+        if not self._is_open:
+            raise self.error or SessionClosed()
         is_known = set(data_dirs.values()) <= set(self._configure.data_dirs.values())
         is_closed = self.started is not None and self.started.are_files_closed and not is_known
         if is_closed and self._has_run:
@@ -395,31 +397,11 @@ class Service:
 
     def post(self, message: wire.Message) -> None:
         """One answer; `DuetError` if it cannot be sent."""
-        self._session.post(message)
+        self._answers.post(message)
 
     def send_value(self, call: int, value: Any, data: engine.Buffer | None) -> None:
         """A released value; its bytes go on the bulk channel."""
-        if data is None:
-            self._session.post(wire.Value(call, value, None))
-            return
-        view = memoryview(data)
-        # Encoded once in vain, so that no transfer begins whose message cannot be sent.
-        encode_message(wire.Value(call, value, Blob(1, view.nbytes)))
-        transfer = self._session.send_blob([view], view.nbytes)
-        self._session.post(wire.Value(call, value, Blob(transfer, view.nbytes)))
-
-    def _tell(self, message: wire.Message) -> None:
-        if not self._is_open:
-            return
-        try:
-            self._session.post(message)
-        except DuetError as error:
-            self._journal.record("fault", {"not_sent": type(message).__name__, "why": str(error)})
-
-    def _tell_store(self, change: wire.StoreChanged) -> None:
-        if self._has_greeted:
-            (added,) = pages(change.added)
-            self._tell(wire.StoreChanged(added, change.removed))
+        self._answers.send_value(call, value, data)
 
     def _died(self, event: engine.Died) -> None:
         """The engine ended by itself: everything of the scientist's is gone with it."""
@@ -444,7 +426,7 @@ class Service:
     def _suspend(self) -> None:
         self._journal.record("session", {"state": "suspended"})
         # Why it ended may follow from private values, so the reason stays here.
-        self._tell(wire.Suspended("the engine ended while it worked on the owner's data"))
+        self._answers.tell(wire.Suspended("the engine ended while it worked on the owner's data"))
         self._printer.say(SUSPENDED)
 
     def resume(self) -> bool:
@@ -453,30 +435,34 @@ class Service:
             return False
         self.revival.is_suspended = False
         self._journal.record("session", {"state": "resumed"})
-        if self._is_up:
-            self._tell_engine("resumed")
+        if self._is_up and self.started is not None:
+            self._answers.another(self.started, "resumed")
         self._changed()
         return True
 
-    def _up_again(self, started: engine.Started) -> None:
-        self.started = started
+    def _up(self, started: engine.Started) -> None:
+        is_first = self.started is None
         self._is_up = True
         self.shares.share_again()
+        self._journal.record("engine", {"started": dict(started.versions)})
+        if is_first:
+            self._answers.up(started)
+            self._gate.begin()
+            self._changed()
+            return
+        self._answers.engine = started
         if not self.revival.is_suspended:
-            self._tell_engine("restarted")
+            self._answers.another(started, "restarted")
         self._settling.restart()
 
-    def _tell_engine(self, reason: str) -> None:
-        """What the scientist made is gone; what the owner shares is there."""
-        assert self.started is not None
-        self._tell(wire.EngineRestarted(self.started.epoch, reason))
-        if self._has_greeted:
-            self._post_store(self.started)
-
     def _give_up(self, reason: str) -> None:
+        """No engine, no session: the owner's calls say so, and the partner gets a goodbye."""
+        error = EngineFailed(reason) if self.started is None else SessionLost(reason)
         self.failures.append(Failure(0, "the engine", "NotStarted", reason, False))
+        self._journal.record("engine", {"not_started": clean_line(reason, 500)})
         self._printer.say(f"The session ends. {reason}")
-        self._end(SessionLost(reason))
+        self._session.fail(error)
+        self._end(error)
 
     def _changed(self) -> None:
         self._set_timer()

@@ -48,9 +48,7 @@ class Shares:
         self._tell = tell
         self._on_change = on_change
         self._journal = journal
-        self._sharing: dict[
-            int, tuple[engine.Share | engine.SharePlan, asyncio.Future[engine.Shared]]
-        ] = {}
+        self._sharing: dict[int, tuple[_Share, bool, asyncio.Future[engine.Shared]]] = {}
         self._reads: dict[int, asyncio.Future[tuple[Any, Any]]] = {}
         self._next_read = -1  # the scientist's calls are positive
 
@@ -93,11 +91,8 @@ class Shares:
 
     async def _share(self, share: _Share, *, listed: bool) -> Item:
         future: asyncio.Future[engine.Shared] = asyncio.get_running_loop().create_future()
-        self._sharing[share.id] = (share, future)
-        self._to_engine(share)
-        if not listed:
-            # In one breath with the share: no command of the scientist comes between.
-            self._to_engine(engine.Drop((share.id,)))
+        self._sharing[share.id] = (share, listed, future)
+        self._give(share, listed=listed)
         try:
             async with asyncio.timeout(limits.SHARE_SECONDS):
                 event = await future
@@ -114,6 +109,12 @@ class Shares:
             self._tell(StoreChanged((item.entry(),), ()))
         self._on_change()
         return item
+
+    def _give(self, share: _Share, *, listed: bool) -> None:
+        self._to_engine(share)
+        if not listed:
+            # In one breath with the share: no command of the scientist comes between.
+            self._to_engine(engine.Drop((share.id,)))
 
     async def read(self, object_id: int) -> tuple[Any, Any]:
         """The closed value of an object and its bytes.
@@ -170,8 +171,8 @@ class Shares:
     def shared(self, event: engine.Shared) -> None:
         """The engine took an object, or says why not."""
         entry = self._sharing.get(event.id)
-        if entry is not None and not entry[1].done():
-            entry[1].set_result(event)
+        if entry is not None and not entry[2].done():
+            entry[2].set_result(event)
 
     def answer(self, event: engine.Bytes | engine.Refused) -> bool:
         """The answer to a read; False if it is one to something else."""
@@ -193,16 +194,16 @@ class Shares:
         self._fail_reads(SessionLost("The engine was restarted; try again."))
 
     def share_again(self) -> None:
-        """Gives a new engine what the owner shared, from the memory that this process kept."""
+        """Gives an engine that is up what the owner shared, and what waits to be shared."""
         for item in self.catalog:
             if item.share is not None and item.listed:
                 self._to_engine(item.share)
-        for share, _ in tuple(self._sharing.values()):
-            self._to_engine(share)
+        for share, listed, _ in tuple(self._sharing.values()):
+            self._give(share, listed=listed)
 
     def closed(self, error: Exception) -> None:
         """Nothing will be answered any more."""
-        for _, future in self._sharing.values():
+        for _, _, future in self._sharing.values():
             if not future.done():
                 future.set_exception(error)
         self._fail_reads(error)

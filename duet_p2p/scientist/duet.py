@@ -11,7 +11,7 @@ from torch import nn
 
 from duet_p2p.errors import ForeignPointer, NotAllowed, WrongSide
 from duet_p2p.identity.signed_head import SignedHead
-from duet_p2p.limits import ANSWER_SECONDS
+from duet_p2p.limits import ANSWER_SECONDS, ENGINE_START_SECONDS
 from duet_p2p.objects import cards
 from duet_p2p.objects.panels import Panelled
 from duet_p2p.objects.plan import Plan
@@ -225,7 +225,7 @@ class ScientistDuet(Panelled):
             raise self._client.ended()
         if self._handshake is not None and not self._client.ready.done():
             self._bridge.call(self._handshake.wait(timeout))
-            timeout = ANSWER_SECONDS
+            timeout = ENGINE_START_SECONDS + ANSWER_SECONDS  # the owner's engine may still start
         self._client.wait(self._client.ready, timeout)
         return self
 

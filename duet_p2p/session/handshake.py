@@ -138,17 +138,15 @@ class Handshake:
             "audit_head": audit_head,
             "diagnose": self._diagnose,
         }
+        self._machine: OwnerPairing | ScientistPairing
         if key.role == "owner":
-            self._owner = OwnerPairing(prompt_open=prompt_open, **shared)
+            self._machine = self._owner = OwnerPairing(prompt_open=prompt_open, **shared)
         elif partner_id is None:
             raise ValueError("a scientist needs the session ID")
         else:
-            self._scientist = ScientistPairing(
+            self._machine = self._scientist = ScientistPairing(
                 session_id=partner_id, unix_offset=time.time() - self._clock(), **shared
             )
-        machine = self._owner or self._scientist
-        assert machine is not None
-        self._machine: OwnerPairing | ScientistPairing = machine
         for client_id in expected:
             self.expect(client_id)
 
@@ -159,7 +157,10 @@ class Handshake:
 
         Raises:
             SignalingUnreachable, OriginMismatch, SessionReplaced, SessionExpired: see errors.
+            DuetError: of `fail`.
         """
+        if self.error is not None:
+            raise self.error
         self._signaling.on_message = self._on_message
         self._signaling.on_event = self._on_signaling_event
         await self._signaling.start()
@@ -193,11 +194,6 @@ class Handshake:
         if self._machine.rejected:
             return PeerProofError()
         return PairingTimeout(f"Nobody connected in time. {self._remedy}".strip())
-
-    @property
-    def remedy(self) -> str:
-        """What to do about the newest failed attempt, or nothing."""
-        return self._remedy
 
     @property
     def dropped(self) -> int:
@@ -240,6 +236,12 @@ class Handshake:
                 self._machine.lost(run.number, self._clock(), error)
                 break
         self._drain()
+
+    async def fail(self, error: DuetError) -> None:
+        """Ends as the session cannot begin: `wait` raises `error`, who joins gets a goodbye."""
+        if self.error is None:
+            self._end(error)
+        await self.close("error")
 
     async def close(self, reason: str = "closed") -> None:
         """Ends; may be called twice. A partner without a link gets a signed goodbye."""

@@ -220,6 +220,7 @@ def attacked(
             limits=limits,
             **settings,
         )
+        await service.revival.done()  # the attacks are on an engine that runs
         return session, service
 
     session, service = bridge.call(build(), DEADLINE)

@@ -102,7 +102,8 @@ class ConsoleStage(Stage):
         self.audit = None
 
     async def start(self):
-        self.session = self.service._session = WatchedFake()
+        self.session = WatchedFake()
+        self.service._session = self.service._answers._session = self.session
         await super().start()
         self.console = Console(self.service, self.session, OWNER, audit=self.audit)
         return self

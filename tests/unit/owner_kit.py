@@ -79,6 +79,12 @@ class FakeSession:
     def refuse_blob(self, transfer):
         self.refused.append(transfer)
 
+    def fail(self, error):
+        if not self.is_over:
+            self.is_over = True
+            self.failed = error
+            self.on_state("closed", error)
+
     def settled(self, seq):
         self.settled_to.append(seq)
 
@@ -105,8 +111,11 @@ class FakeHost:
         self.starts = 0
         self.is_running = False
         self.fail_start = None
+        self.may_start = asyncio.Event()
+        self.may_start.set()
 
     async def start(self, configure):
+        await self.may_start.wait()
         if self.fail_start:
             raise self.fail_start
         self.starts += 1
@@ -201,7 +210,8 @@ class Stage:
         self.seq = 0
 
     async def start(self):
-        await self.service.start()
+        self.service.start()
+        await self.service.revival.done()
         self.session.on_state("open", None)
         self.session.take()
         return self
@@ -293,7 +303,7 @@ def owner_on(bridge, *, host=None, audit=None, **settings):
         settings["journal"] = audit
 
     async def build():
-        return await start_service(
+        service = await start_service(
             session,
             host or ThreadHost(),
             callback_thread=bridge.callback_thread,
@@ -301,6 +311,8 @@ def owner_on(bridge, *, host=None, audit=None, **settings):
             logging=False,
             **settings,
         )
+        await service.revival.done()  # what comes before that is in test_service_start.py
+        return service
 
     service = bridge.call(build(), DEADLINE)
     duet = OwnerDuet(bridge, session, Pairing(), service, session_id="owner-id", audit=audit)

@@ -130,7 +130,7 @@ async def test_accept_releases_the_snapshot_once(stage):
         with pytest.raises(RequestClosed):
             again(11)
     assert stage.answers() == []
-    kinds = ["session", "session", "peer", "request", "decision", "release"]
+    kinds = ["session", "engine", "session", "peer", "request", "decision", "release"]
     assert stage.journal.kinds() == kinds
 
 

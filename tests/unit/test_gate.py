@@ -62,3 +62,19 @@ async def test_none_a_second_is_none(got):
     made.message(1, Withdraw(1))
     await asyncio.sleep(0.01)
     assert got == []
+
+
+async def test_a_shut_gate_keeps_all_and_begins_in_order_at_its_pace(got):
+    made = gate(got, 2)
+    made.shut()
+    for seq in range(1, 4):
+        made.message(seq, Withdraw(seq))
+    await asyncio.sleep(0.01)
+    assert got == [] and made.held == 3
+    made.begin()
+    assert [seq for seq, _ in got] == [1, 2]
+    made.message(4, Withdraw(4))
+    async with asyncio.timeout(10):
+        while made.held:
+            await asyncio.sleep(0.01)
+    assert [seq for seq, _ in got] == [1, 2, 3, 4]

@@ -8,6 +8,7 @@ from duet_p2p.errors import (
     ConfirmFailed,
     ConnectFailed,
     ConnectionLost,
+    EngineFailed,
     PairingTimeout,
     PartnerLeft,
     PeerProofError,
@@ -127,7 +128,8 @@ async def test_no_path_ends_the_scientist_with_a_remedy_and_the_owner_waits_on(m
         assert failure.value.stage == "ice" and "No direct path" in failure.value.remedy
         assert len(s.told(AttemptFailed)) == limits.FAILED_ATTEMPTS - 1
         await until(lambda: o.told(AttemptFailed))
-        assert o.handshake.error is None and o.handshake.remedy
+        assert o.handshake.error is None
+        assert "No direct path" in str(o.handshake.timeout_error())
         with pytest.raises(PairingTimeout):
             await o.handshake.wait(0.05)
 
@@ -308,3 +310,28 @@ async def test_an_operation_that_overtakes_ready_is_delivered_after_it():
         await both(o, s)
         await until(lambda: o.frames == [(1, b"early")])
         assert len(o.links) == 1
+
+
+async def test_a_session_that_cannot_begin_tells_who_joins_and_who_waits():
+    class Stuck(MemoryPeer):
+        async def connect(self, remote):
+            return await asyncio.Future()
+
+    network = MemoryNetwork()
+    stuck = lambda *, controlling, **_: Stuck(network, controlling=controlling)
+    async with pair(network=stuck) as (o, s):
+        waiting = asyncio.create_task(o.handshake.wait(10))
+        await until(lambda: s.handshake._runs)
+        await o.handshake.fail(EngineFailed("no torch"))
+        with pytest.raises(EngineFailed, match="no torch"):
+            await waiting
+        with pytest.raises(PartnerLeft) as left:
+            await s.handshake.wait(10)
+        assert left.value.reason == "error"
+
+
+async def test_a_pairing_that_failed_before_it_began_does_not_begin():
+    async with pair(start=False) as (o, _):
+        await o.handshake.fail(EngineFailed("no torch"))
+        with pytest.raises(EngineFailed, match="no torch"):
+            await o.handshake.start()

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from duet_p2p.engine import host as host_module
 from duet_p2p.engine import messages as m
 from duet_p2p.engine.host import ProcessHost, ThreadHost
+from duet_p2p.errors import DuetError
 from duet_p2p.surface.values import from_wire, pack, to_wire
 from duet_p2p.wire.messages import Op, Put
 from duet_p2p.wire.values import Blob, Ref
@@ -196,6 +198,19 @@ async def test_a_process_that_cannot_start_says_why(process, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(Exception, match=r"could not be started: .*code 1"):
         await process.start(CONFIGURE)
+
+
+async def test_a_process_that_takes_too_long_to_start_is_ended(process, monkeypatch, tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(host_module, "ENGINE_START_SECONDS", 1.0)
+    with pytest.raises(DuetError, match="did not start within 1 s"):
+        await process.start(CONFIGURE)
+    assert process.pid is None
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 async def test_the_loop_stays_free_while_much_is_sent(process):

@@ -63,10 +63,11 @@ def test_a_session_is_told_from_start_to_end_and_the_scientist_has_its_head(pair
     (head,) = scientist.wait_for(lambda: heads(scientist))
     duet.requests.add_handler(name="loss", action="deny")
     assert kinds(duet.audit) == [
-        "session", "session", "peer", "share", "request", "decision", "release", "handler",
+        "session", "engine", "session", "peer", "share", "request", "decision", "release",
+        "handler",
     ]  # fmt: skip
     assert duet.audit.verify(head)
-    release = json.loads(duet.audit.rows()[6].entry.facts)
+    release = json.loads(duet.audit.rows()[7].entry.facts)
     assert release["how"] == "accepted by hand"
     assert len(release["hmac"]) == 64
     assert "46.8" not in json.dumps(release)

@@ -110,7 +110,8 @@ async def test_a_get_is_settled_by_its_candidate(stage):
 
 async def test_the_first_answer_is_the_whole_store():
     stage = Stage()
-    await stage.service.start()
+    stage.service.start()
+    await stage.service.revival.done()
     await share(stage)
     assert stage.session.posted == []
     stage.session.on_state("open", None)
@@ -127,7 +128,8 @@ async def test_the_first_answer_is_the_whole_store():
 
 async def test_a_large_store_goes_in_several_messages():
     stage = Stage()
-    await stage.service.start()
+    stage.service.start()
+    await stage.service.revival.done()
     for _ in range(40):
         await share(stage, keys=tuple(f"layer{n}.weight" for n in range(200)))
     await share(stage, tags=("huge",), keys=tuple(f"layer{n}.weight" for n in range(4_000)))
