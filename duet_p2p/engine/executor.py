@@ -153,6 +153,7 @@ class Executor:
         poison = self.damage.found(rule.name, given, deep=not is_container)
         if poison is not None and not self.damage.can_run(rule.name, given, deep=not is_container):
             if not containers.can_hold(rule.name, given):
+                self.admission.is_inferred = True
                 if not poison.is_public:
                     self._admit_time(rule, given)
                 self._spread(poison, rule, given, op)
@@ -237,9 +238,8 @@ class Executor:
         return call.rule, call.function, given
 
     def _admit(self, rule: Rule, given: Arguments, mode: str, *, is_met: bool) -> None:
-        admission = self.admission
         try:
-            admission.admit_size(rule, given, mode, self._store, is_met=is_met)
+            self.admission.admit_size(rule, given, mode, self._store, is_met=is_met)
             if is_met:
                 self._admit_time(rule, given)
         except QuotaExceeded as error:
@@ -450,9 +450,7 @@ class Executor:
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
         """Everything computed from poison, or changed by it, is the same poison."""
         poison = self.damage.reaching(poison, given)
-        hidden = not poison.is_public and self.damage.hides(
-            rule, given, is_inferred=self.admission.is_inferred
-        )
+        hidden = not poison.is_public and self.damage.hides(rule, given, is_inferred=True)
         self.damage.spread(poison, rule, given, hidden=hidden)
         if is_random(rule.name):
             self._lineage.generator = join((self._lineage.generator, to_per_record(poison.label)))
