@@ -83,7 +83,7 @@ def check(steps: list[int]) -> None:
 
 
 T = "torch.Tensor."
-X, V, I, B = Ref(-1), Ref(-2), Ref(-3), Ref(-4)
+X, V, WHOLE, MASK = Ref(-1), Ref(-2), Ref(-3), Ref(-4)
 FOUND: dict[str, Callable[[Seen], Any]] = {}
 """Programs that random ones were cut down to: each showed once whether its command had failed."""
 
@@ -95,7 +95,7 @@ def found(program: Callable[[Seen], Any]) -> Callable[[Seen], Any]:
 
 def masked(d: Seen) -> Ref:
     """As many records as values decide."""
-    return d.run(T + "__getitem__", X, B)
+    return d.run(T + "__getitem__", X, MASK)
 
 
 def chance(d: Seen) -> Ref:
@@ -120,7 +120,7 @@ def an_own_tensor_that_something_hidden_was_to_be_written_to(d: Seen) -> None:
 @found
 def an_element_after_a_private_place_was_written(d: Seen) -> None:
     own = d.run("torch.zeros", [6])
-    place = d.run(T + "__getitem__", I, 0)
+    place = d.run(T + "__getitem__", WHOLE, 0)
     d.run(T + "__setitem__", own, place, 2.0, outs=0)
     element = d.run(T + "__getitem__", own, 0)
     d.run("torch.reshape", element)
@@ -130,7 +130,7 @@ def an_element_after_a_private_place_was_written(d: Seen) -> None:
 def a_public_failure_beside_a_private_one(d: Seen) -> None:
     own = d.run("torch.ones", [2])
     d.run(T + "grad=", own, own, outs=0)
-    part = d.run(T + "narrow", X, 0, d.run("python.Int", d.run(T + "__getitem__", I, 0)), 1)
+    part = d.run(T + "narrow", X, 0, d.run("python.Int", d.run(T + "__getitem__", WHOLE, 0)), 1)
     d.run("python.collect", part, own)
 
 
@@ -145,7 +145,7 @@ def what_is_sampled_from_a_distribution_that_was_refused(d: Seen) -> None:
 
 @found
 def a_tensor_that_was_too_large(d: Seen) -> None:
-    d.run("torch.zeros", d.run("python.Int", d.run(T + "__getitem__", I, 0)))
+    d.run("torch.zeros", d.run("python.Int", d.run(T + "__getitem__", WHOLE, 0)))
 
 
 @found
@@ -169,27 +169,27 @@ def an_own_tensor_that_dropout_gave_back(d: Seen) -> None:
 @found
 def an_own_tensor_that_a_private_number_chose_a_view_of(d: Seen) -> None:
     own = d.run("torch.ones", [3])
-    d.run(T + "narrow", own, 0, d.run("python.Int", d.run(T + "__getitem__", I, 0)), 1)
+    d.run(T + "narrow", own, 0, d.run("python.Int", d.run(T + "__getitem__", WHOLE, 0)), 1)
 
 
 @found
 def an_owners_object_that_a_private_number_chose(d: Seen) -> None:
-    number = d.run("python.Int", d.run(T + "__getitem__", I, 0))
+    number = d.run("python.Int", d.run(T + "__getitem__", WHOLE, 0))
     chosen = d.run("python.List.__getitem__", d.run("python.collect", X, V), number)
     d.run(T + "requires_grad_", chosen)
 
 
 @found
 def a_tuple_repeated_no_times(d: Seen) -> None:
-    d.run("python.Complex.__mul__", (3, 1), d.run(T + "__getitem__", I, 0))
+    d.run("python.Complex.__mul__", (3, 1), d.run(T + "__getitem__", WHOLE, 0))
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_a_program_that_told_once_tells_no_more(name: str) -> None:
-    calm = {"x": torch.ones(6, 4), "v": torch.full((6,), 0.5),
-            "i": torch.ones(6, dtype=torch.int64), "b": torch.ones(6, dtype=torch.bool)}  # fmt: skip
-    wild = {"x": torch.ones(6, 4), "v": torch.full((6,), -0.5),
-            "i": torch.full((6,), -9), "b": torch.arange(6) > 2}  # fmt: skip
+    whole = torch.ones(6, dtype=torch.int64)
+    x, v = torch.ones(6, 4), torch.full((6,), 0.5)
+    calm = {"x": x, "v": v, "i": whole, "b": whole > 0}
+    wild = {"x": x, "v": -v, "i": whole * -9, "b": torch.arange(6) > 2}
     first, second = Seen(calm), Seen(wild)
     for seen in (first, second):
         FOUND[name](seen)
