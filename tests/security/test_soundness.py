@@ -180,6 +180,11 @@ def an_owners_object_that_a_private_number_chose(d: Seen) -> None:
 
 
 @found
+def a_text_of_an_error_with_an_address_in_it(d: Seen) -> None:
+    d.run("python.List.index", [1, 2], d.run("python.iter", [1]))
+
+
+@found
 def a_tuple_repeated_no_times(d: Seen) -> None:
     d.run("python.Complex.__mul__", (3, 1), d.run(T + "__getitem__", WHOLE, 0))
 
