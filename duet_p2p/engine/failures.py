@@ -84,7 +84,7 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def text_of(error: BaseException) -> str:
-    """Class and message, bounded; where an object lies in the owner's memory is nobody's business."""
+    """Class and message, bounded, without addresses of the owner's memory."""
     text = _ADDRESS.sub("", f"{type(error).__name__}: {error}")
     return text if len(text) <= _TEXT_CHARS else text[: _TEXT_CHARS - 1] + "…"
 
