@@ -50,11 +50,13 @@ def blind(target: Callable[[bytes], None], corpus: Path, seconds: float) -> int:
 def main(arguments: list[str]) -> None:
     names = arguments[:1] or list(TARGETS)
     seconds = int(arguments[1]) if len(arguments) > 1 else 60
+    print(f"{len(names)} targets, {seconds} s each", flush=True)
     for name in names:
+        print(f"{name}: ", end="", flush=True)
         corpus = ROOT / "tests" / "data" / "corpora" / name
         if importlib.util.find_spec("atheris") is not None:
             guided(TARGETS[name], corpus, seconds)
-        print(f"{name}: {blind(TARGETS[name], corpus, seconds)} inputs, nothing found")
+        print(f"{blind(TARGETS[name], corpus, seconds)} inputs, nothing found", flush=True)
 
 
 if __name__ == "__main__":

@@ -219,6 +219,7 @@ _FROM_SERVER: Final = frozenset(
     {"hello", "registered", "join", "signal", "ack", "peer", "ice", "drain", "error"}
 )
 _MID: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{MID_CHARS}}}", re.ASCII)
+_SURROGATES: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _BRACKETS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|([\[{])|([\]}])', re.DOTALL)
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -286,6 +287,11 @@ def _parse_object(text: str) -> dict[str, Any]:
         raise
     except (ValueError, RecursionError):
         raise FrameViolation("not JSON") from None
+    if _SURROGATES.search(text) is not None:  # half a pair could not be sent on
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise FrameViolation("not Unicode") from None
     if not isinstance(value, dict):
         raise FrameViolation("not an object")
     return value

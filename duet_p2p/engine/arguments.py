@@ -103,6 +103,10 @@ class Arguments:
             ]
         return self._parts
 
+    def reached(self) -> Iterator[Any]:
+        """Everything that can be reached from the arguments."""
+        return itertools.chain.from_iterable(self._reached())
+
     def held_by_first(self) -> list[Any]:
         """What the first argument holds."""
         return next(iter(self._reached()), []) if self.args and not is_atomic(self.args[0]) else []

@@ -25,7 +25,7 @@ from duet_p2p.engine import axis_rules as rules
 from duet_p2p.engine.axis_cells import cell
 from duet_p2p.engine.axis_rules import REDUCED, Call, Rule
 
-__all__ = ["COPIES", "ELEMENTWISE", "Call", "Outcome", "base_name", "outcome"]
+__all__ = ["BY_VALUES", "COPIES", "ELEMENTWISE", "Call", "Outcome", "base_name", "outcome"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +170,6 @@ _RULES: Final[dict[str, Rule]] = {
     "getitem": moves.getitem,
     "cat": moves.join, "stack": moves.join,
 }  # fmt: skip
+
+BY_VALUES: Final = frozenset(name for name, rule in _RULES.items() if rule is cell)
+"""Bases of names whose rule looks at the values of a public operand."""

@@ -31,11 +31,16 @@ def bound_of(rule: Rule, tensors: Sequence[torch.Tensor], lineage: Lineage) -> i
     numbers = [numbers_of(tensor, lineage) for tensor in tensors]
     most = max(numbers, default=0)
     short = axes.base_name(rule.name)
+    # how many axes a hidden shape has is as private as their sizes
+    hidden = [lineage.hidden(tensor) for tensor in tensors]
     if short in ("nonzero", "argwhere"):
+        if any(hidden):
+            return max(HIDDEN_NUMBERS, most)
         return most * max((tensor.ndim for tensor in tensors), default=1)
     if short in axes.COPIES or short in _SELECTS or rule.record == "reduce":
         return most
-    if short in axes.ELEMENTWISE and sum(tensor.ndim > 0 for tensor in tensors) < 2:
+    many = [h or t.ndim > 0 for t, h in zip(tensors, hidden, strict=True)]
+    if short in axes.ELEMENTWISE and sum(many) < 2:
         return most  # two of them can be broadcast to a product of their sizes
     return max(HIDDEN_NUMBERS, sum(numbers) if short in _JOINS else most)
 

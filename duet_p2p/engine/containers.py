@@ -272,12 +272,12 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     """A container made of the elements of others."""
     inputs = given.values()
     if len(inputs) == 1 and isinstance(inputs[0], torch.Tensor):
+        if short in ("collect", "state_dict"):
+            return PUBLIC  # a list of one
         every = lineage.label(inputs[0])
         if lineage.hidden(inputs[0]) and not isinstance(result, (tuple, *ATOMIC)):
             entry = lineage.track(result)
             entry.structure = join((entry.structure, to_per_record(every)))
-        if short in ("collect", "state_dict"):
-            return PUBLIC
         if lineage.hidden(inputs[0]):
             for part in reach(result):
                 if isinstance(part, torch.Tensor):

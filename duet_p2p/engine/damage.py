@@ -14,6 +14,7 @@ and commands are left out.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -21,10 +22,12 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.axes import base_name
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_of
+from duet_p2p.engine.judge import hides
 from duet_p2p.engine.labels import join, to_per_record
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.shapes import TensorSpec
@@ -39,6 +42,9 @@ _NUMBERS: Final[dict[str, Any]] = {
     "python.Bool": False,
     "python.Complex": 0j,
     "python.String": "",
+    "torch.dtype": torch.float32,
+    "torch.Size": torch.Size(()),
+    "torch.device": torch.device("cpu"),
 }
 _WITH_GRADS: Final = frozenset({
     "torch.optim.Optimizer.step", "torch.nn.utils.clip_grad_norm_",
@@ -57,15 +63,22 @@ class Damage:
     # what is there already
 
     def found(self, name: str, given: Arguments, *, deep: bool) -> Poison | None:
-        """The poison among the arguments; one that nothing can run on is named first."""
+        """The poison among the arguments.
+
+        A public failure is named first: it is told, whatever else failed. Then one that nothing can
+        run on.
+        """
         if not self._lineage.has_poison:
             return None
-        soft = None
+        hard = soft = None
         for poison, can_run in self._every(name, given, deep):
-            if not can_run or poison.is_public:
+            if poison.is_public:
                 return poison
-            soft = soft or poison
-        return soft
+            if can_run:
+                soft = soft or poison
+            else:
+                hard = hard or poison
+        return hard or soft
 
     def can_run(self, name: str, given: Arguments, *, deep: bool) -> bool:
         """Whether everything that failed has a stand-in, so that the command can run on it."""
@@ -165,6 +178,36 @@ class Damage:
             return None
         return result if is_as_expected(result, spec) else None
 
+    def mark_viewed(self, poison: Poison, rule: Rule, given: Arguments) -> None:
+        """Labels own tensors that the result would have been a view of, as it would have done.
+
+        A private number that chose the view is told by what is later written through it. Which
+        tensors they are is found by the call on zeros in the place of private values.
+        """
+        lineage, values = self._lineage, given.values()
+        own = [v for v in values if isinstance(v, torch.Tensor) and not lineage.label(v).is_data]
+        is_known = not any(isinstance(v, Poison) for v in values) or rule.short != "__getitem__"
+        if not own or not is_known or not base_name(rule.name) or "tensor" not in rule.result:
+            return
+        args = [
+            _zero_of(value, lineage, slot)
+            for value, slot in itertools.zip_longest(given.args, given.at)
+        ]
+        kwargs = {key: _zero_of(value, lineage, None) for key, value in given.kwargs.items()}
+        random = torch.get_rng_state()
+        try:
+            with torch.no_grad():
+                result = CALLABLES[rule.name](*args, **kwargs)
+        except Exception:
+            return  # it gives no view whatever the values are, or none that public facts tell
+        finally:
+            torch.set_rng_state(random)
+        viewed = {storage_of(t)._cdata for t in reach(result) if isinstance(t, torch.Tensor)}
+        for tensor in own:
+            if storage_of(tensor)._cdata in viewed:
+                entry = lineage.own(tensor)
+                entry.label = join((entry.label, to_per_record(poison.label)))
+
     @staticmethod
     def _number(rule: Rule, given: Arguments) -> Any:
         kind = rule.result
@@ -194,7 +237,31 @@ class Damage:
             return tuple(self._made(part, given) for part in spec)
         return spec
 
+    def hard(self, poison: Poison, named: tuple[Rule, Arguments] | None) -> Slot:
+        """The slot of a result that nothing can stand in for, of this command if it had a name."""
+        if poison.is_public:
+            return Slot(poison)
+        is_object = named is not None and named[0].form == "constructor"
+        poison = replace(poison, is_object=is_object)
+        tracked = self._lineage.track(poison)
+        tracked.content = label = to_per_record(poison.label)
+        if named is None or not is_object:
+            return Slot(poison, label)
+        rule, given = named
+        poison.parts = tuple(given.values())
+        if rule.short != "TensorDataset":  # as `Executor._label` has it
+            tracked.structure = to_per_record(given.settings(self._lineage))
+        return Slot(poison)  # an object carries its label inside
+
     # what a command would have changed
+
+    def hides(self, rule: Rule, given: Arguments, *, is_inferred: bool) -> bool:
+        """Whether what a call was to write to would have got a private shape from it."""
+        if rule.short == "__setitem__" and isinstance(given.args[0], torch.Tensor):
+            return False
+        if "out" in given.kwargs or (rule.result == "self" and base_name(rule.name)):
+            return hides(rule, given, self._lineage, is_inferred=is_inferred)
+        return True
 
     def spread(self, poison: Poison, rule: Rule, given: Arguments, *, hidden: bool) -> None:
         """Spoils what a command would have changed that was left out because of this poison."""
@@ -209,6 +276,7 @@ class Damage:
             targets += [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
             if isinstance(first, Poison):  # its parameters, which it was made of
                 targets += first.leaves.values()
+            hidden = False  # no step changes a shape
         self.spoil(targets, poison, hidden=hidden)
 
     def fail(
@@ -329,6 +397,16 @@ def _zeroed(value: Any, lineage: Lineage) -> Any:
     if type(value) is dict:
         return {key: _zeroed(part, lineage) for key, part in value.items()}
     return value
+
+
+def _zero_of(value: Any, lineage: Lineage, slot: Slot | None) -> Any:
+    """An argument as it is, or what is as good as it if it is private."""
+    if isinstance(value, Poison):
+        return 0
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if slot is not None and is_private(slot.label) and is_number:
+        return type(value)(0)
+    return _zeroed(value, lineage)
 
 
 def is_as_expected(result: Any, spec: Any) -> bool:

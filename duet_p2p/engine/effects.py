@@ -133,7 +133,10 @@ class Effects:
         short = name.rpartition(".")[2]
         by_shape = short.rstrip("_") in _BY_SHAPE or short in _BY_SHAPE
         by_shape = by_shape or name.startswith("torch.nn.init.")
-        if by_shape and given.has_public_facts(lineage):
+        others = [v for v in given.values()[1:] if isinstance(v, torch.Tensor)]
+        # a chance that is no chance fails, and then nothing is drawn
+        is_chosen = any(is_private(lineage.label(value)) for value in others)
+        if by_shape and not is_chosen and given.has_public_facts(lineage):
             return
         if short in ("next", "iter", "__next__"):
             parts = [part for value in given.args for part in reach(value)]

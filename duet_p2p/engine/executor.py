@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -107,11 +106,10 @@ class Executor:
         try:
             self._run(op, call)
         except PublicError as refused:
-            is_public = not is_private(self._because)
-            return self._fail(
-                Poison(seq, op.name, code_of(refused.error), text_of(refused.error), is_public,
-                       PUBLIC if is_public else to_per_record(self._because)), op
-            )  # fmt: skip
+            error, label = refused.error, self._because
+            label = to_per_record(label) if is_private(label) else PUBLIC
+            poison = Poison(seq, op.name, code_of(error), text_of(error), label is PUBLIC, label)
+            return self._fail(poison, op)
         except _Failed as failed:
             told = self._fail(failed.poison, op)
             return None if failed.is_known else told
@@ -151,10 +149,13 @@ class Executor:
         self._named = rule, given
         is_container = containers.is_container_call(rule.name, given)
         targets = self._targets(rule, given)
-        self._refuse_shared(targets, given)
+        self._refuse_shared(rule, targets, given)
         poison = self.damage.found(rule.name, given, deep=not is_container)
         if poison is not None and not self.damage.can_run(rule.name, given, deep=not is_container):
             if not containers.can_hold(rule.name, given):
+                self.admission.is_inferred = True
+                if not poison.is_public:
+                    self._admit_time(rule, given)
                 self._spread(poison, rule, given, op)
                 return
             poison = None
@@ -164,7 +165,11 @@ class Executor:
         is_met = any(map(is_private, (before, extra, self._because)))
         if not is_met:
             self.watch.is_public()
-        self._admit(rule, given, op.mode, is_met=is_met)
+        try:
+            self._admit(rule, given, op.mode, is_met=is_met)
+        except _Failed as refused:  # as if it had run and failed
+            self._damaged(refused.poison, rule, given, ValueError(), targets)
+            raise
         if is_container:
             containers.prepare(rule.name, given, lineage)
         origin = self.provenance.before(op, rule, given, targets, is_met)
@@ -194,8 +199,7 @@ class Executor:
                 failed = _Failed(self.damage.reaching(poison, given), is_known=True)
             if is_random(rule.name) and is_private(label) and not failed.poison.is_public:
                 lineage.generator = join((lineage.generator, to_per_record(label)))
-            hidden = not (self.admission.is_inferred and given.has_public_facts(lineage))
-            self.damage.fail(failed.poison, rule, given, error, targets, hidden=hidden)
+            self._damaged(failed.poison, rule, given, error, targets)
             effects.abandon()
             raise failed from None
         if state is not None and not torch.equal(state, torch.get_rng_state()):
@@ -234,19 +238,39 @@ class Executor:
         return call.rule, call.function, given
 
     def _admit(self, rule: Rule, given: Arguments, mode: str, *, is_met: bool) -> None:
-        admission = self.admission
         try:
-            admission.admit_size(rule, given, mode, self._store, is_met=is_met)
-            if is_met and not is_private(self._because):  # how often closures run is private
-                is_container = containers.is_container_call(rule.name, given)
-                admission.admit_time(rule, given, is_container=is_container)
+            self.admission.admit_size(rule, given, mode, self._store, is_met=is_met)
+            if is_met:
+                self._admit_time(rule, given)
         except QuotaExceeded as error:
             raise PublicError(error) from None
         except SizeRefused as refused:
             if refused.is_public:
                 raise PublicError(refused.error) from None
+            if is_met:
+                self._admit_time(rule, given)
             every = given.all(self._lineage)
             raise self._failed(refused.error, given, every, is_public=False) from None
+
+    def _admit_time(self, rule: Rule, given: Arguments) -> None:
+        """Counts a call that is left out like one that runs: the count is public."""
+        if is_private(self._because):  # how often closures run is private
+            return
+        is_container = containers.is_container_call(rule.name, given)
+        try:
+            self.admission.admit_time(rule, given, is_container=is_container)
+        except QuotaExceeded as error:
+            raise PublicError(error) from None
+
+    def _damaged(
+        self, poison: Poison, rule: Rule, given: Arguments, error: Exception,
+        targets: list[torch.Tensor],
+    ) -> None:  # fmt: skip
+        """Spoils what a call that failed may have changed."""
+        is_inferred = self.admission.is_inferred
+        is_public = is_inferred and given.has_public_facts(self._lineage)
+        hidden = not is_public and self.damage.hides(rule, given, is_inferred=is_inferred)
+        self.damage.fail(poison, rule, given, error, targets, hidden=hidden)
 
     def _charge(self, result: Any) -> None:
         """Results of hidden size count for their bound."""
@@ -279,12 +303,13 @@ class Executor:
         found += self._effects.targets(rule.name, given)
         return list({id(t): t for t in found}.values()) if found else found
 
-    def _refuse_shared(self, targets: list[torch.Tensor], given: Arguments) -> None:
+    def _refuse_shared(self, rule: Rule, targets: list[torch.Tensor], given: Arguments) -> None:
         for target in targets:
             entry = self._lineage.entry(target)
             if entry is not None and entry.read_only:
                 refused = NotAllowed(entry.read_only)
                 if entry.hidden:  # a private value may have chosen which tensor this is
+                    self._admit_time(rule, given)
                     raise self._failed(refused, given, given.all(self._lineage), is_public=False)
                 raise PublicError(refused)
 
@@ -404,26 +429,19 @@ class Executor:
         slots: list[Slot] = []
         if not poison.is_public and self._named is not None:
             rule, given = self._named
-            is_pure = not (is_random(rule.name) or self._targets(rule, given))
-            spec, mode = self.admission.spec, _MODES[op.mode]
-            like = self.damage.neutral(rule.name, given, spec, mode, is_pure)
+            writes, spec = bool(self._targets(rule, given)), self.admission.spec
+            is_pure = not (writes or is_random(rule.name))
+            like = self.damage.neutral(rule.name, given, spec, _MODES[op.mode], is_pure)
             slots = self.damage.stand_ins(rule, given, spec, len(op.outs), poison, like)
+            if not writes:
+                self.damage.mark_viewed(poison, rule, given)
             slots = [Slot(None) for _ in op.outs] if rule.name in _STATEFUL else slots
         for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():
-                self._store.put(id, slots[number] if slots else self._hard(poison))
-
-    def _hard(self, poison: Poison) -> Slot:
-        is_object = self._named is not None and self._named[0].form == "constructor"
-        if not poison.is_public:
-            self._lineage.track(poison).content = to_per_record(poison.label)
-        if is_object and self._named is not None and not poison.is_public:
-            poison = replace(poison, parts=tuple(self._named[1].values()))
-            self._lineage.track(poison).content = to_per_record(poison.label)
-        if poison.is_public or is_object:  # an object carries its label inside
-            return Slot(poison)
-        return Slot(poison, to_per_record(poison.label))
+                self._store.put(
+                    id, slots[number] if slots else self.damage.hard(poison, self._named)
+                )
 
     def has_room_for_poison(self) -> bool:
         """Failures may go past the store's quota, not without end."""
@@ -432,7 +450,8 @@ class Executor:
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
         """Everything computed from poison, or changed by it, is the same poison."""
         poison = self.damage.reaching(poison, given)
-        self.damage.spread(poison, rule, given, hidden=not poison.is_public)
+        hidden = not poison.is_public and self.damage.hides(rule, given, is_inferred=True)
+        self.damage.spread(poison, rule, given, hidden=hidden)
         if is_random(rule.name):
             self._lineage.generator = join((self._lineage.generator, to_per_record(poison.label)))
         self._poison_outs(op, poison)

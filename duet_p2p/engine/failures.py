@@ -6,6 +6,7 @@ operations failed is an answer. So a failure is public only if it follows from p
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from duet_p2p.engine.store import IdError, Poison
@@ -79,9 +80,12 @@ def code_of(error: BaseException) -> str:
 _MODULES: Final = frozenset({"builtins", NotAllowed.__module__, QuotaExceeded.__module__})
 
 
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
 def text_of(error: BaseException) -> str:
-    """Class and message, bounded."""
-    text = f"{type(error).__name__}: {error}"
+    """Class and message, bounded, without addresses of the owner's memory."""
+    text = _ADDRESS.sub("", f"{type(error).__name__}: {error}")
     return text if len(text) <= _TEXT_CHARS else text[: _TEXT_CHARS - 1] + "…"
 
 

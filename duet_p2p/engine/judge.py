@@ -28,7 +28,7 @@ from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.surface.table import Rule
 from duet_p2p.surface.types import number_type
 
-__all__ = ["OVERWRITES", "Verdict", "apply", "judge", "typed"]
+__all__ = ["OVERWRITES", "Verdict", "apply", "hides", "judge", "typed"]
 
 _SELECTS_NAMES: Final = """
 getitem select narrow narrow_copy flip fliplr flipud roll rot90 expand expand_as broadcast_to
@@ -92,11 +92,7 @@ def judge(
         # about the owner's machine, not about any data
         return Verdict(METADATA) if name.startswith("torch.cuda.") else _FREE
 
-    # a private random state decides numbers, and no shape; and a list of private numbers makes a
-    # tensor as long as it is itself, whatever they are
-    chooser = given.structure(lineage) if short in _OF_LISTS else given.beside(lineage)
-    is_chosen = is_private(chooser) and short not in axes.ELEMENTWISE
-    is_hidden = is_chosen or any(lineage.hidden(t) for t in tensors)
+    is_hidden = _is_chosen(short, given, tensors, lineage)
     every = join([beside, *labels])
     if rule.record == "metadata":
         if is_hidden or _takes_values(rule, given, lineage):
@@ -117,6 +113,28 @@ def judge(
     if private == {Kind.VERBATIM} and (short in axes.COPIES or short in _SELECTS):
         return Verdict(_verbatim(every), is_hidden=is_hidden)
     return Verdict(to_per_record(every), is_hidden=is_hidden)
+
+
+def hides(rule: Rule, given: Arguments, lineage: Lineage, *, is_inferred: bool) -> bool:
+    """Whether a call that failed on private values would have given a shape that is private."""
+    tensors, short = given.tensors(), axes.base_name(rule.name)
+    if rule.name.endswith("_") and short in OVERWRITES:
+        tensors = tensors[1:]
+    if _is_chosen(short, given, tensors, lineage):
+        return True
+    is_open = rule.shape == "dynamic" or not is_inferred
+    return is_open and is_private(join([given.beside(lineage), *map(lineage.label, tensors)]))
+
+
+def _is_chosen(
+    short: str, given: Arguments, tensors: list[torch.Tensor], lineage: Lineage
+) -> bool:  # fmt: skip
+    """Whether a private number, or the hidden size of an argument, decides the result's shape."""
+    # a private random state decides numbers, and no shape; and a list of private numbers makes a
+    # tensor as long as it is itself, whatever they are
+    chooser = given.structure(lineage) if short in _OF_LISTS else given.beside(lineage)
+    is_chosen = is_private(chooser) and short not in axes.ELEMENTWISE
+    return is_chosen or any(lineage.hidden(t) for t in tensors)
 
 
 def _takes_values(rule: Rule, given: Arguments, lineage: Lineage) -> bool:
@@ -244,7 +262,8 @@ def apply(
     for part in reach(result):
         if not isinstance(part, torch.Tensor):
             if isinstance(part, tuple):
-                atomic = atomic or any(is_atomic(p) for p in part)
+                # an empty one has no parts that could carry the label of its length
+                atomic = atomic or not part or any(is_atomic(p) for p in part)
             elif not label.is_public:
                 entry = lineage.track(part)
                 entry.content = join((entry.content, label))

@@ -287,21 +287,28 @@ class Lineage:
                 yield entry.structure
 
     def poison(self, value: Any) -> Poison | None:
-        """The poison of the first reachable part that has one."""
+        """The poison of the first reachable part that has one; a public one goes first.
+
+        So that what is told of a public failure does not depend on private ones beside it.
+        """
         if not self.has_poison or is_atomic(value):
             return None
+        found = None
         for part in reach(value):
-            if isinstance(part, Poison):
-                return part
-            if isinstance(part, torch.Tensor):
-                owned = self.entry(part)
-                if owned is not None and owned.poison is not None:
-                    return owned.poison
-            else:
-                tracked = self._objects.get(id(part))
-                if tracked is not None and tracked.poison is not None:
-                    return tracked.poison
-        return None
+            poison = self._poison_of(part)
+            if poison is not None and poison.is_public:
+                return poison
+            found = found or poison
+        return found
+
+    def _poison_of(self, part: Any) -> Poison | None:
+        if isinstance(part, Poison):
+            return part
+        if isinstance(part, torch.Tensor):
+            owned = self.entry(part)
+            return None if owned is None else owned.poison
+        tracked = self._objects.get(id(part))
+        return None if tracked is None else tracked.poison
 
     def spoil(self, value: Any, poison: Poison, *, hidden: bool = False) -> None:
         """A command that failed would have changed this value; its content means nothing now.

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from typing import Any, Final
 
 from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.store import Poison
 from duet_p2p.errors import QuotaExceeded
 from duet_p2p.limits import TIMED_SECONDS
 from duet_p2p.surface.table import Rule
 from duet_p2p.surface.timing import is_value_timed
 
 __all__ = ["Pacing", "is_timed_by_values"]
+
+
+_PLAIN: Final = (bool, int, float, complex, str, bytes)
 
 
 def is_timed_by_values(rule: Rule, given: Arguments, lineage: Lineage, is_container: bool) -> bool:
@@ -33,10 +38,20 @@ def is_timed_by_values(rule: Rule, given: Arguments, lineage: Lineage, is_contai
         return True
     if is_private(given.structure(lineage)):
         return True
+    # what has a hidden shape, or is missing where it would have one
+    slots = given.slots.values()
+    if any(is_private(slot.label) and not isinstance(slot.value, _PLAIN) for slot in slots):
+        return True
+    if lineage.has_poison and any(_is_missing(part) for part in given.reached()):
+        return True
     # a private number among the arguments decides a size, unless it is only computed with
     is_number = is_container or axes.base_name(rule.name) in axes.ELEMENTWISE
     is_python = rule.name.startswith("python.")
     return not is_number and not is_python and _chooses(given)
+
+
+def _is_missing(part: Any) -> bool:
+    return isinstance(part, Poison) and not (part.is_object or part.is_public)
 
 
 def _chooses(given: Arguments) -> bool:

@@ -1,9 +1,10 @@
 """Verdicts that were given before: the same question has the same answer.
 
 `judge` changes nothing and looks at nothing but what stands in a `_Question`: the name, plain
-arguments, and of each tensor its shape, dtype, label and rows. A loop asks the same question again
-and again, and finding the answer takes a fifth of the time of working it out. A call with anything
-else among its arguments (a list of tensors, an optimizer) is judged anew each time.
+arguments, and of each tensor its shape, dtype, label and rows, and whether its shape is hidden. A
+loop asks the same question again and again, and finding the answer takes a fifth of the time of
+working it out. A call with anything else among its arguments (a list of tensors, an optimizer), or
+whose rule looks at values, is judged anew each time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Final
 import torch
 
 from duet_p2p import limits
+from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.judge import Verdict, judge
 from duet_p2p.engine.labels import PUBLIC, Label
@@ -52,7 +54,7 @@ class Precedents:
         self, name: str, given: Arguments, result: Any, extra: Label, is_inferred: bool
     ) -> _Question | None:
         """Everything that the verdict follows from; None if that cannot be said in a few words."""
-        if type(result) not in _TENSORS:
+        if type(result) not in _TENSORS or axes.base_name(name) in axes.BY_VALUES:
             return None
         parts: list[Any] = [name, is_inferred, extra, result.shape, len(given.args)]
         parts += given.kwargs
@@ -81,10 +83,11 @@ class Precedents:
     def _facts(self, tensor: torch.Tensor) -> tuple[Any, ...]:
         lineage = self._lineage
         entry = lineage.entry(tensor)
+        hidden = lineage.hidden(tensor)  # a view's shape can be, and that of its storage not
         if entry is None:
-            return tensor.shape, tensor.dtype, tensor.requires_grad
+            return tensor.shape, tensor.dtype, tensor.requires_grad, hidden
         rows = lineage.rows(tensor)
-        return tensor.shape, tensor.dtype, tensor.requires_grad, entry.label, entry.hidden, rows
+        return tensor.shape, tensor.dtype, tensor.requires_grad, hidden, entry.label, rows
 
 
 def _first(tensors: list[torch.Tensor], tensor: torch.Tensor) -> int:

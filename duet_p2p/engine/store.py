@@ -42,6 +42,8 @@ class Poison:
     """Learning that this failed is learning something about these sources."""
     parts: tuple[Any, ...] = ()
     """What an object that could not be made would have held."""
+    is_object: bool = False
+    """It stands for an object, whose shape is no secret; else for what has a hidden shape."""
     leaves: dict[int, Any] = field(default_factory=dict)
     """Leaves with gradients that met it, by identity: what a backward would have reached."""
 

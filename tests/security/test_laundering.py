@@ -56,6 +56,13 @@ def changed(p: RawPeer, own: Ref, name: str, *args: Any, **kwargs: Any) -> Ref:
     return own
 
 
+def remembered(p: RawPeer) -> Ref:
+    copy = p.op(T + "clone", X)
+    hidden = p.op(T + "narrow", copy, 0, 0, number(p))
+    p.op(T + "clone", p.op(T + "narrow", copy, 0, 0, 3))
+    return p.op(T + "numel", p.op(T + "clone", hidden))
+
+
 def own(p: RawPeer) -> Ref:
     return p.put(torch.zeros(20))
 
@@ -357,6 +364,11 @@ ATTACKS: dict[str, Attack] = {
     "a long int": lambda p: p.op("python.Int.__lshift__", 1, number(p)),
     "a comparison": lambda p: p.op("python.Int.__eq__", number(p), 3),
     "a copy": lambda p: p.op(T + "clone", X),
+    "the length of a copy, after a view of the same length was copied": remembered,
+    "a tuple repeated so many times": lambda p: p.op("python.Complex.__mul__", (3, 1), index(p)),
+    "no times at all": lambda p: p.op(
+        "python.len", p.op("python.Complex.__mul__", (3, 1), p.op(T + "mul", index(p), 0))
+    ),
     "another type": lambda p: p.op(T + "to", X, p.put(torch.zeros(1, dtype=torch.int64))),
 }  # fmt: skip
 

@@ -14,11 +14,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from duet_p2p.engine.host import ThreadHost
 from duet_p2p.owner.duet import OwnerDuet
+from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
 from tests.security.random_programs import Program, data_sets
-from tests.security.raw_peer import RawPeer, against
+from tests.security.raw_peer import RawPeer, against, attacked
 
+X = Ref(-1)
 numbers = st.lists(st.integers(0, 1 << 48), min_size=3, max_size=10)
 
 
@@ -83,3 +86,35 @@ def test_two_data_sets_look_the_same_on_the_wire(steps: list[int]) -> None:
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_they_do_in_more_programs(steps: list[int]) -> None:
     check(steps)
+
+
+CHOSEN = {
+    "masked_select": lambda raw, mask: raw.op("torch.masked_select", X, mask),
+    "getitem": lambda raw, mask: raw.op("torch.Tensor.__getitem__", X, mask),
+    "nonzero": lambda raw, mask: raw.op("torch.nonzero", mask),
+    "arithmetic": lambda raw, mask: raw.op(
+        "torch.Tensor.mul", raw.op("torch.Tensor.__getitem__", X, mask), 2.0
+    ),
+    "places of places": lambda raw, mask: raw.op(
+        "torch.nonzero", raw.op("torch.squeeze", raw.op("torch.nonzero", mask))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_the_quota_of_bytes_ends_at_the_same_command_whatever_was_chosen(name: str) -> None:
+    seen = []
+    for few in (torch.zeros(1000), torch.arange(1000.0) == 0, torch.ones(1000)):
+        duet, raw, bridge = attacked({"stored_bytes": 1_000_000}, ThreadHost())
+        try:
+            duet.send(few.float(), tags=["x"])
+            mask = raw.op("torch.Tensor.__gt__", X, 0.5)
+            for _ in range(300):
+                CHOSEN[name](raw, mask)
+            raw.wait_for_end()
+            assert {fail.code for fail in raw.told(wire.Fail)} == {"QuotaExceeded"}
+            seen.append(told(raw))
+        finally:
+            duet.close()
+            bridge.close()
+    assert seen[0] == seen[1] == seen[2]

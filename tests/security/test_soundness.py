@@ -7,6 +7,7 @@ the same in both runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from duet_p2p.engine import messages as m
+from duet_p2p.wire.values import Ref
 from tests.security.random_programs import Program, data_sets
 from tests.unit.engine_kit import Driver
 
@@ -37,10 +39,7 @@ class Seen(Driver):
 
     def do(self, command: Any) -> list[Any]:
         """Runs a command; what leaves the engine's side for the scientist."""
-        return [
-            event for event in self.send(command)
-            if not (isinstance(event, m.OpFailed) and not event.is_public)
-        ]  # fmt: skip
+        return shown(self.send(command))
 
     def verdict(self, id: int) -> tuple[Any, ...]:
         """What anybody may know of an object."""
@@ -59,6 +58,16 @@ class Seen(Driver):
         return (facts.kind, facts.type, repr(event.value), bytes(event.data or b""))
 
 
+def shown(events: list[Any]) -> list[Any]:
+    """Without failures that are private."""
+    return [e for e in events if not (isinstance(e, m.OpFailed) and not e.is_public)]
+
+
+def told(seen: Seen) -> list[Any]:
+    """Everything that the engine told so far."""
+    return shown(seen.events)
+
+
 def check(steps: list[int]) -> None:
     """Runs one program on both data sets and compares what shows."""
     one, other = data_sets(Random(sum(steps)))
@@ -71,6 +80,127 @@ def check(steps: list[int]) -> None:
             assert first.do(command) == second.do(command), done
     for id in program.own:
         assert first.verdict(id) == second.verdict(id), (id, done)
+
+
+T = "torch.Tensor."
+X, V, WHOLE, MASK = Ref(-1), Ref(-2), Ref(-3), Ref(-4)
+FOUND: dict[str, Callable[[Seen], Any]] = {}
+"""Programs that random ones were cut down to: each showed once whether its command had failed."""
+
+
+def found(program: Callable[[Seen], Any]) -> Callable[[Seen], Any]:
+    FOUND[program.__name__] = program
+    return program
+
+
+def masked(d: Seen) -> Ref:
+    """As many records as values decide."""
+    return d.run(T + "__getitem__", X, MASK)
+
+
+def chance(d: Seen) -> Ref:
+    """A number that is a chance on one of the data sets."""
+    return d.run(T + "__getitem__", V, 0)
+
+
+@found
+def an_own_tensor_after_something_hidden_was_added(d: Seen) -> None:
+    own = d.run("torch.zeros", [6, 4])
+    d.run(T + "add_", own, masked(d))
+    d.run(T + "numel", own)
+
+
+@found
+def an_own_tensor_that_something_hidden_was_to_be_written_to(d: Seen) -> None:
+    own = d.run("torch.zeros", [6, 4])
+    d.run("torch.add", masked(d), d.run("torch.ones", [6, 4]), out=own)
+    d.run(T + "numel", own)
+
+
+@found
+def an_element_after_a_private_place_was_written(d: Seen) -> None:
+    own = d.run("torch.zeros", [6])
+    place = d.run(T + "__getitem__", WHOLE, 0)
+    d.run(T + "__setitem__", own, place, 2.0, outs=0)
+    element = d.run(T + "__getitem__", own, 0)
+    d.run("torch.reshape", element)
+
+
+@found
+def a_public_failure_beside_a_private_one(d: Seen) -> None:
+    own = d.run("torch.ones", [2])
+    d.run(T + "grad=", own, own, outs=0)
+    part = d.run(T + "narrow", X, 0, d.run("python.Int", d.run(T + "__getitem__", WHOLE, 0)), 1)
+    d.run("python.collect", part, own)
+
+
+@found
+def what_is_sampled_from_a_distribution_that_was_refused(d: Seen) -> None:
+    sample = d.run("torch.distributions.Distribution.sample",
+                   d.run("torch.distributions.Normal", 0.0, V))  # fmt: skip
+    d.run(T + "dtype", sample)
+    d.run("python.collect", sample)
+    d.run("torch.rand", 1)
+
+
+@found
+def a_tensor_that_was_too_large(d: Seen) -> None:
+    d.run("torch.zeros", d.run("python.Int", d.run(T + "__getitem__", WHOLE, 0)))
+
+
+@found
+def weights_after_a_step_of_an_optimizer_that_was_refused(d: Seen) -> None:
+    weight = d.run("torch.ones", [4], requires_grad=True)
+    rate = d.run("python.Float", chance(d))
+    optimizer = d.run("torch.optim.SGD", d.run("python.collect", weight), lr=rate)
+    d.run(T + "backward", d.run("torch.sum", d.run(T + "mul", X, weight)), outs=0)
+    d.run("torch.optim.Optimizer.step", optimizer, outs=0)
+    d.run(T + "grad", weight)
+    d.run(T + "numel", weight)
+
+
+@found
+def an_own_tensor_that_dropout_gave_back(d: Seen) -> None:
+    own = d.run("torch.ones", [4])
+    d.run("torch.nn.functional.dropout", own, chance(d), False)
+    d.run("torch.rand", 1)
+
+
+@found
+def an_own_tensor_that_a_private_number_chose_a_view_of(d: Seen) -> None:
+    own = d.run("torch.ones", [3])
+    d.run(T + "narrow", own, 0, d.run("python.Int", d.run(T + "__getitem__", WHOLE, 0)), 1)
+
+
+@found
+def an_owners_object_that_a_private_number_chose(d: Seen) -> None:
+    number = d.run("python.Int", d.run(T + "__getitem__", WHOLE, 0))
+    chosen = d.run("python.List.__getitem__", d.run("python.collect", X, V), number)
+    d.run(T + "requires_grad_", chosen)
+
+
+@found
+def a_text_of_an_error_with_an_address_in_it(d: Seen) -> None:
+    d.run("python.List.index", [1, 2], d.run("python.iter", [1]))
+
+
+@found
+def a_tuple_repeated_no_times(d: Seen) -> None:
+    d.run("python.Complex.__mul__", (3, 1), d.run(T + "__getitem__", WHOLE, 0))
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_program_that_told_once_tells_no_more(name: str) -> None:
+    whole = torch.ones(6, dtype=torch.int64)
+    x, v = torch.ones(6, 4), torch.full((6,), 0.5)
+    calm = {"x": x, "v": v, "i": whole, "b": whole > 0}
+    wild = {"x": x, "v": -v, "i": whole * -9, "b": torch.arange(6) > 2}
+    first, second = Seen(calm), Seen(wild)
+    for seen in (first, second):
+        FOUND[name](seen)
+    assert told(first) == told(second)
+    for id in range(1, first.next_id + 1):
+        assert first.verdict(id) == second.verdict(id), id
 
 
 @given(numbers)

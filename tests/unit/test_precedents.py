@@ -81,3 +81,26 @@ def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         driver.ok("torch.Tensor.mul", x, number)
     known: Precedents = driver.engine._executor._precedents  # type: ignore[union-attr]
     assert len(known._known) == 3
+
+
+def test_a_view_of_hidden_size_is_not_one_of_the_same_size(asked: list[str]) -> None:
+    driver = Driver()
+    x = driver.share(torch.full((20,), 3.0))
+    length = driver.ok("python.Int", driver.ok("torch.Tensor.__getitem__", x, 0))
+    hidden = driver.ok("torch.Tensor.narrow", x, 0, 0, length)
+    plain = driver.ok("torch.Tensor.narrow", x, 0, 0, 3)
+    driver.ok("torch.Tensor.clone", plain)
+    copy = driver.ok("torch.Tensor.clone", hidden)
+    assert asked.count("torch.Tensor.clone") == 2
+    assert driver.label(driver.ok("torch.Tensor.numel", copy))[0] == "per_record"
+
+
+def test_a_rule_that_looks_at_values_is_asked_each_time() -> None:
+    driver = Driver()
+    x = driver.share(torch.randn(40, 3))
+    weights = [driver.put(torch.randn(2, 3)), driver.put(torch.randn(2, 2))]
+    same, apart = driver.put(torch.ones(40, 2)), driver.put(torch.arange(80.0).view(40, 2))
+    first = driver.ok("torch.rnn_tanh_cell", x, same, *weights)
+    second = driver.ok("torch.rnn_tanh_cell", x, apart, *weights)
+    assert driver.label(driver.ok("torch.Tensor.mean", first)) == ("aggregate", 40, False)
+    assert driver.label(driver.ok("torch.Tensor.mean", second)) == ("aggregate", 40, True)
