@@ -244,6 +244,7 @@ def parse_to_server(text: str, *, max_body: int) -> ToServer:
     if isinstance(body, str) and len(body) > max_body:
         raise FrameRefused("too_big", f"a body is at most {max_body} characters", mid)
     try:
+        _check_pairs(text, value)
         frame: ToServer = msgspec.convert(value, ToServer)
     except (msgspec.ValidationError, UnicodeEncodeError):
         # The text of the first would repeat what was sent; the second is a lone surrogate.
@@ -264,10 +265,17 @@ def parse_from_server(text: str) -> FromServer | None:
     if _type_of(value) not in _FROM_SERVER:
         return None
     try:
+        _check_pairs(text, value)
         frame: FromServer = msgspec.convert(value, FromServer)
     except (msgspec.ValidationError, UnicodeEncodeError):
         raise FrameViolation(f"not a {value['t']} frame") from None
     return frame
+
+
+def _check_pairs(text: str, value: dict[str, Any]) -> None:
+    """Raises `UnicodeEncodeError` for half a surrogate pair, which could not be sent on."""
+    if _SURROGATES.search(text) is not None:
+        json.dumps(value, ensure_ascii=False).encode()
 
 
 def _parse_object(text: str) -> dict[str, Any]:
@@ -287,11 +295,6 @@ def _parse_object(text: str) -> dict[str, Any]:
         raise
     except (ValueError, RecursionError):
         raise FrameViolation("not JSON") from None
-    if _SURROGATES.search(text) is not None:  # half a pair could not be sent on
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise FrameViolation("not Unicode") from None
     if not isinstance(value, dict):
         raise FrameViolation("not an object")
     return value

@@ -260,7 +260,9 @@ class Damage:
         if rule.short == "__setitem__" and isinstance(given.args[0], torch.Tensor):
             return False
         if "out" in given.kwargs or (rule.result == "self" and base_name(rule.name)):
-            return hides(rule, given, self._lineage, is_inferred=is_inferred)
+            # what is missing here would have had a hidden shape
+            is_missing = any(isinstance(v, Poison) and not v.is_object for v in given.reached())
+            return is_missing or hides(rule, given, self._lineage, is_inferred=is_inferred)
         return True
 
     def spread(self, poison: Poison, rule: Rule, given: Arguments, *, hidden: bool) -> None:

@@ -118,6 +118,15 @@ def an_own_tensor_that_something_hidden_was_to_be_written_to(d: Seen) -> None:
 
 
 @found
+def an_own_tensor_after_what_could_not_be_sampled_was_added(d: Seen) -> None:
+    own = d.run("torch.zeros", [6])
+    place = "torch.distributions."
+    sample = d.run(place + "Distribution.sample", d.run(place + "Poisson", V))
+    d.run(T + "add_", own, sample)
+    d.run(T + "numel", own)
+
+
+@found
 def an_element_after_a_private_place_was_written(d: Seen) -> None:
     own = d.run("torch.zeros", [6])
     place = d.run(T + "__getitem__", WHOLE, 0)
