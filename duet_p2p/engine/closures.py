@@ -111,6 +111,7 @@ class _StepCall(Call):
     def __init__(self, op: Op, closure: _Closure) -> None:
         super().__init__(op)
         self.function = closure.step
+        self.rule = replace(self.rule, result="tensor")  # the loss; without a closure it is None
 
 
 class _Closure:

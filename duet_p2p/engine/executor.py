@@ -435,13 +435,13 @@ class Executor:
             slots = self.damage.stand_ins(rule, given, spec, len(op.outs), poison, like)
             if not writes:
                 self.damage.mark_viewed(poison, rule, given)
-            slots = [Slot(None) for _ in op.outs] if rule.name in _STATEFUL else slots
+            if rule.name in _STATEFUL and rule.result != "tensor":  # that is a closure's loss
+                slots = [Slot(None) for _ in op.outs]
         for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():
-                self._store.put(
-                    id, slots[number] if slots else self.damage.hard(poison, self._named)
-                )
+                slot = slots[number] if slots else self.damage.hard(poison, self._named)
+                self._store.put(id, slot)
 
     def has_room_for_poison(self) -> bool:
         """Failures may go past the store's quota, not without end."""
