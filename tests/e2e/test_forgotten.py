@@ -60,6 +60,8 @@ def test_a_script_that_ends_with_an_open_session_says_goodbye(
         f"duet = sy.launch_duet(url={server!r}, wait=False)\n"
         "print(duet.id, flush=True)\n"
         "duet.expect_client(input()); duet.wait(30)\n"
+        "import time\n"
+        "while not duet.status()['engine']: time.sleep(0.05)\n"
         "print('ENGINE', duet.status()['engine']['pid'], flush=True)\n"
         "input()\n"
     )

@@ -165,7 +165,7 @@ async def test_a_rule_like_a_request_that_is_gone_or_cannot_be_bound_is_refused(
     page = await stage.page()
     gone = await page.ask("preview", rule={"action": "accept", "like": "0" * 15 + "9"})
     assert not gone["ok"]
-    stage.ask(facts=replace(LOSS, injected=True))
+    stage.ask(facts=replace(LOSS, kind="per_record"))
     bound = await page.ask("preview", rule={"action": "accept", "like": f"{7:016x}"})
     assert not bound["ok"]
     assert "single record" in bound["text"]

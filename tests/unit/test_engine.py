@@ -222,7 +222,7 @@ def test_learnt_tells_lengths_and_elements_and_nothing_private(d):
         assert [type(e) for e in d.last] == [m.Hold, m.SettledUpTo]
     number = d.ok("python.Int", d.ok("torch.Tensor.__getitem__", x, 3))
     d.ok("python.List", d.ok("python.Range", number))
-    assert [type(e) for e in d.last] == [m.SettledUpTo]
+    assert [type(e) for e in d.last if not isinstance(e, m.Hold)] == [m.SettledUpTo]
 
 
 def test_uploads_of_every_closed_value(d):
