@@ -49,7 +49,7 @@ duet.requests.add_handler(name="agent", action="deny")
 duet.requests.add_handler(
     name="len",
     action="accept",
-    kinds={"per_record"},
+    kinds={"metadata", "per_record"},
     min_records=1,
     allow_injected=True,
     max_uses=100,
