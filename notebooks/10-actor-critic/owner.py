@@ -11,7 +11,8 @@ import torch
 
 import duet_p2p as sy
 
-duet = sy.launch_duet()
+# Much of this training takes a time that depends on private values, which is limited per minute.
+duet = sy.launch_duet(limits={"timed_per_minute": 100_000})
 
 # %% [markdown]
 # `moves[room, action]` is the next room, `rewards[room, action]` what that step pays: 1 in
