@@ -47,7 +47,9 @@ def damaged(draw: st.DrawFn, target: str) -> bytes:
 @pytest.mark.parametrize("target", TARGETS)
 def test_damaged_and_random_bytes_are_read_or_refused(target: str) -> None:
     @given(st.one_of(damaged(target), st.binary(max_size=64)))
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
     def check(data: bytes) -> None:
         TARGETS[target](data)
 
@@ -58,7 +60,9 @@ def test_damaged_and_random_bytes_are_read_or_refused(target: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_many_more_are(target: str) -> None:
     @given(st.one_of(damaged(target), st.binary(max_size=512)))
-    @settings(max_examples=3_000, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=3_000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
     def check(data: bytes) -> None:
         TARGETS[target](data)
 
