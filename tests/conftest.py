@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("duet", deadline=None)  # a busy machine is no failure
+settings.load_profile("duet")
 
 _loops: weakref.WeakSet[asyncio.BaseEventLoop] = weakref.WeakSet()
 _made = asyncio.BaseEventLoop.__init__
