@@ -34,6 +34,8 @@ _QUESTION: Final = b"open\n"
 _SUFFIX: Final = ".door"
 _ADDRESS_BYTES: Final = 100
 """Longer paths do not fit into a socket's address (104 to 108 bytes)."""
+_ACCEPTING: Final = 3
+"""Turns of the loop from a connection that was accepted to its visit."""
 _LOCAL_PEERCRED: Final = 1
 """macOS and BSD: option of level 0 that gives a `struct xucred`."""
 
@@ -51,6 +53,7 @@ class Door:
         self._on_knock = on_knock
         self._server: asyncio.AbstractServer | None = None
         self._path: Path | None = None
+        self._visits: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def start(self, folder: Path) -> None:
         """Listens in a private folder; a door that a dead process left is replaced.
@@ -66,7 +69,7 @@ class Door:
                 _LOG.info("Another session of this ID has the door %s", path)
                 return
             self._server = await asyncio.start_unix_server(
-                self._serve, sock=listener, limit=limits.CONSOLE_DOOR_BYTES
+                self._visit, sock=listener, limit=limits.CONSOLE_DOOR_BYTES
             )
             self._path = path
         except OSError as error:
@@ -80,6 +83,18 @@ class Door:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._path = None
+        for _ in range(_ACCEPTING):
+            await asyncio.sleep(0)
+        for visit, writer in tuple(self._visits.items()):
+            visit.cancel()
+            writer.transport.abort()
+        if self._visits:
+            await asyncio.wait(self._visits)
+
+    def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visit = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._visits[visit] = writer
+        visit.add_done_callback(self._visits.pop)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -48,7 +48,7 @@ class Shares:
         self._tell = tell
         self._on_change = on_change
         self._journal = journal
-        self._sharing: dict[int, tuple[_Share, bool, asyncio.Future[engine.Shared]]] = {}
+        self._sharing: dict[int, tuple[_Share, bool, asyncio.Future[Item]]] = {}
         self._reads: dict[int, asyncio.Future[tuple[Any, Any]]] = {}
         self._next_read = -1  # the scientist's calls are positive
 
@@ -90,25 +90,14 @@ class Shares:
         return item
 
     async def _share(self, share: _Share, *, listed: bool) -> Item:
-        future: asyncio.Future[engine.Shared] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Item] = asyncio.get_running_loop().create_future()
         self._sharing[share.id] = (share, listed, future)
         self._give(share, listed=listed)
         try:
             async with asyncio.timeout(limits.SHARE_SECONDS):
-                event = await future
+                return await future
         finally:
             self._sharing.pop(share.id, None)
-        if event.error:
-            raise QuotaExceeded(f"This could not be shared: {event.error}")
-        item = self.catalog.shared(share, event, listed=listed)
-        self._journal.record(
-            "share",
-            {"object": item.id, "type": item.type, "tags": item.tags, "nbytes": item.nbytes},
-        )
-        if listed:
-            self._tell(StoreChanged((item.entry(),), ()))
-        self._on_change()
-        return item
 
     def _give(self, share: _Share, *, listed: bool) -> None:
         self._to_engine(share)
@@ -170,9 +159,21 @@ class Shares:
 
     def shared(self, event: engine.Shared) -> None:
         """The engine took an object, or says why not."""
-        entry = self._sharing.get(event.id)
-        if entry is not None and not entry[2].done():
-            entry[2].set_result(event)
+        share, listed, future = self._sharing.get(event.id, (None, False, None))
+        if share is None or future is None or future.done():
+            return
+        if event.error:
+            future.set_exception(QuotaExceeded(f"This could not be shared: {event.error}"))
+            return
+        item = self.catalog.shared(share, event, listed=listed)
+        self._journal.record(
+            "share",
+            {"object": item.id, "type": item.type, "tags": item.tags, "nbytes": item.nbytes},
+        )
+        if listed:  # before anything that the engine does next is told
+            self._tell(StoreChanged((item.entry(),), ()))
+        self._on_change()
+        future.set_result(item)
 
     def answer(self, event: engine.Bytes | engine.Refused) -> bool:
         """The answer to a read; False if it is one to something else."""

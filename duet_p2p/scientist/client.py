@@ -341,6 +341,16 @@ class Client:
             future.set_result(None)
         self.wait(future, seconds + self.round_trip())
 
+    def catch_up(self) -> bool:
+        """Waits until the owner's side did all that it had to do by now; False where nobody waits.
+
+        What the owner shared before this call is in the store's copy here after it.
+        """
+        if active() is not None or self._state != "open" or self.is_on_loop():
+            return False
+        self.settle(self.emit(Del(())))
+        return True
+
     def ended(self) -> Exception:
         """The error that every call raises after the end."""
         if isinstance(self._error, DuetError):

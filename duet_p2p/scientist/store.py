@@ -29,6 +29,9 @@ _ID_CHARS = 5
 class StoreView:
     """A sequence of pointers in the order of sending; also by tag, id or beginning of an id.
 
+    It is read from memory. Only a key that is not there asks the owner's side first whether
+    something is on its way, which takes a round trip and up to a tick.
+
     Attributes:
         removed: ids that were listed and are gone.
     """
@@ -67,12 +70,14 @@ class StoreView:
     @overload
     def __getitem__(self, key: slice) -> list[Any]: ...
     def __getitem__(self, key: int | str | slice) -> Any:
-        entries = list(self._entries.values())
         if isinstance(key, slice):
-            return [self._pointer(entry) for entry in entries[key]]
-        if isinstance(key, str):
-            return self._pointer(self._find(key))
-        return self._pointer(entries[key])
+            return [self._pointer(entry) for entry in list(self._entries.values())[key]]
+        try:
+            return self._pointer(self._at(key))
+        except (KeyError, IndexError):  # it may be on its way
+            if not self._client.catch_up():
+                raise
+        return self._pointer(self._at(key))
 
     def __contains__(self, key: object) -> bool:
         if isinstance(key, Pointer):
@@ -148,6 +153,9 @@ class StoreView:
 
     def _key(self, entry: StoreEntry) -> str:
         return object_key(self._client.session_id, entry.id)
+
+    def _at(self, key: int | str) -> StoreEntry:
+        return self._find(key) if isinstance(key, str) else list(self._entries.values())[key]
 
     def _find(self, key: str) -> StoreEntry:
         tagged = [entry for entry in self._entries.values() if key in entry.tags]

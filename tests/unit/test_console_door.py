@@ -1,6 +1,7 @@
 """The way in for `duet console`, a process of the same user."""
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -181,3 +182,15 @@ async def test_a_long_home_works_too(tmp_path, monkeypatch):
     if os.path.isdir("/proc/self/fd"):
         assert doors(folder) == [OWNER]
     await door.close()
+
+
+async def test_closing_ends_a_visit_that_has_just_come(opened, folder):
+    visited = Door("S" + "2" * 31, None)
+    await visited.start(folder)
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(10)
+        with door_module._address(folder / f"{'S' + '2' * 31}.door") as address:
+            line.connect(address)  # accepted by the kernel; the loop has not seen it
+        await visited.close()
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.to_thread(line.recv, 1) == b""

@@ -47,6 +47,18 @@ def test_a_tag_on_several_objects_is_a_key_error_that_lists_them(both: Pair) -> 
         both.duet.store[7]
 
 
+def test_what_is_on_its_way_is_waited_for(both: Pair) -> None:
+    emit = both.duet._client.emit
+
+    def share_first(message: Any) -> int:
+        both.share(torch.ones(4), "late")
+        return emit(message)
+
+    both.duet._client.emit = share_first
+    assert both.duet.store["late"].shape == (4,)
+    assert both.duet.store[4].tags == ["late"]
+
+
 def test_the_table(both: Pair) -> None:
     table = both.duet.store.pandas
     assert list(table.columns) == ["ID", "Tags", "Description", "object_type", "Shape", "dtype"]
