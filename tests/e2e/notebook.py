@@ -52,7 +52,7 @@ class Notebook:
         """Runs a cell; its value comes later."""
         return self._thread.submit(self._run, textwrap.dedent(code))
 
-    def run(self, code: str, timeout: float = 60) -> Any:
+    def run(self, code: str, timeout: float = 100) -> Any:
         """Runs a cell and waits for the value of its last expression."""
         return self.start(code).result(timeout)
 
@@ -66,7 +66,7 @@ class Notebook:
         """Everything printed so far."""
         return self.output.read_text(errors="replace")
 
-    def wait_for_print(self, pattern: str, timeout: float = 10) -> str:
+    def wait_for_print(self, pattern: str, timeout: float = 30) -> str:
         """The first match in what was printed; printing runs in a thread of its own."""
         deadline = time.monotonic() + timeout
         while not (found := re.search(pattern, self.printed())):
