@@ -20,6 +20,7 @@ from duet_p2p.wire.values import Ref
 
 __all__ = ["Arguments", "is_private", "resolve", "spec_of", "tensors_in"]
 
+_PUBLIC, _METADATA = Kind.PUBLIC, Kind.METADATA
 _SUBJECTS: Final = frozenset({"params", "dataset", "data", "datasets", "optimizer"})
 
 
@@ -173,7 +174,12 @@ class Arguments:
 
 def is_private(label: Label) -> bool:
     """It depends on values; metadata follows from public shapes."""
-    return label.kind is not Kind.PUBLIC and label.kind is not Kind.METADATA
+    kind = label.kind
+    return kind is not _PUBLIC and kind is not _METADATA
+
+
+_PLAIN: Final = frozenset({bool, int, float, str, type(None)})
+"""Wire values that are what they stand for."""
 
 
 def resolve(op: Op, store: Store) -> Arguments:
@@ -189,10 +195,20 @@ def resolve(op: Op, store: Store) -> Arguments:
         slot = slots[ref.id] = store.get(ref.id)
         return slot.value
 
-    args = tuple([from_wire(value, None, look_up) for value in op.args])
+    args: list[Any] = []
+    at: list[Slot | None] = []
+    for value in op.args:
+        kind = type(value)
+        slot = None
+        if kind is Ref:
+            slot = slots[value.id] = store.get(value.id)
+            value = slot.value
+        elif kind not in _PLAIN:
+            value = from_wire(value, None, look_up)
+        args.append(value)
+        at.append(slot)
     kwargs = {key: from_wire(value, None, look_up) for key, value in op.kwargs.items()}
-    at = tuple([slots[value.id] if type(value) is Ref else None for value in op.args])
-    return Arguments(args, kwargs, slots, at, op.args)
+    return Arguments(tuple(args), kwargs, slots, tuple(at), op.args)
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

@@ -231,6 +231,12 @@ def inputs_of(
     """Nodes of a command's arguments, and the forms of those that have one of their own."""
     nodes, forms = {}, {}
     for id, slot in slots.items():
+        if type(slot.value) is torch.Tensor:
+            entry = lineage.entry(slot.value)
+            if entry is not None and entry.is_as_made:  # the usual case: its node says it all
+                if slot.made is not None:
+                    nodes[id] = slot.made
+                continue
         if slot.made is not None:
             nodes[id] = _as_it_is(slot, lineage)
         form = reference(slot, lineage)

@@ -37,7 +37,9 @@ from duet_p2p.engine.store import Poison
 
 __all__ = [
     "ATOMIC",
+    "HIDDEN_MARK",
     "OF_THE_OWNER",
+    "ROWS_MARK",
     "Lineage",
     "Owned",
     "Tracked",
@@ -46,8 +48,10 @@ __all__ = [
     "storage_of",
 ]
 
-_ROWS: Final = "_duet_rows"
-_HIDDEN: Final = "_duet_hidden"
+ROWS_MARK: Final = "_duet_rows"
+"""Attribute of a tensor: its rows, and the `uid` and version of the entry that they hold for."""
+HIDDEN_MARK: Final = "_duet_hidden"
+"""Attribute of a tensor whose own shape is private."""
 # Of a container that only the table holds: the table, the caller's name (below: the container that
 # goes, and the list of its parts), the parameter of `forget` (below: the loop's name), that of
 # `_release`, and of getrefcount. One too many here only keeps an entry until the next sweep.
@@ -67,6 +71,7 @@ _OF_A_GRADIENT: Final = (
     "clone() it, or set .grad to what you make of it."
 )
 
+_PUBLIC: Final = Kind.PUBLIC
 _ATOMIC_TYPES: Final = frozenset(ATOMIC)
 _TENSORS: Final = frozenset({torch.Tensor, torch.nn.Parameter})
 _WITH_PARTS: Final = _TENSORS | {list, dict, tuple, set}
@@ -122,6 +127,11 @@ class Owned:
         """Of a parameter that was trained: what the owner is told about it (training.py)."""
 
     @property
+    def is_as_made(self) -> bool:
+        """Private, never public before, and nothing but the command that made it wrote to it."""
+        return not self.root and self.written is None and self.label.kind is not _PUBLIC
+
+    @property
     def read_only(self) -> str:
         """Why nobody may write here; empty if anybody may."""
         if self.is_shared:
@@ -174,6 +184,10 @@ class Lineage:
         """The entry of the storage under a tensor, if it has one."""
         return self._storages.get(storage_of(tensor)._cdata)
 
+    def at(self, storage: int) -> Owned | None:
+        """The entry of a living storage by its address, as `storage_of` gives it."""
+        return self._storages.get(storage)
+
     def own(self, tensor: torch.Tensor) -> Owned:
         """The entry of the storage under a tensor, made now if need be."""
         storage = storage_of(tensor)
@@ -193,7 +207,7 @@ class Lineage:
 
     def rows(self, tensor: torch.Tensor) -> Rows | None:
         """Where the records lie in this tensor; None if that is not known (any more)."""
-        mark = getattr(tensor, _ROWS, None)
+        mark = getattr(tensor, ROWS_MARK, None)
         if mark is None:
             return None
         rows, uid, version = mark
@@ -209,8 +223,11 @@ class Lineage:
 
     def set_rows(self, tensor: torch.Tensor, rows: Rows) -> None:
         """Say where the records lie in this tensor, until its storage is next written."""
-        entry = self.own(tensor)
-        setattr(tensor, _ROWS, (rows, entry.uid, entry.version))
+        self.mark_rows(tensor, rows, self.own(tensor))
+
+    def mark_rows(self, tensor: torch.Tensor, rows: Rows, entry: Owned) -> None:
+        """`set_rows` of a tensor whose entry is known."""
+        setattr(tensor, ROWS_MARK, (rows, entry.uid, entry.version))
 
     def written(self, tensor: torch.Tensor) -> Owned:
         """A command may write this tensor: its storage's rows and version are no longer valid."""
@@ -334,11 +351,11 @@ class Lineage:
     def hidden(self, tensor: torch.Tensor) -> bool:
         """Whether the shape of this tensor is a private fact."""
         entry = self.entry(tensor)
-        return (entry is not None and entry.hidden) or getattr(tensor, _HIDDEN, False)
+        return (entry is not None and entry.hidden) or getattr(tensor, HIDDEN_MARK, False)
 
     def hide(self, view: torch.Tensor) -> None:
         """The shape of this view is private; that of what it is a view of need not be."""
-        setattr(view, _HIDDEN, True)
+        setattr(view, HIDDEN_MARK, True)
 
     def add(self, value: Any, label: Label, *, hidden: bool = False) -> None:
         """Join a label into everything that can be reached from a value."""

@@ -33,7 +33,7 @@ from duet_p2p.surface.table import Rule, written
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
-__all__ = ["RANDOM", "Origin", "Provenance"]
+__all__ = ["NOTHING", "RANDOM", "Origin", "Provenance"]
 
 RANDOM: Final = "random:"
 """Begins the form of a training step on values for which random numbers were drawn."""
@@ -58,6 +58,10 @@ class Origin:
     forms: dict[int, str]
     writers: frozenset[str]
     """Of a training step, for the labels of what it writes."""
+
+
+NOTHING: Final = Origin({}, {}, frozenset())
+"""Of a command that was given nothing."""
 
 
 class Provenance:
@@ -145,6 +149,28 @@ class Provenance:
             return boundary("parameter", form_of(node) if origin.forms else "")
         return node
 
+    def plain(self, op: Op, name: str, given: Arguments, *, is_met: bool) -> Made:
+        """The node of a command that gives one new tensor, writes to nothing and draws nothing.
+
+        Args:
+            op: the command.
+            name: canonical.
+            given: its arguments.
+            is_met: a private value takes part.
+        """
+        if is_met:
+            nodes, forms = inputs_of(given.slots, self._lineage)
+            return made(name, op.args, op.kwargs, nodes, forms)
+        slots = given.slots.items()
+        nodes = {id: slot.made for id, slot in slots if slot.made is not None}
+        return made(name, op.args, op.kwargs, nodes)
+
+    def keep(self, node: Made, result: torch.Tensor) -> None:
+        """The node of a private tensor stays with its storage, if that has none."""
+        entry = self._lineage.entry(result)
+        if entry is not None and entry.made is None and is_private(entry.label):
+            entry.made = node
+
     def _batch(self, node: Made, result: Any, given: Arguments) -> Made:
         form = form_of(node)
         if not isinstance(result, list | tuple):
@@ -163,9 +189,7 @@ class Provenance:
                 own = made("python.Tuple.__getitem__", (Ref(0), number), {}, {0: node})
             for part in value if isinstance(value, list | tuple) else (value,):
                 if isinstance(part, torch.Tensor):
-                    entry = self._lineage.entry(part)
-                    if entry is not None and entry.made is None and is_private(entry.label):
-                        entry.made = own
+                    self.keep(own, part)
             yield own
 
 

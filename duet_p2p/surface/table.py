@@ -40,6 +40,7 @@ __all__ = [
     "names_under",
     "nearest",
     "result_of",
+    "writes",
     "written",
 ]
 
@@ -184,6 +185,11 @@ def result_of(
     """
     parsed = _CHOICES.get(rule.name)
     return rule.result if parsed is None else choices.choose(parsed, args, kwargs, is_tensor)
+
+
+def writes(rule: Rule) -> bool:
+    """Whether some call of this name writes to an argument."""
+    return rule.name in _WRITES
 
 
 def written(rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
