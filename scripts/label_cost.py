@@ -49,7 +49,7 @@ def main() -> None:
         routine = executor._routines.find(question)
         assert routine is not None
         node = executor.provenance.plain(op, rule.name, given, is_met=routine.is_met)
-        judging.label_fresh(routine.verdict, result, lineage)
+        judging.label_fresh(routine.verdict_on(question), result, lineage)
         executor.provenance.keep(node, result)
 
     def anew(result: torch.Tensor) -> None:

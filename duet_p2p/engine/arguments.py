@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join
-from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
+from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach, with_grads
 from duet_p2p.engine.store import Slot, Store
 from duet_p2p.surface import shapes
 from duet_p2p.surface.plan import refs_of
@@ -115,7 +115,7 @@ class Arguments:
     def with_grads(self) -> list[Any]:
         """What the first argument holds, gradients too."""
         if self._with_grads is None:
-            self._with_grads = list(reach(self.args[0], grads=True)) if self.args else []
+            self._with_grads = with_grads(self.held_by_first())
         return self._with_grads
 
     def beside(self, lineage: Lineage) -> Label:
@@ -163,7 +163,13 @@ class Arguments:
 
     def all(self, lineage: Lineage) -> Label:
         """Joined label of all arguments."""
-        return join([self.beside(lineage), *map(lineage.label, self.tensors())])
+        labels = [self.beside(lineage)]
+        for tensor in self.tensors():
+            entry = lineage.entry(tensor)
+            # of hundreds of an optimizer nearly all have one and the same
+            if entry is not None and entry.label is not labels[-1]:
+                labels.append(entry.label)
+        return join(labels)
 
     def has_public_facts(self, lineage: Lineage) -> bool:
         """Shapes and everything but the values in tensors are public."""

@@ -160,13 +160,13 @@ class Effects:
                         if parameter.grad is not None:
                             lineage.written(parameter.grad)
             return
-        every = to_model(
-            join([given.beside(lineage), *map(lineage.label, tensors), *_grown(given, lineage)])
-        )
+        entries = [lineage.written(tensor) for tensor in tensors]
+        labels = [entry.label for entry in entries]
+        every = to_model(join([given.beside(lineage), *labels, *_grown(given, lineage)]))
         every = written_by(every, self.writers)
-        for tensor in tensors:
-            entry = lineage.written(tensor)
-            entry.label = every if is_private(every) else entry.label
+        if is_private(every):
+            for entry in entries:
+                entry.label = every
         for part in parts:
             if not isinstance(part, (torch.Tensor, tuple)) and not every.is_public:
                 tracked = lineage.track(part)
@@ -205,8 +205,7 @@ class Effects:
                         lineage.own(part).label = entry.content
                     elif not isinstance(part, tuple):
                         lineage.track(part).content = entry.content
-            held = [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
-            if any(map(lineage.hidden, held)):
+            if any(lineage.hidden(p) for p in given.with_grads() if isinstance(p, torch.Tensor)):
                 for part in given.held_by_first():
                     if isinstance(part, torch.Tensor) and not lineage.hidden(part):
                         lineage.own(part).hidden = is_private(lineage.label(part))

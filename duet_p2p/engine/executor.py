@@ -176,7 +176,7 @@ class Executor:
             self._finish(run, result)
             return True
         self._check_shared(run)
-        verdict, lineage = routine.verdict, self._lineage
+        verdict, lineage = routine.verdict_on(question), self._lineage
         # nothing was written, so the arguments are still what the command was given
         node = self.provenance.plain(run.op, run.rule.name, run.given, is_met=run.is_met)
         if not verdict.label.is_public:

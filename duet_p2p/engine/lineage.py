@@ -46,6 +46,7 @@ __all__ = [
     "is_atomic",
     "reach",
     "storage_of",
+    "with_grads",
 ]
 
 ROWS_MARK: Final = "_duet_rows"
@@ -182,7 +183,10 @@ class Lineage:
 
     def entry(self, tensor: torch.Tensor) -> Owned | None:
         """The entry of the storage under a tensor, if it has one."""
-        return self._storages.get(storage_of(tensor)._cdata)
+        try:
+            return self._storages.get(tensor.untyped_storage()._cdata)
+        except NotImplementedError:  # a sparse one
+            return self._storages.get(storage_of(tensor)._cdata)
 
     def at(self, storage: int) -> Owned | None:
         """The entry of a living storage by its address, as `storage_of` gives it."""
@@ -190,9 +194,9 @@ class Lineage:
 
     def own(self, tensor: torch.Tensor) -> Owned:
         """The entry of the storage under a tensor, made now if need be."""
-        storage = storage_of(tensor)
-        entry = self._storages.get(storage._cdata)
+        entry = self.entry(tensor)
         if entry is None:
+            storage = storage_of(tensor)
             if len(self._storages) >= self._sweep_at:
                 self.sweep()
             self._uid += 1
@@ -202,7 +206,7 @@ class Lineage:
 
     def label(self, tensor: torch.Tensor) -> Label:
         """The label of the storage under a tensor."""
-        entry = self._storages.get(storage_of(tensor)._cdata)
+        entry = self.entry(tensor)
         return PUBLIC if entry is None else entry.label
 
     def rows(self, tensor: torch.Tensor) -> Rows | None:
@@ -405,7 +409,9 @@ def reach(value: Any, *, grads: bool = False) -> list[Any]:
     """
     if is_atomic(value):
         return []
-    if isinstance(value, torch.Tensor) and not grads:
+    if grads:
+        return with_grads(reach(value))
+    if isinstance(value, torch.Tensor):
         return [value]
     seen: set[int] = {id(value)}
     found = []  # parts may be made on the fly: their identity must last as long as `seen`
@@ -413,21 +419,40 @@ def reach(value: Any, *, grads: bool = False) -> list[Any]:
     while stack:
         part = stack.pop()
         found.append(part)
-        if not grads and type(part) in _TENSORS:
+        kind = type(part)
+        if kind in _TENSORS:
             continue
-        for below in _parts(part, grads):
-            if id(below) not in seen:
-                seen.add(id(below))
+        parts = part if kind is list else _parts(part)
+        for below in parts:
+            if type(below) not in _WITH_PARTS and is_atomic(below):
+                continue
+            key = id(below)
+            if key not in seen:
+                seen.add(key)
                 stack.append(below)
     return found
 
 
-def _parts(part: Any, grads: bool) -> Iterable[Any]:
+def with_grads(parts: list[Any]) -> list[Any]:
+    """What `reach` found, with the gradients of the leaves among it, and theirs."""
+    seen = {id(part) for part in parts}
+    found = list(parts)
+    for part in found:  # which grows
+        if isinstance(part, torch.Tensor) and part.is_leaf:
+            grad = part.grad
+            if grad is not None and id(grad) not in seen:
+                seen.add(id(grad))
+                found.append(grad)
+    return found
+
+
+def _parts(part: Any) -> Iterable[Any]:
     if isinstance(part, Poison):
         return [p for p in part.parts if not is_atomic(p)]
     if isinstance(part, torch.Tensor):
-        grad = part.grad if grads and part.is_leaf else None
-        return () if grad is None else (grad,)
+        return ()
+    if type(part) is dict:
+        return [*part, *part.values()]
     if isinstance(part, list | tuple | set | frozenset):
         return [p for p in part if type(p) in _WITH_PARTS or not is_atomic(p)]
     if isinstance(part, slice):

@@ -48,6 +48,10 @@ _LEAVES_NO_NODE: Final = frozenset({
     "torch.optim.lr_scheduler.LRScheduler.step", "torch.optim.lr_scheduler.LRScheduler.feed",
 })  # fmt: skip
 """They write, and training or the form of something else tells."""
+_NEEDS_NO_INPUTS: Final = frozenset({
+    _STEP, "torch.optim.Optimizer.zero_grad", "torch.optim.lr_scheduler.LRScheduler.step",
+})  # fmt: skip
+"""Those of them whose inputs nobody asks for: no node is left, and `_step` looks for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,10 @@ class Provenance:
             slots = given.slots.items()
             nodes = {id: slot.made for id, slot in slots if slot.made is not None}
             return Origin(nodes, {}, frozenset())
-        nodes, forms = inputs_of(given.slots, lineage)
+        nodes: dict[int, Made] = {}
+        forms: dict[int, str] = {}
+        if op.outs or name not in _NEEDS_NO_INPUTS:
+            nodes, forms = inputs_of(given.slots, lineage)
         keep_root(targets, lineage)
         writer = ""
         if name == _STEP:

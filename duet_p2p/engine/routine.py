@@ -5,7 +5,8 @@ public numbers in, one new tensor out, nothing written, nothing drawn) all that 
 out before and after the call follows from what stands in a `Question`: name, grad mode, plain
 arguments, and of each tensor its shape, dtype, label and rows. So the first such command goes the
 whole way, and leaves a `Routine` behind: its shapes, its bytes, whether private values met, and the
-verdict. The next one looks that up.
+verdict. The next one looks that up. Which batch of a loader it is makes no other question: rules
+only ask whether operands have the *same* records, and the answer speaks of the records that came.
 
 What does *not* follow from the question is never remembered: whether ids are fresh, quotas, guards
 of the name, writes to the owner's objects, whether the result has the shape that was foreseen.
@@ -24,7 +25,7 @@ from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.effects import is_random
 from duet_p2p.engine.judge import Verdict
-from duet_p2p.engine.labels import PUBLIC
+from duet_p2p.engine.labels import PUBLIC, Rows
 from duet_p2p.engine.lineage import HIDDEN_MARK, ROWS_MARK, Lineage
 from duet_p2p.surface.callables import NEEDS_CONTEXT
 from duet_p2p.surface.shapes import TensorSpec, result_bytes
@@ -35,6 +36,7 @@ __all__ = ["Question", "Routine", "Routines"]
 
 _TENSORS: Final = frozenset({torch.Tensor, torch.nn.Parameter})
 _NUMBERS: Final = frozenset({bool, int, float, complex, type(None), torch.dtype})
+_Records = tuple[str | int, ...]
 _TEXTS: Final = frozenset({str, bytes})
 _APART: Final = frozenset({
     "batch_norm", "instance_norm", "backward", "grad", "retain_grad", "requires_grad", "data",
@@ -51,6 +53,8 @@ class Question(NamedTuple):
     """Of the arguments."""
     shared: tuple[torch.Tensor, ...]
     """Owner's objects among the arguments."""
+    records: tuple[_Records, ...]
+    """The `Rows.key` of operands with records, each once, in order."""
 
 
 class Routine(NamedTuple):
@@ -61,6 +65,19 @@ class Routine(NamedTuple):
     is_met: bool
     """Private values take part."""
     verdict: Verdict
+    records: int
+    """Which of the question's `records` the verdict's rows are."""
+
+    def verdict_on(self, question: Question) -> Verdict:
+        """The verdict, with the records that came this time."""
+        verdict, rows = self.verdict, self.verdict.rows
+        if rows is None:
+            return verdict
+        key = question.records[self.records]
+        if key is rows.key:
+            return verdict
+        rows = Rows(rows.axis, rows.records, key, rows.atoms, rows.floor)
+        return Verdict(verdict.label, rows, verdict.is_hidden)
 
 
 class Routines:
@@ -78,7 +95,12 @@ class Routines:
         """A command went the whole way, and nothing on it was out of the ordinary."""
         if type(spec) is not TensorSpec or verdict is None or verdict.is_hidden:
             return
-        self._known[question.key] = Routine(spec, result_bytes(spec), is_met, verdict)
+        records = 0
+        if verdict.rows is not None:
+            if verdict.rows.key not in question.records:
+                return
+            records = question.records.index(verdict.rows.key)
+        self._known[question.key] = Routine(spec, result_bytes(spec), is_met, verdict, records)
         while len(self._known) > limits.PRECEDENTS:
             del self._known[next(iter(self._known))]
 
@@ -93,6 +115,7 @@ class Routines:
         tensors: list[torch.Tensor] = []
         storages: list[int] = []
         shared: list[torch.Tensor] = []
+        records: list[_Records] = []
         for value in given.values():
             kind = type(value)
             if kind in _TENSORS:
@@ -100,7 +123,7 @@ class Routines:
                     return None
                 storage = value.untyped_storage()._cdata
                 entry = self._lineage.at(storage)
-                label = rows = None
+                label = rows = same = None
                 if entry is not None:
                     marks = value.__dict__
                     if entry.hidden or entry.poison is not None or HIDDEN_MARK in marks:
@@ -108,13 +131,26 @@ class Routines:
                     label, mark = entry.label, marks.get(ROWS_MARK)
                     if mark is not None and mark[1] == entry.uid and mark[2] == entry.version:
                         rows = mark[0]
+                        if rows.key not in records:
+                            records.append(rows.key)
+                        same = records.index(rows.key)
+                        rows = (rows.axis, rows.records, rows.atoms, rows.floor)
                     if entry.is_shared:
                         shared.append(value)
                 elif HIDDEN_MARK in value.__dict__:
                     return None
                 # rules tell an operand that stands twice from two that look the same
                 place = _place(tensors, value) if tensors else 0
-                parts += (kind, value.shape, value.dtype, value.requires_grad, label, rows, place)
+                parts += (
+                    kind,
+                    value.shape,
+                    value.dtype,
+                    value.requires_grad,
+                    label,
+                    rows,
+                    same,
+                    place,
+                )
                 tensors.append(value)
                 storages.append(storage)
             elif kind in _NUMBERS:
@@ -131,7 +167,7 @@ class Routines:
             len(tensors) != 1 or not given.args or given.args[0] is not tensors[0]
         ):
             return None  # a tensor may say whether something is written
-        return Question(tuple(parts), tuple(storages), tuple(shared))
+        return Question(tuple(parts), tuple(storages), tuple(shared), tuple(records))
 
 
 def _place(tensors: list[torch.Tensor], tensor: torch.Tensor) -> int:

@@ -110,6 +110,30 @@ def test_rows_that_a_write_took_are_not_taken_for_those_before(whole: list[str])
     assert driver.label(driver.ok("torch.Tensor.sum", x))[0] == "per_record"
 
 
+def test_another_batch_of_a_pass_is_the_same_question_about_its_own_records(
+    whole: list[str],
+) -> None:
+    driver = Driver()
+    data = driver.ok("torch.utils.data.TensorDataset", driver.share(torch.rand(40, 3)))
+    loader = driver.ok("torch.utils.data.DataLoader", data, batch_size=10)
+    batches = driver.ok("python.iter", loader)
+    found = []
+    for _ in range(3):
+        batch = driver.ok("python.next", batches)
+        x = driver.ok("python.List.__getitem__", batch, 0)
+        found.append(driver.ok("torch.Tensor.mul", x, 2.0))
+        assert driver.label(driver.ok("torch.Tensor.sum", found[-1])) == ("aggregate", 10, False)
+    assert whole.count("torch.Tensor.mul") == whole.count("torch.Tensor.sum") == 1
+    mixed = driver.ok("torch.Tensor.mul", found[0], found[1])  # one batch with another
+    assert driver.label(driver.ok("torch.Tensor.sum", mixed))[0] == "per_record"
+    alike = driver.ok("torch.Tensor.mul", found[1], found[1])
+    assert driver.label(driver.ok("torch.Tensor.sum", alike))[0] == "aggregate"
+    for one, two, kind in ((2, 2, "aggregate"), (1, 2, "per_record"), (0, 2, "per_record")):
+        copy = driver.ok("torch.Tensor.clone", found[two])
+        made = driver.ok("torch.Tensor.mul", found[one], copy)
+        assert driver.label(driver.ok("torch.Tensor.sum", made))[0] == kind
+
+
 NAMES = ("mul", "add", "matmul", "expand_as", "view_as", "sum", "exp", "relu", "t", "maximum")
 
 
