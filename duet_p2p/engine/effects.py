@@ -160,8 +160,10 @@ class Effects:
                         if parameter.grad is not None:
                             lineage.written(parameter.grad)
             return
-        entries = [lineage.written(tensor) for tensor in tensors]
+        entries = [given.owned(tensor, lineage) or lineage.own(tensor) for tensor in tensors]
         labels = [entry.label for entry in entries]
+        for entry in entries:
+            entry.version += 1
         every = to_model(join([given.beside(lineage), *labels, *_grown(given, lineage)]))
         every = written_by(every, self.writers)
         if is_private(every):
@@ -198,17 +200,7 @@ class Effects:
         elif name == "torch.Tensor.grad" and isinstance(result, torch.Tensor):
             self._gradients.read(given.args[0], result)
         elif short in _STEPS and _is_stepper(first) and short != "zero_grad":
-            entry = lineage.find(first)
-            if entry is not None and is_private(entry.content):
-                for part in given.held_by_first():
-                    if isinstance(part, torch.Tensor):
-                        lineage.own(part).label = entry.content
-                    elif not isinstance(part, tuple):
-                        lineage.track(part).content = entry.content
-            if any(lineage.hidden(p) for p in given.with_grads() if isinstance(p, torch.Tensor)):
-                for part in given.held_by_first():
-                    if isinstance(part, torch.Tensor) and not lineage.hidden(part):
-                        lineage.own(part).hidden = is_private(lineage.label(part))
+            self._after_step(first, given)
             if short == "load_state_dict":
                 self._copied_lengths(given)
             elif short == "step":
@@ -219,6 +211,28 @@ class Effects:
             self._new_source(name, given, result)
         elif axes.base_name(name) in ("batch_norm", "instance_norm"):
             self._buffers(given, written)
+
+    def _after_step(self, stepper: Any, given: Arguments) -> None:
+        """What it holds now has the label that it got before; a hidden shape hides all of them."""
+        lineage, held, is_hidden = self._lineage, given.held_by_first(), False
+        entry = lineage.find(stepper)
+        content = entry.content if entry is not None and is_private(entry.content) else None
+        for part in held:
+            if isinstance(part, torch.Tensor):
+                owned = lineage.entry(part) if content is None else lineage.own(part)
+                if owned is not None:
+                    owned.label = owned.label if content is None else content
+                    is_hidden = is_hidden or owned.hidden
+                is_hidden = is_hidden or lineage.is_hidden_view(part)
+            elif content is not None and not isinstance(part, tuple):
+                lineage.track(part).content = content
+        if not is_hidden:  # gradients follow behind what is held
+            grads = given.with_grads()[len(held) :]
+            is_hidden = any(lineage.hidden(g) for g in grads if isinstance(g, torch.Tensor))
+        if is_hidden:
+            for part in held:
+                if isinstance(part, torch.Tensor) and not lineage.hidden(part):
+                    lineage.own(part).hidden = is_private(lineage.label(part))
 
     def _copied_lengths(self, given: Arguments) -> None:
         """A state that is loaded is copied, lists of a private length too."""

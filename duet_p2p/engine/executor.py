@@ -27,7 +27,7 @@ from duet_p2p.engine.labelling import STATEFUL, Labelling
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.messages import OpFailed
-from duet_p2p.engine.provenance import Provenance
+from duet_p2p.engine.provenance import OPTIMIZING, Provenance
 from duet_p2p.engine.publicity import is_public_failure
 from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.routine import Routine, Routines
@@ -227,9 +227,11 @@ class Executor:
         run.origin = self.provenance.before(run.op, rule, given, run.targets, run.is_met)
         effects.writers = run.origin.writers
         effects.before(rule.name, given)
+        run.shared = self._writes.shared(given)
+        if rule.name in OPTIMIZING:
+            run.owned = [given.owned(t, lineage) or lineage.own(t) for t in run.targets]
         if not given.is_plain():
             given.refresh()
-        run.shared = self._writes.shared(given)
         if run.extra.is_public and not lineage.generator.is_public:
             run.state = torch.get_rng_state()
 
@@ -277,7 +279,9 @@ class Executor:
             admission.is_inferred = False  # a value took part that inference did not see
         if not given.is_plain():
             given.forget()
-        for target in run.targets:
+        for entry in run.owned:
+            entry.version += 1
+        for target in run.targets if not run.owned else ():
             lineage.written(target)
         self._effects.after(rule.name, given, result, run.targets)
         verdict = None
@@ -363,7 +367,7 @@ class Executor:
     # writing
 
     def _refuse_shared(self, run: Running) -> None:
-        refused, is_hidden = self._writes.refusal(run.targets)
+        refused, is_hidden = self._writes.refusal(run.targets, run.given)
         if refused is None:
             return
         if is_hidden:  # a private value may have chosen which tensor this is

@@ -241,9 +241,12 @@ def inputs_of(
     for id, slot in slots.items():
         if type(slot.value) is torch.Tensor:
             entry = lineage.entry(slot.value)
-            if entry is not None and entry.is_as_made:  # the usual case: its node says it all
+            if entry is not None and entry.written is None and entry.label.kind is not Kind.PUBLIC:
+                # the usual cases: a result, whose node says it all, and a trained parameter
                 if slot.made is not None:
                     nodes[id] = slot.made
+                if entry.root:
+                    forms[id] = _state(entry.root, _geometry(slot.value))
                 continue
         if slot.made is not None:
             nodes[id] = _as_it_is(slot, lineage)

@@ -72,7 +72,6 @@ _OF_A_GRADIENT: Final = (
     "clone() it, or set .grad to what you make of it."
 )
 
-_PUBLIC: Final = Kind.PUBLIC
 _ATOMIC_TYPES: Final = frozenset(ATOMIC)
 _TENSORS: Final = frozenset({torch.Tensor, torch.nn.Parameter})
 _WITH_PARTS: Final = _TENSORS | {list, dict, tuple, set}
@@ -126,11 +125,6 @@ class Owned:
         """Hash of a public content, and the version that it is of."""
         self.training: Any = None
         """Of a parameter that was trained: what the owner is told about it (training.py)."""
-
-    @property
-    def is_as_made(self) -> bool:
-        """Private, never public before, and nothing but the command that made it wrote to it."""
-        return not self.root and self.written is None and self.label.kind is not _PUBLIC
 
     @property
     def read_only(self) -> str:
@@ -355,7 +349,12 @@ class Lineage:
     def hidden(self, tensor: torch.Tensor) -> bool:
         """Whether the shape of this tensor is a private fact."""
         entry = self.entry(tensor)
-        return (entry is not None and entry.hidden) or getattr(tensor, HIDDEN_MARK, False)
+        return (entry is not None and entry.hidden) or self.is_hidden_view(tensor)
+
+    @staticmethod
+    def is_hidden_view(tensor: torch.Tensor) -> bool:
+        """Whether the shape of this tensor is private although that of its storage need not be."""
+        return HIDDEN_MARK in tensor.__dict__
 
     def hide(self, view: torch.Tensor) -> None:
         """The shape of this view is private; that of what it is a view of need not be."""

@@ -33,7 +33,7 @@ from duet_p2p.surface.table import Rule, written
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
-__all__ = ["NOTHING", "RANDOM", "Origin", "Provenance"]
+__all__ = ["NOTHING", "OPTIMIZING", "RANDOM", "Origin", "Provenance"]
 
 RANDOM: Final = "random:"
 """Begins the form of a training step on values for which random numbers were drawn."""
@@ -48,9 +48,9 @@ _LEAVES_NO_NODE: Final = frozenset({
     "torch.optim.lr_scheduler.LRScheduler.step", "torch.optim.lr_scheduler.LRScheduler.feed",
 })  # fmt: skip
 """They write, and training or the form of something else tells."""
-_NEEDS_NO_INPUTS: Final = frozenset({
-    _STEP, "torch.optim.Optimizer.zero_grad", "torch.optim.lr_scheduler.LRScheduler.step",
-})  # fmt: skip
+OPTIMIZING: Final = frozenset({_STEP, "torch.optim.Optimizer.zero_grad"})
+"""What training loops call on an optimizer; it writes to numbers, and moves no tensor."""
+_NEEDS_NO_INPUTS: Final = frozenset({*OPTIMIZING, "torch.optim.lr_scheduler.LRScheduler.step"})
 """Those of them whose inputs nobody asks for: no node is left, and `_step` looks for itself."""
 
 
@@ -99,13 +99,16 @@ class Provenance:
             private = private or any(is_private(lineage.label(t)) for t in targets)
         if not private:
             slots = given.slots.items()
-            nodes = {id: slot.made for id, slot in slots if slot.made is not None}
-            return Origin(nodes, {}, frozenset())
+            made_of = {id: slot.made for id, slot in slots if slot.made is not None}
+            return Origin(made_of, {}, frozenset())
         nodes: dict[int, Made] = {}
         forms: dict[int, str] = {}
         if op.outs or name not in _NEEDS_NO_INPUTS:
             nodes, forms = inputs_of(given.slots, lineage)
-        keep_root(targets, lineage)
+        keep_root(
+            [t for t in targets if (e := given.owned(t, lineage)) is None or e.label.is_public],
+            lineage,
+        )
         writer = ""
         if name == _STEP:
             writer = self._step(given)
@@ -128,7 +131,7 @@ class Provenance:
         known = {id(p) for p in parameters} | {id(p.grad) for p in parameters}
         for part in given.with_grads():  # a state that was loaded
             if isinstance(part, torch.Tensor) and id(part) not in known:
-                entry = lineage.entry(part)
+                entry = given.owned(part, lineage)
                 if entry is None or entry.label.kind is Kind.PUBLIC:
                     parts.append(content_of(part, lineage))
         tracked = lineage.find(optimizer)

@@ -10,6 +10,7 @@ import torch
 
 from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.labels import PUBLIC, Label
+from duet_p2p.engine.lineage import Owned
 from duet_p2p.engine.provenance import NOTHING, Origin
 from duet_p2p.engine.routine import Question
 from duet_p2p.engine.store import Poison
@@ -43,6 +44,8 @@ class Running:
     origin: Origin = NOTHING
     shared: list[tuple[torch.Tensor, int]] = field(default_factory=list)
     """Owner's objects among its arguments, with their versions."""
+    owned: list[Owned] = field(default_factory=list)
+    """Entries of the targets, of an optimizer's: it writes to them where they lie."""
     state: torch.Tensor | None = None
     """The random state, where it must not draw."""
 

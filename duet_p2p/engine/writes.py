@@ -42,10 +42,12 @@ class Writes:
         found += self._effects.targets(rule.name, given)
         return list({id(t): t for t in found}.values()) if found else found
 
-    def refusal(self, targets: list[torch.Tensor]) -> tuple[NotAllowed | None, bool]:
+    def refusal(
+        self, targets: list[torch.Tensor], given: Arguments
+    ) -> tuple[NotAllowed | None, bool]:
         """Why these cannot be written to, and whether a private value may have chosen which."""
         for target in targets:
-            entry = self._lineage.entry(target)
+            entry = given.owned(target, self._lineage)
             if entry is not None and entry.read_only:
                 return NotAllowed(entry.read_only), entry.hidden
         return None, False
@@ -53,8 +55,8 @@ class Writes:
     def shared(self, given: Arguments) -> list[tuple[torch.Tensor, int]]:
         """The owner's objects among the arguments, as they are."""
         return [
-            (tensor, tensor._version) for tensor in given.sources or given.tensors()
-            if (entry := self._lineage.entry(tensor)) is not None
+            (tensor, tensor._version) for tensor in given.tensors()
+            if (entry := given.owned(tensor, self._lineage)) is not None
             and entry.is_shared and not tensor.is_inference()
         ]  # fmt: skip
 
