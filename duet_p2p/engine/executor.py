@@ -180,11 +180,12 @@ class Executor:
         # nothing was written, so the arguments are still what the command was given
         node = self.provenance.plain(run.op, run.rule.name, run.given, is_met=run.is_met)
         if not verdict.label.is_public:
-            if storage_of(result)._cdata in question.storages:
+            storage = storage_of(result)
+            if storage._cdata in question.storages:
                 apply(verdict, result, run.given, frozenset(), lineage)
+                self.provenance.keep(node, result)
             else:
-                label_fresh(verdict, result, lineage)
-            self.provenance.keep(node, result)
+                self.provenance.keep_in(label_fresh(verdict, result, storage, lineage), node)
         if run.op.outs:
             tags = result_tags(run.rule.name, [slot.tags for slot in run.given.slots.values()])
             self._store.put(run.op.outs[0], Slot(result, tags=tags, made=node))

@@ -24,7 +24,7 @@ from duet_p2p.engine.labels import (
     join,
     to_per_record,
 )
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
+from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach, storage_of
 from duet_p2p.surface.table import Rule
 from duet_p2p.surface.types import number_type
 
@@ -229,16 +229,18 @@ def _verbatim(label: Label) -> Label:
     return Label(Kind.VERBATIM, label.sources, frozenset(), 1, label.injected, label.writers)
 
 
-def label_fresh(verdict: Verdict, result: torch.Tensor, lineage: Lineage) -> Label:
-    """Put the label on a result that is no view of any argument; gives that of the slot."""
-    entry = lineage.own(result)
+def label_fresh(
+    verdict: Verdict, result: torch.Tensor, storage: torch.UntypedStorage, lineage: Lineage
+) -> Owned:
+    """Put the label on a result that is no view of any argument; gives its storage's entry."""
+    entry = lineage.own_storage(storage)
     before, label = entry.label, verdict.label
     entry.label = label if before is PUBLIC else join((before, label))
     if verdict.is_hidden:
         entry.hidden = True
     if verdict.rows is not None:
         lineage.mark_rows(result, verdict.rows, entry)
-    return label if verdict.is_hidden else PUBLIC
+    return entry
 
 
 def apply(
@@ -263,8 +265,11 @@ def apply(
     if label.is_public and not written:
         return PUBLIC
     own = {storage_of(t)._cdata: t for t in given.tensors()}
-    if not written and type(result) is torch.Tensor and storage_of(result)._cdata not in own:
-        return label_fresh(verdict, result, lineage)
+    if not written and type(result) is torch.Tensor:
+        storage = storage_of(result)
+        if storage._cdata not in own:
+            label_fresh(verdict, result, storage, lineage)
+            return label if is_hidden else PUBLIC
     atomic = False
     for part in reach(result):
         if isinstance(part, torch.Tensor):

@@ -189,8 +189,12 @@ class Lineage:
     def own(self, tensor: torch.Tensor) -> Owned:
         """The entry of the storage under a tensor, made now if need be."""
         entry = self.entry(tensor)
+        return self.own_storage(storage_of(tensor)) if entry is None else entry
+
+    def own_storage(self, storage: torch.UntypedStorage) -> Owned:
+        """The entry of a storage, made now if need be."""
+        entry = self._storages.get(storage._cdata)
         if entry is None:
-            storage = storage_of(tensor)
             if len(self._storages) >= self._sweep_at:
                 self.sweep()
             self._uid += 1

@@ -27,7 +27,7 @@ from duet_p2p.engine.form import (
     settings_of,
 )
 from duet_p2p.engine.labels import UNBOUND, Kind
-from duet_p2p.engine.lineage import Lineage, is_atomic
+from duet_p2p.engine.lineage import Lineage, Owned, is_atomic
 from duet_p2p.engine.recipe import Made, boundary, made
 from duet_p2p.surface.table import Rule, written
 from duet_p2p.wire.messages import Op
@@ -178,7 +178,13 @@ class Provenance:
     def keep(self, node: Made, result: torch.Tensor) -> None:
         """The node of a private tensor stays with its storage, if that has none."""
         entry = self._lineage.entry(result)
-        if entry is not None and entry.made is None and is_private(entry.label):
+        if entry is not None:
+            self.keep_in(entry, node)
+
+    @staticmethod
+    def keep_in(entry: Owned, node: Made) -> None:
+        """`keep` of a tensor whose entry is known."""
+        if entry.made is None and is_private(entry.label):
             entry.made = node
 
     def _batch(self, node: Made, result: Any, given: Arguments) -> Made:
