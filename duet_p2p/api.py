@@ -101,9 +101,9 @@ def launch_duet(
         ice_servers=ice_servers,
         sctp=sctp,
     )
-    lobby, own_id = opening.lobby, opening.lobby.key.id
+    own_id = opening.lobby.key.id
     with opening.building():
-        log = opening.open_audit(audit)
+        opening.open_audit(audit)
         invitation = Invitation(client_id, credential_exchanger, own_id, is_needed=not loopback)
         opening.meet(invitation, loopback, network_url, url, host)
         service = opening.serve(
@@ -113,19 +113,8 @@ def launch_duet(
             min_records=min_records,
             logging=logging,
         )
-        session = OwnerDuet(
-            lobby.bridge,
-            lobby.session,
-            lobby.handshake,
-            service,
-            session_id=own_id,
-            shapes=shapes,
-            forget=lobby.forget,
-            on_close=lobby.close,
-            audit=log,
-            console=opening.make_console(service),
-        )
-    close_when_collected(session, lobby, service)
+        session = opening.make_duet(service, shapes)
+    close_when_collected(session, opening.lobby, service)
     with opening.pairing(session):
         opening.start(on_id)
         opening.invite(invitation, may_ask=wait)
@@ -182,21 +171,12 @@ def join_duet(
         ice_servers=ice_servers,
         sctp=sctp,
     )
-    lobby, own_id = opening.lobby, opening.lobby.key.id
     compiler.preload()  # while the two find each other
     with opening.building():
         session_id = opening.meet(target_id, credential_exchanger, loopback, network_url, url)
-        session = ScientistDuet(
-            lobby.bridge,
-            lobby.session,
-            lobby.handshake,
-            id=own_id,
-            peer=session_id,
-            on_close=lobby.close,
-        )
+        session = opening.make_duet(session_id)
         session._client.shows_progress = logging
-        lobby.session.on_state = lobby.watch(lobby.session.on_state)
-    close_when_collected(session, lobby, None)
+    close_when_collected(session, opening.lobby, None)
     with opening.pairing(session):
         opening.start(on_id)
         if wait:

@@ -125,20 +125,19 @@ class OwnerOpening(Opening):
     _service: Service | None = None
     _where = _join_arguments = ""
 
-    def open_audit(self, audit: bool | str | Path) -> AuditLog | None:
-        """The log: in its usual place, in the file of that path, or none.
+    def open_audit(self, audit: bool | str | Path) -> None:
+        """Opens the log: in its usual place, in the file of that path, or none.
 
         Raises:
             AuditUnavailable: it cannot be written.
         """
         if audit is False:
-            return None
+            return
         path = audit_path() if audit is True else Path(audit).expanduser().absolute()
         tell = self.lobby.bridge.callback_thread.tell
         self._log = AuditLog(
             AuditFile(path), self.lobby.key, on_trouble=partial(tell, self.prompts.say)
         )
-        return self._log
 
     def meet(
         self,
@@ -193,7 +192,8 @@ class OwnerOpening(Opening):
         """The service, with an engine that starts meanwhile; raises what `start_service` does."""
         lobby = self.lobby
         host: Host = lobby.bridge.call(_on_loop(make_host))
-        starting = start_service(
+        start = partial(
+            start_service,
             lobby.session,
             host,
             callback_thread=lobby.bridge.callback_thread,
@@ -204,20 +204,36 @@ class OwnerOpening(Opening):
             logging=logging,
             journal=self._log,
         )
-        self._service = lobby.bridge.call(self._watched(starting))
+        self._service = lobby.bridge.call(self._watched(start))
         return self._service
 
-    async def _watched(self, starting: Coroutine[Any, Any, Service]) -> Service:
-        service = await starting
+    async def _watched(self, start: Callable[[], Coroutine[Any, Any, Service]]) -> Service:
+        service = await start()
         # in the same turn of the loop: an engine that fails at once ends the pairing too
         self.lobby.session.on_state = self.lobby.watch(self.lobby.session.on_state)
         return service
 
-    def make_console(self, service: Service) -> Console:
-        """The owner's page, which starts when somebody opens it."""
-        return self.lobby.bridge.call(self._with_door(service))
+    def make_duet(self, service: Service, shapes: str) -> OwnerDuet:
+        """The owner's facade, and the page beside it, which starts when somebody opens it.
 
-    async def _with_door(self, service: Service) -> Console:
+        Raises:
+            ValueError: there are no such `shapes`.
+        """
+        lobby = self.lobby
+        return OwnerDuet(
+            lobby.bridge,
+            lobby.session,
+            lobby.handshake,
+            service,
+            session_id=lobby.key.id,
+            shapes=shapes,
+            forget=lobby.forget,
+            on_close=lobby.close,
+            audit=self._log,
+            console=lobby.bridge.call(self._make_console(service)),
+        )
+
+    async def _make_console(self, service: Service) -> Console:
         console = Console(service, self.lobby.session, self.lobby.key.id, audit=self._log)
         self.lobby.closers.append(console.close)
         await console.listen()
@@ -292,6 +308,20 @@ class ScientistOpening(Opening):
             session_id = named_session(target_id, exchanger, own_id) or self.prompts.ask_session()
         self.lobby.bridge.call(self._prepare(meeting, session_id))
         return session_id
+
+    def make_duet(self, session_id: str) -> ScientistDuet:
+        """The scientist's facade."""
+        lobby = self.lobby
+        duet = ScientistDuet(
+            lobby.bridge,
+            lobby.session,
+            lobby.handshake,
+            id=lobby.key.id,
+            peer=session_id,
+            on_close=lobby.close,
+        )
+        lobby.session.on_state = lobby.watch(lobby.session.on_state)
+        return duet
 
     async def _prepare(self, meeting: MeetingPoint | None, session_id: str) -> None:
         signaling: Signaling
