@@ -11,8 +11,8 @@ from __future__ import annotations
 import difflib
 import types as python_types
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -44,6 +44,7 @@ _TRAVEL: Final = (
     *(list, tuple, dict, set, frozenset, range),
     *(torch.dtype, torch.device, torch.layout, torch.memory_format),
 )
+_LAZY: Final = (python_types.GeneratorType, filter, map, chain)
 _CALLABLES: Final = (
     python_types.FunctionType,
     python_types.BuiltinFunctionType,
@@ -197,7 +198,7 @@ def _wire(client: Client, value: Any, inputs: list[Pointer]) -> Any:
         return slice(*(_wire(client, part, inputs) for part in parts))
     if isinstance(value, list | tuple) and kind is not torch.Size:  # a named tuple, a list's kin
         return [_wire(client, item, inputs) for item in value]
-    if isinstance(value, Iterator):  # `filter(lambda p: p.requires_grad, model.parameters())`
+    if isinstance(value, _LAZY):  # `filter(lambda p: p.requires_grad, model.parameters())`
         return [_wire(client, item, inputs) for item in islice(value, ARRAY_ITEMS + 1)]
     refuse(value)
     return values.to_wire(value, None, 0)

@@ -11,6 +11,8 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import torch
+
 from duet_p2p.errors import NotAllowed
 from duet_p2p.scientist.knowledge import Known
 from duet_p2p.scientist.pointer import Pointer
@@ -73,12 +75,13 @@ class OptimizerPointer(Pointer):
 
 def _settled(params: Any) -> Any:
     """Parameters that can be gone through twice: `filter(…)` and generators can not."""
-    if isinstance(params, Pointer):
+    if isinstance(params, Pointer | torch.Tensor):
         return params
     found = list(params)
     return [
         {**group, "params": list(group["params"])}
-        if isinstance(group, dict) and not isinstance(group.get("params"), Pointer | None)
+        if isinstance(group, dict)
+        and not isinstance(group.get("params"), Pointer | torch.Tensor | None)
         else group
         for group in found
     ]
