@@ -32,7 +32,9 @@ from duet_p2p.engine.training import note_step
 
 __all__ = ["Effects", "is_random", "label_apart"]
 
-_STEPS: Final = frozenset({"step", "load_state_dict", "add_param_group", "zero_grad", "feed"})
+_STEPS: Final = frozenset(
+    {"step", "load_state_dict", "add_param_group", "follow", "zero_grad", "feed"}
+)
 
 _RANDOM_NAMES: Final = """
 rand randn randint randperm rand_like randn_like randint_like normal bernoulli multinomial poisson
@@ -138,11 +140,13 @@ class Effects:
         is_chosen = any(is_private(lineage.label(value)) for value in others)
         if by_shape and not is_chosen and given.has_public_facts(lineage):
             return
-        if short in ("next", "iter", "__next__"):
+        if short in ("next", "iter", "__next__", "random_split"):
             parts = [part for value in given.args for part in reach(value)]
             shapes = [e.structure for p in parts if (e := lineage.find(p))]
             tensors = [p for p in parts if isinstance(p, torch.Tensor)]
             shapes += [lineage.label(t) for t in tensors if lineage.hidden(t)]
+            if short == "random_split":  # lengths that do not fit fail before it draws
+                shapes.append(given.settings(lineage))
             if not is_private(join(shapes)):
                 return
         every = given.all(lineage)
@@ -309,9 +313,28 @@ def label_apart(
         label_parts(given.args[0], result, lineage)
     elif name in CLIPS:
         label_clipped(given, result, lineage, writers)
+    elif name == "torch.utils.data.random_split":
+        label_split(given, result, lineage)
     else:
         return False
     return True
+
+
+def label_split(given: Arguments, subsets: list[Any], lineage: Lineage) -> None:
+    """Parts of a data set, as any other data set that is made of one.
+
+    How long they are follows from the lengths that were given; which records are in them, also from
+    the state of the generator.
+    """
+    chosen = given.settings(lineage)
+    every = join((given.beside(lineage), chosen, lineage.generator))
+    if not is_private(every):
+        return
+    for part in (subsets, *subsets):
+        tracked = lineage.track(part)
+        tracked.content = join((tracked.content, every))
+        if is_private(chosen):
+            tracked.structure = join((tracked.structure, to_per_record(chosen)))
 
 
 CLIPS: Final = frozenset({"torch.nn.utils.clip_grad_norm_", "torch.nn.utils.clip_grad_value_"})

@@ -23,7 +23,7 @@ STATEFUL: Final = frozenset({
     "torch.Tensor.backward", "torch.Tensor.retain_grad", "torch.manual_seed",
     "torch.optim.Optimizer.step", "torch.optim.Optimizer.zero_grad",
     "torch.optim.Optimizer.load_state_dict", "torch.optim.Optimizer.add_param_group",
-    "torch.optim.lr_scheduler.LRScheduler.step",
+    "torch.optim.Optimizer.follow", "torch.optim.lr_scheduler.LRScheduler.step",
     "torch.optim.lr_scheduler.LRScheduler.load_state_dict",
     "torch.optim.lr_scheduler.LRScheduler.feed",
 })  # fmt: skip
