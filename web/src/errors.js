@@ -46,3 +46,12 @@ export function proofError() {
 export function connectionLost(message = 'The connection to the partner was lost.') {
   return new DuetError('ConnectionLost', message, 'It is tried again by itself.');
 }
+
+export function otherVersion() {
+  return new DuetError('VersionMismatch', 'The partner uses another version of Duet.', 'Use the same release on both sides.');
+}
+
+/** @param {string} reason */
+export function partnerLeft(reason) {
+  return new DuetError('PartnerLeft', `The partner left: ${reason}.`, 'Ask your partner to start a session again.');
+}
