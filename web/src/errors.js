@@ -53,5 +53,6 @@ export function otherVersion() {
 
 /** @param {string} reason */
 export function partnerLeft(reason) {
-  return new DuetError('PartnerLeft', `The partner left: ${reason}.`, 'Ask your partner to start a session again.');
+  const remedy = reason === 'error' ? 'Something that one side sent was refused. Connect again.' : 'Ask your partner to start a session again.';
+  return new DuetError('PartnerLeft', `The partner left: ${reason}.`, remedy);
 }

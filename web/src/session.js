@@ -11,13 +11,14 @@ import { b64decode, b64encode, utf8 } from './bytes.js';
 import { Bulk } from './bulk.js';
 import { BULK } from './channel.js';
 import { Client } from './client.js';
-import { connectionLost, DuetError, protocolError } from './errors.js';
+import { connectionLost, DuetError, partnerLeft, protocolError } from './errors.js';
 import { clock, Handshake } from './handshake.js';
 import { parse, textOf } from './ids.js';
 import { tabKey } from './keys.js';
 import * as limits from './limits.js';
 import { encodeMessage } from './messages.js';
 import { Incoming, Outgoing } from './window.js';
+import { Stages } from './stages.js';
 import { DIGEST } from './surface.js';
 import { checkUrl } from './urls.js';
 import { VERSION } from './version.js';
@@ -31,7 +32,6 @@ export { Complex, Dtype, Float, Range, Slice, Tuple } from './wire.js';
 /** @typedef {import('./client.js').StoreEntry} StoreEntry */
 /** @typedef {import('./channel.js').Channels} Channels */
 /** @typedef {'idle'|'connecting'|'open'|'reconnecting'|'closed'} State */
-/** @typedef {'code'|'signalling'|'path'|'channel'|'verified'} Stage */
 
 const KEPT = 'duet-session';
 const STATUS_MS = 2_000;
@@ -78,8 +78,7 @@ export class Session extends EventTarget {
     this.association = null;
     /** @type {Handshake|null} */
     this.handshake = null;
-    /** @type {Map<Stage, number>} when each began */
-    this.stages = new Map();
+    this.stages = new Stages((event, detail) => this.tell(event, detail), (kind, text) => this.log(kind, text));
     this.isRestored = false;
     this.idsKept = 0;
     this.isPumpDue = false;
@@ -167,15 +166,15 @@ export class Session extends EventTarget {
 
   async start() {
     this.setState('connecting');
-    this.stage('code', 'doing');
+    this.stages.set('code', 'doing');
     if (this.keys === undefined) {
       ownKey ??= tabKey();
       this.keys = await ownKey;
     }
     this.clientId = this.keys.id;
     this.restore();
-    this.stage('code', 'done');
-    this.stage('signalling', 'doing');
+    this.stages.set('code', 'done');
+    this.stages.set('signalling', 'doing');
     globalThis.addEventListener?.('pagehide', this.onHide);
     this.handshake = new Handshake({
       key: this.keys,
@@ -188,7 +187,7 @@ export class Session extends EventTarget {
         onFrame: (channels, channel, data) => this.frame(channels, channel, data),
         onLost: (channels, error) => this.lost(channels, error),
         onEnded: (error) => this.finish(error),
-        onProgress: (progress) => this.progress(progress),
+        onProgress: (progress) => this.stages.progress(progress, this.state === 'open'),
       },
     });
     this.handshake.start();
@@ -274,10 +273,8 @@ export class Session extends EventTarget {
         return this.resumed(event);
       case 'completed':
         return this.bulk.completed(event.transfer);
-      case 'left': {
-        const remedy = event.reason === 'error' ? 'Something that one side sent was refused. Connect again.' : 'Ask your partner to start a session again.';
-        return this.break(new DuetError('PartnerLeft', `The partner left: ${event.reason}.`, remedy));
-      }
+      case 'left':
+        return this.break(partnerLeft(event.reason));
       default: // settled: the window has room again
     }
   }
@@ -287,7 +284,7 @@ export class Session extends EventTarget {
     this.epoch = epoch;
     this.bulk.resume(seq, transfers);
     clearTimeout(this.giveUpTimer);
-    this.stage('verified', 'done');
+    this.stages.set('verified', 'done');
     this.setState('open');
     this.keep(false);
     clearInterval(this.statusTimer);
@@ -307,7 +304,7 @@ export class Session extends EventTarget {
     this.path = null;
     this.log('lost', error.message);
     this.setState('reconnecting', error.message);
-    this.stage('signalling', 'doing');
+    this.stages.set('signalling', 'doing');
     clearTimeout(this.giveUpTimer);
     this.giveUpTimer = setTimeout(() => this.finish(connectionLost('The partner did not come back in time.')), limits.RESUME_SECONDS * 1000);
   }
@@ -330,7 +327,7 @@ export class Session extends EventTarget {
   /** @param {DuetError} error why it is over for good */
   finish(error) {
     if (this.state === 'closed') return;
-    const doing = [...this.stages.keys()].at(-1);
+    const doing = this.stages.doing;
     this.detach();
     for (const timer of [this.timer, this.flushTimer, this.giveUpTimer]) clearTimeout(timer);
     clearInterval(this.statusTimer);
@@ -339,7 +336,7 @@ export class Session extends EventTarget {
     this.path = null;
     this.bulk.close(error);
     this.client.close(error);
-    if (doing !== undefined && error.code !== 'SessionClosed') this.stage(doing, 'failed', error);
+    if (doing !== undefined && error.code !== 'SessionClosed') this.stages.set(doing, 'failed', error);
     this.setState('closed', error.message);
     this.log('closed', error.message);
     void this.handshake?.close('closed');
@@ -421,51 +418,6 @@ export class Session extends EventTarget {
 
   // events
 
-  /** @param {import('./handshake.js').Progress} progress */
-  progress(progress) {
-    switch (progress.kind) {
-      case 'registered':
-        if (this.state === 'open') return;
-        this.stage('signalling', 'done');
-        this.stage('path', 'doing', undefined, 'Waiting for the owner to enter your client ID.');
-        return;
-      case 'offered':
-        this.stage('path', 'doing', undefined, 'The owner answered; looking for a path.');
-        return;
-      case 'path':
-        this.stage('path', 'done');
-        this.stage('channel', 'doing');
-        return;
-      case 'channel':
-        this.stage('channel', 'done');
-        this.stage('verified', 'doing');
-        return;
-      case 'noAnswerYet':
-        this.log('waiting', NO_ANSWER);
-        this.stage('path', 'doing', undefined, NO_ANSWER);
-        return;
-      case 'rejected':
-        this.log('rejected', `A message in your partner's name failed verification (${progress.count} of ${limits.BAD_PROOFS}).`);
-        return;
-      case 'attemptFailed': {
-        const doing = [...this.stages.keys()].at(-1) ?? 'path';
-        this.stage(doing, 'failed', progress.error);
-        this.log('attempt', progress.error.message);
-        this.stage('path', 'doing', undefined, 'Trying again.');
-      }
-    }
-  }
-
-  /** @param {Stage} stage @param {'doing'|'done'|'failed'} state @param {DuetError} [error] @param {string} [message] */
-  stage(stage, state, error, message) {
-    const now = clock();
-    if (state === 'doing' && !this.stages.has(stage)) this.stages.set(stage, now);
-    const ms = Math.round((now - (this.stages.get(stage) ?? now)) * 1000);
-    if (state !== 'doing') this.stages.delete(stage);
-    const text = message ?? error?.message;
-    this.tell('stage', { stage, state, ms, ...(text ? { message: text } : {}), ...(error?.remedy ? { remedy: error.remedy } : {}) });
-  }
-
   /** @param {State} state @param {string} [reason] */
   setState(state, reason) {
     this.state = state;
@@ -492,9 +444,6 @@ export class Session extends EventTarget {
     this.dispatchEvent(new CustomEvent(event, { detail }));
   }
 }
-
-const NO_ANSWER =
-  "No answer yet. Is the owner's session running, was your client ID entered there, and do both use the same server?";
 
 /** What this side can do, as the exact bytes that are signed. */
 function capabilities() {
