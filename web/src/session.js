@@ -16,6 +16,7 @@ import { clock, Handshake } from './handshake.js';
 import { parse, textOf } from './ids.js';
 import { tabKey } from './keys.js';
 import * as limits from './limits.js';
+import * as memory from './memory.js';
 import { encodeMessage } from './messages.js';
 import { Incoming, Outgoing } from './window.js';
 import { Stages } from './stages.js';
@@ -33,7 +34,6 @@ export { Complex, Dtype, Float, Range, Slice, Tuple } from './wire.js';
 /** @typedef {import('./channel.js').Channels} Channels */
 /** @typedef {'idle'|'connecting'|'open'|'reconnecting'|'closed'} State */
 
-const KEPT = 'duet-session';
 const STATUS_MS = 2_000;
 const ID_BLOCK = 1_024; // ids that a page may use after it last wrote down its newest one
 
@@ -49,9 +49,11 @@ export class Session extends EventTarget {
    * @param {string} options.url of the signalling server
    * @param {import('./keys.js').Key} [options.keys] default: this tab's
    * @param {RTCIceServer[]} [options.iceServers] in place of those that the server hands out
+   * @param {memory.PointerFacts[]} [options.adopted] pointers that this page had before it was reloaded
+   *   and wants to go on with; the owner's side forgets the others. They are in `restored` then
    * @throws {DuetError} InvalidId, SignalingUnreachable
    */
-  constructor({ sessionId, url, keys, iceServers }) {
+  constructor({ sessionId, url, keys, iceServers, adopted = [] }) {
     super();
     const parsed = parse(sessionId, 'owner');
     if (!('id' in parsed)) throw new DuetError('InvalidId', textOf(parsed, 'session ID'));
@@ -79,7 +81,11 @@ export class Session extends EventTarget {
     /** @type {Handshake|null} */
     this.handshake = null;
     this.stages = new Stages((event, detail) => this.tell(event, detail), (kind, text) => this.log(kind, text));
-    this.isRestored = false;
+    this.adopted = adopted;
+    /** @type {memory.Recollection|null} */
+    this.recollection = null;
+    /** Pointers of the page before a reload, once the session goes on; null: it began with this page. @type {Map<number, import('./pointer.js').Pointer>|null} */
+    this.restored = null;
     this.idsKept = 0;
     this.isPumpDue = false;
     this.lostAt = 0;
@@ -106,11 +112,18 @@ export class Session extends EventTarget {
       announce: (bytes) => this.bulk.announce(bytes),
       declared: (transfer, seq) => this.bulk.declared(transfer, seq),
       expect: (blob) => this.bulk.expect(blob),
-      tell: (event, detail) => (event === 'log' ? this.log('engine', detail) : this.tell(event, detail)),
+      tell: (event, detail) => {
+        if (event === 'request') this.keep(false);
+        if (event === 'log') this.log('engine', detail);
+        else this.tell(event, detail);
+      },
       ready: () => this.resolve(),
       fail: (error) => this.break(error),
     });
-    this.onHide = () => this.keep(true);
+    this.onHide = () => {
+      this.pump();
+      this.keep(true);
+    };
   }
 
   /** Makes or loads this tab's key, so that a page can show the client ID at once. @returns {Promise<{clientId: string}>} */
@@ -290,8 +303,9 @@ export class Session extends EventTarget {
     clearInterval(this.statusTimer);
     this.statusTimer = setInterval(() => void this.measure(), STATUS_MS);
     void this.measure();
-    if (this.isRestored) {
-      this.isRestored = false;
+    if (this.recollection !== null) {
+      this.restored = this.recollection.complete(seq);
+      this.recollection = null;
       this.client.storeChanged();
     }
   }
@@ -332,10 +346,10 @@ export class Session extends EventTarget {
     for (const timer of [this.timer, this.flushTimer, this.giveUpTimer]) clearTimeout(timer);
     clearInterval(this.statusTimer);
     globalThis.removeEventListener?.('pagehide', this.onHide);
-    forgetKept();
     this.path = null;
     this.bulk.close(error);
     this.client.close(error);
+    memory.forget();
     if (doing !== undefined && error.code !== 'SessionClosed') this.stages.set(doing, 'failed', error);
     this.setState('closed', error.message);
     this.log('closed', error.message);
@@ -381,19 +395,15 @@ export class Session extends EventTarget {
   keep(isLeaving) {
     if (this.keys === undefined || this.epoch.length === 0 || this.state === 'closed') return;
     this.idsKept = this.client.newestId + ID_BLOCK;
-    const facts = {
-      sessionId: this.sessionId,
-      clientId: this.clientId,
-      url: this.url,
-      epoch: b64encode(this.epoch),
-      received: this.incoming.received,
-      newestId: isLeaving ? this.client.newestId : this.idsKept,
-      alive: isLeaving ? [...this.client.alive].slice(-limits.ARRAY_ITEMS) : [],
-      lostBelow: this.client.lostBelow,
-      store: this.store,
-    };
     try {
-      sessionStorage.setItem(KEPT, JSON.stringify(facts));
+      memory.remember({
+        sessionId: this.sessionId,
+        clientId: this.clientId,
+        epoch: b64encode(this.epoch),
+        received: this.incoming.received,
+        newestId: isLeaving ? this.client.newestId : this.idsKept,
+        ...memory.factsOf(this.client, isLeaving, this.outgoing.acked),
+      });
     } catch (error) {
       this.log('storage', `This tab cannot remember the session for a reload (${error}).`);
     }
@@ -401,19 +411,12 @@ export class Session extends EventTarget {
 
   /** Takes up what this tab remembers of the same session. */
   restore() {
-    const text = globalThis.sessionStorage?.getItem(KEPT);
-    if (!text) return;
-    const facts = JSON.parse(text); // this page's own words
-    if (facts.sessionId !== this.sessionId || facts.clientId !== this.clientId) return;
-    this.isRestored = true;
+    const facts = memory.recall(this.sessionId, this.clientId);
+    if (facts === null) return;
     this.epoch = b64decode(facts.epoch);
     this.incoming.received = this.incoming.acked = facts.received;
     this.outgoing.isAdopted = true;
-    this.client.newestId = facts.newestId;
-    this.client.lostBelow = facts.lostBelow;
-    this.client.entries = new Map(facts.store.map((/** @type {StoreEntry} */ entry) => [entry.id, entry]));
-    // the pointers of before went with the page
-    if (facts.alive.length > 0) this.outgoing.push(encodeMessage({ kind: 'Del', ids: facts.alive }));
+    this.recollection = new memory.Recollection(this.client, facts, this.adopted);
   }
 
   // events
@@ -450,7 +453,4 @@ function capabilities() {
   return utf8(JSON.stringify({ v: 1, sw: `duet-web/${VERSION}`, max_msg: limits.MESSAGE_MAX_BYTES, ops: DIGEST, conf: 1 }));
 }
 
-function forgetKept() {
-  globalThis.sessionStorage?.removeItem(KEPT);
-}
 
