@@ -49,7 +49,7 @@ def test_a_relayed_session_is_verified_and_says_that_it_is_relayed(
 ) -> None:
     visitor.in_workbench(owner)
     visitor.page.locator("#badge", has_text="Verified · relayed").wait_for()
-    assert owner.run("duet.status()['path']") == "relayed"
+    assert owner.run("duet.status()['path'].kind") == "relayed"
     visitor.run("m = ages.float().mean()")
     visitor.ask("m")
     accept(owner)
