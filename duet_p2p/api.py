@@ -237,7 +237,8 @@ def join_duet(
     """Joins a data owner's session as the data scientist.
 
     Args:
-        target_id: the owner's session ID. Empty: ``DUET_SESSION_ID``, else asks.
+        target_id: the owner's session ID. Empty: ``DUET_SESSION_ID``, else asks; there the owner's
+            whole line may be pasted, and its server counts where no other was named in the call.
         network_url: signalling server; see `launch_duet`. Without one, only the local one is tried.
         loopback: pair with the longest waiting owner process of this user.
         credential_exchanger: `run(own_id)` gives the session ID; it also runs where `target_id`
@@ -277,9 +278,10 @@ def join_duet(
             )
         else:
             meeting = scientist_meeting_point(network_url, url)
-            session_id = (
-                named_session(target_id, credential_exchanger, own_id) or prompts.ask_session()
-            )
+            session_id = named_session(target_id, credential_exchanger, own_id)
+            if not session_id:
+                session_id, sent = prompts.ask_session()
+                meeting = scientist_meeting_point(network_url, url, sent)
 
         async def build() -> None:
             signaling = (
