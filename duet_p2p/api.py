@@ -142,7 +142,8 @@ def join_duet(
     """Joins a data owner's session as the data scientist.
 
     Args:
-        target_id: the owner's session ID. Empty: ``DUET_SESSION_ID``, else asks.
+        target_id: the owner's session ID. Empty: ``DUET_SESSION_ID``, else asks; there the owner's
+            whole line may be pasted, and its server counts where no other was named in the call.
         network_url: signalling server; see `launch_duet`. Without one, only the local one is tried.
         loopback: pair with the longest waiting owner process of this user.
         credential_exchanger: `run(own_id)` gives the session ID; it also runs where `target_id`

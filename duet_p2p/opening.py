@@ -304,8 +304,11 @@ class ScientistOpening(Opening):
             session_id: str = self.lobby.bridge.call(search)
         else:
             meeting = scientist_meeting_point(network_url, url)
+            session_id = named_session(target_id, exchanger, own_id)
+            if not session_id:
+                session_id, sent = self.prompts.ask_session()
+                meeting = scientist_meeting_point(network_url, url, sent)
             self._where = meeting.text
-            session_id = named_session(target_id, exchanger, own_id) or self.prompts.ask_session()
         self.lobby.bridge.call(self._prepare(meeting, session_id))
         return session_id
 
