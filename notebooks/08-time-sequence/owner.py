@@ -24,9 +24,7 @@ waves[:, 1:].contiguous().tag("target").describe("the same, a step later").send(
 
 # %% [markdown]
 # The loss is a mean over all waves, but the guard does not follow records through LSTM cells: it takes
-# the loss for one that may tell about a single wave. You let single numbers go and see each of them. The
-# network leaves once; a named rule gives at most 1,000 numbers of one source, so a whole network needs
-# `max_elements=None`.
+# the loss for one that may tell about a single wave. You let single numbers go and see each of them.
 
 # %%
 duet.requests.add_handler(
@@ -38,23 +36,23 @@ duet.requests.add_handler(
     max_uses=100,
     print_local=True,
 )
-duet.requests.add_handler(
-    name="model",
-    action="accept",
-    kinds={"model", "per_record"},
-    min_records=1,
-    allow_injected=True,
-    max_elements=None,
-    max_uses=1,
-)
+
+# %% [markdown]
+# The network leaves once, and by hand: a rule that lets 2,000 numbers of this kind go by their name would
+# let 2,000 numbers of the waves go as well. The two cells and the layer have 1,981 weights; the waves are
+# 11,640 numbers.
 
 # %%
+released = 0
 while duet.is_open:
     for request in duet.requests:
         print(f"{request.name!r} waits: {request.kind}, {request.elements:,} numbers", flush=True)
-        for look in duet.requests.explain(request):
-            print(f"  {look}", flush=True)
-        request.deny("not part of what we agreed on")
+        print(f"  computed as {str(request.recipe)[:300]} ...", flush=True)
+        if request.name == "model" and request.elements < 2_500 and not released:
+            request.accept()
+            released += 1
+        else:
+            request.deny("not part of what we agreed on")
     time.sleep(0.05)
 duet.close()
 
