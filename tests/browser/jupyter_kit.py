@@ -34,7 +34,7 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-START_SECONDS = 90.0
+START_SECONDS = 150.0
 CELL_MS = 90_000
 
 
@@ -76,7 +76,11 @@ class Jupyter:
                     "JUPYTER_PLATFORM_DIRS": "1",
                 },
             )
-        self.url = self._wait_for_url()
+        try:
+            self.url = self._wait_for_url()
+        except BaseException:
+            self.close()
+            raise
 
     def _wait_for_url(self) -> str:
         deadline = time.monotonic() + START_SECONDS

@@ -24,7 +24,7 @@ if not Path(CHROMIUM).exists():
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(400),
     pytest.mark.skipif(
         bool(_MISSING) and os.environ.get("CI") != "true", reason=f"missing: {', '.join(_MISSING)}"
     ),
