@@ -35,7 +35,7 @@ CHROMIUM_ARGS = [
     "--disable-sync",
 ]
 START_SECONDS = 150.0
-CELL_MS = 90_000
+CELL_MS = 120_000
 
 
 class Jupyter:
@@ -141,6 +141,7 @@ class JupyterNotebook:
         before = self._count(number)
         while self._count(number) in (before, ""):
             assert time.monotonic() < deadline, "the cell did not start"
+            assert not (asked := self.page.locator(".jp-Dialog").all_inner_texts()), asked
             self.cell(number).locator(".cm-content").click()
             self.page.keyboard.press("Control+Enter")
             self.page.wait_for_timeout(1_000)

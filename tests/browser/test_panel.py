@@ -24,7 +24,7 @@ if not Path(CHROMIUM).exists():
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(500),
     pytest.mark.skipif(
         bool(_MISSING) and os.environ.get("CI") != "true", reason=f"missing: {', '.join(_MISSING)}"
     ),
@@ -32,7 +32,7 @@ pytestmark = [
 
 LAUNCH = """
 import torch, duet_p2p as sy
-duet = sy.launch_duet(loopback=True, timeout=120)
+duet = sy.launch_duet(loopback=True, timeout=200)
 ages = torch.arange(20.0).tag("ages").send(duet)
 """
 BUSY = """
@@ -62,14 +62,14 @@ SCIENTIST_SHOWS = {
     "duet.requests": "the mean",
     "asked": "the mean",
 }
-LAUNCH_ASKING = "duet = sy.launch_duet(timeout=150)"
+LAUNCH_ASKING = "duet = sy.launch_duet(timeout=200)"
 SHARE = """
 import time, torch
 ages = torch.arange(20).tag("ages").send(duet)
 duet.requests.add_handler(name="loss", action="accept")
 while not len(duet.requests): time.sleep(0.05)
 """
-JOIN = "duet = sy.join_duet(timeout=150)"
+JOIN = "duet = sy.join_duet(timeout=200)"
 ASK = """
 import time
 while not len(duet.store): time.sleep(0.05)
@@ -126,7 +126,7 @@ def paired(
 ) -> JupyterNotebook:
     notebook = jupyter.open(page, name, [LAUNCH, "duet", BUSY, "duet.requests", TEX], dark=dark)
     notebook.start(0)
-    scientist.run("import duet_p2p as sy\nduet = sy.join_duet(loopback=True, timeout=90)", 100)
+    scientist.run("import duet_p2p as sy\nduet = sy.join_duet(loopback=True, timeout=200)", 210)
     notebook.wait_done(0)
     notebook.run(1)
     page.locator(".duet-panel").wait_for(timeout=APPEARS_MS)
