@@ -34,7 +34,7 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-START_SECONDS = 150.0
+START_SECONDS = 240.0
 CELL_MS = 120_000
 
 

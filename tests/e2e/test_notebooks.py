@@ -9,10 +9,10 @@ import pytest
 
 from tests.e2e.script import Script
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 """For a process to import torch and reach its prompt on a busy machine."""
 RUN_SECONDS = 100.0
 
