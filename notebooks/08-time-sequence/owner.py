@@ -23,19 +23,11 @@ waves[:, :-1].contiguous().tag("input").describe("97 waves of 60 steps").send(du
 waves[:, 1:].contiguous().tag("target").describe("the same, a step later").send(duet)
 
 # %% [markdown]
-# The loss is a mean over all waves, but the guard does not follow records through LSTM cells: it takes
-# the loss for one that may tell about a single wave. You let single numbers go and see each of them.
+# The loss is one number over all 97 waves, and the guard of a named rule follows that through the cells.
+# You are shown each of them.
 
 # %%
-duet.requests.add_handler(
-    name="loss",
-    action="accept",
-    kinds={"aggregate", "per_record"},
-    min_records=1,
-    allow_injected=True,
-    max_uses=100,
-    print_local=True,
-)
+duet.requests.add_handler(name="loss", action="accept", max_uses=100, print_local=True)
 
 # %% [markdown]
 # The network leaves once, and by hand, after a look at what it is and how much: a `model`, that is

@@ -66,27 +66,16 @@ def train(x=torch.zeros(97, 20), y=torch.zeros(97, 20), model=Sequence(input_siz
 train.tag("train").describe("one step of training").send(duet)
 
 # %% [markdown]
-# What comes out of it may leave: 15 times a network, and its loss. The rules are wider than the guard's
-# own, since the guard does not follow records through LSTM cells: a name is the scientist's word, and
-# any single number may leave as a "loss", and anything of the size of this network (1,981 weights) as a
-# "model", 15 times each. Waves of this kind may be learnt that way; for patients' curves decide by hand.
+# What comes out of it may leave, 15 times: the loss, one number over all waves, and the network, of kind
+# `model` and no larger than this one with its 1,981 weights and their names. The guard of a named rule
+# checks both.
 
 # %%
-duet.requests.add_handler(
-    name="loss",
-    action="accept",
-    kinds={"aggregate", "per_record"},
-    min_records=1,
-    allow_injected=True,
-    max_uses=15,
-    print_local=True,
-)
+duet.requests.add_handler(name="loss", action="accept", max_uses=15, print_local=True)
 duet.requests.add_handler(
     name="model",
     action="accept",
-    kinds={"model", "per_record"},
-    min_records=1,
-    allow_injected=True,
+    kinds={"model"},
     max_elements=None,
     element_quota=15 * 2_100,
     max_uses=15,
