@@ -25,7 +25,16 @@ from duet_p2p.engine import axis_rules as rules
 from duet_p2p.engine.axis_cells import cell
 from duet_p2p.engine.axis_rules import REDUCED, Call, Rule
 
-__all__ = ["BY_VALUES", "COPIES", "ELEMENTWISE", "Call", "Outcome", "base_name", "outcome"]
+__all__ = [
+    "BY_VALUES",
+    "COPIES",
+    "ELEMENTWISE",
+    "LABELLED",
+    "Call",
+    "Outcome",
+    "base_name",
+    "outcome",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,8 @@ class Outcome:
     axis: int
     """Where the records lie in the results, or `REDUCED`."""
     injected: bool
+    thinned: tuple[int, float] | None = None
+    """Of a dropout: which one, and its chance."""
 
     @property
     def is_reduced(self) -> bool:
@@ -48,7 +59,7 @@ def outcome(call: Call) -> Outcome | None:
     axis = None if rule is None else rule(call)
     if axis is None:
         return None
-    return Outcome(axis, call.injected)
+    return Outcome(axis, call.injected, call.thinned)
 
 
 @cache
@@ -171,5 +182,9 @@ _RULES: Final[dict[str, Rule]] = {
     "cat": moves.join, "stack": moves.join,
 }  # fmt: skip
 
-BY_VALUES: Final = frozenset(name for name, rule in _RULES.items() if rule is cell)
-"""Bases of names whose rule looks at the values of a public operand."""
+BY_VALUES: Final = frozenset(
+    name for name, rule in _RULES.items() if rule is cell or rule is rules.dropout
+)
+"""Bases of names whose rule looks at the values of a public operand, or draws a mask each time."""
+LABELLED: Final = frozenset({"nll_loss", "cross_entropy"})
+"""Losses that look a record's own class up: the classes may be whole beside thinned records."""

@@ -29,6 +29,7 @@ from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.precedents import Precedents
 from duet_p2p.engine.provenance import Provenance
 from duet_p2p.engine.recipe import Made
+from duet_p2p.engine.settings import check_settings
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
@@ -191,10 +192,10 @@ class Executor:
             effects.abandon()
             return
         except Exception as error:
-            label = join((before, extra))
-            failed = self._failed(
-                error, given, label, is_public=self._is_public(rule, given, error, label)
-            )
+            behind = self._effects.behind(rule.name, given)
+            label = join((before, extra, *behind))
+            is_public = not behind and self._is_public(rule, given, error, label)
+            failed = self._failed(error, given, label, is_public=is_public)
             if poison is not None and not failed.poison.is_public:
                 failed = _Failed(self.damage.reaching(poison, given), is_known=True)
             if is_random(rule.name) and is_private(label) and not failed.poison.is_public:
@@ -214,6 +215,7 @@ class Executor:
             lineage.written(target)
         effects.after(rule.name, given, result, targets)
         if is_container:
+            containers.draw(given, result, extra, lineage)
             label = containers.label_results(rule.name, given, result, lineage)
             if rule.name not in containers.STEPWISE:
                 containers.label_fresh(given, result, lineage)
@@ -231,6 +233,7 @@ class Executor:
             self._store.check_fresh(op.outs)
             self.admit_objects(len(op.outs))
             given = call.arguments(self._store)
+            check_settings(call, given, self._lineage)
         except ProtocolError as error:
             raise PublicError(TypeError(str(error))) from None
         except (IdError, NotAllowed, QuotaExceeded, TypeError, ValueError) as error:
@@ -374,11 +377,10 @@ class Executor:
         is_inferred = self.admission.is_inferred
         verdict = self._precedents.judge(rule, given, result, extra, is_inferred=is_inferred)
         parts = {id(part) for part in reach(result)} if targets else set()
-        for target in targets:
-            if id(target) not in parts and is_private(verdict.label):
+        is_known = rule.name == "torch.nn.functional.batch_norm"  # by effects, and better
+        for target in targets if is_private(verdict.label) and not is_known else ():
+            if id(target) not in parts:
                 entry = lineage.own(target)
-                if rule.name == "torch.nn.functional.batch_norm":
-                    continue  # effects gave the buffers a better label
                 entry.label = join((entry.label, verdict.label))
         inplace = frozenset(id(target) for target in targets)
         return apply(verdict, result, given, inplace, lineage)
@@ -401,8 +403,9 @@ class Executor:
                 facts = self.admission.is_inferred and given.has_public_facts(self._lineage)
                 is_public = facts or not is_private(every)
                 raise self._failed(error, given, every, is_public=is_public)
+        loose = containers.is_loose(rule.name, given, label, self._lineage)
         slots = [
-            Slot(value, label, tags=tags, made=own)
+            Slot(value, label, tags=tags, made=own, is_loose=loose)
             for value, own in zip(values, self.provenance.results(node, values), strict=True)
         ]
         for id, slot in zip(op.outs, slots, strict=True):
@@ -471,13 +474,7 @@ class Executor:
         # a tensor that was taken as a flag or a size has decided by its value
         if rule.name == "torch.Tensor.backward":
             return is_structural(error, of_graph=False)  # stand-ins have graphs of their own
-        return is_structural(error) and not self._has_numbers(given)
-
-    def _has_numbers(self, given: Arguments) -> bool:
-        return any(
-            isinstance(value, torch.Tensor) and value.numel() == 1
-            and is_private(self._lineage.label(value)) for value in given.values()[1:]
-        )  # fmt: skip
+        return is_structural(error) and not given.has_private_numbers(self._lineage)
 
 
 _STATEFUL: Final = frozenset({

@@ -26,6 +26,7 @@ from duet_p2p.limits import WRITERS
 __all__ = [
     "METADATA",
     "PUBLIC",
+    "THINNED",
     "UNBOUND",
     "UNBOUNDED",
     "UNBOUND_WRITERS",
@@ -98,6 +99,8 @@ class Label:
 _DATA: Final = frozenset({Kind.ROWS, Kind.PER_RECORD, Kind.VERBATIM})
 _NONE: Final[frozenset[Atom]] = frozenset()
 _NO_WRITERS: Final[frozenset[str]] = frozenset()
+THINNED: Final = "thinned"
+"""At the end of the group of an atom some of whose records a dropout left out."""
 UNBOUND: Final = "*"
 """In place of a form that cannot be worked out; no approval covers it."""
 UNBOUND_WRITERS: Final = frozenset({UNBOUND})
@@ -117,6 +120,8 @@ class Rows:
     atoms: frozenset[Atom]
     floor: int = UNBOUNDED
     """Smallest `min_records` of the aggregates and models that met these rows on their way."""
+    thinned: frozenset[tuple[int, float]] = frozenset()
+    """The dropouts behind these numbers: which call it was, and its chance."""
 
     def moved(self, axis: int) -> Rows:
         """The same records on another axis."""

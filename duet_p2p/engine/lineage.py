@@ -48,6 +48,7 @@ __all__ = [
 
 _ROWS: Final = "_duet_rows"
 _HIDDEN: Final = "_duet_hidden"
+_CHOSEN: Final = "_duet_chosen"
 # Of a container that only the table holds: the table, the caller's name (below: the container that
 # goes, and the list of its parts), the parameter of `forget` (below: the loop's name), that of
 # `_release`, and of getrefcount. One too many here only keeps an entry until the next sweep.
@@ -339,6 +340,14 @@ class Lineage:
     def hide(self, view: torch.Tensor) -> None:
         """The shape of this view is private; that of what it is a view of need not be."""
         setattr(view, _HIDDEN, True)
+
+    def choose(self, leaf: torch.Tensor) -> None:
+        """A private value chose among tensors whose graphs reach this leaf."""
+        setattr(leaf, _CHOSEN, True)
+
+    def is_chosen(self, leaf: torch.Tensor) -> bool:
+        """Whether one did: whether a graph above it was used up is private from then on."""
+        return getattr(leaf, _CHOSEN, False)
 
     def add(self, value: Any, label: Label, *, hidden: bool = False) -> None:
         """Join a label into everything that can be reached from a value."""

@@ -239,7 +239,8 @@ def test_a_private_vector_along_the_records_closes_the_way():
 
 
 @pytest.mark.parametrize(("chance", "count", "injected"), [
-    (0.5, 64, False), (0.5, 63, True), (0.6, 1000, True), (0.25, 32, False), (0.25, 31, True),
+    (0.5, 64, False), (0.5, 63, True), (0.6, 1000, True), (0.25, 39, False), (0.25, 38, True),
+    (0.1, 106, False), (0.1, 105, True),
     (0.0, 1, False), (1, 100, True),
 ])  # fmt: skip
 def test_dropout_is_injected_where_it_could_leave_one_record(chance, count, injected):
@@ -247,6 +248,18 @@ def test_dropout_is_injected_where_it_could_leave_one_record(chance, count, inje
     found = axes.outcome(
         axes.Call("dropout", (x, chance), {}, x, lambda t: Rows(0, count, (), ATOMS), bool)
     )
+    assert found is not None and found.injected is injected
+
+
+@pytest.mark.parametrize(("before", "chance", "injected"), [
+    ((0.25,), 0.5, False), ((0.5,), 0.5, True), ((0.25, 0.25), 0.5, True),
+])  # fmt: skip
+def test_dropouts_behind_each_other_are_injected_where_together_they_could_leave_one(
+    before, chance, injected
+):
+    x = torch.ones(64, 2)
+    rows = Rows(0, 64, (), ATOMS, thinned=frozenset(enumerate(before)))
+    found = axes.outcome(axes.Call("dropout", (x, chance), {}, x, lambda t: rows, bool))
     assert found is not None and found.injected is injected
 
 
