@@ -41,6 +41,7 @@ __all__ = [
     "over_features",
     "per_record_layer",
     "sum_rule",
+    "thin",
     "where",
 ]
 
@@ -82,7 +83,7 @@ class Call:
         return list(_flat((self.result,)))
 
 
-Rule = Callable[[Call], int | None]
+Rule = Callable[[Call], int | tuple[int, ...] | None]
 
 
 def _flat(values: Any, depth: int = 0) -> Any:
@@ -178,7 +179,13 @@ def dropout(call: Call) -> int | None:
         return None
     if not is_training or chance == 0:
         return first[1].axis
-    rows = first[1]
+    return first[1].axis if thin(call, first[1], chance) else None
+
+
+def thin(call: Call, rows: Rows, chance: Any) -> bool:
+    """A mask of this chance falls on these records; False if the chance is no number."""
+    if isinstance(chance, bool) or not isinstance(chance, int | float):
+        return False
     if (
         not 0 < chance <= 0.5
         or -math.log2(chance) * rows.records < _DROPOUT_LOG2
@@ -189,7 +196,7 @@ def dropout(call: Call) -> int | None:
     if rows.thinned and -math.log2(1 - kept) * rows.records < _REPEATED_LOG2:
         call.injected = True
     call.thinned = (next(_DROPOUTS), chance)
-    return rows.axis
+    return True
 
 
 def sum_rule(call: Call, position: int = 1) -> int | None:

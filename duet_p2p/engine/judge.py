@@ -55,6 +55,8 @@ class Verdict:
     label: Label
     rows: Rows | None = None
     """Where the records lie in each tensor of the result."""
+    axes: tuple[int, ...] = ()
+    """Of each result, where they do not lie on the same axis."""
     is_hidden: bool = False
     """Shapes of the results depend on private values."""
 
@@ -221,7 +223,8 @@ def _by_rows(
     kind = Kind.VERBATIM if is_copy and not injected else Kind.ROWS
     label = Label(kind, every.sources, frozenset(), 1, injected, every.writers)
     thinned = thinned.union(*(r.thinned for r in opened))
-    return Verdict(label, Rows(found.axis, records, opened[0].key, atoms, floor, thinned))
+    rows = Rows(found.axis, records, opened[0].key, atoms, floor, thinned)
+    return Verdict(label, rows, axes=found.axes)
 
 
 def typed(rule: Rule, given: Arguments, result: Any) -> Any:
@@ -315,4 +318,8 @@ def apply(
         owned.hidden = owned.hidden or (is_hidden and not is_view)
         if verdict.rows is not None:
             lineage.set_rows(part, verdict.rows)
+    if verdict.rows is not None and verdict.axes:
+        for part, axis in zip(result, verdict.axes, strict=False):
+            if isinstance(part, torch.Tensor):
+                lineage.set_rows(part, verdict.rows.moved(axis))
     return label if atomic or is_hidden else PUBLIC
