@@ -23,7 +23,7 @@ _HEADS: Final = inspect.signature(torch.nn.functional.multi_head_attention_forwa
 
 
 def recurrent(call: Call) -> tuple[int, ...] | None:
-    """``lstm(x, (h, c), weights, bias, layers, dropout, train, both, batch_first)``, and gru, rnn."""
+    """``lstm(x, state, weights, bias, layers, dropout, train, both, batch_first)``; gru and rnn."""
     if call.kwargs or len(call.args) != _RECURRENT_ARGUMENTS:
         return None
     data, state, weights, has_bias, _, chance, is_training, _, is_first = call.args

@@ -62,6 +62,22 @@ def _difference(p: RawPeer) -> Ref:
     return p.op(T + "__sub__", *parts)
 
 
+def _masks_on_masks(p: RawPeer) -> Ref:
+    masked = X
+    for _ in range(6):
+        masked = p.op(F + "dropout", masked, 0.5, True)
+    return total(p, masked)
+
+
+def _through_a_data_set(p: RawPeer) -> Ref:
+    place = "torch.utils.data."
+    data = p.op(place + "TensorDataset", p.op(F + "dropout", X, 0.5, True))
+    loader = p.op(place + "DataLoader", data, batch_size=64)
+    batch = p.op("python.next", p.op("python.iter", loader))
+    masked = p.op("python.List.__getitem__", batch, 0)
+    return total(p, p.op(F + "dropout", masked, 0.5, True))
+
+
 def _weights(p: RawPeer) -> Ref:
     """A weight for each record, trained to be one record."""
     w = p.put(torch.zeros(64, requires_grad=True))
@@ -97,6 +113,17 @@ ATTACKS: dict[str, Callable[[RawPeer], Ref]] = {
         p, p.op("torch.scatter", p.op("torch.zeros_like", X), 0, Y, X)),
     "a product": lambda p: p.op("torch.prod", X),
     "a dropout that leaves one": lambda p: total(p, p.op(F + "dropout", X, 0.99, True)),
+    "masks on masks that leave one together": _masks_on_masks,
+    "what a mask dropped": lambda p: total(
+        p, p.op(T + "__sub__", X, p.op(F + "dropout", X, 0.5, True))),
+    "the product of two masks": lambda p: total(
+        p, p.op("torch.mul", *(p.op(F + "dropout", X, 0.5, True) for _ in range(2)))),
+    "a mask that drops hardly any": lambda p: total(p, p.op(F + "dropout", X, 0.01, True)),
+    "the difference of a sum and its masked sum": lambda p: p.op(
+        T + "__sub__", total(p, X), total(p, p.op(F + "dropout", X, 0.5, True))),
+    "a masked copy as a target": lambda p: p.op(
+        F + "mse_loss", p.op(F + "dropout", X, 0.5, True), X),
+    "masks that a data set forgets": _through_a_data_set,
     "an embedding by a shared index": lambda p: total(p, p.op(F + "embedding", Y, TABLE)),
     "a weight for each record": _weights,
     "targets of one's own": lambda p: p.op(
