@@ -440,10 +440,14 @@ class Executor:
                 self.damage.mark_viewed(poison, rule, given)
             if rule.name in _STATEFUL and rule.result != "tensor":  # that is a closure's loss
                 slots = [Slot(None) for _ in op.outs]
+        nodes: list[Made] = []
+        if not poison.is_public and self._named is not None:
+            nodes = self.provenance.failed(op, self._named[1])
         for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():
                 slot = slots[number] if slots else self.damage.hard(poison, self._named)
+                slot.made = nodes[number] if nodes else slot.made
                 self._store.put(id, slot)
 
     def has_room_for_poison(self) -> bool:

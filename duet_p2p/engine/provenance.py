@@ -145,6 +145,16 @@ class Provenance:
             return boundary("parameter", form_of(node) if origin.forms else "")
         return node
 
+    def failed(self, op: Op, given: Arguments) -> list[Made]:
+        """The command failed on private values: the nodes that its results would have had.
+
+        A rule that knows a recipe again must not tell by its answer that this has none.
+        """
+        node = made(op.name, op.args, op.kwargs, *inputs_of(given.slots, self._lineage))
+        if op.name in _NEXT:
+            node = self._batch(node, None, given)
+        return list(self.results(node, [None] * len(op.outs)))
+
     def _batch(self, node: Made, result: Any, given: Arguments) -> Made:
         form = form_of(node)
         if not isinstance(result, list | tuple):
