@@ -430,8 +430,10 @@ class Executor:
     def _poison_outs(self, op: Op, poison: Poison) -> None:
         self._lineage.has_poison = True  # it may be put into a container
         slots: list[Slot] = []
+        nodes: list[Made] = []
         if not poison.is_public and self._named is not None:
             rule, given = self._named
+            nodes = self.provenance.failed(op, rule, given)
             writes, spec = bool(self._targets(rule, given)), self.admission.spec
             is_pure = not (writes or is_random(rule.name))
             like = self.damage.neutral(rule.name, given, spec, _MODES[op.mode], is_pure)
@@ -440,9 +442,6 @@ class Executor:
                 self.damage.mark_viewed(poison, rule, given)
             if rule.name in _STATEFUL and rule.result != "tensor":  # that is a closure's loss
                 slots = [Slot(None) for _ in op.outs]
-        nodes: list[Made] = []
-        if not poison.is_public and self._named is not None:
-            nodes = self.provenance.failed(op, self._named[1])
         for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():

@@ -145,13 +145,14 @@ class Provenance:
             return boundary("parameter", form_of(node) if origin.forms else "")
         return node
 
-    def failed(self, op: Op, given: Arguments) -> list[Made]:
+    def failed(self, op: Op, rule: Rule, given: Arguments) -> list[Made]:
         """The command failed on private values: the nodes that its results would have had.
 
         A rule that knows a recipe again must not tell by its answer that this has none.
         """
-        node = made(op.name, op.args, op.kwargs, *inputs_of(given.slots, self._lineage))
-        if op.name in _NEXT:
+        nodes, forms = inputs_of(given.slots, self._lineage)
+        node = made(rule.name, op.args, op.kwargs, nodes, forms)
+        if rule.name in _NEXT:
             node = self._batch(node, None, given)
         return list(self.results(node, [None] * len(op.outs)))
 
