@@ -21,7 +21,7 @@ from duet_p2p.engine.call import Call
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic
 from duet_p2p.errors import NotAllowed
-from duet_p2p.surface.table import Rule, switches
+from duet_p2p.surface.table import TABLE, Rule, switches
 from duet_p2p.wire.values import Ref
 
 __all__ = ["check_settings"]
@@ -48,7 +48,8 @@ _HOLD: Final = frozenset({
 
 
 @cache
-def _settings(rule: Rule) -> tuple[tuple[str, int], ...]:
+def _settings(name: str) -> tuple[tuple[str, int], ...]:
+    rule = TABLE[name]
     found = dict(_GIVEN.get(rule.name, ()))
     found |= dict(switches(rule))
     place, _, short = rule.name.rpartition(".")
@@ -68,7 +69,7 @@ def check_settings(call: Call, given: Arguments, lineage: Lineage) -> None:
     rule = call.rule
     _refuse_runs(rule, given, lineage)
     _refuse_private(call, rule, given, lineage)
-    if given.slots and base_name(rule.name) and rule.short not in ELEMENTWISE:
+    if given.slots and (base := base_name(rule.name)) and base not in ELEMENTWISE:
         _mark_aliases(rule, given, lineage)
 
 
@@ -106,7 +107,7 @@ def _refuse_private(call: Call, rule: Rule, given: Arguments, lineage: Lineage) 
         return
     if not given.slots:
         return
-    every = _settings(rule)
+    every = _settings(rule.name)
     if rule.short in _ALL and rule.name == f"torch.{rule.short}":
         every += tuple(("", at) for at, value in enumerate(given.args) if is_atomic(value))
     for name, position in every:
