@@ -182,11 +182,12 @@ def verify(
     """Check that no row was changed, removed, moved or, with --head, cut off; else exit with 1."""
     try:
         if exported is not None:
-            found = check_export(exported, *(head or ()))
+            with open(exported, encoding="utf-8") as lines:
+                found = check_export(lines, *(head or ()))
         else:
             found = _view(path).verify(*(head or ()))
-    except OSError as error:
-        raise typer.BadParameter(str(error), param_hint="--exported") from None
+    except FileNotFoundError:
+        raise typer.BadParameter("there is no such file", param_hint="--exported") from None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--head") from None
     typer.echo(str(found))

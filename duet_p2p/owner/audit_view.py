@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -177,20 +177,18 @@ def _facts(row: Row) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {"text": row.entry.facts}
 
 
-def check_export(path: str | Path, *heads: str | SignedHead) -> Check:
+def check_export(lines: Iterable[str], *heads: str | SignedHead) -> Check:
     """The same as `AuditView.verify` on lines that `AuditView.export` wrote, for whoever got them.
 
     Args:
-        path: of the lines.
+        lines: of an open file, for example.
         heads: what scientists kept: their `duet.audit_head`, or its text.
 
     Raises:
         ValueError: a head's text is none, or a line is not one of an export.
-        OSError: the file cannot be read.
     """
     kept = [head if isinstance(head, SignedHead) else SignedHead.parse(head) for head in heads]
-    with open(path, encoding="utf-8") as lines:
-        return check((_imported(line) for line in lines), kept)
+    return check((_imported(line) for line in lines), kept)
 
 
 def _imported(line: str) -> Row:
