@@ -15,6 +15,9 @@ the storage since. A copy of that object (deepcopy) has another storage and so n
 from __future__ import annotations
 
 import gc
+import hashlib
+import os
+import struct
 import sys
 import weakref
 from collections.abc import Iterable, Iterator
@@ -163,6 +166,7 @@ class Lineage:
         self._storages: dict[int, Owned] = {}
         self._objects: dict[int, Tracked] = {}
         self._uid = 0
+        self._key = os.urandom(16)
         self._sweep_at = 4096
         self.has_poison = False
         """Nothing is poisoned most of the time, and then nothing is searched for it."""
@@ -365,7 +369,11 @@ class Lineage:
                     tracked.structure = join((tracked.structure, to_per_record(label)))
 
     def version(self, value: Any, uid: int) -> int:
-        """Changes whenever a command could have written the value."""
+        """Changes whenever a command could have written the value.
+
+        What was released once is given again under the same version, so nobody may be able to count
+        commands until two of them meet: the numbers behind it are hashed with a key of the session.
+        """
         seen: list[int] = [uid]
         for part in reach(value):
             if isinstance(part, torch.Tensor):
@@ -373,7 +381,9 @@ class Lineage:
                 seen += (owned.uid, owned.version)
             elif (tracked := self._objects.get(id(part))) is not None:
                 seen += (tracked.uid, tracked.version)
-        return hash(tuple(seen)) & (1 << 62) - 1
+        packed = struct.pack(f"<{len(seen)}q", *seen)
+        code = hashlib.blake2b(packed, digest_size=8, key=self._key).digest()
+        return int.from_bytes(code, "little") >> 2
 
 
 def storage_of(tensor: torch.Tensor) -> torch.UntypedStorage:
