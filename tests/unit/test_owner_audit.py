@@ -122,11 +122,11 @@ def test_no_row_holds_a_private_value_or_the_text_of_a_failure(pair, path):
     scientist.op("torch.zeros", 3, Ref(2))
     call = scientist.request(3, name="zeros")
     scientist.wait_for(lambda: len(duet.requests) == 1)
-    assert "281" in duet._service.failures[-1].text
+    assert "-281" in duet._service.failures[-1].text
     duet.requests[0].accept()
     scientist.answer(call)
     duet._audit.flush()
-    assert "281" not in "".join(row.entry.facts for row in duet.audit.rows())
+    assert "-281" not in "".join(row.entry.facts for row in duet.audit.rows())
 
 
 def test_a_full_disk_stops_releases_and_not_the_session(pair):
