@@ -242,7 +242,9 @@ def norm(call: Call) -> int | None:
     return sum_rule(call, 2)
 
 
-def over_features(position: int, default: int | None, *, name: str = "dim") -> Rule:
+def over_features(
+    position: int, default: int | None, *, name: str = "dim"
+) -> Callable[[Call], int | None]:
     """Any function along given axes, as long as none of them is the record axis."""
 
     def rule(call: Call) -> int | None:

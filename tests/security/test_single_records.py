@@ -17,7 +17,7 @@ from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
 from tests.security.raw_peer import RawPeer, against
 
-X, Y, TABLE = Ref(-1), Ref(-2), Ref(-3)
+X, Y, TABLE, SERIES = Ref(-1), Ref(-2), Ref(-3), Ref(-4)
 T, F = "torch.Tensor.", "torch.nn.functional."
 Session = tuple[OwnerDuet, RawPeer]
 
@@ -154,6 +154,38 @@ def test_an_honest_loss_passes(session: Session) -> None:
     loss = raw.op(F + "nll_loss", raw.op("torch.log", TABLE), Y)
     assert raw.ask(loss, "loss") == "Value"
     assert raw.ask(raw.op("torch.mean", X), "loss") == "Value"
+
+
+def series(p: RawPeer, *, is_first: bool) -> list[Ref]:
+    """A recurrent network over 64 records of five steps, or over what it takes for steps."""
+    weights = [p.put(torch.rand(shape) - 0.5) for shape in ((12, 3), (12, 3), (12,), (12,))]
+    state = p.op("torch.zeros", 1, 64 if is_first else 5, 3)
+    settings = (weights, True, 1, 0.0, False, False, is_first)
+    return p.ops("torch.lstm", 3, SERIES, [state, state], *settings)
+
+
+def test_an_honest_loss_behind_a_recurrent_network_and_attention_passes(session: Session) -> None:
+    duet, raw = session
+    duet.send(torch.rand(64, 5, 3), tags=["series"])
+    steps, last, _ = series(raw, is_first=True)
+    mixed = raw.op(F + "scaled_dot_product_attention", steps, steps, steps)
+    for logits in (
+        raw.op(T + "__getitem__", steps, (slice(None), -1)),
+        raw.op("torch.squeeze", last, 0),
+        raw.op("torch.mean", mixed, 1),
+    ):
+        assert raw.ask(raw.op(F + "cross_entropy", logits, Y), "loss") == "Value"
+
+
+def test_records_that_are_taken_for_steps_wait(session: Session) -> None:
+    duet, raw = session
+    duet.send(torch.rand(64, 5, 3), tags=["series"])
+    flat = raw.op(T + "view", SERIES, 64, 15)
+    for mixed in (
+        *series(raw, is_first=False),  # the last state has seen all, the newest most
+        raw.op(F + "scaled_dot_product_attention", flat, flat, flat),
+    ):
+        assert raw.ask(total(raw, mixed), "loss") == "Expired"
 
 
 def test_another_name_or_tag_changes_nothing(session: Session) -> None:
