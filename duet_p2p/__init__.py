@@ -18,7 +18,8 @@ from duet_p2p.methods import install_methods, remove_methods
 
 if TYPE_CHECKING:
     from duet_p2p import aio, errors
-    from duet_p2p.api import duet, get_root_data_path, join_duet, launch_duet, load, logger
+    from duet_p2p.api import duet, get_root_data_path, join_duet, launch_duet, load
+    from duet_p2p.log_sinks import logger
     from duet_p2p.objects import python as _python
     from duet_p2p.objects.module import Module
     from duet_p2p.objects.symodule import SyModule, SySequential
@@ -72,7 +73,7 @@ _LAZY: Final = {
     "lib": ("duet_p2p.objects.lib", ""),
     "load": ("duet_p2p.api", "load"),
     "make_plan": ("duet_p2p.scientist.plan_builder", "make_plan"),
-    "logger": ("duet_p2p.api", "logger"),
+    "logger": ("duet_p2p.log_sinks", "logger"),
 }
 
 

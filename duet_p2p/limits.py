@@ -174,6 +174,7 @@ TEXT_CHARS: Final = 1_000_000  # of a remote str or bytes
 CONTAINER_ITEMS: Final = 1_000_000  # of a remote list, tuple, dict or set
 RESULT_PARTS: Final = 65_536  # tensors that one call takes another apart into
 LOWRANK_ROUNDS: Final = 1_000  # niter of svd_lowrank and pca_lowrank
+GAMMA_TERMS: Final = 1_000  # p of mvlgamma, which makes p times its argument on the way
 ROUND_DIGITS: Final = 4_096  # of round(); 10**digits is computed for an int
 DATASET_BYTES: Final = 1024**3  # one file of a data set, unpacked
 DATASET_CACHE: Final = 4  # data sets whose files one engine keeps in memory

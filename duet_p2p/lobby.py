@@ -187,7 +187,12 @@ class Lobby:
 
     async def start(self) -> None:
         """Registers and begins; raises what `Handshake.start` raises."""
-        await self.handshake.start()
+        try:
+            await self.handshake.start()
+        except SignalingUnreachable as error:
+            if self._meeting is None or not self._meeting.hint:
+                raise
+            raise SignalingUnreachable(f"{error} {self._meeting.hint}") from None
 
     def watch(self, on_state: Callable[[str, Exception | None], None]) -> Callable[..., None]:
         """The session's `on_state`, with this lobby's part in front."""

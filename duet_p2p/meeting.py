@@ -1,8 +1,8 @@
 """Where the two parties meet: which signalling server, or which folder.
 
-Order for the URL: the argument, `DUET_SIGNALING_URL`, then the local server at `LOCAL_URL`, which
-an owner starts in its own process where nothing answers. Nothing else is ever contacted; there is
-no public default.
+Order for the URL: the argument, the owner's line where a scientist pasted it, `DUET_SIGNALING_URL`,
+then the local server at `LOCAL_URL`, which an owner starts in its own process where nothing
+answers. Nothing else is ever contacted; there is no public default.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ LOCAL_HOST, LOCAL_PORT = "127.0.0.1", 8765
 LOCAL_URL = f"http://{LOCAL_HOST}:{LOCAL_PORT}"
 PROBE_SECONDS = 2.0
 START_SECONDS = 10.0
+_LOCAL_HINT = (
+    "No server was named, so this machine's own was tried. Is the owner's session running? "
+    "If the owner's line has network_url=, run that line, or paste it where join_duet() asks."
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class MeetingPoint:
     """The server in this process, to be closed with the session."""
     is_borrowed: bool = False
     """Whether the server was found on this machine, in another owner's process: it may end."""
+    hint: str = ""
+    """What to try where it cannot be used; empty where the user named it."""
 
 
 def owner_meeting_point(network_url: str, url: str, host: str | None) -> MeetingPoint:
@@ -93,10 +99,17 @@ def _embedded(host: str | None) -> MeetingPoint:
     return MeetingPoint(started, text, "" if started == LOCAL_URL else started, server)
 
 
-def scientist_meeting_point(network_url: str, url: str) -> MeetingPoint:
-    """The scientist's: the named server, or the local one."""
-    chosen = _chosen(network_url, url) or LOCAL_URL
-    return MeetingPoint(chosen, chosen, "")
+def scientist_meeting_point(network_url: str, url: str, sent: str = "") -> MeetingPoint:
+    """The scientist's: the named server, or the local one.
+
+    Args:
+        network_url: first choice, may be empty.
+        url: the same under its short name.
+        sent: the server in the owner's line, where the scientist pasted that.
+    """
+    if chosen := _chosen(network_url, url, sent):
+        return MeetingPoint(chosen, chosen, "")
+    return MeetingPoint(LOCAL_URL, LOCAL_URL, "", hint=_LOCAL_HINT)
 
 
 def is_duet_server(host: str, port: int) -> bool:
@@ -112,7 +125,7 @@ def is_duet_server(host: str, port: int) -> bool:
     return isinstance(found, dict) and {"version", "limits"} <= found.keys()
 
 
-def _chosen(network_url: str, url: str) -> str:
+def _chosen(network_url: str, url: str, sent: str = "") -> str:
     if network_url and url and network_url != url:
         raise ValueError("network_url= and url= are two names of one parameter; give one of them.")
-    return network_url or url or os.environ.get("DUET_SIGNALING_URL", "")
+    return network_url or url or sent or os.environ.get("DUET_SIGNALING_URL", "")

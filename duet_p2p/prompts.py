@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import builtins
 import os
+import re
 import select
 import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import BuiltinFunctionType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from duet_p2p.errors import InputRequired, InvalidId, PairingTimeout
 from duet_p2p.identity.files import check_private_file
@@ -28,6 +29,12 @@ __all__ = [
     "named_clients",
     "named_session",
 ]
+
+
+_JOIN_LINE: Final = re.compile(
+    r"""join_duet\(\s*["']([^"']*)["']\s*(?:,\s*(?:network_)?url\s*=\s*["']([^"']*)["']\s*)?\)"""
+)
+"""The line that an owner's notebook prints; it may be pasted whole where an ID is asked for."""
 
 
 class CredentialExchanger(Protocol):
@@ -102,13 +109,17 @@ class Prompts:
             InputRequired: there is no input.
         """
         self.say("STEP 2: ask your partner for the client ID and enter it here.")
-        return self._ask("Your partner's client ID: ", "scientist", own_id, "client_id=")
+        return self._ask("Your partner's client ID: ", "scientist", own_id, "client_id=")[0]
 
-    def ask_session(self) -> str:
-        """Asks the scientist for the owner's session ID until it is one."""
+    def ask_session(self) -> tuple[str, str]:
+        """Asks the scientist for the owner's session ID until it is one.
+
+        Returns:
+            The ID, and the signalling server where the owner's whole line was pasted and names one.
+        """
         return self._ask("The owner's session ID: ", "owner", "", "target_id")
 
-    def _ask(self, prompt: str, role: Role, own_id: str, argument: str) -> str:
+    def _ask(self, prompt: str, role: Role, own_id: str, argument: str) -> tuple[str, str]:
         while True:
             try:
                 typed = builtins.input(self._wait_for_line(prompt))
@@ -121,8 +132,10 @@ class Prompts:
                 raise InputRequired(
                     f"This kernel has no prompt to type an ID; pass {argument}."
                 ) from error
+            line = _JOIN_LINE.search(typed)
+            text, url = (line[1], line[2] or "") if line else (typed, "")
             try:
-                return parse_id(typed, role, own_id=own_id)
+                return parse_id(text, role, own_id=own_id), url
             except InvalidId as error:
                 print(error, flush=True)
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from signaling_server import options
 from signaling_server.app import SignalingConfig, version
 from signaling_server.limits import FIELDS, Limits, env_name, option_name
 from signaling_server.logs import configure
@@ -33,75 +34,21 @@ cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def _serve(
-    listen: Annotated[
-        str, typer.Option(envvar="DUET_SIG_LISTEN", help="Address and port, HOST:PORT.")
-    ] = "127.0.0.1:8765",
-    public_url: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="DUET_SIG_PUBLIC_URL",
-            help="URL that clients use; repeatable. Default on loopback: its three names.",
-        ),
-    ] = None,
-    base_path: Annotated[
-        str, typer.Option(envvar="DUET_SIG_BASE_PATH", help="Path before all routes.")
-    ] = "",
-    insecure: Annotated[
-        bool,
-        typer.Option(
-            "--insecure", envvar="DUET_SIG_INSECURE", help="Allow plain HTTP beyond loopback."
-        ),
-    ] = False,
-    trusted_proxy: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="DUET_SIG_TRUSTED_PROXY",
-            help="Network of a reverse proxy, CIDR; repeatable. Its X-Forwarded-For is believed.",
-        ),
-    ] = None,
-    allow_origin: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="DUET_SIG_ALLOW_ORIGIN", help="Origin of a page that may connect; repeatable."
-        ),
-    ] = None,
-    cert: Annotated[
-        str, typer.Option(envvar="DUET_SIG_CERT", help="Certificate chain, PEM file.")
-    ] = "",
-    key: Annotated[str, typer.Option(envvar="DUET_SIG_KEY", help="Its key, PEM file.")] = "",
-    ice_server: Annotated[
-        list[str] | None,
-        typer.Option(envvar="DUET_SIG_ICE_SERVER", help="stun: URL for clients; repeatable."),
-    ] = None,
-    turn_url: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="DUET_SIG_TURN_URL",
-            help="turn: or turns: URL that gets credentials; repeatable. The secret is in"
-            " DUET_SIG_TURN_SECRET or in the file DUET_SIG_TURN_SECRET_FILE.",
-        ),
-    ] = None,
-    turn_ttl: Annotated[
-        int, typer.Option(envvar="DUET_SIG_TURN_TTL", help="Seconds that credentials are good.")
-    ] = 3600,
-    web: Annotated[
-        bool,
-        typer.Option(
-            "--web", envvar="DUET_SIG_WEB", help="Serve the browser's pages too, at the same URL."
-        ),
-    ] = False,
-    metrics_listen: Annotated[
-        str,
-        typer.Option(
-            envvar="DUET_SIG_METRICS_LISTEN", help="HOST:PORT for Prometheus; empty is off."
-        ),
-    ] = "127.0.0.1:8766",
-    log_format: Annotated[
-        str, typer.Option(envvar="DUET_SIG_LOG_FORMAT", help="text or json.")
-    ] = "text",
-    log_level: Annotated[
-        str, typer.Option(envvar="DUET_SIG_LOG_LEVEL", help="debug, info, warning or error.")
-    ] = "info",
+    listen: options.Listen = "127.0.0.1:8765",
+    public_url: options.PublicUrl = None,
+    base_path: options.BasePath = "",
+    insecure: options.Insecure = False,
+    trusted_proxy: options.TrustedProxy = None,
+    allow_origin: options.AllowOrigin = None,
+    cert: options.Cert = "",
+    key: options.Key = "",
+    ice_server: options.IceServer = None,
+    turn_url: options.TurnUrl = None,
+    turn_ttl: options.TurnTtl = 3600,
+    web: options.Web = False,
+    metrics_listen: options.MetricsListen = "127.0.0.1:8766",
+    log_format: options.LogFormat = "text",
+    log_level: options.LogLevel = "info",
     **limits: Any,
 ) -> None:
     """Introduces data owners and data scientists to each other. Trusted with nothing."""

@@ -13,6 +13,18 @@ from hypothesis import settings
 settings.register_profile("duet", deadline=None)  # a busy machine is no failure
 settings.load_profile("duet")
 
+_FIRST = ("e2e", "browser", "network", "docs")
+"""Folders whose files take long and wait much: with them last, one worker would end alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return _FIRST.index(folder) if folder in _FIRST else len(_FIRST)
+
+    items.sort(key=rank)
+
+
 _loops: weakref.WeakSet[asyncio.BaseEventLoop] = weakref.WeakSet()
 _made = asyncio.BaseEventLoop.__init__
 

@@ -87,6 +87,12 @@ class RequestView(TypedDict):
     sources: list[SourceView]
     records: int
     injected: bool
+    summary: str
+    """The recipe in one line, or empty."""
+    training: list[str]
+    """Of a model: steps, batches, learning rates, who chose the first weights."""
+    charge: int
+    """Numbers that quotas count; more than `elements` where the size is private."""
     recipe: str
     failed: str
     why: str
@@ -227,6 +233,9 @@ class Views:
             sources=[self._source(source) for source in facts.sources],
             records=facts.min_records,
             injected=facts.injected,
+            summary=clean_line(facts.summary, limits.MESSAGE_TEXT_CHARS),
+            training=_lines(facts.training) if facts.kind == "model" else [],
+            charge=max(facts.charge, facts.elements),
             recipe=clean_text(facts.recipe, limits.RECIPE_CHARS),
             failed=clean_text(facts.failed, limits.MESSAGE_TEXT_CHARS),
             why=clean_line(record.why, limits.MESSAGE_TEXT_CHARS),

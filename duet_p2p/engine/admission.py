@@ -54,6 +54,7 @@ class Admission:
         spec: what its results will be, where that is public before it runs; None elsewhere.
         is_inferred: the shapes of its results followed from those of its arguments.
         bound: most numbers in a result whose size is hidden; 0: none is.
+        is_timed: private values decide how long it takes.
     """
 
     def __init__(self, lineage: Lineage, limits: Limits) -> None:
@@ -63,7 +64,13 @@ class Admission:
         self.pacing = Pacing(limits.timed_per_minute)
         self.is_inferred = True
         self.bound = 0
+        self.is_timed = False
         self.spec: Any = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Nothing about the command's size or time is out of the ordinary."""
+        return self.is_inferred and not self.bound and not self.is_timed
 
     def configure(self, limits: Limits) -> None:
         """Other quotas from the next command on; what was counted stays counted."""
@@ -85,7 +92,7 @@ class Admission:
         Raises:
             SizeRefused: it cannot run.
         """
-        self.is_inferred, self.bound, self.spec = True, 0, None
+        self.is_inferred, self.bound, self.is_timed, self.spec = True, 0, False, None
         if rule.shape == "none" or rule.form in ("constructor", "setter"):
             return
         is_public = given.has_public_facts(self._lineage)
@@ -118,6 +125,23 @@ class Admission:
             # what a hidden size counts for is a public fact
             raise SizeRefused(error, is_public=is_public or bool(self.bound)) from None
 
+    def admit_again(self, spec: Any, nbytes: int, held: Held) -> bool:
+        """Whether there is room for a command whose size is known from an earlier one.
+
+        Args:
+            spec: of its result.
+            nbytes: of its result.
+            held: the objects that there are.
+        """
+        self.is_inferred, self.bound, self.is_timed, self.spec = True, 0, False, spec
+        if nbytes > self.limits.result_bytes:
+            return False
+        try:
+            self.room.admit_bytes(held, nbytes)
+        except QuotaExceeded:
+            return False
+        return True
+
     def admit_time(self, rule: Rule, given: Arguments, *, is_container: bool) -> None:
         """A call on private values is about to run.
 
@@ -128,4 +152,5 @@ class Admission:
         if (makes_tensors and not self.is_inferred) or is_timed_by_values(
             rule, given, self._lineage, is_container
         ):
+            self.is_timed = True
             self.pacing.take()

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join
-from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
+from duet_p2p.engine.lineage import ATOMIC, Lineage, Owned, is_atomic, reach, with_grads
 from duet_p2p.engine.store import Slot, Store
 from duet_p2p.surface import shapes
 from duet_p2p.surface.plan import refs_of
@@ -20,6 +20,7 @@ from duet_p2p.wire.values import Ref
 
 __all__ = ["Arguments", "is_private", "resolve", "spec_of", "tensors_in"]
 
+_PUBLIC, _METADATA = Kind.PUBLIC, Kind.METADATA
 _SUBJECTS: Final = frozenset({"params", "dataset", "data", "datasets", "optimizer"})
 
 
@@ -42,6 +43,7 @@ class Arguments:
     _is_plain: bool | None = None
     _beside: Label | None = None
     _with_grads: list[Any] | None = None
+    _owned: dict[int, Owned] | None = None
 
     def is_plain(self) -> bool:
         """Only tensors, numbers and texts: nothing that the call could change but tensors."""
@@ -52,13 +54,13 @@ class Arguments:
         return self._is_plain
 
     def refresh(self) -> None:
-        """Look at stateful arguments anew: the call may have changed what they hold."""
+        """The call begins: it may change what stateful arguments hold."""
         self.sources = self.tensors()
         self.forget()
 
     def forget(self) -> None:
-        """The call may have changed what stateful arguments hold."""
-        self._parts = self._tensors = self._beside = self._with_grads = None
+        """Look at stateful arguments anew: the call may have changed what they hold."""
+        self._parts = self._tensors = self._beside = self._with_grads = self._owned = None
 
     def values(self) -> list[Any]:
         """All arguments, positional ones first."""
@@ -114,8 +116,25 @@ class Arguments:
     def with_grads(self) -> list[Any]:
         """What the first argument holds, gradients too."""
         if self._with_grads is None:
-            self._with_grads = list(reach(self.args[0], grads=True)) if self.args else []
+            self._with_grads = with_grads(self.held_by_first())
         return self._with_grads
+
+    def owned(self, tensor: torch.Tensor, lineage: Lineage) -> Owned | None:
+        """The entry of a tensor that `tensors` or `with_grads` found.
+
+        Of what an optimizer or a container holds it is looked up once, since that is a lot. It is
+        forgotten as the call begins and when it is over: a call can give a tensor another storage.
+        """
+        if self.is_plain():
+            return lineage.entry(tensor)
+        if self._owned is None:
+            self._owned = {}
+        entry = self._owned.get(id(tensor))
+        if entry is None:  # one that has none yet may get one at any time
+            entry = lineage.entry(tensor)
+            if entry is not None:
+                self._owned[id(tensor)] = entry
+        return entry
 
     def beside(self, lineage: Lineage) -> Label:
         """Joined label of everything in the arguments that is not a tensor."""
@@ -162,7 +181,13 @@ class Arguments:
 
     def all(self, lineage: Lineage) -> Label:
         """Joined label of all arguments."""
-        return join([self.beside(lineage), *map(lineage.label, self.tensors())])
+        labels = [self.beside(lineage)]
+        for tensor in self.tensors():
+            entry = self.owned(tensor, lineage)
+            # of hundreds of an optimizer nearly all have one and the same
+            if entry is not None and entry.label is not labels[-1]:
+                labels.append(entry.label)
+        return join(labels)
 
     def has_private_numbers(self, lineage: Lineage) -> bool:
         """A private tensor stands where a flag or a size can be meant."""
@@ -173,14 +198,25 @@ class Arguments:
 
     def has_public_facts(self, lineage: Lineage) -> bool:
         """Shapes and everything but the values in tensors are public."""
-        return not is_private(self.beside(lineage)) and not any(
-            [lineage.hidden(tensor) for tensor in self.tensors()]
-        )
+        return not is_private(self.beside(lineage)) and not self.has_hidden(lineage)
+
+    def has_hidden(self, lineage: Lineage) -> bool:
+        """The shape of some tensor is private."""
+        for tensor in self.tensors():
+            entry = self.owned(tensor, lineage)
+            if (entry is not None and entry.hidden) or lineage.is_hidden_view(tensor):
+                return True
+        return False
 
 
 def is_private(label: Label) -> bool:
     """It depends on values; metadata follows from public shapes."""
-    return label.kind is not Kind.PUBLIC and label.kind is not Kind.METADATA
+    kind = label.kind
+    return kind is not _PUBLIC and kind is not _METADATA
+
+
+_PLAIN: Final = frozenset({bool, int, float, str, type(None)})
+"""Wire values that are what they stand for."""
 
 
 def resolve(op: Op, store: Store) -> Arguments:
@@ -196,10 +232,20 @@ def resolve(op: Op, store: Store) -> Arguments:
         slot = slots[ref.id] = store.get(ref.id)
         return slot.value
 
-    args = tuple([from_wire(value, None, look_up) for value in op.args])
+    args: list[Any] = []
+    at: list[Slot | None] = []
+    for value in op.args:
+        kind = type(value)
+        slot = None
+        if kind is Ref:
+            slot = slots[value.id] = store.get(value.id)
+            value = slot.value
+        elif kind not in _PLAIN:
+            value = from_wire(value, None, look_up)
+        args.append(value)
+        at.append(slot)
     kwargs = {key: from_wire(value, None, look_up) for key, value in op.kwargs.items()}
-    at = tuple([slots[value.id] if type(value) is Ref else None for value in op.args])
-    return Arguments(args, kwargs, slots, at, op.args)
+    return Arguments(tuple(args), kwargs, slots, tuple(at), op.args)
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

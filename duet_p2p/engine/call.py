@@ -101,15 +101,25 @@ class RepeatedCall(Call):
             slot = slots[ref.id] = store.get(ref.id)
             return slot.value
 
-        def make(how: int, what: Any) -> Any:
-            if how == _SAME:
-                return what
-            return look_up(what) if how == _OBJECT else from_wire(what, None, look_up)
-
-        args = tuple([make(how, what) for how, what in self._args])
-        kwargs = {key: make(how, what) for key, how, what in self._kwargs}
-        at = tuple([slots[what.id] if how == _OBJECT else None for how, what in self._args])
-        return Arguments(args, kwargs, slots, at, self.op.args)
+        args: list[Any] = []
+        at: list[Slot | None] = []
+        for how, what in self._args:
+            slot = None
+            if how == _OBJECT:
+                slot = slots[what.id] = store.get(what.id)
+                what = slot.value
+            elif how == _ANEW:
+                what = from_wire(what, None, look_up)
+            args.append(what)
+            at.append(slot)
+        kwargs = {}
+        for key, how, what in self._kwargs:
+            if how == _OBJECT:
+                what = look_up(what)
+            elif how == _ANEW:
+                what = from_wire(what, None, look_up)
+            kwargs[key] = what
+        return Arguments(tuple(args), kwargs, slots, tuple(at), self.op.args)
 
 
 _SAME: Final = 0  # the value itself

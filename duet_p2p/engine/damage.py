@@ -52,7 +52,7 @@ _WITH_GRADS: Final = frozenset({
     "torch.nn.utils.clip_grad_value_",
 })  # fmt: skip
 """Names that read the gradients of what they are given."""
-_OF_OPTIMIZERS: Final = frozenset({"step", "load_state_dict", "add_param_group"})
+_OF_OPTIMIZERS: Final = frozenset({"step", "load_state_dict", "add_param_group", "follow"})
 
 
 class Damage:

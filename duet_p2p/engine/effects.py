@@ -32,7 +32,9 @@ from duet_p2p.engine.training import note_step
 
 __all__ = ["Effects", "is_random", "label_apart"]
 
-_STEPS: Final = frozenset({"step", "load_state_dict", "add_param_group", "zero_grad", "feed"})
+_STEPS: Final = frozenset(
+    {"step", "load_state_dict", "add_param_group", "follow", "zero_grad", "feed"}
+)
 
 _RANDOM_NAMES: Final = """
 rand randn randint randperm rand_like randn_like randint_like normal bernoulli multinomial poisson
@@ -146,11 +148,13 @@ class Effects:
         is_chosen = any(is_private(lineage.label(value)) for value in others)
         if by_shape and not is_chosen and given.has_public_facts(lineage):
             return
-        if short in ("next", "iter", "__next__"):
+        if short in ("next", "iter", "__next__", "random_split"):
             parts = [part for value in given.args for part in reach(value)]
             shapes = [e.structure for p in parts if (e := lineage.find(p))]
             tensors = [p for p in parts if isinstance(p, torch.Tensor)]
             shapes += [lineage.label(t) for t in tensors if lineage.hidden(t)]
+            if short == "random_split":  # lengths that do not fit fail before it draws
+                shapes.append(given.settings(lineage))
             if not is_private(join(shapes)):
                 return
         every = given.all(lineage)
@@ -168,13 +172,15 @@ class Effects:
                         if parameter.grad is not None:
                             lineage.written(parameter.grad)
             return
-        every = to_model(
-            join([given.beside(lineage), *map(lineage.label, tensors), *_grown(given, lineage)])
-        )
+        entries = [given.owned(tensor, lineage) or lineage.own(tensor) for tensor in tensors]
+        labels = [entry.label for entry in entries]
+        for entry in entries:
+            entry.version += 1
+        every = to_model(join([given.beside(lineage), *labels, *_grown(given, lineage)]))
         every = written_by(every, self.writers)
-        for tensor in tensors:
-            entry = lineage.written(tensor)
-            entry.label = every if is_private(every) else entry.label
+        if is_private(every):
+            for entry in entries:
+                entry.label = every
         for part in parts:
             if not isinstance(part, (torch.Tensor, tuple)) and not every.is_public:
                 tracked = lineage.track(part)
@@ -206,18 +212,7 @@ class Effects:
         elif name == "torch.Tensor.grad" and isinstance(result, torch.Tensor):
             self._gradients.read(given.args[0], result)
         elif short in _STEPS and _is_stepper(first) and short != "zero_grad":
-            entry = lineage.find(first)
-            if entry is not None and is_private(entry.content):
-                for part in given.held_by_first():
-                    if isinstance(part, torch.Tensor):
-                        lineage.own(part).label = entry.content
-                    elif not isinstance(part, tuple):
-                        lineage.track(part).content = entry.content
-            held = [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
-            if any(map(lineage.hidden, held)):
-                for part in given.held_by_first():
-                    if isinstance(part, torch.Tensor) and not lineage.hidden(part):
-                        lineage.own(part).hidden = is_private(lineage.label(part))
+            self._after_step(first, given)
             if short == "load_state_dict":
                 self._copied_lengths(given)
             elif short == "step":
@@ -228,6 +223,28 @@ class Effects:
             self._new_source(name, given, result)
         elif axes.base_name(name) in ("batch_norm", "instance_norm"):
             self._buffers(given, written)
+
+    def _after_step(self, stepper: Any, given: Arguments) -> None:
+        """What it holds now has the label that it got before; a hidden shape hides all of them."""
+        lineage, held, is_hidden = self._lineage, given.held_by_first(), False
+        entry = lineage.find(stepper)
+        content = entry.content if entry is not None and is_private(entry.content) else None
+        for part in held:
+            if isinstance(part, torch.Tensor):
+                owned = lineage.entry(part) if content is None else lineage.own(part)
+                if owned is not None:
+                    owned.label = owned.label if content is None else content
+                    is_hidden = is_hidden or owned.hidden
+                is_hidden = is_hidden or lineage.is_hidden_view(part)
+            elif content is not None and not isinstance(part, tuple):
+                lineage.track(part).content = content
+        if not is_hidden:  # gradients follow behind what is held
+            grads = given.with_grads()[len(held) :]
+            is_hidden = any(lineage.hidden(g) for g in grads if isinstance(g, torch.Tensor))
+        if is_hidden:
+            for part in held:
+                if isinstance(part, torch.Tensor) and not lineage.hidden(part):
+                    lineage.own(part).hidden = is_private(lineage.label(part))
 
     def _copied_lengths(self, given: Arguments) -> None:
         """A state that is loaded is copied, lists of a private length too."""
@@ -304,9 +321,28 @@ def label_apart(
         label_parts(given.args[0], result, lineage)
     elif name in CLIPS:
         label_clipped(given, result, lineage, writers)
+    elif name == "torch.utils.data.random_split":
+        label_split(given, result, lineage)
     else:
         return False
     return True
+
+
+def label_split(given: Arguments, subsets: list[Any], lineage: Lineage) -> None:
+    """Parts of a data set, as any other data set that is made of one.
+
+    How long they are follows from the lengths that were given; which records are in them, also from
+    the state of the generator.
+    """
+    chosen = given.settings(lineage)
+    every = join((given.beside(lineage), chosen, lineage.generator))
+    if not is_private(every):
+        return
+    for part in (subsets, *subsets):
+        tracked = lineage.track(part)
+        tracked.content = join((tracked.content, every))
+        if is_private(chosen):
+            tracked.structure = join((tracked.structure, to_per_record(chosen)))
 
 
 CLIPS: Final = frozenset({"torch.nn.utils.clip_grad_norm_", "torch.nn.utils.clip_grad_value_"})

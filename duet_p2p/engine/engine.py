@@ -155,15 +155,15 @@ class Engine:
     def _drain(self) -> list[m.Event]:
         assert self._executor is not None
         events: list[m.Event] = []
-        before = self._settled
+        before, pacing = self._settled, self._executor.admission.pacing
         with self._random.swapped_in(), self._quiet():
             while self._queue and not self._is_blocked(self._queue[0]):
                 item = self._queue.popleft()
                 if isinstance(item, tuple):
                     seq, command, at = item
-                    self._executor.admission.pacing.arrived(at)
+                    pacing.arrived(at)
                     told = self._command(seq, command)
-                    if self._executor.admission.pacing.has_run():
+                    if pacing.has_run():
                         events.append(m.Hold())
                     events += told
                     self._settled = seq

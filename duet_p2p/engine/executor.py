@@ -16,26 +16,30 @@ import torch
 
 from duet_p2p.engine import containers
 from duet_p2p.engine.admission import Admission, Limits, SizeRefused
-from duet_p2p.engine.arguments import Arguments, is_private, resolve, tensors_in
+from duet_p2p.engine.arguments import Arguments, is_private, resolve
 from duet_p2p.engine.call import Call
 from duet_p2p.engine.charges import charge
 from duet_p2p.engine.damage import Damage, is_as_expected
-from duet_p2p.engine.effects import Effects, is_random, label_apart
-from duet_p2p.engine.failures import Broken, PublicError, code_of, is_structural, text_of
-from duet_p2p.engine.judge import apply, typed
+from duet_p2p.engine.effects import Effects, is_random
+from duet_p2p.engine.failures import Broken, PublicError, code_of, text_of
+from duet_p2p.engine.judge import apply, label_fresh, typed
+from duet_p2p.engine.labelling import STATEFUL, Labelling
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
-from duet_p2p.engine.lineage import ATOMIC, OF_THE_OWNER, Lineage, is_atomic, reach
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.messages import OpFailed
-from duet_p2p.engine.precedents import Precedents
-from duet_p2p.engine.provenance import Provenance
+from duet_p2p.engine.provenance import OPTIMIZING, Provenance
+from duet_p2p.engine.publicity import is_public_failure
 from duet_p2p.engine.recipe import Made
+from duet_p2p.engine.routine import Routine, Routines
+from duet_p2p.engine.running import Failed, LeftOut, Running
 from duet_p2p.engine.settings import check_settings
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.engine.watch import Watch
+from duet_p2p.engine.writes import Writes
 from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
 from duet_p2p.surface.callables import NEEDS_CONTEXT
 from duet_p2p.surface.context import Context
-from duet_p2p.surface.table import Rule, written
+from duet_p2p.surface.table import Rule
 from duet_p2p.surface.tags import result_tags
 from duet_p2p.wire.messages import Op
 
@@ -49,12 +53,6 @@ _MODES: Final[dict[str, Callable[[], Any]]] = {
     "i": torch.inference_mode,
 }
 
-# Constructors look at shapes and public settings of what they are given, never at values.
-_BY_SHAPE: Final = ("torch.optim.", "torch.utils.data.", "torch.nn.Parameter")
-
-# Setters of a fact about a tensor, not of its content.
-_FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
-
 
 class Executor:
     """Runs commands on a store."""
@@ -65,7 +63,9 @@ class Executor:
         self._store = store
         self._lineage = lineage
         self._effects = effects
-        self._precedents = Precedents(lineage)
+        self._labelling = Labelling(lineage, effects)
+        self._routines = Routines(lineage)
+        self._writes = Writes(lineage, effects)
         self._context = context
         self.admission = Admission(lineage, limits)
         self._now = (0, "")  # the command that runs: its number and name
@@ -106,12 +106,14 @@ class Executor:
         self.watch.begin(seq, op.name)
         try:
             self._run(op, call)
+        except LeftOut:
+            return None
         except PublicError as refused:
             error, label = refused.error, self._because
             label = to_per_record(label) if is_private(label) else PUBLIC
             poison = Poison(seq, op.name, code_of(error), text_of(error), label is PUBLIC, label)
             return self._fail(poison, op)
-        except _Failed as failed:
+        except Failed as failed:
             told = self._fail(failed.poison, op)
             return None if failed.is_known else told
         finally:  # a closure's commands run within a step
@@ -148,84 +150,163 @@ class Executor:
     def _run(self, op: Op, call: Call | None) -> None:
         rule, function, given = self._admit_name(op, call)
         self._named = rule, given
-        is_container = containers.is_container_call(rule.name, given)
-        targets = self._targets(rule, given)
-        self._refuse_shared(rule, targets, given)
-        poison = self.damage.found(rule.name, given, deep=not is_container)
-        if poison is not None and not self.damage.can_run(rule.name, given, deep=not is_container):
-            if not containers.can_hold(rule.name, given):
-                self.admission.is_inferred = True
-                if not poison.is_public:
-                    self._admit_time(rule, given)
-                self._spread(poison, rule, given, op)
-                return
-            poison = None
-        lineage, effects = self._lineage, self._effects
-        before = given.all(lineage)
-        extra = lineage.generator if is_random(rule.name) else PUBLIC
-        is_met = any(map(is_private, (before, extra, self._because)))
-        if not is_met:
+        run = Running(op, rule, function, given)
+        if self._because is PUBLIC and self._lineage.generator.is_public:
+            run.question = self._routines.question(rule, op.mode, given)
+        routine = None if run.question is None else self._routines.find(run.question)
+        if routine is not None and self._has_run_as(routine, run):
+            return
+        if not self._is_left_out(run):
+            self._prepare(run)
+            self._finish(run, self._called(run))
+
+    def _has_run_as(self, routine: Routine, run: Running) -> bool:
+        """Whether the command could run like an earlier one; if not, nothing has happened yet."""
+        question = run.question
+        assert question is not None
+        if not self.admission.admit_again(routine.spec, routine.nbytes, self._store):
+            return False
+        run.is_met = routine.is_met
+        if not run.is_met:
+            self.watch.is_public()
+        if question.shared:
+            run.shared = [(t, t._version) for t in question.shared if not t.is_inference()]
+        result = self._called(run)
+        if type(result) is not torch.Tensor or not is_as_expected(result, routine.spec):
+            run.origin = self.provenance.before(run.op, run.rule, run.given, [], run.is_met)
+            self._finish(run, result)
+            return True
+        self._check_shared(run)
+        verdict, lineage = routine.verdict_on(question), self._lineage
+        # nothing was written, so the arguments are still what the command was given
+        node = self.provenance.plain(run.op, run.rule.name, run.given, is_met=run.is_met)
+        if not verdict.label.is_public:
+            storage = storage_of(result)
+            if storage._cdata in question.storages:
+                apply(verdict, result, run.given, frozenset(), lineage)
+                self.provenance.keep(node, result)
+            else:
+                self.provenance.keep_in(label_fresh(verdict, result, storage, lineage), node)
+        if run.op.outs:
+            tags = result_tags(run.rule.name, [slot.tags for slot in run.given.slots.values()])
+            self._store.put(run.op.outs[0], Slot(result, tags=tags, made=node))
+        return True
+
+    def _is_left_out(self, run: Running) -> bool:
+        """Whether the command cannot run because of what failed before it; then that is spread."""
+        rule, given = run.rule, run.given
+        run.is_container = containers.is_container_call(rule.name, given)
+        run.targets = self._writes.targets(rule, given)
+        self._refuse_shared(run)
+        is_deep = not run.is_container
+        poison = self.damage.found(rule.name, given, deep=is_deep)
+        if poison is None or self.damage.can_run(rule.name, given, deep=is_deep):
+            run.poison = poison
+            return False
+        if containers.can_hold(rule.name, given):
+            return False
+        self.admission.is_inferred = True
+        if not poison.is_public:
+            self._admit_time(rule, given)
+        self._spread(poison, rule, given, run.op)
+        return True
+
+    def _prepare(self, run: Running) -> None:
+        """Admission, and labels into what the call may change whether it fails or not."""
+        lineage, effects, rule, given = self._lineage, self._effects, run.rule, run.given
+        run.before = given.all(lineage)
+        run.extra = lineage.generator if is_random(rule.name) else PUBLIC
+        run.is_met = any(map(is_private, (run.before, run.extra, self._because)))
+        if not run.is_met:
             self.watch.is_public()
         try:
-            self._admit(rule, given, op.mode, is_met=is_met)
-        except _Failed as refused:  # as if it had run and failed
-            self._damaged(refused.poison, rule, given, ValueError(), targets)
+            self._admit(rule, given, run.op.mode, is_met=run.is_met)
+        except Failed as refused:  # as if it had run and failed
+            self._damaged(refused.poison, rule, given, ValueError(), run.targets)
             raise
-        if is_container:
+        if run.is_container:
             containers.prepare(rule.name, given, lineage)
-        origin = self.provenance.before(op, rule, given, targets, is_met)
-        effects.writers = origin.writers
+        run.origin = self.provenance.before(run.op, rule, given, run.targets, run.is_met)
+        effects.writers = run.origin.writers
         effects.before(rule.name, given)
-        is_plain = given.is_plain()
-        if not is_plain:
+        run.shared = self._writes.shared(given)
+        if rule.name in OPTIMIZING:
+            run.owned = [given.owned(t, lineage) or lineage.own(t) for t in run.targets]
+        if not given.is_plain():
             given.refresh()
-        versions = self._shared_versions(given)
-        state = None
-        if extra.is_public and not lineage.generator.is_public:
-            state = torch.get_rng_state()
-        try:
-            result = self._call(rule, function, given, op)
-            if rule.result == "number" and is_private(before):
-                result = typed(rule, given, result)
-        except Broken as broken:
-            self._spread(broken.poison, rule, given, op)
-            effects.abandon()
-            return
-        except Exception as error:
-            behind = self._effects.behind(rule.name, given)
-            label = join((before, extra, *behind))
-            is_public = not behind and self._is_public(rule, given, error, label)
-            failed = self._failed(error, given, label, is_public=is_public)
-            if poison is not None and not failed.poison.is_public:
-                failed = _Failed(self.damage.reaching(poison, given), is_known=True)
-            if is_random(rule.name) and is_private(label) and not failed.poison.is_public:
-                lineage.generator = join((lineage.generator, to_per_record(label)))
-            self._damaged(failed.poison, rule, given, error, targets)
-            effects.abandon()
-            raise failed from None
-        if state is not None and not torch.equal(state, torch.get_rng_state()):
-            extra = lineage.generator
-        self._check_shared(versions, given)
-        if self.admission.spec is not None and not is_as_expected(result, self.admission.spec):
-            self.admission.is_inferred = False  # a value took part that inference did not see
+        if run.extra.is_public and not lineage.generator.is_public:
+            run.state = torch.get_rng_state()
 
-        if not is_plain:
+    def _called(self, run: Running) -> Any:
+        """What the call gives.
+
+        Raises:
+            Failed: it failed; what it may have changed is spoilt.
+        """
+        rule, given = run.rule, run.given
+        try:
+            result = self._call(rule, run.function, given, run.op)
+            if rule.result == "number" and run.before is not None and is_private(run.before):
+                result = typed(rule, given, result)
+            return result
+        except Broken as broken:
+            self._spread(broken.poison, rule, given, run.op)
+            self._effects.abandon()
+            raise LeftOut from None
+        except Exception as error:
+            failed = self._raised(error, run)
+            self._effects.abandon()
+            raise failed from None
+
+    def _raised(self, error: Exception, run: Running) -> Failed:
+        """The poison of a call that raised, put where it belongs."""
+        rule, given, lineage = run.rule, run.given, self._lineage
+        behind = self._effects.behind(rule.name, given)
+        before = given.all(lineage) if run.before is None else run.before
+        label = join((before, run.extra, *behind))
+        is_public = not behind and is_public_failure(rule, given, error, label, lineage)
+        failed = self._failed(error, given, label, is_public=is_public)
+        if run.poison is not None and not failed.poison.is_public:
+            failed = Failed(self.damage.reaching(run.poison, given), is_known=True)
+        if is_random(rule.name) and is_private(label) and not failed.poison.is_public:
+            lineage.generator = join((lineage.generator, to_per_record(label)))
+        self._damaged(failed.poison, rule, given, error, run.targets)
+        return failed
+
+    def _finish(self, run: Running, result: Any) -> None:
+        """The command ran: labels, nodes, and the store."""
+        lineage, admission, rule, given = self._lineage, self.admission, run.rule, run.given
+        if run.state is not None and not torch.equal(run.state, torch.get_rng_state()):
+            run.extra = lineage.generator
+        self._check_shared(run)
+        if admission.spec is not None and not is_as_expected(result, admission.spec):
+            admission.is_inferred = False  # a value took part that inference did not see
+        if not given.is_plain():
             given.forget()
-        for target in targets:
+        for entry in run.owned:
+            entry.version += 1
+        for target in run.targets if not run.owned else ():
             lineage.written(target)
-        effects.after(rule.name, given, result, targets)
-        if is_container:
-            containers.draw(given, result, extra, lineage)
+        self._effects.after(rule.name, given, result, run.targets)
+        verdict = None
+        if run.is_container:
+            containers.draw(given, result, run.extra, lineage)
             label = containers.label_results(rule.name, given, result, lineage)
             if rule.name not in containers.STEPWISE:
                 containers.label_fresh(given, result, lineage)
         else:
-            label = self._label(rule, given, result, targets, extra)
+            label, verdict = self._labelling.label(run, result, is_inferred=admission.is_inferred)
             self._charge(result)
-        node = self.provenance.after(op, rule, given, result, origin, targets)
-        slots = self._keep(op, rule, given, result, label, node)
-        if poison is not None:
-            self.damage.mark(poison, rule, given, slots, targets, is_container=is_container)
+        node = self.provenance.after(run.op, rule, given, result, run.origin, run.targets)
+        slots = self._keep(run, result, label, node)
+        if run.poison is not None:
+            self.damage.mark(
+                run.poison, rule, given, slots, run.targets, is_container=run.is_container
+            )
+        elif run.question is not None and verdict is not None and label is PUBLIC:
+            is_plain = not (run.targets or run.is_container) and run.extra is PUBLIC
+            if is_plain and admission.is_plain and type(result) is torch.Tensor:
+                self._routines.learn(run.question, admission.spec, run.is_met, verdict)
 
     def _admit_name(self, op: Op, call: Call | None) -> tuple[Rule, Callable[..., Any], Arguments]:
         try:
@@ -291,46 +372,25 @@ class Executor:
 
     # writing
 
-    def _targets(self, rule: Rule, given: Arguments) -> list[torch.Tensor]:
-        """Every tensor that the call may write to."""
-        listed = written(rule, given.args, given.kwargs)
-        found = [part for value in listed for part in tensors_in(value)]
-        if rule.name.startswith("python."):
-            found = []  # a container is written to, and not what lies in it
-        if rule.name.startswith("torch.optim.Optimizer."):
-            found = []  # effects knows better than "the first argument"
-        for value in listed:
-            entry = None if is_atomic(value) else self._lineage.find(value)
-            if entry is not None and entry.is_shared:
-                raise PublicError(NotAllowed(OF_THE_OWNER))
-        found += self._effects.targets(rule.name, given)
-        return list({id(t): t for t in found}.values()) if found else found
+    def _refuse_shared(self, run: Running) -> None:
+        refused, is_hidden = self._writes.refusal(run.targets, run.given)
+        if refused is None:
+            return
+        if is_hidden:  # a private value may have chosen which tensor this is
+            self._admit_time(run.rule, run.given)
+            every = run.given.all(self._lineage)
+            raise self._failed(refused, run.given, every, is_public=False)
+        raise PublicError(refused)
 
-    def _refuse_shared(self, rule: Rule, targets: list[torch.Tensor], given: Arguments) -> None:
-        for target in targets:
-            entry = self._lineage.entry(target)
-            if entry is not None and entry.read_only:
-                refused = NotAllowed(entry.read_only)
-                if entry.hidden:  # a private value may have chosen which tensor this is
-                    self._admit_time(rule, given)
-                    raise self._failed(refused, given, given.all(self._lineage), is_public=False)
-                raise PublicError(refused)
-
-    def _shared_versions(self, given: Arguments) -> list[tuple[torch.Tensor, int]]:
-        return [
-            (tensor, tensor._version) for tensor in given.sources or given.tensors()
-            if (entry := self._lineage.entry(tensor)) is not None
-            and entry.is_shared and not tensor.is_inference()
-        ]  # fmt: skip
-
-    def _check_shared(self, versions: list[tuple[torch.Tensor, int]], given: Arguments) -> None:
+    def _check_shared(self, run: Running) -> None:
         """The net below: no name should get here, and if one does the object is lost, loudly."""
-        for tensor, version in versions:
+        for tensor, version in run.shared:
             if tensor._version != version:
                 error = RuntimeError(
                     f"{self._now[1]} wrote to an owner's object, which is not used any more"
                 )
-                failed = self._failed(error, given, given.all(self._lineage), is_public=False)
+                every = run.given.all(self._lineage)
+                failed = self._failed(error, run.given, every, is_public=False)
                 self._lineage.spoil(tensor, failed.poison)
                 raise failed
 
@@ -341,55 +401,16 @@ class Executor:
         if rule.name in NEEDS_CONTEXT:
             args = (self._context, *args)
         if rule.name == "torch.Tensor.grad=":
-            args = tuple(self._unshared(value) for value in args)
+            args = tuple([self._writes.unshared(value) for value in args])
+        if op.mode == "g" and torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
+            return function(*args, **given.kwargs)
         with _MODES[op.mode]():
             return function(*args, **given.kwargs)
 
-    def _unshared(self, value: Any) -> Any:
-        """A gradient is written to by every backward: what is read-only becomes one as a copy."""
-        if not isinstance(value, torch.Tensor):
-            return value
-        entry = self._lineage.entry(value)
-        if entry is None or not entry.read_only:
-            return value
-        copy = value.detach().clone()
-        self._lineage.own(copy).label = entry.label
-        return copy
-
-    def _label(
-        self, rule: Rule, given: Arguments, result: Any, targets: list[torch.Tensor], extra: Label
-    ) -> Label:
-        lineage = self._lineage
-        if rule.form == "constructor" and not isinstance(result, (torch.Tensor, *ATOMIC)):
-            # what it holds keeps its own labels; the rest of its arguments are its content
-            chosen = PUBLIC if rule.short == "TensorDataset" else given.settings(lineage)
-            every = join((given.beside(lineage), chosen, extra))
-            if is_private(every):
-                tracked = lineage.track(result)
-                tracked.content = join((tracked.content, every))
-                if is_private(chosen):
-                    tracked.structure = join((tracked.structure, to_per_record(chosen)))
-            return PUBLIC
-        if rule.name in _FLAGS or rule.name in _STATEFUL:
-            return PUBLIC
-        if label_apart(rule.name, given, result, lineage, self._effects.writers):
-            return PUBLIC
-        is_inferred = self.admission.is_inferred
-        verdict = self._precedents.judge(rule, given, result, extra, is_inferred=is_inferred)
-        parts = {id(part) for part in reach(result)} if targets else set()
-        is_known = rule.name == "torch.nn.functional.batch_norm"  # by effects, and better
-        for target in targets if is_private(verdict.label) and not is_known else ():
-            if id(target) not in parts:
-                entry = lineage.own(target)
-                entry.label = join((entry.label, verdict.label))
-        inplace = frozenset(id(target) for target in targets)
-        return apply(verdict, result, given, inplace, lineage)
-
     # storing
 
-    def _keep(
-        self, op: Op, rule: Rule, given: Arguments, result: Any, label: Label, node: Made
-    ) -> list[Slot]:
+    def _keep(self, run: Running, result: Any, label: Label, node: Made) -> list[Slot]:
+        op, rule, given = run.op, run.rule, run.given
         if not op.outs:
             return []
         tags = result_tags(rule.name, [slot.tags for slot in given.slots.values()])
@@ -420,12 +441,12 @@ class Executor:
 
     def _failed(
         self, error: Exception, given: Arguments, label: Label, *, is_public: bool
-    ) -> _Failed:
+    ) -> Failed:
         """The poison of a new cause, with what a backward through it would have reached."""
         if is_private(self._because):
             is_public, label = False, join((label, to_per_record(self._because)))
         poison = Poison(*self._now, code_of(error), text_of(error), is_public, label)
-        return _Failed(self.damage.reaching(poison, given))
+        return Failed(self.damage.reaching(poison, given))
 
     def _poison_outs(self, op: Op, poison: Poison) -> None:
         self._lineage.has_poison = True  # it may be put into a container
@@ -434,13 +455,13 @@ class Executor:
         if not poison.is_public and self._named is not None:
             rule, given = self._named
             nodes = self.provenance.failed(op, rule, given)
-            writes, spec = bool(self._targets(rule, given)), self.admission.spec
+            writes, spec = bool(self._writes.targets(rule, given)), self.admission.spec
             is_pure = not (writes or is_random(rule.name))
             like = self.damage.neutral(rule.name, given, spec, _MODES[op.mode], is_pure)
             slots = self.damage.stand_ins(rule, given, spec, len(op.outs), poison, like)
             if not writes:
                 self.damage.mark_viewed(poison, rule, given)
-            if rule.name in _STATEFUL and rule.result != "tensor":  # that is a closure's loss
+            if rule.name in STATEFUL and rule.result != "tensor":  # that is a closure's loss
                 slots = [Slot(None) for _ in op.outs]
         for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
@@ -461,40 +482,3 @@ class Executor:
         if is_random(rule.name):
             self._lineage.generator = join((self._lineage.generator, to_per_record(poison.label)))
         self._poison_outs(op, poison)
-
-    def _is_public(self, rule: Rule, given: Arguments, error: Exception, label: Label) -> bool:
-        """Whether a failure while running follows from public facts."""
-        if not is_private(label):
-            return True
-        if not given.has_public_facts(self._lineage):
-            return False
-        if isinstance(error, NotAllowed):
-            return True
-        if rule.name.startswith(_BY_SHAPE) and rule.form == "constructor":
-            if rule.short != "TensorDataset" and is_private(given.settings(self._lineage)):
-                return False
-            return isinstance(error, TypeError | ValueError | QuotaExceeded)
-        # a tensor that was taken as a flag or a size has decided by its value
-        if rule.name == "torch.Tensor.backward":
-            return is_structural(error, of_graph=False)  # stand-ins have graphs of their own
-        return is_structural(error) and not given.has_private_numbers(self._lineage)
-
-
-_STATEFUL: Final = frozenset({
-    "torch.Tensor.backward", "torch.Tensor.retain_grad", "torch.manual_seed",
-    "torch.optim.Optimizer.step", "torch.optim.Optimizer.zero_grad",
-    "torch.optim.Optimizer.load_state_dict", "torch.optim.Optimizer.add_param_group",
-    "torch.optim.lr_scheduler.LRScheduler.step",
-    "torch.optim.lr_scheduler.LRScheduler.load_state_dict",
-    "torch.optim.lr_scheduler.LRScheduler.feed",
-})  # fmt: skip
-"""Effects has labelled what they change; they give nothing."""
-
-
-class _Failed(Exception):
-    """An operation failed for a new cause."""
-
-    def __init__(self, poison: Poison, *, is_known: bool = False) -> None:
-        super().__init__(poison.text)
-        self.poison = poison
-        self.is_known = is_known  # it failed on what stands in for another failure

@@ -21,6 +21,7 @@ only where no random number can have singled out a record.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -157,7 +158,7 @@ def _of_tensor(tensor: torch.Tensor, node: Made | None, lineage: Lineage) -> str
         return content_of(tensor, lineage)
     base = ""
     if entry.root:
-        base = hashed("state", entry.root, _geometry(tensor))
+        base = _state(entry.root, _geometry(tensor))
     if entry.written is None:
         return base
     return hashed(base or form_of(node), form_of(entry.written))
@@ -183,7 +184,7 @@ def content_of(tensor: torch.Tensor, lineage: Lineage) -> str:
 
     The whole storage, so that a parameter and a view of it share one hash.
     """
-    return hashed("state", _storage_hash(tensor, lineage), _geometry(tensor))
+    return _state(_storage_hash(tensor, lineage), _geometry(tensor))
 
 
 def _storage_hash(tensor: torch.Tensor, lineage: Lineage) -> str:
@@ -209,12 +210,19 @@ def _hash(tensor: torch.Tensor) -> str:
         return UNBOUND
 
 
-def _geometry(tensor: torch.Tensor) -> str:
+def _geometry(tensor: torch.Tensor) -> tuple[Any, ...]:
     place: tuple[Any, ...] = ()
     if not tensor.is_sparse:
         place = (tensor.storage_offset(), tensor.stride())
     flags = (tensor.is_conj(), tensor.is_neg())
-    return repr((str(tensor.dtype), tuple(tensor.shape), place, flags))
+    return (tensor.dtype, tuple(tensor.shape), place, flags)
+
+
+@lru_cache(4096)
+def _state(content: str, geometry: tuple[Any, ...]) -> str:
+    """The form of a tensor of this content (a hash) that lies like this over its storage."""
+    dtype, *rest = geometry
+    return hashed("state", content, repr((str(dtype), *rest)))
 
 
 def keep_root(tensors: Iterable[torch.Tensor], lineage: Lineage) -> None:
@@ -231,6 +239,15 @@ def inputs_of(
     """Nodes of a command's arguments, and the forms of those that have one of their own."""
     nodes, forms = {}, {}
     for id, slot in slots.items():
+        if type(slot.value) is torch.Tensor:
+            entry = lineage.entry(slot.value)
+            if entry is not None and entry.written is None and entry.label.kind is not Kind.PUBLIC:
+                # the usual cases: a result, whose node says it all, and a trained parameter
+                if slot.made is not None:
+                    nodes[id] = slot.made
+                if entry.root:
+                    forms[id] = _state(entry.root, _geometry(slot.value))
+                continue
         if slot.made is not None:
             nodes[id] = _as_it_is(slot, lineage)
         form = reference(slot, lineage)

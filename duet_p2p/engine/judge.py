@@ -26,11 +26,11 @@ from duet_p2p.engine.labels import (
     join,
     to_per_record,
 )
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
+from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach, storage_of
 from duet_p2p.surface.table import Rule
 from duet_p2p.surface.types import number_type
 
-__all__ = ["OVERWRITES", "Verdict", "apply", "hides", "judge", "typed"]
+__all__ = ["OVERWRITES", "Verdict", "apply", "hides", "judge", "label_fresh", "typed"]
 
 _SELECTS_NAMES: Final = """
 getitem select narrow narrow_copy flip fliplr flipud roll rot90 expand expand_as broadcast_to
@@ -55,10 +55,10 @@ class Verdict:
     label: Label
     rows: Rows | None = None
     """Where the records lie in each tensor of the result."""
-    axes: tuple[int, ...] = ()
-    """Of each result, where they do not lie on the same axis."""
     is_hidden: bool = False
     """Shapes of the results depend on private values."""
+    axes: tuple[int, ...] = ()
+    """Of each result, where they do not lie on the same axis."""
 
 
 _FREE: Final = Verdict(PUBLIC)
@@ -246,6 +246,20 @@ def _verbatim(label: Label) -> Label:
     return Label(Kind.VERBATIM, label.sources, frozenset(), 1, label.injected, label.writers)
 
 
+def label_fresh(
+    verdict: Verdict, result: torch.Tensor, storage: torch.UntypedStorage, lineage: Lineage
+) -> Owned:
+    """Put the label on a result that is no view of any argument; gives its storage's entry."""
+    entry = lineage.own_storage(storage)
+    before, label = entry.label, verdict.label
+    entry.label = label if before is PUBLIC else join((before, label))
+    if verdict.is_hidden:
+        entry.hidden = True
+    if verdict.rows is not None:
+        lineage.mark_rows(result, verdict.rows, entry)
+    return entry
+
+
 def apply(
     verdict: Verdict,
     result: Any,
@@ -268,58 +282,59 @@ def apply(
     if label.is_public and not written:
         return PUBLIC
     own = {storage_of(t)._cdata: t for t in given.tensors()}
-    if not written and type(result) is torch.Tensor and storage_of(result)._cdata not in own:
-        fresh = lineage.own(result)
-        fresh.label = join((fresh.label, label))
-        fresh.hidden = fresh.hidden or is_hidden
-        if verdict.rows is not None:
-            lineage.set_rows(result, verdict.rows)
-        return label if is_hidden else PUBLIC
+    if not written and type(result) is torch.Tensor:
+        storage = storage_of(result)
+        if storage._cdata not in own:
+            label_fresh(verdict, result, storage, lineage)
+            return label if is_hidden else PUBLIC
     atomic = False
     for part in reach(result):
-        if not isinstance(part, torch.Tensor):
-            if isinstance(part, tuple):
-                # an empty one has no parts that could carry the label of its length
-                atomic = atomic or not part or any(is_atomic(p) for p in part)
-            elif not label.is_public:
-                entry = lineage.track(part)
-                entry.content = join((entry.content, label))
-                if is_hidden:
-                    entry.structure = join((entry.structure, label))
-            continue
-        if label.is_public and id(part) not in written:
-            continue
-        owned = lineage.own(part)
-        is_view = False
-        if id(part) in written:
-            # contiguous: a view that lies over some bytes twice may leave others as they were
-            covers = part.is_contiguous() and (
-                part.numel() * part.element_size() >= part.untyped_storage().nbytes()
-            )
-            # what was there before is one of the inputs, unless it was overwritten
-            owned.label = label if covers else join((owned.label, label))
+        if isinstance(part, torch.Tensor):
+            if not label.is_public or id(part) in written:
+                _apply_to(part, verdict, given, own, id(part) in written, lineage)
+        elif isinstance(part, tuple):
+            # an empty one has no parts that could carry the label of its length
+            atomic = atomic or not part or any(is_atomic(p) for p in part)
+        elif not label.is_public:
+            entry = lineage.track(part)
+            entry.content = join((entry.content, label))
             if is_hidden:
-                lineage.hide(part)
-            is_view = True
-        elif part.untyped_storage()._cdata in own:
-            # A view: the storage says where it came from; the choice of the view may say more.
-            others = [
-                lineage.label(t) for key, t in own.items()
-                if key != part.untyped_storage()._cdata
-            ]  # fmt: skip
-            beside = join([given.beside(lineage), *others])
-            if is_private(beside):
-                owned.label = join((owned.label, to_per_record(beside)))
-            if is_hidden:
-                lineage.hide(part)
-            is_view = True
-        else:
-            owned.label = join((owned.label, label))
-        owned.hidden = owned.hidden or (is_hidden and not is_view)
-        if verdict.rows is not None:
-            lineage.set_rows(part, verdict.rows)
+                entry.structure = join((entry.structure, label))
     if verdict.rows is not None and verdict.axes:
         for part, axis in zip(result, verdict.axes, strict=False):
             if isinstance(part, torch.Tensor):
                 lineage.set_rows(part, verdict.rows.moved(axis))
     return label if atomic or is_hidden else PUBLIC
+
+
+def _apply_to(
+    part: torch.Tensor,
+    verdict: Verdict,
+    given: Arguments,
+    own: dict[int, torch.Tensor],
+    is_written: bool,
+    lineage: Lineage,
+) -> None:
+    """Put the label on one tensor of a result: what was written, a view, or a new one."""
+    label, is_hidden = verdict.label, verdict.is_hidden
+    owned, storage = lineage.own(part), part.untyped_storage()
+    if is_written:
+        # contiguous: a view that lies over some bytes twice may leave others as they were
+        covers = part.is_contiguous() and part.numel() * part.element_size() >= storage.nbytes()
+        # what was there before is one of the inputs, unless it was overwritten
+        owned.label = label if covers else join((owned.label, label))
+        if is_hidden:
+            lineage.hide(part)
+    elif storage._cdata in own:
+        # A view: the storage says where it came from; the choice of the view may say more.
+        others = [lineage.label(t) for key, t in own.items() if key != storage._cdata]
+        beside = join([given.beside(lineage), *others])
+        if is_private(beside):
+            owned.label = join((owned.label, to_per_record(beside)))
+        if is_hidden:
+            lineage.hide(part)
+    else:
+        owned.label = join((owned.label, label))
+        owned.hidden = owned.hidden or is_hidden
+    if verdict.rows is not None:
+        lineage.set_rows(part, verdict.rows)

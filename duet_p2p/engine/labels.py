@@ -17,7 +17,7 @@ would otherwise come back as an "aggregate" over the next batch.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -69,6 +69,10 @@ class Atom:
 
     sources: frozenset[int]
     group: tuple[str | int, ...]
+    _hash: int = field(default=0, init=False, repr=False, compare=False)
+
+    def __hash__(self) -> int:
+        return self._hash or _remembered(self, (self.sources, self.group))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +88,39 @@ class Label:
     writers: frozenset[str] = frozenset()
     """How state behind this value was trained: one text for each *form* of a backward, step or clip
     that wrote to it (binding.py). Never under-counted, like sources."""
+    _hash: int = field(default=0, init=False, repr=False, compare=False)
+
+    def __hash__(self) -> int:
+        # asked for with every operation (precedents.py), and the same label stands on many values
+        return self._hash or _remembered(
+            self,
+            (self.kind.value, self.sources, self.atoms, self.min_records, self.injected,
+             self.writers),
+        )  # fmt: skip
 
     @property
     def is_public(self) -> bool:
         """No private source, and no fact of the owner's machine."""
-        return self.kind is Kind.PUBLIC
+        return self.kind is _PUBLIC
 
     @property
     def is_data(self) -> bool:
         """Single records can be behind single numbers."""
-        return self.kind in _DATA
+        kind = self.kind
+        return kind is _ROWS or kind is _PER_RECORD or kind is _VERBATIM
 
 
-_DATA: Final = frozenset({Kind.ROWS, Kind.PER_RECORD, Kind.VERBATIM})
+def _remembered(value: Atom | Label | Rows, facts: tuple[object, ...]) -> int:
+    """The hash of something that never changes, worked out at its first use."""
+    found = hash(facts) or 1
+    object.__setattr__(value, "_hash", found)
+    return found
+
+
+# An enum's members are looked up and hashed in Python, several times with every operation.
+_PUBLIC: Final = Kind.PUBLIC
+_ROWS, _PER_RECORD, _VERBATIM = Kind.ROWS, Kind.PER_RECORD, Kind.VERBATIM
+_DATA: Final = frozenset({_ROWS, _PER_RECORD, _VERBATIM})
 _NONE: Final[frozenset[Atom]] = frozenset()
 _NO_WRITERS: Final[frozenset[str]] = frozenset()
 THINNED: Final = "thinned"
@@ -122,6 +146,12 @@ class Rows:
     """Smallest `min_records` of the aggregates and models that met these rows on their way."""
     thinned: frozenset[tuple[int, float]] = frozenset()
     """The dropouts behind these numbers: which call it was, and its chance."""
+    _hash: int = field(default=0, init=False, repr=False, compare=False)
+
+    def __hash__(self) -> int:
+        return self._hash or _remembered(
+            self, (self.axis, self.records, self.key, self.atoms, self.floor, self.thinned)
+        )
 
     def moved(self, axis: int) -> Rows:
         """The same records on another axis."""
@@ -144,7 +174,7 @@ def join(labels: Iterable[Label]) -> Label:
     last = PUBLIC
     for label in labels:
         # nearly always nothing or one and the same object: no hashing
-        if label is last or label.kind is Kind.PUBLIC:
+        if label is last or label.kind is _PUBLIC:
             continue
         last = label
         if not any(label is known for known in private):

@@ -40,17 +40,22 @@ from duet_p2p.engine.store import Poison
 
 __all__ = [
     "ATOMIC",
+    "HIDDEN_MARK",
     "OF_THE_OWNER",
+    "ROWS_MARK",
     "Lineage",
     "Owned",
     "Tracked",
     "is_atomic",
     "reach",
     "storage_of",
+    "with_grads",
 ]
 
-_ROWS: Final = "_duet_rows"
-_HIDDEN: Final = "_duet_hidden"
+ROWS_MARK: Final = "_duet_rows"
+"""Attribute of a tensor: its rows, and the `uid` and version of the entry that they hold for."""
+HIDDEN_MARK: Final = "_duet_hidden"
+"""Attribute of a tensor whose own shape is private."""
 _CHOSEN: Final = "_duet_chosen"
 # Of a container that only the table holds: the table, the caller's name (below: the container that
 # goes, and the list of its parts), the parameter of `forget` (below: the loop's name), that of
@@ -177,11 +182,22 @@ class Lineage:
 
     def entry(self, tensor: torch.Tensor) -> Owned | None:
         """The entry of the storage under a tensor, if it has one."""
-        return self._storages.get(storage_of(tensor)._cdata)
+        try:
+            return self._storages.get(tensor.untyped_storage()._cdata)
+        except NotImplementedError:  # a sparse one
+            return self._storages.get(storage_of(tensor)._cdata)
+
+    def at(self, storage: int) -> Owned | None:
+        """The entry of a living storage by its address, as `storage_of` gives it."""
+        return self._storages.get(storage)
 
     def own(self, tensor: torch.Tensor) -> Owned:
         """The entry of the storage under a tensor, made now if need be."""
-        storage = storage_of(tensor)
+        entry = self.entry(tensor)
+        return self.own_storage(storage_of(tensor)) if entry is None else entry
+
+    def own_storage(self, storage: torch.UntypedStorage) -> Owned:
+        """The entry of a storage, made now if need be."""
         entry = self._storages.get(storage._cdata)
         if entry is None:
             if len(self._storages) >= self._sweep_at:
@@ -193,12 +209,12 @@ class Lineage:
 
     def label(self, tensor: torch.Tensor) -> Label:
         """The label of the storage under a tensor."""
-        entry = self._storages.get(storage_of(tensor)._cdata)
+        entry = self.entry(tensor)
         return PUBLIC if entry is None else entry.label
 
     def rows(self, tensor: torch.Tensor) -> Rows | None:
         """Where the records lie in this tensor; None if that is not known (any more)."""
-        mark = getattr(tensor, _ROWS, None)
+        mark = getattr(tensor, ROWS_MARK, None)
         if mark is None:
             return None
         rows, uid, version = mark
@@ -214,8 +230,11 @@ class Lineage:
 
     def set_rows(self, tensor: torch.Tensor, rows: Rows) -> None:
         """Say where the records lie in this tensor, until its storage is next written."""
-        entry = self.own(tensor)
-        setattr(tensor, _ROWS, (rows, entry.uid, entry.version))
+        self.mark_rows(tensor, rows, self.own(tensor))
+
+    def mark_rows(self, tensor: torch.Tensor, rows: Rows, entry: Owned) -> None:
+        """`set_rows` of a tensor whose entry is known."""
+        setattr(tensor, ROWS_MARK, (rows, entry.uid, entry.version))
 
     def written(self, tensor: torch.Tensor) -> Owned:
         """A command may write this tensor: its storage's rows and version are no longer valid."""
@@ -339,11 +358,16 @@ class Lineage:
     def hidden(self, tensor: torch.Tensor) -> bool:
         """Whether the shape of this tensor is a private fact."""
         entry = self.entry(tensor)
-        return (entry is not None and entry.hidden) or getattr(tensor, _HIDDEN, False)
+        return (entry is not None and entry.hidden) or self.is_hidden_view(tensor)
+
+    @staticmethod
+    def is_hidden_view(tensor: torch.Tensor) -> bool:
+        """Whether the shape of this tensor is private although that of its storage need not be."""
+        return HIDDEN_MARK in tensor.__dict__
 
     def hide(self, view: torch.Tensor) -> None:
         """The shape of this view is private; that of what it is a view of need not be."""
-        setattr(view, _HIDDEN, True)
+        setattr(view, HIDDEN_MARK, True)
 
     def choose(self, leaf: torch.Tensor) -> None:
         """A private value chose among tensors whose graphs reach this leaf."""
@@ -407,7 +431,9 @@ def reach(value: Any, *, grads: bool = False) -> list[Any]:
     """
     if is_atomic(value):
         return []
-    if isinstance(value, torch.Tensor) and not grads:
+    if grads:
+        return with_grads(reach(value))
+    if isinstance(value, torch.Tensor):
         return [value]
     seen: set[int] = {id(value)}
     found = []  # parts may be made on the fly: their identity must last as long as `seen`
@@ -415,21 +441,40 @@ def reach(value: Any, *, grads: bool = False) -> list[Any]:
     while stack:
         part = stack.pop()
         found.append(part)
-        if not grads and type(part) in _TENSORS:
+        kind = type(part)
+        if kind in _TENSORS:
             continue
-        for below in _parts(part, grads):
-            if id(below) not in seen:
-                seen.add(id(below))
+        parts = part if kind is list else _parts(part)
+        for below in parts:
+            if type(below) not in _WITH_PARTS and is_atomic(below):
+                continue
+            key = id(below)
+            if key not in seen:
+                seen.add(key)
                 stack.append(below)
     return found
 
 
-def _parts(part: Any, grads: bool) -> Iterable[Any]:
+def with_grads(parts: list[Any]) -> list[Any]:
+    """What `reach` found, with the gradients of the leaves among it, and theirs."""
+    seen = {id(part) for part in parts}
+    found = list(parts)
+    for part in found:  # which grows
+        if isinstance(part, torch.Tensor) and part.is_leaf:
+            grad = part.grad
+            if grad is not None and id(grad) not in seen:
+                seen.add(id(grad))
+                found.append(grad)
+    return found
+
+
+def _parts(part: Any) -> Iterable[Any]:
     if isinstance(part, Poison):
         return [p for p in part.parts if not is_atomic(p)]
     if isinstance(part, torch.Tensor):
-        grad = part.grad if grads and part.is_leaf else None
-        return () if grad is None else (grad,)
+        return ()
+    if type(part) is dict:
+        return [*part, *part.values()]
     if isinstance(part, list | tuple | set | frozenset):
         return [p for p in part if type(p) in _WITH_PARTS or not is_atomic(p)]
     if isinstance(part, slice):

@@ -34,7 +34,7 @@ def is_timed_by_values(rule: Rule, given: Arguments, lineage: Lineage, is_contai
         lineage: knows what is hidden.
         is_container: the call looks at a container and not into its elements.
     """
-    if is_value_timed(rule) or any(lineage.hidden(tensor) for tensor in given.tensors()):
+    if is_value_timed(rule) or given.has_hidden(lineage):
         return True
     if is_private(given.structure(lineage)):
         return True

@@ -27,13 +27,13 @@ from duet_p2p.engine.form import (
     settings_of,
 )
 from duet_p2p.engine.labels import UNBOUND, Kind
-from duet_p2p.engine.lineage import Lineage, is_atomic
+from duet_p2p.engine.lineage import Lineage, Owned, is_atomic
 from duet_p2p.engine.recipe import Made, boundary, made
 from duet_p2p.surface.table import Rule, written
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
-__all__ = ["RANDOM", "Origin", "Provenance"]
+__all__ = ["NOTHING", "OPTIMIZING", "RANDOM", "Origin", "Provenance"]
 
 RANDOM: Final = "random:"
 """Begins the form of a training step on values for which random numbers were drawn."""
@@ -48,6 +48,10 @@ _LEAVES_NO_NODE: Final = frozenset({
     "torch.optim.lr_scheduler.LRScheduler.step", "torch.optim.lr_scheduler.LRScheduler.feed",
 })  # fmt: skip
 """They write, and training or the form of something else tells."""
+OPTIMIZING: Final = frozenset({_STEP, "torch.optim.Optimizer.zero_grad"})
+"""What training loops call on an optimizer; it writes to numbers, and moves no tensor."""
+_NEEDS_NO_INPUTS: Final = frozenset({*OPTIMIZING, "torch.optim.lr_scheduler.LRScheduler.step"})
+"""Those of them whose inputs nobody asks for: no node is left, and `_step` looks for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,10 @@ class Origin:
     forms: dict[int, str]
     writers: frozenset[str]
     """Of a training step, for the labels of what it writes."""
+
+
+NOTHING: Final = Origin({}, {}, frozenset())
+"""Of a command that was given nothing."""
 
 
 class Provenance:
@@ -91,10 +99,16 @@ class Provenance:
             private = private or any(is_private(lineage.label(t)) for t in targets)
         if not private:
             slots = given.slots.items()
-            nodes = {id: slot.made for id, slot in slots if slot.made is not None}
-            return Origin(nodes, {}, frozenset())
-        nodes, forms = inputs_of(given.slots, lineage)
-        keep_root(targets, lineage)
+            made_of = {id: slot.made for id, slot in slots if slot.made is not None}
+            return Origin(made_of, {}, frozenset())
+        nodes: dict[int, Made] = {}
+        forms: dict[int, str] = {}
+        if op.outs or name not in _NEEDS_NO_INPUTS:
+            nodes, forms = inputs_of(given.slots, lineage)
+        keep_root(
+            [t for t in targets if (e := given.owned(t, lineage)) is None or e.label.is_public],
+            lineage,
+        )
         writer = ""
         if name == _STEP:
             writer = self._step(given)
@@ -117,7 +131,7 @@ class Provenance:
         known = {id(p) for p in parameters} | {id(p.grad) for p in parameters}
         for part in given.with_grads():  # a state that was loaded
             if isinstance(part, torch.Tensor) and id(part) not in known:
-                entry = lineage.entry(part)
+                entry = given.owned(part, lineage)
                 if entry is None or entry.label.kind is Kind.PUBLIC:
                     parts.append(content_of(part, lineage))
         tracked = lineage.find(optimizer)
@@ -156,6 +170,34 @@ class Provenance:
             node = self._batch(node, None, given)
         return list(self.results(node, [None] * len(op.outs)))
 
+    def plain(self, op: Op, name: str, given: Arguments, *, is_met: bool) -> Made:
+        """The node of a command that gives one new tensor, writes to nothing and draws nothing.
+
+        Args:
+            op: the command.
+            name: canonical.
+            given: its arguments.
+            is_met: a private value takes part.
+        """
+        if is_met:
+            nodes, forms = inputs_of(given.slots, self._lineage)
+            return made(name, op.args, op.kwargs, nodes, forms)
+        slots = given.slots.items()
+        nodes = {id: slot.made for id, slot in slots if slot.made is not None}
+        return made(name, op.args, op.kwargs, nodes)
+
+    def keep(self, node: Made, result: torch.Tensor) -> None:
+        """The node of a private tensor stays with its storage, if that has none."""
+        entry = self._lineage.entry(result)
+        if entry is not None:
+            self.keep_in(entry, node)
+
+    @staticmethod
+    def keep_in(entry: Owned, node: Made) -> None:
+        """`keep` of a tensor whose entry is known."""
+        if entry.made is None and is_private(entry.label):
+            entry.made = node
+
     def _batch(self, node: Made, result: Any, given: Arguments) -> Made:
         form = form_of(node)
         if not isinstance(result, list | tuple):
@@ -174,9 +216,7 @@ class Provenance:
                 own = made("python.Tuple.__getitem__", (Ref(0), number), {}, {0: node})
             for part in value if isinstance(value, list | tuple) else (value,):
                 if isinstance(part, torch.Tensor):
-                    entry = self._lineage.entry(part)
-                    if entry is not None and entry.made is None and is_private(entry.label):
-                        entry.made = own
+                    self.keep(own, part)
             yield own
 
 

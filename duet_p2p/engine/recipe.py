@@ -50,9 +50,14 @@ class Made:
         """What form.py works out; kept, also when the inputs are forgotten."""
         self.forms = forms
         """Of inputs whose form is not that of their node: public contents, trained state."""
-        self.has_random: bool = any(node.has_random for node in inputs.values())
+        self.has_random = False
         """Random numbers took part that were drawn for this value."""
-        self.depth: int = 1 + max((node.depth for node in inputs.values()), default=0)
+        self.depth = 1
+        for node in inputs.values():
+            if node.has_random:
+                self.has_random = True
+            if node.depth >= self.depth:
+                self.depth = node.depth + 1
         if self.depth > 2 * RECIPE_STEPS:
             self._cut()
 
@@ -92,7 +97,15 @@ def made(
     forms: Mapping[int, str] = _NO_FORMS,
 ) -> Made:
     """The node of one operation; `inputs` by the ids that its arguments name."""
-    return Made(op, tuple([_short(value) for value in args]), kwargs, inputs, forms=forms)
+    for value in args:
+        if type(value) not in _KEPT:
+            args = tuple([_short(value) for value in args])
+            break
+    return Made(op, args, kwargs, inputs, forms=forms)
+
+
+_KEPT = frozenset({wire.Ref, bool, int, float, type(None)})
+"""Types of arguments that `_short` leaves as they are."""
 
 
 def _short(value: Any) -> Any:

@@ -43,6 +43,9 @@ class ModuleClient(Protocol):
     def put_many(self, tensors: Sequence[Tensor], *, parameters: bool = False) -> list[Any]:
         """Uploads tensors in one transfer; one pointer each, the same one for the same tensor."""
 
+    def follow(self, before: Sequence[Any], after: Sequence[Any]) -> None:
+        """Optimizers that hold tensors of `before` go on with those of `after`."""
+
     def collect(self, pointers: Sequence[Any]) -> Any:
         """One list on the owner's side that holds these objects."""
 

@@ -207,13 +207,21 @@ class Shell(nn.Module):
     def _apply(self, fn: Callable[[Any], Any], recurse: bool = True) -> Self:
         modules = self.modules() if recurse else [self]
         seen = set()
+        before, after = [], []
         with torch.no_grad():
             for module in modules:
                 for held in (module._parameters, module._buffers):
                     for pointer in _values(held):
-                        if isinstance(pointer, Remote) and id(pointer) not in seen:
-                            seen.add(id(pointer))
-                            _move(pointer, fn, held is module._parameters)
+                        if not isinstance(pointer, Remote) or id(pointer) in seen:
+                            continue
+                        seen.add(id(pointer))
+                        moved = _moved(pointer, fn, held is module._parameters)
+                        if moved is not None:
+                            before.append(pointer)
+                            after.append(moved)
+            self._duet_client.follow(before, after)
+        for pointer, moved in zip(before, after, strict=True):
+            pointer._become(moved)  # type: ignore[attr-defined]
         return self
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
@@ -248,21 +256,21 @@ class Shell(nn.Module):
         raise WrongSide("a remote module cannot be pickled; get(request_block=True) it first")
 
 
-def _move(pointer: Any, fn: Callable[[Any], Any], is_parameter: bool) -> None:
-    """What `_apply` does to one tensor.
+def _moved(pointer: Any, fn: Callable[[Any], Any], is_parameter: bool) -> Any:
+    """What `_apply` makes of one tensor, None if it stays as it is.
 
     The owner's side does not let `data` take another dtype or device (a saved graph could be fed
     other bytes), so a tensor that changes either becomes a new one, and the same pointer stands for
-    it. As in torch, make the optimizer after moving the model.
+    it afterwards.
     """
     before = (pointer.dtype, pointer.device)
     moved = fn(pointer)
     if moved is pointer or (moved.dtype, moved.device) == before:
-        return
+        return None
     if is_parameter:
         client: ModuleClient = pointer.client
         moved = client.call("torch.nn.Parameter", moved, requires_grad=pointer.requires_grad)
-    pointer._become(moved)
+    return moved
 
 
 def _values(held: Mapping[str, Any]) -> list[Any]:

@@ -59,7 +59,6 @@ class Service:
         self.failures: deque[Failure] = deque(maxlen=limits.FAILURES)
         self.operations = 0
         self.error: Exception | None = None
-        self.watchers: list[Callable[[], None]] = []  # told on the loop that something changed
         self._session = session
         self._host = host
         self._configure = configure
@@ -67,13 +66,13 @@ class Service:
         self._printer = printer
         self._live = live
         self._loop = asyncio.get_running_loop()
-        self.watchers.append(lambda: live.soon(self._loop, self.counts))
+        # told on the loop that something changed
+        self.watchers: list[Callable[[], None]] = [lambda: live.soon(self._loop, self.counts)]
         self._batch: list[tuple[int, engine.Ordered]] = []
         self._answers = Answers(session, journal, self._whole_store)
         self._settling = Settling(session.settled)
-        self._is_up = False
+        self._is_up = self._has_run = False
         self._is_open = True
-        self._has_run = False
         self._listed_puts: dict[int, int] = {}  # unsettled puts of listed objects: seq to id
         self.revival = Revival(
             lambda: host.start(self._configure), on_up=self._up, on_end=self._give_up
@@ -104,7 +103,11 @@ class Service:
             clock=self._loop.time,
         )
         self.desk.on_change = self._changed
-        self._on_message: dict[type, Callable[[int, Any], None]] = {
+        self._on_message = self._message_table()
+        self._on_event = self._event_table()
+
+    def _message_table(self) -> Mapping[type, Callable[[int, Any], None]]:
+        return {
             wire.Op: self._op,
             wire.Put: self._put,
             wire.Del: self._del,
@@ -116,7 +119,9 @@ class Service:
             wire.Get: self._get,
             wire.Withdraw: self._withdraw,
         }
-        self._on_event: dict[type, Callable[[Any], None]] = {
+
+    def _event_table(self) -> Mapping[type, Callable[[Any], None]]:
+        return {
             engine.SettledUpTo: self._settled,
             engine.OpFailed: self._op_failed,
             engine.Learnt: self._learnt,

@@ -247,13 +247,8 @@ class ScientistPairing(Machine):
                 self._postpone(now)
             case "answer":
                 assert exchange is not None and offer is not None
-                exchange.offer, exchange.remote = offer, remote
-                exchange.partner_pub, exchange.partner_caps = offer.pub, caps
-                exchange.peer = self._new_peer()
-                exchange.deadline = now + limits.CONNECT_SECONDS
-                self._offer_body, self._answer_body = body, b""
-                self._restart_timer(now)
-                self._emit(MakePeer(exchange.peer, controlling=False))
+                exchange.remote, exchange.partner_caps = remote, caps
+                self._take_offer(exchange, offer, body, now)
             case "reject":
                 if self._count_rejected():
                     self._stop()
@@ -279,10 +274,18 @@ class ScientistPairing(Machine):
             case "fail":
                 self._attempt_failed(error or ConnectFailed(), now)
             case "see_off":
-                version = reason == "version"
-                self._end_wait(VersionMismatch() if version else PartnerLeft(reason=reason))
+                is_version = reason == "version"
+                self._end_wait(VersionMismatch() if is_version else PartnerLeft(reason=reason))
             case "leave":
                 self._leave(reason)
+
+    def _take_offer(self, exchange: Exchange, offer: Sdp, body: bytes, now: float) -> None:
+        exchange.offer, exchange.partner_pub = offer, offer.pub
+        exchange.peer = self._new_peer()
+        exchange.deadline = now + limits.CONNECT_SECONDS
+        self._offer_body, self._answer_body = body, b""
+        self._restart_timer(now)
+        self._emit(MakePeer(exchange.peer, controlling=False))
 
     def _new_attempt(self, now: float, *, pause: float) -> None:
         self._close_peer()

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_futures
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from torch import Tensor
 
@@ -122,6 +122,7 @@ class Client:
         self.uploads = Uploads(self)
         self.settings: dict[str, Any] = {}
         self.namespaces: dict[str, Any] = {}
+        self.optimizers: WeakSet[Any] = WeakSet()
         self.operations = 0
         self.ready: Future[None] = Future()
         self.audit_head: SignedHead | None = None  # the owner's newest
@@ -232,6 +233,12 @@ class Client:
     def put_many(self, tensors: Sequence[Tensor], *, parameters: bool = False) -> list[Any]:
         """Uploads tensors in one transfer; the same tensor twice gives the same pointer twice."""
         return self.uploads.put_tensors(tensors, parameters=parameters)
+
+    def follow(self, before: Sequence[Any], after: Sequence[Any]) -> None:
+        """Optimizers that hold tensors of `before` go on with those of `after`."""
+        from duet_p2p.scientist.optimizers import follow
+
+        follow(self, before, after)
 
     def collect(self, pointers: Sequence[Any]) -> Any:
         """A list on the owner's side of these very objects."""

@@ -12,12 +12,14 @@ import difflib
 import types as python_types
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import nn
 
 from duet_p2p.errors import ForeignPointer, NotAllowed, PointerDeleted
+from duet_p2p.limits import ARRAY_ITEMS
 from duet_p2p.objects.python import plain
 from duet_p2p.objects.remote import Remote
 from duet_p2p.scientist import composites, knowledge, local_facts
@@ -42,6 +44,7 @@ _TRAVEL: Final = (
     *(list, tuple, dict, set, frozenset, range),
     *(torch.dtype, torch.device, torch.layout, torch.memory_format),
 )
+_LAZY: Final = (python_types.GeneratorType, filter, map, chain)
 _CALLABLES: Final = (
     python_types.FunctionType,
     python_types.BuiltinFunctionType,
@@ -195,6 +198,8 @@ def _wire(client: Client, value: Any, inputs: list[Pointer]) -> Any:
         return slice(*(_wire(client, part, inputs) for part in parts))
     if isinstance(value, list | tuple) and kind is not torch.Size:  # a named tuple, a list's kin
         return [_wire(client, item, inputs) for item in value]
+    if isinstance(value, _LAZY):  # `filter(lambda p: p.requires_grad, model.parameters())`
+        return [_wire(client, item, inputs) for item in islice(value, ARRAY_ITEMS + 1)]
     refuse(value)
     return values.to_wire(value, None, 0)
 
@@ -222,6 +227,11 @@ def torch_function(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         answer = getattr(args[0], fact)
         return answer(*args[1:], **kwargs) if callable(answer) else answer
     name = names.name_of(func)
+    if func is torch._is_all_true:
+        raise NotAllowed(
+            "a distribution of this side's torch.distributions looks at its values when it is made "
+            "and used: take the same one from duet.torch.distributions"
+        )
     if name is None:
         shown = getattr(func, "__qualname__", None) or getattr(func, "__name__", repr(func))
         module = getattr(func, "__module__", None)

@@ -19,6 +19,7 @@ from duet_p2p.objects.remote import Remote
 from duet_p2p.objects.shell import send_module
 from duet_p2p.scientist.client import Client
 from duet_p2p.scientist.namespaces import namespace
+from duet_p2p.scientist.ordinary import know_pointers
 from duet_p2p.scientist.plan import send_plan
 from duet_p2p.scientist.pointer import Pointer
 from duet_p2p.scientist.requests import RequestList
@@ -73,6 +74,7 @@ class ScientistDuet(Panelled):
         self._handshake = handshake
         self._on_close = on_close
         self._is_closed = False
+        know_pointers()
         self._client = Client(session, bridge, session_id=peer, client_id=id)
 
     # namespaces

@@ -17,8 +17,9 @@ import torch
 from duet_p2p.objects.plan import PLAN_TYPE
 from duet_p2p.scientist.containers import DictPointer, ListPointer, SizedPointer
 from duet_p2p.scientist.loader import IteratorPointer, LoaderPointer
+from duet_p2p.scientist.optimizers import OptimizerPointer
 from duet_p2p.scientist.pointer import AnyPointer, Pointer
-from duet_p2p.scientist.schedulers import OptimizerPointer, SchedulerPointer
+from duet_p2p.scientist.schedulers import SchedulerPointer
 from duet_p2p.scientist.tensor import TensorPointer
 from duet_p2p.surface import table, types
 

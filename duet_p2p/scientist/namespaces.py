@@ -19,7 +19,7 @@ from torch import nn
 from duet_p2p.errors import NotAllowed
 from duet_p2p.identity.files import home
 from duet_p2p.objects.shell import Shell
-from duet_p2p.scientist import schedulers
+from duet_p2p.scientist import optimizers, samplers, schedulers
 from duet_p2p.scientist.dispatch import denied
 from duet_p2p.surface import table
 
@@ -47,8 +47,16 @@ _LOCAL: Final[Mapping[str, Any]] = {
         NEAREST="nearest", NEAREST_EXACT="nearest-exact", BILINEAR="bilinear", BICUBIC="bicubic",
         BOX="box", HAMMING="hamming", LANCZOS="lanczos",
     ),
+    **{f"torch.utils.data.{cls.__name__}": cls for cls in samplers.SAMPLERS},
 }  # fmt: skip
 """Names that do the same for remote code when they run here."""
+
+_MAKERS: Final[Mapping[str, Callable[..., Any]]] = {
+    **schedulers.MAKERS,
+    **optimizers.MAKERS,
+    "torch.utils.data.DataLoader": samplers.make_loader,
+}
+"""Constructors that take more than travels; the session's client comes first."""
 
 _CONSTANTS: Final = (torch.dtype, torch.layout, torch.memory_format, float, int, bool, str)
 
@@ -90,7 +98,7 @@ class Namespace:
         if rule is not None:
             if rule.form == "constructor" and full.startswith("torchvision.datasets."):
                 return _data_set(self._client, full)
-            if full in schedulers.MAKERS:
+            if full in _MAKERS:
                 return _with_client(self._client, full)
             return _function(self._client, full)
         module_class = _module_class(full)
@@ -152,14 +160,14 @@ def _function(client: Client, name: str) -> Callable[..., Any]:
 
 
 def _with_client(client: Client, name: str) -> Callable[..., Any]:
-    maker = schedulers.MAKERS[name]
+    maker = _MAKERS[name]
 
     def remote(*args: Any, **kwargs: Any) -> Any:
         return maker(client, *args, **kwargs)
 
     remote.__name__ = name.rpartition(".")[2]
     remote.__qualname__ = name
-    remote.__doc__ = f"{name} on the owner's side; its functions run here."
+    remote.__doc__ = f"{name} on the owner's side."
     return remote
 
 

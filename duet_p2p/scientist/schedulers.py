@@ -1,4 +1,4 @@
-"""Optimizers and learning rate schedulers on the owner's side.
+"""Learning rate schedulers on the owner's side.
 
 `LambdaLR` and `MultiplicativeLR` multiply by what a Python function gives for an epoch. The
 function stays here: before a step its number for the epoch that comes is worked out and sent. A
@@ -14,14 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from duet_p2p.errors import NotAllowed
-from duet_p2p.scientist.knowledge import Known
 from duet_p2p.scientist.pointer import Pointer
-from duet_p2p.scientist.recorder import Step
 
 if TYPE_CHECKING:
     from duet_p2p.scientist.client import Client
 
-__all__ = ["MAKERS", "Count", "OptimizerPointer", "SchedulerPointer"]
+__all__ = ["MAKERS", "Count", "SchedulerPointer"]
 
 _PLACE: Final = "torch.optim.lr_scheduler."
 _FEED: Final = f"{_PLACE}LRScheduler.feed"
@@ -135,48 +133,6 @@ class SchedulerPointer(Pointer):
 
 _EPOCHS: Final[dict[str, list[Any]]] = {}
 """Of states that `state_dict` gave, by their pointers' ids, as long as the pointers live."""
-
-
-class OptimizerPointer(Pointer):
-    """An optimizer; its groups are a remote list of dicts that can be read and written."""
-
-    __slots__ = ()
-
-    @property
-    def param_groups(self) -> Any:
-        """A pointer to the list of groups: `param_groups[0]["lr"] = 0.1` changes the optimizer."""
-        groups = self._client.call("torch.optim.Optimizer.param_groups", self)
-        groups._items = Known("python.Dict")  # every element is one
-        return groups
-
-    def step(self, closure: Any = None) -> Any:
-        """One step on the owner's side.
-
-        Args:
-            closure: a step that was recorded with `duet.step`, which computes gradients and
-                returns the loss.
-
-        Returns:
-            A pointer to the loss that the closure gave first; None without one.
-
-        Raises:
-            NotAllowed: the closure is another function, or `LBFGS` has none.
-            StepError: the recorded step is no closure.
-        """
-        if isinstance(closure, Step):
-            return closure.of_optimizer(self)
-        if closure is not None:
-            raise NotAllowed(
-                "a closure runs on the owner's side, as often as the optimizer wants: put "
-                "@duet.step above its definition, so that it is recorded once"
-            )
-        if self._type == "torch.optim.LBFGS":
-            raise NotAllowed(
-                "LBFGS.step needs a closure: a function with @duet.step that calls zero_grad and "
-                "backward and returns the loss"
-            )
-        self._client.call("torch.optim.Optimizer.step", self)
-        return None
 
 
 def _checked(value: Any) -> Any:

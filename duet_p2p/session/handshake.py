@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from duet_p2p import errors, limits
@@ -353,11 +354,11 @@ class Handshake:
             peer.on_closed = lambda error: self._on_closed(run, error)
             peer.on_frame = lambda channel, data: self._on_frame(run, channel, data)
 
-    async def _work(self, run: _Run, work: Coroutine[Any, Any, None]) -> None:
+    async def _work(self, run: _Run, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Runs one step of a peer; whatever breaks it ends the attempt, not the session."""
         failure: DuetError
         try:
-            await work
+            await work()
             return
         except DuetError as error:
             failure = error
@@ -392,10 +393,10 @@ class Handshake:
                 self._signaling.post(to, body, is_join=is_join)
             case MakePeer(number, controlling):
                 run = self._runs[number] = _Run(number)
-                run.task = self._task(self._work(run, self._gather(run, controlling)))
+                run.task = self._task(self._work(run, partial(self._gather, run, controlling)))
             case Connect(number, remote):
                 run = self._runs[number]
-                run.task = self._task(self._work(run, self._connect(run, remote)))
+                run.task = self._task(self._work(run, partial(self._connect, run, remote)))
             case SendProof(number, data):
                 self._send_proof(number, data)
             case ClosePeer(number):

@@ -73,7 +73,8 @@ class Session:
         on_state: called with ``open`` and None, ``lost`` and the reason, ``closed`` and the reason
             (None after one's own `close`).
         on_link_end: called with the reason when this session gives a link up: the partner is
-            silent, left, or broke a rule. Not when the link says itself that it is over.
+            silent, left or broke a rule, or a send was the first to notice a loss. Not when the
+            link says itself that it is over.
         outbox: the way in for other threads.
     """
 

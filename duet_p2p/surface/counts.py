@@ -78,11 +78,18 @@ def _rounds(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
             raise QuotaExceeded(f"{value} rounds; the limit is {limits.LOWRANK_ROUNDS}")
 
 
+def _terms(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    count = _argument(args, kwargs, 1, ("p",), None)
+    if isinstance(count, int) and count > limits.GAMMA_TERMS:
+        raise QuotaExceeded(f"{count} terms; the limit is {limits.GAMMA_TERMS}")
+
+
 COUNTS: Final[dict[str, Check]] = {
     "parts_of_chunk": _chunk,
     "parts_of_sections": _sections,
     "parts_of_split": _split,
     "parts_of_unbind": _unbind,
     "rounds": _rounds,
+    "terms": _terms,
 }
 """By the name of the check in the table."""

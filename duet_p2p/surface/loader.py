@@ -15,6 +15,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorD
 
 from duet_p2p import limits
 from duet_p2p.errors import QuotaExceeded
+from duet_p2p.surface.samplers import batches_of, sampler_of
 from duet_p2p.surface.sizes import admit_items
 
 __all__ = ["LOADERS", "loader_facts"]
@@ -69,17 +70,28 @@ def _loader(
     collate_fn: None = None,
     pin_memory: Any = False,
     drop_last: Any = False,
+    *,
+    order: Any = None,
+    batches: Any = None,
     **_: Any,
 ) -> DataLoader[Any]:
     # num_workers, pin_memory and the like change speed only: the engine has one process. The
     # keywords that may not be given at all are refused by the guard.
     if sampler is not None or batch_sampler is not None or collate_fn is not None:
-        raise TypeError("a loader takes no sampler and no collate_fn here")
+        raise TypeError("a loader takes an order, but neither a sampler nor a collate_fn here")
+    if batches is not None:
+        if order is not None or shuffle or drop_last:
+            raise ValueError("batches exclude order, shuffle and drop_last")
+        return DataLoader(dataset, batch_sampler=batches_of(batches, _dataset(dataset)))
     size = int(batch_size)
     if not 0 < size <= limits.CONTAINER_ITEMS:
         raise QuotaExceeded(f"batches of {size}")
     return DataLoader(
-        _dataset(dataset), batch_size=size, shuffle=bool(shuffle), drop_last=bool(drop_last)
+        _dataset(dataset),
+        batch_size=size,
+        shuffle=bool(shuffle),
+        sampler=None if order is None else sampler_of(order, dataset),
+        drop_last=bool(drop_last),
     )
 
 
@@ -122,13 +134,12 @@ def loader_facts(loader: DataLoader[Any]) -> dict[str, Any]:
         list of its parts, else one tensor), and ``element``: for each part ``type``, ``shape``
         without the batch axis and ``dtype`` as text; None if they cannot be told.
     """
-    length = len(loader.dataset)  # type: ignore[arg-type]
-    size = loader.batch_size or 1
-    batches = len(loader)
-    last = 0 if not batches else size if loader.drop_last else length - size * (batches - 1)
+    plan: Any = loader.batch_sampler
+    length, size, batches = len(plan.sampler), plan.batch_size, len(loader)
+    last = 0 if not batches else size if plan.drop_last else length - size * (batches - 1)
     element = None
     is_list = True
-    if length:
+    if len(loader.dataset):  # type: ignore[arg-type]
         state = torch.get_rng_state()
         try:
             sample = loader.dataset[0]

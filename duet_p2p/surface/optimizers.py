@@ -81,6 +81,31 @@ def _step(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
                     state[key] = settled(value)
 
 
+def _follow(optimizer: Any, before: Any, after: Any) -> None:
+    """A module moved: what stood for a parameter is another tensor now, with the same state."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"an Optimizer is needed, not {type(optimizer).__name__}")
+    if not isinstance(before, (list, tuple)) or not isinstance(after, (list, tuple)):
+        raise TypeError("two lists of tensors are needed")
+    if len(before) != len(after) or len({*map(id, (*before, *after))}) < 2 * len(before):
+        raise ValueError("the tensors of both lists are different ones, as many in each")
+    for old, new in zip(before, after, strict=True):
+        if not isinstance(old, torch.Tensor) or not isinstance(new, torch.Tensor):
+            raise TypeError("two lists of tensors are needed")
+        if old.shape != new.shape or not (new.is_leaf or new.retains_grad):
+            raise ValueError("a parameter is followed by a leaf of the same shape")
+    groups = optimizer.param_groups
+    held = {id(parameter) for group in groups for parameter in group["params"]}
+    if any(id(new) in held for new in after):
+        raise ValueError("some parameters appear in more than one parameter group")
+    swapped = {id(old): new for old, new in zip(before, after, strict=True)}
+    for group in groups:
+        group["params"][:] = [swapped.get(id(p), p) for p in group["params"]]
+    for old, new in zip(before, after, strict=True):
+        if old in optimizer.state:
+            optimizer.state[new] = optimizer.state.pop(old)
+
+
 def _optimizer_state(optimizer: Any) -> dict[str, Any]:
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"an Optimizer is needed, not {type(optimizer).__name__}")
@@ -171,6 +196,7 @@ _PLACE: Final = "torch.optim.lr_scheduler."
 
 OPTIMIZERS: Final[dict[str, Callable[..., Any]]] = {
     "torch.optim.Optimizer.step": _step,
+    "torch.optim.Optimizer.follow": _follow,
     "torch.optim.Optimizer.state_dict": _optimizer_state,
     f"{_PLACE}LRScheduler.state_dict": _state,
     f"{_PLACE}LRScheduler.load_state_dict": _load,

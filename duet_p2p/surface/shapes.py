@@ -336,7 +336,8 @@ def _gradients(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         raise _Gap
     if kwargs.get("allow_unused") or len(args) > 5:
         raise _Gap  # None for some of them
-    return tuple([item._replace(requires_grad=False) for item in items])
+    has_graph = bool(args[4] if len(args) > 4 else kwargs.get("create_graph"))
+    return tuple([item._replace(requires_grad=has_graph) for item in items])
 
 
 def _legacy(dtype: torch.dtype) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Any]:

@@ -41,6 +41,7 @@ __all__ = [
     "nearest",
     "result_of",
     "switches",
+    "writes",
     "written",
 ]
 
@@ -194,6 +195,11 @@ def switches(rule: Rule) -> tuple[tuple[str, int], ...]:
         return ()
     found = [] if positions.switch is None else [("inplace", positions.switch)]
     return (*found, positions.only_if) if positions.only_if is not None else tuple(found)
+
+
+def writes(rule: Rule) -> bool:
+    """Whether some call of this name writes to an argument."""
+    return rule.name in _WRITES
 
 
 def written(rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import torch
 
+from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.sparse import dense
 
 __all__ = ["DEVICE_TYPES", "TENSORS"]
@@ -73,10 +74,21 @@ def _autograd_grad(
     grad_outputs: Any = None,
     retain_graph: Any = None,
     create_graph: Any = False,
+    only_inputs: Any = True,
     allow_unused: Any = None,
+    is_grads_batched: Any = False,
+    materialize_grads: Any = False,
 ) -> tuple[torch.Tensor | None, ...]:
+    if is_grads_batched or not only_inputs:
+        raise NotAllowed("grad takes neither batches of gradients nor only_inputs=False here")
     found = torch.autograd.grad(
-        outputs, inputs, grad_outputs, retain_graph, bool(create_graph), allow_unused=allow_unused
+        outputs,
+        inputs,
+        grad_outputs,
+        retain_graph,
+        bool(create_graph),
+        allow_unused=allow_unused,
+        materialize_grads=bool(materialize_grads),
     )
     return tuple([None if grad is None else dense(grad) for grad in found])
 

@@ -160,6 +160,9 @@ class WebSocketSignaling:
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=limits.SIGNALING_CLOSE_SECONDS)
+        if self._first is not None and not self._first.done():
+            # a task that is cancelled before its first step has told nobody
+            self._end(errors.SessionClosed())
 
     # the life of the socket
 

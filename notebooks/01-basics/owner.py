@@ -24,8 +24,10 @@ print(duet.store.pandas.to_string())
 
 
 # %% [markdown]
-# Look at what waits. In a notebook you would run `duet.requests` whenever you like; run as a script,
-# this function waits for you.
+# What the scientist asks for waits here until you decide. At your own desk you would look at
+# `duet.requests` now and then, or put `duet` last in a cell for a panel with buttons. So that this
+# notebook runs from top to bottom, the function below waits for the next request and shows what *your*
+# side knows about it: the scientist's words are one thing, what would leave is another.
 
 
 # %%

@@ -35,7 +35,8 @@ duet.requests.add_handler(name="model", action="accept", kinds={"model"}, max_el
 print(duet.requests.handlers.pandas.to_string())
 
 # %% [markdown]
-# Anything else waits for you; here the scientist tries the species of one flower.
+# Anything else waits for you, until the scientist leaves; here the scientist tries the species of one
+# flower, under the name that the rule accepts.
 
 # %%
 while duet.is_open:

@@ -1,5 +1,8 @@
 # %% [markdown]
 # # Iris, the scientist's side
+#
+# A classifier for a table that stays with its owner. Start the owner's notebook first: it prints the
+# session ID that `join_duet` asks for here, and asks for the client ID that is printed here.
 
 # %%
 import os

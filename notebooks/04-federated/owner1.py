@@ -33,6 +33,9 @@ duet.requests.add_handler(
     name="line", action="accept", kinds={"model"}, max_elements=20, max_uses=2
 )
 
+# %% [markdown]
+# Until the scientist leaves, whatever no rule takes is denied. In the end: what left?
+
 # %%
 while duet.is_open:
     for request in duet.requests:

@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Two owners, one scientist: the scientist's side
 #
-# Join one owner after the other; each `join_duet` asks for that owner's session ID.
+# Two hospitals, say, who may not pool their data. Join one owner after the other: each `join_duet` asks
+# for that owner's session ID and gives you a client ID for that owner.
 
 # %%
 import os
@@ -68,7 +69,6 @@ remotes = [train(duet) for duet in duets]
 # %%
 try:
     duet1.store["data"] + duet2.store["data"]
-    raise SystemExit("data of two owners were mixed")
 except sy.errors.ForeignPointer as error:
     print(error)
 

@@ -1,5 +1,8 @@
 # %% [markdown]
 # # Variational auto-encoder, the scientist's side
+#
+# A network that learns what the owner's digits have in common and draws new ones, from noise of your
+# own. You never see a digit; you see losses, and in the end 16 drawings, if the owner agrees.
 
 # %%
 import os
@@ -56,7 +59,6 @@ torch.manual_seed(1)
 model = VAE(torch).send(duet)
 
 # %%
-device = rt.device("cpu")
 rt.manual_seed(1)
 digits = tv.datasets.MNIST("mnist", train=True, download=True, transform=tv.transforms.ToTensor())
 loader = rt.utils.data.DataLoader(digits, batch_size=BATCH, shuffle=True, drop_last=True)
@@ -81,8 +83,7 @@ optimizer = rt.optim.Adam(model.parameters(), lr=1e-3)
 losses = []
 model.train()
 for epoch in range(EPOCHS):
-    for number, data in enumerate(loader.take(min(BATCHES, batches))):
-        x = rt.Tensor(data[0]).to(device)
+    for number, (x, _) in enumerate(loader.take(min(BATCHES, batches))):
         optimizer.zero_grad()
         drawn, mean, log_variance = model(x)
         loss = loss_of(drawn, x, mean, log_variance)
@@ -90,7 +91,7 @@ for epoch in range(EPOCHS):
         optimizer.step()
         if number % LOSS_EVERY == 0:
             value = loss.get(name="loss", reason="is it learning?", request_block=True, timeout_secs=60)
-            assert value is not None, model
+            assert value is not None
             losses.append(value.item() / BATCH)
             print(f"epoch {epoch}  batch {number:3d}  loss {losses[-1]:.1f} per digit")
 assert losses[-1] < 0.75 * losses[0], losses

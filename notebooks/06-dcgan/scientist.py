@@ -1,5 +1,9 @@
 # %% [markdown]
 # # Two networks against each other (DCGAN), the scientist's side
+#
+# Both networks, both optimizers and the real pictures are on the owner's side; the noise is yours. The
+# loop is the usual one. What you see of it are three numbers now and then, and what the owner lets out
+# in the end.
 
 # %%
 import os

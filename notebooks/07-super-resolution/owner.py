@@ -14,13 +14,13 @@ import duet_p2p as sy
 duet = sy.launch_duet()
 
 # %% [markdown]
-# 48 pieces of 36 x 36 pixels, cut from two photographs that come with scikit-learn, and the same at a
+# 48 pieces of 36 x 36 pixels, cut from a photograph that comes with scikit-learn, and the same at a
 # third of the size.
 
 # %%
-photographs = torch.stack([torch.tensor(image) for image in load_sample_images().images])
-grey = photographs.float().mean(dim=3) / 255
-pieces = grey.unfold(1, 36, 72).unfold(2, 36, 72)
+photograph = torch.tensor(load_sample_images().images[0])
+grey = photograph.float().mean(dim=2) / 255
+pieces = grey.unfold(0, 36, 72).unfold(1, 36, 72)
 sharp = pieces.reshape(-1, 1, 36, 36)[:48].contiguous()
 small = torch.nn.functional.avg_pool2d(sharp, 3)
 small.tag("small").describe("48 grey pieces, 12 x 12").send(duet)

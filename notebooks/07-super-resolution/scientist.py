@@ -1,5 +1,8 @@
 # %% [markdown]
 # # Super resolution, the scientist's side
+#
+# A network that makes pictures three times as large, trained on the owner's photograph and tried on one
+# of your own.
 
 # %%
 import os

@@ -66,17 +66,20 @@ def train(x=torch.zeros(97, 20), y=torch.zeros(97, 20), model=Sequence(input_siz
 train.tag("train").describe("one step of training").send(duet)
 
 # %% [markdown]
-# What comes out of it may leave: 15 times a network, and its loss.
+# What comes out of it may leave, 15 times: the loss, one number over all waves, and the network, of kind
+# `model` and no larger than this one with its 1,981 weights and their names. The guard of a named rule
+# checks both.
 
 # %%
+duet.requests.add_handler(name="loss", action="accept", max_uses=15, print_local=True)
 duet.requests.add_handler(
-    name="loss", action="accept", kinds={"aggregate", "per_record"}, min_records=1,
-    allow_injected=True, max_uses=15, print_local=True,
-)  # fmt: skip
-duet.requests.add_handler(
-    name="model", action="accept", kinds={"model", "per_record"}, min_records=1,
-    allow_injected=True, max_elements=None, max_uses=15,
-)  # fmt: skip
+    name="model",
+    action="accept",
+    kinds={"model"},
+    max_elements=None,
+    element_quota=15 * 2_100,
+    max_uses=15,
+)
 
 # %%
 while duet.is_open:

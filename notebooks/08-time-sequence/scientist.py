@@ -1,5 +1,8 @@
 # %% [markdown]
 # # Time sequences, the scientist's side
+#
+# Recurrent cells in a loop over time, on waves that stay with their owner. Afterwards the same training
+# is done here, to see that nothing is different.
 
 # %%
 import copy

@@ -55,13 +55,16 @@ duet.requests.add_handler(
 
 # %% [markdown]
 # Such a network can learn a text by heart: that is what it is for, and why you decide by hand whether it
-# leaves. Windows of the text itself never do.
+# leaves. For the guard it is `per_record`, which windows of the text with something added would be too. So
+# a person reads here how the value was computed: it must be the network's own parameters. The loop below
+# only looks at the name and the kind.
 
 # %%
 released = 0
 while duet.is_open:
     for request in duet.requests:
         print(f"{request.name!r} waits: {request.kind}, {request.elements:,} numbers", flush=True)
+        print(f"  computed as {str(request.recipe)[:200]} ...", flush=True)
         if request.name == "model" and request.kind in ("model", "per_record") and not released:
             request.accept()
             released += 1

@@ -1,5 +1,8 @@
 # %% [markdown]
 # # Text by characters, the scientist's side
+#
+# A network that learns to write like a text that you may not read. It is trained on the owner's side;
+# the owner decides whether it comes home.
 
 # %%
 import os
@@ -71,7 +74,8 @@ for step in range(STEPS):
 assert losses[-1] < 0.8 * losses[0], losses
 
 # %% [markdown]
-# The network was released; writing happens here, one character after the other.
+# Ask for the network: the owner looks at it and decides by hand. Writing happens here, one character
+# after the other.
 
 # %%
 writer = model.get(name="model", reason="to write", request_block=True, timeout_secs=60)

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from scripts import label_cost
 from scripts.benchmark.pair import Pair, get, pair
 from scripts.benchmark.rows import Report, Row, median, timed
 
 __all__ = ["measure", "stages"]
 
 _CHAIN = 1000
+_LABELS = "labels of an operation like one before"
 
 
 def measure(report: Report, *, repeats: int, curve_to: int, ping: float) -> None:
@@ -123,5 +125,6 @@ def stages(session: Pair, count: int = 5000) -> list[tuple[str, float]]:
         ("scientist's cell: pointer, shapes, ids, codec", cell / count),
         ("scientist's I/O thread: frames, SCTP, DTLS", wire / count),
         ("owner's I/O thread: SCTP, session, service, pipe", (after[0] - theirs[0]) / count),
-        ("engine: admission, torch, labels, store", (after[1] - theirs[1]) / count),
+        ("engine: pipe, admission, torch, labels, store", (after[1] - theirs[1]) / count),
+        ("of it, labels (scripts/label_cost.py)", label_cost.measure(20)[_LABELS][0]),
     ]

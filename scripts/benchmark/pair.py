@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,8 @@ class Owner:
         finally:
             watch.cancel()
         if not line:
+            if self.process.wait(20) == -signal.SIGKILL:
+                raise TimeoutError(f"the owner's process did not answer within {_SECONDS} s")
             self._log.seek(0)
             raise RuntimeError("the owner's process ended: " + self._log.read()[-2000:])
         return json.loads(line)

@@ -1,4 +1,8 @@
-"""A real JupyterLab in a process of its own, and one notebook in it, driven as a person does."""
+"""A real JupyterLab, or plain Notebook, in a process of its own, driven as a person does.
+
+The two are built from the same parts: a notebook's cells look alike, its address and the
+kernel's state differ.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nbformat
 
-__all__ = ["CHROMIUM", "CHROMIUM_ARGS", "Lab", "LabNotebook"]
+__all__ = ["CHROMIUM", "CHROMIUM_ARGS", "Jupyter", "JupyterNotebook", "Program"]
+
+Program = Literal["jupyterlab", "notebook"]
+"""The module to run; `notebook` is version 7."""
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = "/usr/bin/chromium"
@@ -27,17 +34,17 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-START_SECONDS = 90.0
-CELL_MS = 90_000
+START_SECONDS = 240.0
+CELL_MS = 120_000
 
 
-class Lab:
+class Jupyter:
     """The server. Its settings, kernels and notebooks live in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, program: Program) -> None:
+        self.folder, self.program = folder, program
         self.token = secrets.token_hex(16)
-        self._log = folder / "lab.log"
+        self._log = folder / "jupyter.log"
         (folder / "notebooks").mkdir()
         settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
         settings.mkdir(parents=True)
@@ -47,11 +54,11 @@ class Lab:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+                    *(sys.executable, "-m", program, "--no-browser", "--allow-root"),
                     *("--port=0", "--ServerApp.ip=127.0.0.1"),
                     f"--ServerApp.root_dir={folder / 'notebooks'}",
                     f"--IdentityProvider.token={self.token}",
-                    "--LabApp.news_url=",
+                    *(["--LabApp.news_url="] if program == "jupyterlab" else []),
                 ],
                 cwd=folder,
                 stdout=log,
@@ -69,13 +76,17 @@ class Lab:
                     "JUPYTER_PLATFORM_DIRS": "1",
                 },
             )
-        self.url = self._wait_for_url()
+        try:
+            self.url = self._wait_for_url()
+        except BaseException:
+            self.close()
+            raise
 
     def _wait_for_url(self) -> str:
         deadline = time.monotonic() + START_SECONDS
         while True:
             text = self._log.read_text(errors="replace")
-            if found := re.search(r"(http://127\.0\.0\.1:\d+)/lab", text):
+            if found := re.search(r"(http://127\.0\.0\.1:\d+)/(?:lab|tree)", text):
                 return found[1]
             assert self._process.poll() is None, text
             assert time.monotonic() < deadline, text
@@ -90,7 +101,9 @@ class Lab:
             self._process.kill()
             self._process.wait(10)
 
-    def open(self, page: Any, name: str, cells: list[str], *, dark: bool = False) -> LabNotebook:
+    def open(
+        self, page: Any, name: str, cells: list[str], *, dark: bool = False
+    ) -> JupyterNotebook:
         """Writes a notebook and opens it."""
         theme = self.folder / "settings" / "@jupyterlab" / "apputils-extension"
         (theme / "themes.jupyterlab-settings").write_text(
@@ -103,13 +116,14 @@ class Lab:
             "language": "python",
         }
         nbformat.write(notebook, self.folder / "notebooks" / name)
-        page.goto(f"{self.url}/doc/tree/{name}?token={self.token}&reset")
+        where = "doc/tree" if self.program == "jupyterlab" else "notebooks"
+        page.goto(f"{self.url}/{where}/{name}?token={self.token}&reset")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=CELL_MS)
         page.locator("[data-status=idle]").first.wait_for(timeout=CELL_MS)
-        return LabNotebook(page)
+        return JupyterNotebook(page)
 
 
-class LabNotebook:
+class JupyterNotebook:
     """The notebook that a page shows."""
 
     def __init__(self, page: Any) -> None:
@@ -121,12 +135,13 @@ class LabNotebook:
     def start(self, number: int) -> None:
         """Runs a cell and does not wait for its end.
 
-        JupyterLab drops a key that comes before it is ready, so it is pressed until the cell runs.
+        The page drops a key that comes before it is ready, so it is pressed until the cell runs.
         """
         deadline = time.monotonic() + CELL_MS / 1000
         before = self._count(number)
         while self._count(number) in (before, ""):
             assert time.monotonic() < deadline, "the cell did not start"
+            assert not (asked := self.page.locator(".jp-Dialog").all_inner_texts()), asked
             self.cell(number).locator(".cm-content").click()
             self.page.keyboard.press("Control+Enter")
             self.page.wait_for_timeout(1_000)
@@ -153,3 +168,20 @@ class LabNotebook:
     def output(self, number: int) -> str:
         text: str = self.cell(number).locator(".jp-Cell-outputArea").inner_text()
         return text
+
+    def wait_for_output(self, number: int, pattern: str) -> str:
+        """The first group of the match, or all of it, once a cell shows it."""
+        deadline = time.monotonic() + CELL_MS / 1000
+        while not (found := re.search(pattern, self.output(number))):
+            assert time.monotonic() < deadline, f"no {pattern!r} in\n{self.output(number)}"
+            self.page.wait_for_timeout(50)
+        return found[1] if found.re.groups else found[0]
+
+    def answer(self, prompt: str, text: str) -> bool:
+        """Types into the field of a cell that asks; whether it asks with these words."""
+        asking = self.page.locator(".jp-Stdin")
+        asking.wait_for(timeout=CELL_MS)
+        asked: str = asking.locator(".jp-Stdin-prompt").inner_text()
+        asking.locator(".jp-Stdin-input").fill(text)
+        asking.locator(".jp-Stdin-input").press("Enter")
+        return asked.strip() == prompt.strip()

@@ -141,6 +141,8 @@ def signalling_server(*options: str) -> Iterator[str]:
         url = next((word.rstrip(".,") for word in line.split() if word.startswith("http")), None)
         assert url, f"the server did not start: {line}"
         threading.Thread(target=process.stdout.read, daemon=True).start()
-        yield url
-        process.terminate()
-        process.wait(15)
+        try:
+            yield url
+        finally:  # without it `Popen` would wait for ever after a failure
+            process.terminate()
+            process.wait(15)

@@ -117,6 +117,33 @@ def test_a_denial_and_its_reason_arrive(console, partners):
     expect(page.locator("#decided")).to_contain_text("single patients do not leave")
 
 
+def test_a_model_says_how_it_was_trained_and_what_it_can_contain(console, partners):
+    page = console.open()
+    partners.scientist(
+        "model = torch.nn.Linear(3, 1).send(duet)\n"
+        "opt = duet.torch.optim.SGD(model.parameters(), lr=0.01)\n"
+        "for _ in range(3):\n"
+        "    opt.zero_grad()\n"
+        "    loss = (model(vitals) ** 2).mean()\n"
+        "    loss.backward()\n"
+        "    opt.step()\n"
+        "asked = model.weight.request(name='weights')"
+    )
+    found = armed(page, "weights")
+    expect(found).to_contain_text("A trained model: 3 numbers learned from “vitals”.")
+    expect(found.locator("[data-part=summary]")).not_to_be_empty()
+    training = found.locator("[data-part=training]")
+    expect(training).to_have_text(
+        [
+            "trained in 3 steps of SGD",
+            "batches of 64 records",
+            "learning rate 0.01",
+            "first weights: chosen by the scientist, uploaded",
+        ]
+    )
+    expect(found).to_contain_text("The weights can contain exact records all the same.")
+
+
 def test_a_rule_made_in_the_editor_takes_the_next_request(console, partners, tmp_path):
     page = console.open()
     partners.scientist("asked = (ages * 2).mean().request(name='twice')")

@@ -225,3 +225,58 @@ def test_the_activity_can_be_saved(bench: Visit) -> None:
         page.click("#export-text")
     assert "Ran noted = ages + 6" in Path(saving.value.path()).read_text()
     page.click("#log-details summary")
+
+
+def test_a_reload_brings_back_results_and_requests_and_what_was_released_meanwhile(
+    bench: Visit, owner: Owner, camera: Camera
+) -> None:
+    page = bench.page
+    bench.run("shown = ages.float().mean() + 1")
+    bench.ask("shown", "seen before the reload")
+    accept(owner)
+    bench.state_of("shown", "Released")
+    bench.run("changed = ages.float().sum()")
+    bench.ask("changed")
+    accept(owner)
+    bench.state_of("changed", "Released")
+    bench.run("changed.add_(1)")
+    bench.run("refused = ages[1]")
+    bench.ask("refused")
+    deny(owner, "one person")
+    bench.state_of("refused", "Denied")
+    bench.run("collected = [shown, 2.0, 7]")
+    bench.run("curious = ages.float().max()")
+    bench.ask("curious", "to be taken back")
+    assert waiting(owner)[0] == "curious"
+    bench.run("pending = hours.mean()")
+    bench.ask("pending", "decided while the page is away")
+    owner.run("import time\nwhile len(duet.requests) < 2: time.sleep(0.02)")
+    links = owner.run("duet.status()['links']")
+    page.goto("about:blank")
+    owner.run("next(r for r in duet.requests if r.name == 'pending').accept()")
+    page.goto(bench.url)
+    bench.in_workbench(owner)
+    assert owner.run("duet.status()['links']") == links + 1
+    bench.state_of("pending", "Released")
+    assert bench.chip("pending").locator(".value").inner_text().startswith("4.")
+    bench.chip("shown").locator(".value").wait_for()
+    assert bench.chip("shown").locator(".value").inner_text() == "47.8333"
+    assert owner.run("[r.name for r in duet.requests]") == ["curious"]  # nobody was asked again
+    changed = bench.chip("changed").locator(".missing")
+    changed.filter(has_text="It changed since the owner released it. Ask again.").wait_for()
+    bench.state_of("refused", "Denied")
+    assert "one person" in bench.chip("refused").locator(".why").inner_text()
+    assert "47.8333" not in page.evaluate("JSON.stringify({...sessionStorage})")
+    camera.take(page, "workbench-reloaded")
+
+    row = page.locator("#requests > li", has_text="to be taken back")
+    row.get_by_role("button", name="Withdraw").click()
+    bench.state_of("curious", "Withdrawn")
+    bench.run("stacked = torch.stack([collected[0], hours.mean()])")
+    bench.ask("stacked")
+    accept(owner)
+    bench.state_of("stacked", "Released")
+    page.reload()
+    bench.in_workbench(owner)
+    bench.chip("stacked").locator("svg.plot, .value, table").first.wait_for()
+    page.locator("#log", has_text="Ran shown = ages.float().mean() + 1").wait_for(state="attached")

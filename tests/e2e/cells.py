@@ -24,8 +24,9 @@ def run(code: str, namespace: dict[str, Any]) -> Any:
     return eval(compile(ast.Expression(last.value), "<cell>", "eval"), namespace)
 
 
-def main() -> None:
-    link = socket.socket(fileno=int(sys.argv[1]))
+def serve(fd: int) -> None:
+    """Runs what comes until the other end closes."""
+    link = socket.socket(fileno=fd)
     namespace: dict[str, Any] = {"__name__": "cells"}
     with link, link.makefile("rw") as stream:
         for line in stream:
@@ -42,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(int(sys.argv[1]))

@@ -11,6 +11,15 @@ import pytest
 
 from tests.e2e.notebook import Notebook
 
+TEST_SECONDS = 240
+"""For a test with its fixtures: each process of theirs imports torch, on a machine that is busy."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -61,15 +70,16 @@ def pair(server: str, owner: Notebook, scientist: Notebook) -> tuple[Notebook, N
 
 def connect(server: str, owner: Notebook, scientist: Notebook, **launch: object) -> None:
     """Pairs two notebooks by their IDs, typed nowhere: handed over as the callbacks' argument."""
-    for notebook in (owner, scientist):
-        notebook.run("import torch\nimport duet_p2p as sy\nfrom torch import nn\n")
+    imports = "import torch\nimport duet_p2p as sy\nfrom torch import nn\n"
+    for started in [notebook.start(imports) for notebook in (owner, scientist)]:
+        started.result(100)
     options = "".join(f", {name}={value!r}" for name, value in launch.items())
     session_id = owner.run(f"duet = sy.launch_duet(url={server!r}, wait=False{options}); duet.id")
     client_id = scientist.run(
         f"duet = sy.join_duet({session_id!r}, url={server!r}, wait=False); duet.id"
     )
-    owner.run(f"duet.expect_client({client_id!r}); duet.wait(30)")
-    scientist.run("duet.wait(30); rt = duet.torch")
+    owner.run(f"duet.expect_client({client_id!r}); duet.wait(60)")
+    scientist.run("duet.wait(60); rt = duet.torch")
 
 
 def wait_for_store(scientist: Notebook, count: int, duet: str = "duet") -> None:
@@ -77,7 +87,7 @@ def wait_for_store(scientist: Notebook, count: int, duet: str = "duet") -> None:
     scientist.run(
         f"""
         import time
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while len({duet}.store) < {count} and time.monotonic() < deadline:
             time.sleep(0.01)
         assert len({duet}.store) >= {count}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -9,14 +10,17 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import textwrap
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-CELLS = Path(__file__).with_name("cells.py")
+from tests.e2e.hatchery import Hatchery
+
+HATCHERY = Hatchery()
+"""One for each process that runs tests."""
+atexit.register(HATCHERY.close)
 
 
 class CellError(AssertionError):
@@ -36,14 +40,8 @@ class Notebook:
         self.output = home / f"{name}.out"
         ours, theirs = socket.socketpair()
         with theirs, self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-u", str(CELLS), str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "DUET_HOME": str(home / "duet"), **environment},
-            )
+            everything = {**os.environ, "DUET_HOME": str(home / "duet"), **environment}
+            self.process = HATCHERY.hatch(theirs, output, everything)
         self._stream = ours.makefile("rw")
         self._socket = ours
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"cells-{name}")
@@ -52,7 +50,7 @@ class Notebook:
         """Runs a cell; its value comes later."""
         return self._thread.submit(self._run, textwrap.dedent(code))
 
-    def run(self, code: str, timeout: float = 60) -> Any:
+    def run(self, code: str, timeout: float = 100) -> Any:
         """Runs a cell and waits for the value of its last expression."""
         return self.start(code).result(timeout)
 
@@ -66,7 +64,7 @@ class Notebook:
         """Everything printed so far."""
         return self.output.read_text(errors="replace")
 
-    def wait_for_print(self, pattern: str, timeout: float = 10) -> str:
+    def wait_for_print(self, pattern: str, timeout: float = 30) -> str:
         """The first match in what was printed; printing runs in a thread of its own."""
         deadline = time.monotonic() + timeout
         while not (found := re.search(pattern, self.printed())):

@@ -9,7 +9,7 @@ from tests.e2e.notebook import CellError, Notebook
 
 UNTIL = """
 import time
-deadline = time.monotonic() + 10
+deadline = time.monotonic() + 30
 while {} and time.monotonic() < deadline:
     time.sleep(0.02)
 """

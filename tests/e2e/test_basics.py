@@ -84,7 +84,7 @@ def wait_for_request(owner: Notebook) -> None:
     owner.run(
         """
         import time
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not len(duet.requests) and time.monotonic() < deadline:
             time.sleep(0.01)
         """

@@ -67,7 +67,7 @@ def test_training_equals_the_same_training_done_locally(iris: Pair) -> None:
             out = model(data)
             loss = rt.nn.functional.nll_loss(out, target.long())
             losses.append(loss.item().get(
-                reason=f"loss of iteration {i}", request_block=True, timeout_secs=5))
+                reason=f"loss of iteration {i}", request_block=True, timeout_secs=40))
             loss.backward()
             optim.step()
         losses

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -163,6 +164,38 @@ def test_a_script_without_a_main_guard_and_without_a_server_serves_its_own(
     session_id = owner.read_until(r'sy\.join_duet\("(S[0-9A-Z]{31})"')[1]
     scientist = Terminal(JOIN.format(session_id, url), home / "e")
     terminals.append(scientist)
+    owner.read_until("client ID: ")
+    owner.type(scientist.read_until(r"^ {4}(C[0-9A-Z-]{38})")[1] + "\n")
+    owner.read_until("READY")
+    scientist.read_until("READY")
+
+
+@pytest.mark.slow
+def test_a_stranger_on_the_default_port_is_told_of_and_the_pasted_line_leads_past_it(
+    home: Path, terminals: list[Terminal]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    stranger = Terminal("", home, "http.server", str(port), "--bind", "127.0.0.1")
+    terminals.append(stranger)
+    stranger.read_until("Serving HTTP")
+    default = (
+        "from duet_p2p import meeting\n"
+        f"meeting.LOCAL_PORT, meeting.LOCAL_URL = {port}, 'http://127.0.0.1:{port}'\n"
+        "import duet_p2p as sy\n"
+    )
+    owner = Terminal(default + "sy.launch_duet(timeout=100); print('READY')\n" + STAY, home / "g")
+    terminals.append(owner)
+    line = owner.read_until(r'    duet = sy\.join_duet\("(S\w+)", network_url="http://[\d.:]+"\)')
+    join = default + "sy.join_duet(timeout=100); print('READY')\n" + STAY
+    lost, scientist = (Terminal(join, home / name) for name in ("h", "i"))
+    terminals += [lost, scientist]
+    lost.read_until("session ID: ")
+    lost.type(line[1] + "\n")
+    lost.read_until("no Duet server is there")
+    lost.read_until("paste it where join_duet")
+    scientist.read_until("session ID: ")
+    scientist.type(line[0].strip() + "\n")
     owner.read_until("client ID: ")
     owner.type(scientist.read_until(r"^ {4}(C[0-9A-Z-]{38})")[1] + "\n")
     owner.read_until("READY")

@@ -436,10 +436,10 @@ def test_handlers_in_the_words_of_the_original(session: Pair) -> None:
         quota = duet.requests.add_handler("accept", True, False, ["data", "sum"], -1, 2)
         """
     )
-    loss = "data.mean().get(request_block=True, name=' LOSS', reason='watch', timeout_secs=5)"
+    loss = "data.mean().get(request_block=True, name=' LOSS', reason='watch', timeout_secs=40)"
     assert scientist.run(loss) is None
     owner.wait_for_print(r"HANDLER deny 'LOSS' \(watch\): tensor\(9\.5000\)")
-    total = "data.sum().get(request_block=True, timeout_secs=5)"
+    total = "data.sum().get(request_block=True, timeout_secs=40)"
     sums = scientist.run(f"[v if v is None else v.item() for v in ({total}, {total}, {total})]")
     assert sums == [190, 190, None]
     owner.wait_for_print(r"(HANDLER accept '': tensor\(190\.\)\n){2}HANDLER deny '': tensor\(190")
@@ -482,7 +482,7 @@ def test_decisions_go_to_the_standard_logger(session: Pair) -> None:
         duet.requests.add_handler("deny", log_local=True, name="logged")
         """
     )
-    scientist.run("data.min().get(request_block=True, name='logged', timeout_secs=5)")
+    scientist.run("data.min().get(request_block=True, name='logged', timeout_secs=40)")
     owner.run("assert until(lambda: 'HANDLER deny' in lines.getvalue())\nsy.logger.remove()")
     logged = owner.run("lines.getvalue()")
     assert '"kind": "decision"' in logged and '"status": "Rejected"' in logged

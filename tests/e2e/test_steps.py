@@ -97,7 +97,7 @@ def test_a_step_is_reviewed_once_and_then_its_losses_arrive(steps: Pair) -> None
         losses = [first.get(request_block=True)]
         for _ in range(9):
             loss = step(model, optimizer, data, target)
-            losses.append(loss.get(request_block=True, name="anything", timeout_secs=5))
+            losses.append(loss.get(request_block=True, name="anything", timeout_secs=40))
         losses
         """
     )

@@ -41,7 +41,7 @@ def test_the_model_is_remote_and_the_machine_tells_what_it_may(digits: Pair) -> 
     _, scientist = digits
     assert scientist.run("model.is_local") is False
     asked = (
-        "rt.cuda.is_available().get(request_block=True, name='cuda_is_available', timeout_secs=5)"
+        "rt.cuda.is_available().get(request_block=True, name='cuda_is_available', timeout_secs=40)"
     )
     assert scientist.run(asked) in (True, False)
     assert scientist.run("rt.device('cpu').type.get()") == "cpu"

@@ -25,12 +25,16 @@ RANKS = {
     "meeting": 8,
     "console": 8,
     "notebook": 8,
+    "log_sinks": 8,
     "lobby": 9,
-    "api": 10,
-    "aio": 11,
-    "demo": 12,
-    "web": 12,
-    "cli": 13,
+    "invitation": 9,
+    "lifetime": 10,
+    "opening": 10,
+    "api": 11,
+    "aio": 12,
+    "demo": 13,
+    "web": 13,
+    "cli": 14,
 }
 # Folders of equal rank that may not see each other, and folders that a rank alone would allow.
 APART = {

@@ -26,6 +26,9 @@ LINE = torch.zeros(MOST + 1)
         ("torch.tensor_split", (torch.zeros(2), torch.tensor(MOST + 1))),
         ("torch.hsplit", (LINE, MOST + 1)),
         ("torch.svd_lowrank", (torch.ones(3, 3), 2, limits.LOWRANK_ROUNDS + 1)),
+        ("torch.mvlgamma", (torch.ones(3), limits.GAMMA_TERMS + 1)),
+        ("torch.Tensor.mvlgamma_", (torch.ones(3), limits.GAMMA_TERMS + 1)),
+        ("torch.special.multigammaln", (torch.ones(3), limits.GAMMA_TERMS + 1)),
         ("torch.pca_lowrank", (torch.ones(3, 3), 2, True, limits.LOWRANK_ROUNDS + 1)),
     ],
 )
@@ -52,3 +55,5 @@ def test_as_many_as_allowed_are_made():
     assert len(CALLABLES["torch.split"](LINE, 2)) == MOST // 2 + 1
     assert len(CALLABLES["torch.chunk"](torch.zeros(3), MOST + 5)) == 3
     assert len(CALLABLES["torch.svd_lowrank"](torch.ones(3, 3), 2, 3)) == 3
+    many = limits.GAMMA_TERMS
+    assert CALLABLES["torch.mvlgamma"](torch.tensor([float(many)]), many).shape == (1,)

@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import time
+import warnings
 
 import pytest
 
@@ -335,3 +337,24 @@ async def test_a_pairing_that_failed_before_it_began_does_not_begin():
         await o.handshake.fail(EngineFailed("no torch"))
         with pytest.raises(EngineFailed, match="no torch"):
             await o.handshake.start()
+
+
+async def test_a_loop_that_ends_at_once_leaves_no_step_unawaited():
+    """As `Bridge.close` does it: every task is cancelled, also one that has not begun."""
+
+    async def begin_and_cancel():
+        async with pair(start=False) as (o, s):
+            before = asyncio.all_tasks()
+            await o.handshake.start()
+            await s.handshake.start()
+            while not (begun := asyncio.all_tasks() - before):
+                await asyncio.sleep(0)
+            for task in begun:
+                task.cancel()
+            await asyncio.wait(begun, timeout=5)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        await begin_and_cancel()
+        gc.collect()  # an error's traceback holds what the task was given
+    assert [str(warning.message) for warning in told] == []

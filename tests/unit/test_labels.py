@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,3 +95,12 @@ def test_to_per_record_keeps_sources(one):
     assert worst.sources == one.sources
     assert worst.is_public or worst.min_records == 1
     assert PUBLIC.min_records == UNBOUNDED
+
+
+def test_labels_that_are_equal_are_one_key_also_after_they_were_used_as_one() -> None:
+    one = Label(Kind.AGGREGATE, frozenset({1}), frozenset(), 20, False)
+    two = Label(Kind.AGGREGATE, frozenset({1}), frozenset(), 20, False)
+    assert {one: "same"}[two] == "same"
+    assert hash(replace(one, injected=True)) != hash(one)
+    assert replace(replace(one, injected=True), injected=False) == one
+    assert hash(replace(replace(one, injected=True), injected=False)) == hash(one)

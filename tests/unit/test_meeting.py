@@ -61,6 +61,16 @@ def test_an_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch
     assert owner_meeting_point("", "", None).url_to_send == "https://env.example"
 
 
+def test_a_pasted_line_goes_before_the_environment_and_behind_an_argument(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DUET_SIGNALING_URL", "https://env.example")
+    assert scientist_meeting_point("", "", "https://sent.example").url == "https://sent.example"
+    named = scientist_meeting_point("https://arg.example", "", "https://sent.example")
+    assert named.url == "https://arg.example"
+    assert not named.hint
+
+
 def test_two_names_for_two_servers_are_refused() -> None:
     with pytest.raises(ValueError, match="two names of one parameter"):
         scientist_meeting_point("https://a.example", "https://b.example")
@@ -69,7 +79,9 @@ def test_two_names_for_two_servers_are_refused() -> None:
 
 
 def test_a_scientist_without_a_url_tries_only_the_local_server(local_port: int) -> None:
-    assert scientist_meeting_point("", "").url == f"http://127.0.0.1:{local_port}"
+    point = scientist_meeting_point("", "")
+    assert point.url == f"http://127.0.0.1:{local_port}"
+    assert "paste" in point.hint
 
 
 def test_an_owner_starts_a_server_where_none_answers(local_port: int) -> None:

@@ -79,8 +79,11 @@ def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     x = driver.share(torch.randn(40, 3))
     for number in range(9):
         driver.ok("torch.Tensor.mul", x, number)
-    known: Precedents = driver.engine._executor._precedents  # type: ignore[union-attr]
+    executor = driver.engine._executor
+    assert executor is not None
+    known: Precedents = executor._labelling.precedents
     assert len(known._known) == 3
+    assert len(executor._routines._known) == 3
 
 
 def test_a_view_of_hidden_size_is_not_one_of_the_same_size(asked: list[str]) -> None:

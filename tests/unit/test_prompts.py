@@ -9,7 +9,7 @@ import pytest
 
 from duet_p2p.errors import IdentityFileUnsafe, InputRequired, InvalidId, PairingTimeout
 from duet_p2p.identity.keys import Key, format_id
-from duet_p2p.prompts import Prompts, named_clients, named_session
+from duet_p2p.prompts import Prompts, join_arguments, named_clients, named_session
 
 OWNER = Key.fresh("owner").id
 CLIENT = Key.fresh("scientist").id
@@ -69,6 +69,39 @@ def test_the_owner_is_asked_until_it_is_an_id(
     assert "Not a client ID: 31 of 32 characters." in printed
     assert "That is your own ID." in printed
     assert "Not a client ID: character 2 cannot occur in one." in printed
+
+
+@pytest.mark.parametrize(
+    ("line", "url"),
+    [
+        (OWNER, ""),
+        (f'    duet = sy.join_duet("{OWNER}")', ""),
+        (f"sy.join_duet('{OWNER}', url='http://10.0.0.7:8765')", "http://10.0.0.7:8765"),
+        (f'duet = sy.join_duet("{OWNER}", network_url="https://a.example")', "https://a.example"),
+    ],
+)
+def test_the_owners_whole_line_may_be_pasted_for_the_id(
+    typing: Typing, line: str, url: str
+) -> None:
+    typing("    import duet_p2p as sy", line)
+    assert Prompts(is_on=False).ask_session() == (OWNER, url)
+
+
+def test_what_the_owners_prompt_prints_is_what_the_scientists_takes(
+    typing: Typing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "http://127.0.0.1:35273"
+    Prompts(is_on=True).owner_started(OWNER, url, join_arguments(OWNER, url))
+    typing(*capsys.readouterr().out.splitlines()[4:])
+    assert Prompts(is_on=False).ask_session() == (OWNER, url)
+
+
+def test_a_line_for_the_partner_is_no_client_id(
+    typing: Typing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typing(f'duet = sy.join_duet("{OWNER}")', CLIENT)
+    assert Prompts(is_on=True).ask_client(OWNER) == CLIENT
+    assert "That is your own ID." in capsys.readouterr().out
 
 
 def test_without_logging_only_mistakes_are_printed(

@@ -54,6 +54,16 @@ MAKERS: dict[str, Callable[[Any, Any], Any]] = {
     ),
     "nested": nested,
     "step": lambda t, o: t.optim.lr_scheduler.StepLR(o, 2, gamma=0.1),
+    "several steps": lambda t, o: t.optim.lr_scheduler.MultiStepLR(o, [2, 4]),
+    "constant": lambda t, o: t.optim.lr_scheduler.ConstantLR(o, total_iters=3),
+    "linear": lambda t, o: t.optim.lr_scheduler.LinearLR(o, total_iters=4),
+    "exponential": lambda t, o: t.optim.lr_scheduler.ExponentialLR(o, 0.9),
+    "polynomial": lambda t, o: t.optim.lr_scheduler.PolynomialLR(o, 4, power=2),
+    "cosine": lambda t, o: t.optim.lr_scheduler.CosineAnnealingLR(o, 5),
+    "restarts": lambda t, o: t.optim.lr_scheduler.CosineAnnealingWarmRestarts(o, 3),
+    "one cycle": lambda t, o: t.optim.lr_scheduler.OneCycleLR(
+        o, 2.0, total_steps=9, cycle_momentum=False
+    ),
     "cyclic": lambda t, o: t.optim.lr_scheduler.CyclicLR(o, 0.1, 0.5, cycle_momentum=False),
 }
 
@@ -79,6 +89,23 @@ def test_learning_rates_are_those_of_a_local_scheduler(both: Pair, name: str) ->
     local, remote = rates
     assert [[p.get() for p in pair_] for pair_ in remote] == local
     assert both.owner.failures == []
+
+
+def test_every_scheduler_of_torch_is_among_them() -> None:
+    place = torch.optim.lr_scheduler
+    every = {
+        name
+        for name, cls in vars(place).items()
+        if isinstance(cls, type) and issubclass(cls, place.LRScheduler) and name[0] != "_"
+    }
+    tried, pending = {"LRScheduler", "ReduceLROnPlateau"}, []
+    for make in MAKERS.values():
+        pending.append(make(torch, torch.optim.SGD(groups_of(torch), lr=1.0)))
+    while pending:
+        scheduler = pending.pop()
+        tried.add(type(scheduler).__name__)
+        pending += getattr(scheduler, "_schedulers", [])
+    assert every == tried
 
 
 def test_a_plateau_compares_a_pointer_on_the_owners_side(both: Pair) -> None:

@@ -478,7 +478,27 @@ async def test_nothing_is_lost_or_doubled_over_a_new_association(pair: Pair) -> 
     expected = [(call, call) for call in range(1, 201)]
     await until(lambda: pair.owner.calls == expected and pair.scientist.calls == expected)
     assert pair.owner.state_names == ["open", "lost", "open"]
-    assert pair.owner.link_ends == [], "the link said it itself"
+
+
+@pytest.mark.parametrize("first", ["link", "send"])
+async def test_a_loss_is_told_once_whoever_notices_it_first(pair: Pair, first: str) -> None:
+    """The link's own report comes in the turn after the loss; a send may be due before it."""
+    assert pair.owner.peer is not None
+    report = pair.owner.peer.on_closed
+    pair.owner.post(1)
+    pair.lose()
+    if first == "link":
+        report(ConnectionLost())
+    else:
+        pair.owner.session.flush()
+    assert pair.owner.state_names == ["open", "lost"]
+    await until(lambda: pair.scientist.state_names[-1] == "lost")
+    report(ConnectionLost())  # the link's, if it was not the first
+    ends = [] if first == "link" else [ConnectionLost]
+    assert [type(error) for error in pair.owner.link_ends] == ends
+    assert pair.owner.state_names == ["open", "lost"]
+    await pair.connect()
+    await until(lambda: pair.scientist.calls == [(1, 1)])
 
 
 async def test_silence_is_noticed_and_told() -> None:

@@ -16,6 +16,7 @@ from duet_p2p import limits
 from duet_p2p.errors import (
     OriginMismatch,
     ProtocolError,
+    SessionClosed,
     SessionExpired,
     SessionReplaced,
     SignalingUnreachable,
@@ -237,6 +238,17 @@ async def test_a_start_that_is_cancelled_leaves_nothing() -> None:
     await until(lambda: asyncio.all_tasks() == before)
 
 
+async def test_a_close_in_the_turn_of_the_start_ends_the_start() -> None:
+    async with running() as run:
+        client = WebSocketSignaling(run.url, owner())
+        starting = asyncio.create_task(client.start())
+        await asyncio.sleep(0)  # it waits, and the task behind it has not taken its first step
+        await client.close(forget=False)
+        with pytest.raises(SessionClosed):
+            async with asyncio.timeout(SECONDS):
+                await starting
+
+
 async def test_another_origin_is_refused_before_anything_is_signed() -> None:
     said: list[Any] = []
 
@@ -326,8 +338,10 @@ async def test_the_older_of_two_processes_stops() -> None:
         assert old.events.count(("registered", "")) == 1
 
 
-async def closed_with(code: int, reason: str = "", *, registered: bool = True) -> Client:
-    """A client whose first socket got this close; its server then counts what comes."""
+async def closed_with(
+    code: int, reason: str = "", *, registered: bool = True, events: int = 0
+) -> Client:
+    """A client whose first socket got this close, once it has heard so many events."""
     count = 0
 
     async def close(ws: web.WebSocketResponse) -> None:
@@ -349,7 +363,10 @@ async def closed_with(code: int, reason: str = "", *, registered: bool = True) -
             await client.signaling.start()
             await asyncio.sleep(0.05)
             client.signaling.hurry(True)
-            await asyncio.sleep(0.3)
+            if events:
+                await until(lambda: len(client.events) >= events)
+            else:
+                await asyncio.sleep(0.3)
         finally:
             await client.signaling.close(forget=False)
     return client
@@ -367,13 +384,13 @@ async def closed_with(code: int, reason: str = "", *, registered: bool = True) -
     ],
 )
 async def test_closes_that_end_it_for_good(code: int, error: str) -> None:
-    client = await closed_with(code)
+    client = await closed_with(code, events=2)
     assert client.events == [("registered", ""), ("closed", error)]
 
 
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 4005, 3999])
 async def test_closes_after_which_it_comes_back(code: int) -> None:
-    client = await closed_with(code)
+    client = await closed_with(code, events=2)
     assert client.events == [("registered", ""), ("registered", "")]
 
 

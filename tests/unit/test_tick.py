@@ -23,7 +23,13 @@ class Loop:
 
     def call_at(self, when: float, callback):
         self.timers.append((when, callback))
-        return asyncio.TimerHandle(when, callback, (), asyncio.new_event_loop())
+        return asyncio.TimerHandle(when, callback, (), self)  # type: ignore[arg-type]
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """What a loop keeps count of; asyncio asks it when a timer is cancelled."""
+
+    def get_debug(self) -> bool:
+        return False
 
     def until(self, when: float) -> None:
         self.now = when

@@ -58,6 +58,8 @@ export class Client {
     this.calls = new Map();
     /** @type {Request[]} newest last */
     this.requests = [];
+    /** Calls whose value is under way in a transfer. @type {Set<number>} */
+    this.arriving = new Set();
     this.collected = new FinalizationRegistry((/** @type {number} */ id) => this.forget(id));
   }
 
@@ -198,6 +200,7 @@ export class Client {
       listed: false,
     });
     this.way.declared(transfer, seq);
+    this.remember(seq, 'Put', pointer);
     return pointer;
   }
 
@@ -207,11 +210,16 @@ export class Client {
   request(pointer, name, reason, seconds) {
     checkAlive(pointer);
     const request = new Request(this, pointer, newCall(), name.slice(0, limits.REQUEST_NAME_CHARS), reason.slice(0, limits.REQUEST_REASON_CHARS));
-    this.calls.set(request.call, (answer, value) => settle(request, answer, value));
-    this.post({ kind: 'Request', call: request.call, id: pointer.id, name: request.name, reason: request.reason, limit_s: seconds });
+    this.awaitAnswer(request);
+    request.seq = this.post({ kind: 'Request', call: request.call, id: pointer.id, name: request.name, reason: request.reason, limit_s: seconds });
     this.requests.push(request);
     this.way.tell('request', request);
     return request;
+  }
+
+  /** @param {Request} request one that waits */
+  awaitAnswer(request) {
+    if (request.state === 'waiting') this.calls.set(request.call, (answer, value) => settle(request, answer, value));
   }
 
   /** @param {Request} request */
@@ -294,6 +302,7 @@ export class Client {
   receiveValue(message) {
     if (message.blob === null) return this.answer(message, guarded(() => plain(message.value, null)));
     const arriving = this.way.expect(message.blob);
+    this.arriving.add(message.call);
     arriving
       .then((bytes) => this.answer(message, guarded(() => plain(message.value, bytes))))
       .catch((error) => {
@@ -307,6 +316,7 @@ export class Client {
   answer(message, value) {
     const waiting = this.calls.get(message.call);
     this.calls.delete(message.call);
+    this.arriving.delete(message.call);
     waiting?.(message, value);
   }
 
@@ -334,7 +344,7 @@ export class Client {
     this.lostBelow = this.newestId;
     this.alive.clear();
     for (const request of this.requests) request.close('failed', `The owner's engine was restarted (${reason}).`);
-    this.calls.clear();
+    this.endCalls(`The owner's engine was restarted (${reason}).`);
     this.way.tell('log', `The owner's engine was restarted (${reason}): what this page had made there is gone.`);
   }
 
@@ -355,8 +365,15 @@ export class Client {
   close(error) {
     this.end = error;
     for (const request of this.requests) request.close('failed', error.message);
-    for (const waiting of this.calls.values()) waiting({ kind: 'NotYours', state: 'unknown', reason: error.message }, undefined);
+    this.endCalls(error.message);
+  }
+
+  /** No answer comes any more to what still waits for one. @param {string} reason */
+  endCalls(reason) {
+    const waiting = [...this.calls.values()];
     this.calls.clear();
+    this.arriving.clear();
+    for (const end of waiting) end({ kind: 'NotYours', state: 'unknown', reason }, undefined);
   }
 }
 

@@ -6,11 +6,13 @@
 
 import { Evaluation } from './evaluation.js';
 import { ExpressionError, parseScript, pointed } from './expression.js';
+import { factsOf, packed, unpacked } from './notes.js';
 import { shown, valueText } from './numbers.js';
 
 /** @typedef {import('./vocabulary.js').Vocabulary} Vocabulary */
 /** @typedef {import('./evaluation.js').Outcome} Outcome */
 /** @typedef {(action: {type: string} & Record<string, any>) => void} Dispatch */
+/** @typedef {import('./notes.js').Notes} Notes */
 
 const FACTS_AFTER = [150, 600, 2000, 6000]; // ms: when to look again at what is known of a result
 
@@ -113,7 +115,7 @@ export class Desk {
     if (this.isPointer(value)) {
       if (value.type === 'python.NoneType') return null;
       this.chips.set(key, { pointer: value, text });
-      return { key, name, text, ...factsOf(value), local: null, failure: value.failed ?? '', view: '' };
+      return { key, name, text, ...shapeOf(value), local: null, failure: value.failed ?? '', view: '' };
     }
     return { key, name, text, type: '', shape: null, dtype: null, local: localText(value), failure: '', view: '' };
   }
@@ -123,7 +125,7 @@ export class Desk {
     if (this.isClosed) return;
     for (const key of keys) {
       const chip = this.chips.get(key);
-      if (chip) this.dispatch({ type: 'facts', chip: key, facts: factsOf(chip.pointer) });
+      if (chip) this.dispatch({ type: 'facts', chip: key, facts: shapeOf(chip.pointer) });
     }
   }
 
@@ -150,12 +152,13 @@ export class Desk {
   changed(request) {
     const key = this.chipOf.get(String(request.id));
     if (key === undefined) return;
+    const missing = request.state === 'released' ? request.missing ?? '' : '';
     this.dispatch({
       type: 'request',
       request: {
         id: String(request.id), chip: key, text: this.chips.get(key)?.text ?? '', name: request.name,
         reason: request.reason, state: request.state, ownerReason: request.ownerReason ?? '',
-        askedAt: request.askedAt, answeredAt: request.answeredAt ?? null, value: request.value,
+        askedAt: request.askedAt, answeredAt: request.answeredAt ?? null, value: request.value, missing,
       },
     });
   }
@@ -189,6 +192,49 @@ export class Desk {
     if (!isListed && !isShared) chip.pointer.drop();
   }
 
+  /** What a reload needs of this work: names and which result is which, never a value. @returns {Notes} */
+  notes() {
+    const pointers = new Map();
+    const add = (/** @type {any} */ pointer) => pointers.set(pointer.id, factsOf(pointer));
+    const names = [...this.names].flatMap(([name, value]) => {
+      const kept = packed(value, this.isPointer, add);
+      return kept === null ? [] : [/** @type {[string, any]} */ ([name, kept])];
+    });
+    const chips = [...this.chips].map(([key, { pointer, text }]) => {
+      add(pointer);
+      return /** @type {[string, number, string]} */ ([key, pointer.id, text]);
+    });
+    return { names, chips, asked: [...this.chipOf], entries: this.entries, pointers: [...pointers.values()] };
+  }
+
+  /** Takes up the work of the page before a reload. @param {Notes} notes */
+  takeUp({ names, chips, asked, entries }) {
+    this.entries = entries;
+    const shared = new Map(this.session.store.map((/** @type {any} */ entry) => [entry.id, entry]));
+    /** @type {Map<number, any>} one for each object, as before */
+    const found = new Map(this.session.restored);
+    const pointerOf = (/** @type {number} */ id) => {
+      if (!found.has(id) && shared.has(id)) found.set(id, this.session.pointer(shared.get(id)));
+      return found.get(id);
+    };
+    for (const [name, value] of names) {
+      const made = unpacked(value, pointerOf, this.world.kinds);
+      if (made !== undefined && !made?.isGone) this.names.set(name, made);
+    }
+    for (const [key, id, text] of chips) {
+      const pointer = pointerOf(id);
+      if (pointer !== undefined) this.chips.set(key, { pointer, text });
+      if (pointer === undefined || pointer.failed)
+        this.dispatch({ type: 'failed', chip: key, text: pointer?.failed ?? 'The owner took this object back.' });
+    }
+    const chipOf = new Map(asked);
+    for (const request of this.session.requests) {
+      this.requests.set(request.id, request);
+      this.chipOf.set(request.id, chipOf.get(request.id) ?? '');
+      this.changed(request);
+    }
+  }
+
   /** The session is over: nothing is refreshed any more. */
   close() {
     this.isClosed = true;
@@ -197,7 +243,7 @@ export class Desk {
 }
 
 /** @param {any} pointer */
-function factsOf(pointer) {
+function shapeOf(pointer) {
   return { type: pointer.type ?? 'python.Any', shape: pointer.shape ?? null, dtype: pointer.dtype === null || pointer.dtype === undefined ? null : String(pointer.dtype) };
 }
 

@@ -46,3 +46,13 @@ export function proofError() {
 export function connectionLost(message = 'The connection to the partner was lost.') {
   return new DuetError('ConnectionLost', message, 'It is tried again by itself.');
 }
+
+export function otherVersion() {
+  return new DuetError('VersionMismatch', 'The partner uses another version of Duet.', 'Use the same release on both sides.');
+}
+
+/** @param {string} reason */
+export function partnerLeft(reason) {
+  const remedy = reason === 'error' ? 'Something that one side sent was refused. Connect again.' : 'Ask your partner to start a session again.';
+  return new DuetError('PartnerLeft', `The partner left: ${reason}.`, remedy);
+}

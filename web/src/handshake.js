@@ -13,7 +13,7 @@ import { Pairing } from './pairing.js';
 import { parseProof } from './proofs.js';
 import { Signaling } from './signaling.js';
 
-/** @typedef {import('./pairing.js').Effect} Effect */
+/** @typedef {import('./pairing_states.js').Effect} Effect */
 /** @typedef {import('./bytes.js').Bytes} Bytes */
 /**
  * @typedef {object} Listener
@@ -40,7 +40,7 @@ class Run {
 export class Handshake {
   /**
    * @param {object} options
-   * @param {import('./pairing.js').Signer} options.key
+   * @param {import('./author.js').Signer} options.key
    * @param {Bytes} options.caps
    * @param {string} options.sessionId
    * @param {string} options.url
@@ -70,7 +70,7 @@ export class Handshake {
     });
     const unixOffset = Date.now() / 1000 - clock();
     this.machine = new Pairing({ key, caps, sessionId, loopback: this.signaling.isLocal, unixOffset });
-    this.onNetwork = () => this.signaling.hurry(this.machine.hurries(clock()));
+    this.onNetwork = () => this.signaling.hurry(this.machine.retry.hurries(clock()));
   }
 
   start() {

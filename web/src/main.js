@@ -8,6 +8,7 @@ import { example } from './example.js';
 import { grouped, parse, textOf } from './ids.js';
 import { Line } from './line.js';
 import { Dtype, Float, Pointer, Session, Slice, Tuple } from './session.js';
+import { recallPage, rememberPage } from './page_memory.js';
 import { initial, logText, reduce } from './state.js';
 import { SURFACE, denied, resolve } from './surface.js';
 import { checkUrl, isLoopbackHost } from './urls.js';
@@ -17,7 +18,6 @@ import { mistakeElements } from './workbench.js';
 
 /** @typedef {import('./state.js').State} State */
 
-const KEPT = 'duet.page'; // in this tab's session storage: what a reload needs
 const COPIED_MS = 2000;
 const STATUS_MS = 1000;
 const BACKLOG = 2000; // commands of a script that are sent and not executed
@@ -33,6 +33,9 @@ let isDue = false;
 let session = null;
 /** @type {Desk|null} */
 let desk = null;
+/** Of the page before a reload, until the session goes on; then of this one. @type {import('./page_memory.js').Work|null} */
+let work = null;
+let isFull = false;
 
 /** @param {{type: string} & Record<string, any>} action */
 function dispatch(action) {
@@ -54,22 +57,17 @@ function redraw() {
 /** @param {string} kind @param {string} text @param {number} [at] */
 const log = (kind, text, at = Date.now()) => dispatch({ type: 'log', at, kind, text });
 
-/** What is kept for a reload. @returns {{code?: string, server?: string, isJoined?: boolean, history?: string[]}} */
-function kept() {
-  try {
-    return Object(JSON.parse(sessionStorage.getItem(KEPT) ?? '{}'));
-  } catch {
-    return {}; // not ours, or no storage: the page starts empty
-  }
-}
+/** Whether a reload is to join again by itself. */
+const isJoined = () => session !== null && state.link.state !== 'closed';
 
-/** @param {boolean} isJoined whether a reload joins again by itself */
-function keep(isJoined) {
-  try {
-    sessionStorage.setItem(KEPT, JSON.stringify({ code: state.code.text, server: state.server.text, isJoined, history: state.history }));
-  } catch {
-    log('page', 'The browser keeps nothing for this page: a reload starts anew.');
-  }
+/** @param {boolean} isOn see `isJoined` */
+function keep(isOn) {
+  if (desk !== null) work = { notes: desk.notes(), entries: state.entries, log: state.log };
+  const lost = rememberPage({
+    code: state.code.text, server: state.server.text, isJoined: isOn, history: state.history, work: isOn ? work : null,
+  });
+  if (lost !== '' && !isFull) log('page', lost === 'all' ? 'The browser keeps nothing for this page: a reload starts anew.' : 'There is too much here for the browser to keep: a reload would lose the results.');
+  isFull = lost !== '';
 }
 
 // pairing
@@ -114,14 +112,14 @@ async function connect() {
   dispatch({ type: 'connect' });
   keep(true);
   log('pairing', `Joining ${grouped(state.code.id)} through ${state.server.text}`);
-  const opened = new Session({ sessionId: state.code.id, url: checkUrl(state.server.text) });
+  const opened = new Session({ sessionId: state.code.id, url: checkUrl(state.server.text), adopted: work?.notes.pointers ?? [] });
   session = opened;
   listen(opened);
   try {
     await opened.connect();
   } catch (error) {
     if (session !== opened) return; // stopped by the user, or replaced
-    session = null;
+    session = work = null;
     keep(false);
     const message = error instanceof Error ? error.message : String(error);
     const remedy = error instanceof DuetError ? error.remedy : '';
@@ -137,8 +135,21 @@ async function connect() {
     dispatch: (action) => (action.type === 'log' ? log(action.kind, action.text) : dispatch(action)),
   });
   showStore(opened);
+  if (work !== null) takeUp(opened, work);
   dispatch({ type: 'open' });
+  keep(true);
   queueMicrotask(() => byId('source').focus());
+}
+
+/** The tab was reloaded: its work goes on, if the session does. @param {Session} opened @param {import('./page_memory.js').Work} before */
+function takeUp(opened, before) {
+  if (opened.restored === null) {
+    log('page', 'This is a new session: results and requests of before the reload are gone.');
+    return;
+  }
+  dispatch({ type: 'again', entries: before.entries, log: before.log });
+  desk?.takeUp(before.notes);
+  log('page', 'The page was reloaded: results and requests are here again.');
 }
 
 /** Sets a property on the owner's side: `w.data = …`. @param {Pointer} pointer @param {string} name @param {any} value */
@@ -191,7 +202,7 @@ async function stop() {
   const running = session;
   if (state.isWorkbench && (running === null || state.link.state === 'closed')) {
     session = null;
-    desk = null;
+    desk = work = null;
     dispatch({ type: 'leave' });
     byId('content').focus();
     return;
@@ -200,7 +211,7 @@ async function stop() {
   log('pairing', 'Stopped');
   desk?.close();
   keep(false);
-  session = null;
+  session = work = null;
   dispatch(state.isWorkbench
     ? { type: 'link', state: 'closed', reason: 'You stopped the session. What was released stays here until you leave.' }
     : { type: 'leave' });
@@ -250,7 +261,7 @@ function run(source) {
   }
   line.clear();
   void desk.run(source, pause).then((isDone) => {
-    keep(session !== null);
+    keep(isJoined());
     if (!isDone) line.restore(source); // to be mended
   });
 }
@@ -266,6 +277,7 @@ const line = new Line({
 const when = (type, action) => document.addEventListener(`duet-${type}`, (event) => action(/** @type {CustomEvent} */ (event).detail));
 
 function listenToDocument() {
+  window.addEventListener('pagehide', () => keep(isJoined()));
   const code = /** @type {HTMLInputElement} */ (byId('code'));
   const server = /** @type {HTMLInputElement} */ (byId('server'));
   code.addEventListener('input', (event) => {
@@ -340,7 +352,8 @@ async function start() {
   dispatch({ type: 'served', origin: location.origin, isOwnMachine: isLoopbackHost(location.hostname) });
   listenToDocument();
   watchStatus();
-  const before = kept();
+  const before = recallPage();
+  if (before.isJoined) work = before.work ?? null;
   if (Array.isArray(before.history)) state = { ...state, history: before.history.map(String) };
   const [settings, identity] = await Promise.all([config(), Session.identity()]);
   dispatch({ type: 'identity', clientId: identity.clientId });

@@ -7,125 +7,33 @@
  * so each method is async, and the shell must not call the next one before the last one is done.
  *
  * A join, an offer or a half-open attempt never touches the live slot: only an association on which
- * both keys were proved takes it over. The tables are those of duet_p2p/protocol/pairing.py.
+ * both keys were proved takes it over. What may happen when is in pairing_states.js.
  */
 
-import { encodeBody, parseBody, parseCaps, signedInput, transcriptHash, confirmInput } from './bodies.js';
+import { Author } from './author.js';
+import { parseBody, parseCaps, signedInput } from './bodies.js';
 import { equal, randomBytes } from './bytes.js';
-import { connectionLost, DuetError, proofError, protocolError } from './errors.js';
-import { idOf, KeyRefused } from './ids.js';
-import { verify } from './keys.js';
+import { connectionLost, DuetError, otherVersion, partnerLeft, proofError, protocolError } from './errors.js';
+import { Exchange, NO_PEER } from './exchange.js';
 import * as limits from './limits.js';
+import { cellOf, LIVE, SCIENTIST } from './pairing_states.js';
+import { Partner } from './partner.js';
 import { encodeProof, parseProof } from './proofs.js';
+import { Retry } from './retry.js';
 import { buildSdp, parseSdp, SdpError } from './sdp.js';
 
 /** @typedef {import('./bytes.js').Bytes} Bytes */
-/** @typedef {import('./bodies.js').Join} Join */
 /** @typedef {import('./bodies.js').Sdp} Sdp */
 /** @typedef {import('./bodies.js').Bye} Bye */
 /** @typedef {import('./sdp.js').Description} Description */
-/** @typedef {{id: string, pub: Bytes, sign: (message: Bytes) => Promise<Bytes>}} Signer */
-
-/** @typedef {'idle'|'joining'|'answering'|'confirming'} State */
-/** @typedef {'begin'|'resend'|'offer'|'offerSame'|'offerBad'|'version'|'channelOpen'|'certDiffers'|'confirm'|'intrusion'|'failed'|'bye'|'close'} Event */
-/** @typedef {'none'|'verified'|'open'} Live */
-/** @typedef {'verified'|'ready'|'notReady'|'proofAgain'|'gone'} LiveEvent */
-/** @template S @typedef {{act: string, to: S}|null} Cell what to do, then the new state; null: dropped and counted */
-
-/**
- * What the shell is to do, in order.
- *
- * @typedef {{kind: 'post', body: Bytes, isJoin: boolean}
- *   | {kind: 'makePeer', peer: number, offer: string}
- *   | {kind: 'sendProof', peer: number, data: Bytes}
- *   | {kind: 'closePeer', peer: number}
- *   | {kind: 'linkOpened', peer: number, caps: Record<string, unknown>, head: Bytes}
- *   | {kind: 'linkClosed', peer: number, wasOpen: boolean, error: DuetError}
- *   | {kind: 'attemptFailed', error: DuetError}
- *   | {kind: 'rejected', count: number}
- *   | {kind: 'noAnswerYet'}
- *   | {kind: 'offered'}
- *   | {kind: 'ended', error: DuetError}} Effect
- */
-
-/** @template {string} S @param {string} act @param {S} to @returns {Cell<S>} */
-const step = (act, to) => ({ act, to });
-const DROP = null;
-
-/** A pair that is not listed cannot happen in a correct shell. @type {Record<Event, Partial<Record<State, Cell<State>>>>} */
-export const SCIENTIST = {
-  begin: { idle: step('join', 'joining'), joining: DROP, answering: DROP, confirming: DROP },
-  resend: {
-    idle: DROP,
-    joining: step('repeatJoin', 'joining'),
-    answering: step('repeatAnswer', 'answering'),
-    confirming: DROP,
-  },
-  offer: { idle: DROP, joining: step('answer', 'answering'), answering: DROP, confirming: DROP },
-  offerSame: { idle: DROP, joining: DROP, answering: step('repeatAnswer', 'answering'), confirming: DROP },
-  offerBad: { idle: DROP, joining: step('reject', 'joining'), answering: step('reject', 'answering'), confirming: DROP },
-  version: { idle: DROP, joining: step('refuseVersion', 'idle'), answering: DROP, confirming: DROP },
-  channelOpen: { answering: step('confirm', 'confirming') },
-  certDiffers: { answering: step('dropImposter', 'joining') },
-  confirm: { confirming: step('verify', 'idle') },
-  intrusion: { answering: step('dropIntruder', 'joining'), confirming: step('dropIntruder', 'joining') },
-  failed: { idle: DROP, joining: DROP, answering: step('fail', 'joining'), confirming: step('fail', 'joining') },
-  bye: { idle: DROP, joining: step('seeOff', 'idle'), answering: step('seeOff', 'idle'), confirming: step('seeOff', 'idle') },
-  close: { idle: DROP, joining: step('leave', 'idle'), answering: step('leave', 'idle'), confirming: step('leave', 'idle') },
-};
-
-/** @type {Record<LiveEvent, Partial<Record<Live, Cell<Live>>>>} */
-export const LIVE = {
-  verified: { none: step('take', 'verified'), verified: step('replace', 'verified'), open: step('replace', 'verified') },
-  ready: { verified: step('open', 'open') },
-  notReady: { verified: step('end', 'none') },
-  proofAgain: { open: step('end', 'none') },
-  gone: { none: DROP, verified: step('end', 'none'), open: step('end', 'none') },
-};
-
-/** @template {string} S @param {Partial<Record<S, Cell<S>>>} row @param {S} state @param {string} event @returns {Cell<S>} */
-function cellOf(row, state, event) {
-  const cell = row[state];
-  if (cell === undefined) throw new Error(`${event} cannot happen in ${state}`);
-  return cell;
-}
+/** @typedef {import('./pairing_states.js').Effect} Effect */
+/** @typedef {import('./pairing_states.js').Event} Event */
+/** @typedef {import('./pairing_states.js').Live} Live */
+/** @typedef {import('./pairing_states.js').LiveEvent} LiveEvent */
+/** @typedef {import('./pairing_states.js').State} State */
+/** @typedef {import('./author.js').Signer} Signer */
 
 const NOT_CONFIRMED = 'The partner did not confirm in time.';
-const NO_PEER = 0;
-
-/** One attempt: the messages so far and what follows from them. */
-class Exchange {
-  /** @param {Join} join @param {Bytes} joinInput */
-  constructor(join, joinInput) {
-    this.peer = NO_PEER;
-    this.join = join;
-    this.inputs = [joinInput];
-    /** @type {Bytes[]} the hashes of the join, of join and offer, of all three */
-    this.hashes = [];
-    this.deadline = Infinity;
-    /** @type {Sdp|null} */
-    this.offer = null;
-    /** @type {Description|null} */
-    this.remote = null;
-    /** @type {Record<string, unknown>} */
-    this.caps = {};
-    /** @type {Bytes} */
-    this.head = new Uint8Array(0);
-    this.isAnswered = false;
-    this.isConfirmed = false;
-  }
-
-  /** @param {Bytes} [input] */
-  async extend(input) {
-    if (input !== undefined) this.inputs.push(input);
-    this.hashes.push(await transcriptHash(...this.inputs));
-  }
-
-  /** The newest hash; the transcript hash as soon as there is an answer. @returns {Bytes} */
-  get th() {
-    return this.hashes.at(-1) ?? new Uint8Array(0);
-  }
-}
 
 export class Pairing {
   /**
@@ -139,7 +47,6 @@ export class Pairing {
    */
   constructor({ key, caps, sessionId, loopback, unixOffset, random = randomBytes }) {
     this.key = key;
-    this.caps = caps;
     this.sessionId = sessionId;
     this.loopback = loopback;
     /** @type {State} */
@@ -167,16 +74,11 @@ export class Pairing {
     this.offerBody = new Uint8Array(0);
     /** @type {Bytes} */
     this.answerBody = new Uint8Array(0);
-    this.failures = 0;
-    this.shortLinks = 0;
-    this.notBefore = 0;
-    this.nextSend = 0;
-    this.interval = limits.JOIN_RESEND_SECONDS;
-    this.renewAt = 0;
+    this.author = new Author(key, caps, sessionId);
+    this.partner = new Partner(sessionId, key.id);
+    this.retry = new Retry();
     /** @type {number|null} */
     this.askAt = null;
-    /** @type {number|null} */
-    this.lostAt = null;
     this.openedAt = 0;
     this.liveDeadline = 0;
   }
@@ -197,7 +99,7 @@ export class Pairing {
 
   /** This side registered again, or the partner came online: repeat at once. @param {number} now */
   async relayIsBack(now) {
-    this.interval = limits.JOIN_RESEND_SECONDS;
+    this.retry.hasten();
     await this.fire('resend', now);
   }
 
@@ -205,27 +107,12 @@ export class Pairing {
   async gathered(peer, own, now) {
     const exchange = this.exchangeOf(peer);
     if (exchange === null || exchange.offer === null || this.state !== 'answering' || exchange.isAnswered) return;
-    const unsigned = /** @type {Sdp} */ ({
-      kind: 'answer',
-      role: 'scientist',
-      session_id: this.sessionId,
-      client_id: this.key.id,
-      pub: this.key.pub,
-      own_nonce: exchange.join.nonce,
-      peer_nonce: exchange.offer.own_nonce,
-      attempt: exchange.join.attempt,
-      fp: own.fingerprint,
-      setup: own.setup,
-      sdp: buildSdp(own),
-      caps: this.caps,
-      sig: new Uint8Array(64),
-    });
-    const input = await signedInput(unsigned);
-    this.answerBody = encodeBody({ ...unsigned, sig: await this.key.sign(input) });
+    const { input, body } = await this.author.answer(exchange.join, exchange.offer, own);
+    this.answerBody = body;
     exchange.isAnswered = true;
     await exchange.extend(input);
     this.effects.push({ kind: 'post', body: this.answerBody, isJoin: false });
-    this.restartTimer(now);
+    this.retry.restart(now);
   }
 
   /**
@@ -268,7 +155,7 @@ export class Pairing {
     }
     const exchange = this.exchangeOf(peer);
     if (exchange === null) return;
-    const right = channel === 0 && (await this.isConfirm(exchange, data));
+    const right = channel === 0 && (await this.partner.confirmed(exchange, data));
     await this.fire(right ? 'confirm' : 'intrusion', now);
   }
 
@@ -287,24 +174,24 @@ export class Pairing {
         this.askAt = null;
         this.effects.push({ kind: 'noAnswerYet' });
       }
-      if (now >= this.renewAt) await this.newAttempt(now, 0);
-      else if (now >= this.nextSend) await this.fire('resend', now);
+      if (now >= this.retry.renewAt) await this.newAttempt(now, 0);
+      else if (now >= this.retry.nextSend) await this.fire('resend', now);
     } else if (exchange !== null && now >= exchange.deadline) {
       const error =
         this.state === 'confirming'
           ? new DuetError('ConfirmFailed', NOT_CONFIRMED)
           : new DuetError('ConnectFailed', 'No connection came about in time.', NO_PATH);
       await this.fire('failed', now, { error });
-    } else if (this.state === 'answering' && now >= this.nextSend) await this.fire('resend', now);
+    } else if (this.state === 'answering' && now >= this.retry.nextSend) await this.fire('resend', now);
   }
 
   /** When `tick` is to be called at the latest; Infinity: never. */
   nextTick() {
     let at = this.liveState === 'verified' ? this.liveDeadline : Infinity;
-    if (this.state === 'joining') at = Math.min(at, this.nextSend, this.renewAt, this.askAt ?? Infinity);
+    if (this.state === 'joining') at = Math.min(at, this.retry.nextSend, this.retry.renewAt, this.askAt ?? Infinity);
     else if (this.state !== 'idle' && this.exchange !== null) {
       at = Math.min(at, this.exchange.deadline);
-      if (this.state === 'answering') at = Math.min(at, this.nextSend);
+      if (this.state === 'answering') at = Math.min(at, this.retry.nextSend);
     }
     return at;
   }
@@ -340,7 +227,7 @@ export class Pairing {
     }
     const caps = parseCaps(offer.caps);
     const input = await signedInput(offer);
-    if (caps === null || !(await this.isOwners(offer, input))) {
+    if (caps === null || !(await this.partner.made(offer, input))) {
       await this.fire('offerBad', now);
       return;
     }
@@ -365,41 +252,13 @@ export class Pairing {
     await this.fire('offer', now, { offer, input, remote, caps, body });
   }
 
-  /** Whether the owner of the session ID made this offer for this client. @param {Sdp} offer @param {Bytes} input */
-  async isOwners(offer, input) {
-    if (offer.session_id !== this.sessionId || offer.client_id !== this.key.id) return false;
-    return (await this.isPartner(offer.pub)) && verify(offer.pub, input, offer.sig);
-  }
-
-  /** @param {Bytes} pub */
-  async isPartner(pub) {
-    try {
-      return (await idOf('owner', pub)) === this.sessionId;
-    } catch (error) {
-      if (error instanceof KeyRefused) return false;
-      throw error;
-    }
-  }
-
   /** @param {string} from @param {Bye} bye @param {number} now */
   async receivedBye(from, bye, now) {
-    if (this.live !== null && (await this.isBye(this.live, bye, 2))) {
+    if (this.live !== null && (await this.partner.left(this.live, bye, 2))) {
       await this.fireLive('gone', partnerLeft(bye.reason), now);
-    } else if (this.exchange !== null && from === this.sessionId && (await this.isBye(this.exchange, bye, 0))) {
+    } else if (this.exchange !== null && from === this.sessionId && (await this.partner.left(this.exchange, bye, 0))) {
       await this.fire('bye', now, { reason: bye.reason });
     } else this.dropped += 1;
-  }
-
-  /** Whether the partner of this exchange said goodbye in it. @param {Exchange} exchange @param {Bye} bye @param {number} from index of the first hash that counts */
-  async isBye(exchange, bye, from) {
-    return (
-      exchange.hashes.slice(from).some((hash) => equal(hash, bye.th)) &&
-      bye.role === 'owner' &&
-      bye.session_id === this.sessionId &&
-      bye.client_id === this.key.id &&
-      (await this.isPartner(bye.pub)) &&
-      verify(bye.pub, await signedInput(bye), bye.sig)
-    );
   }
 
   // the attempt
@@ -424,7 +283,7 @@ export class Pairing {
         return this.repeatJoin(now);
       case 'repeatAnswer':
         if (this.answerBody.length > 0) this.effects.push({ kind: 'post', body: this.answerBody, isJoin: false });
-        return this.postpone(now);
+        return this.retry.postpone(now);
       case 'answer':
         return this.accept(facts, now);
       case 'reject':
@@ -440,7 +299,7 @@ export class Pairing {
         return this.verified(now);
       case 'dropImposter':
         if (this.countRejected()) return this.stop();
-        return this.newAttempt(now, this.pause(now));
+        return this.newAttempt(now, this.retry.pause(now));
       case 'dropIntruder':
         return this.attemptFailed(new DuetError('ConfirmFailed', 'Something else came before the confirm.'), now);
       case 'fail':
@@ -467,7 +326,7 @@ export class Pairing {
     await exchange.extend(input);
     this.offerBody = body.slice();
     this.answerBody = new Uint8Array(0);
-    this.restartTimer(now);
+    this.retry.restart(now);
     this.effects.push({ kind: 'offered' }, { kind: 'makePeer', peer: exchange.peer, offer: buildSdp(remote) });
   }
 
@@ -475,71 +334,31 @@ export class Pairing {
   async newAttempt(now, pause) {
     this.closePeer();
     this.attempt = Math.max(this.attempt + 1, Math.floor((now + this.unixOffset) * 1000));
-    /** @type {Join} */
-    const unsigned = {
-      kind: 'join',
-      session_id: this.sessionId,
-      client_id: this.key.id,
-      pub: this.key.pub,
-      nonce: this.random(16),
-      attempt: this.attempt,
-      caps: this.caps,
-      sig: new Uint8Array(64),
-    };
-    const input = await signedInput(unsigned);
-    const join = { ...unsigned, sig: await this.key.sign(input) };
-    this.joinBody = encodeBody(join);
+    const { message: join, input, body } = await this.author.join(this.random(16), this.attempt);
+    this.joinBody = body;
     this.exchange = new Exchange(join, input);
     await this.exchange.extend();
     this.offerBody = this.answerBody = new Uint8Array(0);
-    this.interval = limits.JOIN_RESEND_SECONDS;
-    this.notBefore = now + pause;
-    this.renewAt = this.notBefore + limits.JOIN_RENEW_SECONDS;
-    if (pause > 0) this.nextSend = this.notBefore;
-    else this.repeatJoin(now);
+    this.retry.begin(now, pause);
+    if (pause === 0) this.repeatJoin(now);
   }
 
   /** @param {number} now */
   repeatJoin(now) {
-    if (now < this.notBefore) return;
+    if (now < this.retry.notBefore) return;
     this.effects.push({ kind: 'post', body: this.joinBody, isJoin: true });
-    this.postpone(now);
-  }
-
-  /** @param {number} now */
-  restartTimer(now) {
-    this.interval = limits.JOIN_RESEND_SECONDS;
-    this.postpone(now);
-  }
-
-  /** @param {number} now */
-  postpone(now) {
-    this.nextSend = now + this.interval;
-    const cap = this.hurries(now) ? limits.RECONNECT_MAX_SECONDS : limits.JOIN_RESEND_MAX_SECONDS;
-    this.interval = Math.min(this.interval * limits.JOIN_RESEND_FACTOR, cap);
-  }
-
-  /** @param {number} now */
-  pause(now) {
-    const tries = Math.min(this.failures + this.shortLinks, 16);
-    const pause = Math.min(limits.RETRY_SECONDS * limits.JOIN_RESEND_FACTOR ** tries, limits.JOIN_RESEND_MAX_SECONDS);
-    return this.hurries(now) ? Math.min(pause, limits.RECONNECT_MAX_SECONDS) : pause;
-  }
-
-  /** Whether a session that was open is waited for. @param {number} now */
-  hurries(now) {
-    return this.lostAt !== null && now < this.lostAt + limits.RECONNECT_HASTE_SECONDS;
+    this.retry.postpone(now);
   }
 
   /** @param {DuetError} error @param {number} now */
   async attemptFailed(error, now) {
-    if (this.mayRetry(error)) await this.newAttempt(now, this.pause(now));
+    if (this.mayRetry(error)) await this.newAttempt(now, this.retry.pause(now));
   }
 
   /** Counts a failed attempt after an accepted offer; the third in a row ends the wait. @param {DuetError} error */
   mayRetry(error) {
-    this.failures += 1;
-    if (this.failures < limits.FAILED_ATTEMPTS) {
+    this.retry.failures += 1;
+    if (this.retry.failures < limits.FAILED_ATTEMPTS) {
       this.effects.push({ kind: 'attemptFailed', error });
       return true;
     }
@@ -569,7 +388,7 @@ export class Pairing {
   stop() {
     this.closePeer();
     this.exchange = null;
-    this.failures = 0;
+    this.retry.failures = 0;
     this.state = 'idle';
   }
 
@@ -586,19 +405,8 @@ export class Pairing {
 
   /** @param {Bytes} th @param {string} reason */
   async postBye(th, reason) {
-    /** @type {Bye} */
-    const unsigned = {
-      kind: 'bye',
-      role: 'scientist',
-      session_id: this.sessionId,
-      client_id: this.key.id,
-      pub: this.key.pub,
-      th,
-      reason,
-      sig: new Uint8Array(64),
-    };
-    const sig = await this.key.sign(await signedInput(unsigned));
-    this.effects.push({ kind: 'post', body: encodeBody({ ...unsigned, sig }), isJoin: false });
+    const { body } = await this.author.bye(th, reason);
+    this.effects.push({ kind: 'post', body, isJoin: false });
   }
 
   closePeer() {
@@ -619,21 +427,9 @@ export class Pairing {
   async sendConfirm(now) {
     const exchange = this.exchange;
     if (exchange === null) throw new Error('a confirm without an exchange');
-    const fields = { role: 'scientist', th: exchange.th, audit_head: new Uint8Array(0) };
-    const sig = await this.key.sign(confirmInput(fields));
-    this.effects.push({ kind: 'sendProof', peer: exchange.peer, data: encodeProof({ t: 'confirm', ...fields, sig }) });
+    this.effects.push({ kind: 'sendProof', peer: exchange.peer, data: await this.author.confirm(exchange.th) });
     exchange.isConfirmed = true;
     exchange.deadline = now + limits.CONFIRM_SECONDS;
-  }
-
-  /** Whether a frame is the partner's valid confirm of this very exchange. @param {Exchange} exchange @param {Uint8Array} data */
-  async isConfirm(exchange, data) {
-    const proof = parseProof(data);
-    if (proof?.t !== 'confirm' || proof.role !== 'owner' || exchange.offer === null) return false;
-    if (!equal(proof.th, exchange.th)) return false;
-    if (!(await verify(exchange.offer.pub, confirmInput(proof), proof.sig))) return false;
-    exchange.head = proof.audit_head;
-    return true;
   }
 
   /** @param {number} now */
@@ -672,9 +468,9 @@ export class Pairing {
     const live = this.live;
     if (cell.act === 'take' || live === null) return;
     if (cell.act === 'open') {
-      this.rejected = this.failures = 0;
+      this.rejected = this.retry.failures = 0;
       this.openedAt = now;
-      this.lostAt = this.askAt = null;
+      this.retry.lostAt = this.askAt = null;
       this.effects.push({ kind: 'linkOpened', peer: live.peer, caps: live.caps, head: live.head });
       return;
     }
@@ -689,21 +485,12 @@ export class Pairing {
     else if (wasOpen) {
       // a link that dies as soon as it is open, again and again, must not become a storm
       const isShort = now - this.openedAt < limits.CONFIRM_SECONDS;
-      this.shortLinks = isShort ? this.shortLinks + 1 : 0;
-      this.lostAt = now;
+      this.retry.shortLinks = isShort ? this.retry.shortLinks + 1 : 0;
+      this.retry.lostAt = now;
       this.askAt = now + limits.NO_ANSWER_SECONDS;
-      await this.fire('begin', now, { pause: this.shortLinks > 1 ? this.pause(now) : 0 });
-    } else if (this.mayRetry(error)) await this.fire('begin', now, { pause: this.pause(now) });
+      await this.fire('begin', now, { pause: this.retry.shortLinks > 1 ? this.retry.pause(now) : 0 });
+    } else if (this.mayRetry(error)) await this.fire('begin', now, { pause: this.retry.pause(now) });
   }
 }
 
 const NO_PATH = 'No direct path between the two networks. Ask the host of the signalling server for TURN.';
-
-function otherVersion() {
-  return new DuetError('VersionMismatch', 'The partner uses another version of Duet.', 'Use the same release on both sides.');
-}
-
-/** @param {string} reason */
-function partnerLeft(reason) {
-  return new DuetError('PartnerLeft', `The partner left: ${reason}.`, 'Ask your partner to start a session again.');
-}

@@ -11,13 +11,15 @@ import { b64decode, b64encode, utf8 } from './bytes.js';
 import { Bulk } from './bulk.js';
 import { BULK } from './channel.js';
 import { Client } from './client.js';
-import { connectionLost, DuetError, protocolError } from './errors.js';
+import { connectionLost, DuetError, partnerLeft, protocolError } from './errors.js';
 import { clock, Handshake } from './handshake.js';
 import { parse, textOf } from './ids.js';
 import { tabKey } from './keys.js';
 import * as limits from './limits.js';
+import * as memory from './memory.js';
 import { encodeMessage } from './messages.js';
 import { Incoming, Outgoing } from './window.js';
+import { Stages } from './stages.js';
 import { DIGEST } from './surface.js';
 import { checkUrl } from './urls.js';
 import { VERSION } from './version.js';
@@ -31,9 +33,7 @@ export { Complex, Dtype, Float, Range, Slice, Tuple } from './wire.js';
 /** @typedef {import('./client.js').StoreEntry} StoreEntry */
 /** @typedef {import('./channel.js').Channels} Channels */
 /** @typedef {'idle'|'connecting'|'open'|'reconnecting'|'closed'} State */
-/** @typedef {'code'|'signalling'|'path'|'channel'|'verified'} Stage */
 
-const KEPT = 'duet-session';
 const STATUS_MS = 2_000;
 const ID_BLOCK = 1_024; // ids that a page may use after it last wrote down its newest one
 
@@ -49,9 +49,11 @@ export class Session extends EventTarget {
    * @param {string} options.url of the signalling server
    * @param {import('./keys.js').Key} [options.keys] default: this tab's
    * @param {RTCIceServer[]} [options.iceServers] in place of those that the server hands out
+   * @param {memory.PointerFacts[]} [options.adopted] pointers that this page had before it was reloaded
+   *   and wants to go on with; the owner's side forgets the others. They are in `restored` then
    * @throws {DuetError} InvalidId, SignalingUnreachable
    */
-  constructor({ sessionId, url, keys, iceServers }) {
+  constructor({ sessionId, url, keys, iceServers, adopted = [] }) {
     super();
     const parsed = parse(sessionId, 'owner');
     if (!('id' in parsed)) throw new DuetError('InvalidId', textOf(parsed, 'session ID'));
@@ -78,9 +80,12 @@ export class Session extends EventTarget {
     this.association = null;
     /** @type {Handshake|null} */
     this.handshake = null;
-    /** @type {Map<Stage, number>} when each began */
-    this.stages = new Map();
-    this.isRestored = false;
+    this.stages = new Stages((event, detail) => this.tell(event, detail), (kind, text) => this.log(kind, text));
+    this.adopted = adopted;
+    /** @type {memory.Recollection|null} */
+    this.recollection = null;
+    /** Pointers of the page before a reload, once the session goes on; null: it began with this page. @type {Map<number, import('./pointer.js').Pointer>|null} */
+    this.restored = null;
     this.idsKept = 0;
     this.isPumpDue = false;
     this.lostAt = 0;
@@ -107,11 +112,18 @@ export class Session extends EventTarget {
       announce: (bytes) => this.bulk.announce(bytes),
       declared: (transfer, seq) => this.bulk.declared(transfer, seq),
       expect: (blob) => this.bulk.expect(blob),
-      tell: (event, detail) => (event === 'log' ? this.log('engine', detail) : this.tell(event, detail)),
+      tell: (event, detail) => {
+        if (event === 'request') this.keep(false);
+        if (event === 'log') this.log('engine', detail);
+        else this.tell(event, detail);
+      },
       ready: () => this.resolve(),
       fail: (error) => this.break(error),
     });
-    this.onHide = () => this.keep(true);
+    this.onHide = () => {
+      this.pump();
+      this.keep(true);
+    };
   }
 
   /** Makes or loads this tab's key, so that a page can show the client ID at once. @returns {Promise<{clientId: string}>} */
@@ -167,15 +179,15 @@ export class Session extends EventTarget {
 
   async start() {
     this.setState('connecting');
-    this.stage('code', 'doing');
+    this.stages.set('code', 'doing');
     if (this.keys === undefined) {
       ownKey ??= tabKey();
       this.keys = await ownKey;
     }
     this.clientId = this.keys.id;
     this.restore();
-    this.stage('code', 'done');
-    this.stage('signalling', 'doing');
+    this.stages.set('code', 'done');
+    this.stages.set('signalling', 'doing');
     globalThis.addEventListener?.('pagehide', this.onHide);
     this.handshake = new Handshake({
       key: this.keys,
@@ -188,7 +200,7 @@ export class Session extends EventTarget {
         onFrame: (channels, channel, data) => this.frame(channels, channel, data),
         onLost: (channels, error) => this.lost(channels, error),
         onEnded: (error) => this.finish(error),
-        onProgress: (progress) => this.progress(progress),
+        onProgress: (progress) => this.stages.progress(progress, this.state === 'open'),
       },
     });
     this.handshake.start();
@@ -274,10 +286,8 @@ export class Session extends EventTarget {
         return this.resumed(event);
       case 'completed':
         return this.bulk.completed(event.transfer);
-      case 'left': {
-        const remedy = event.reason === 'error' ? 'Something that one side sent was refused. Connect again.' : 'Ask your partner to start a session again.';
-        return this.break(new DuetError('PartnerLeft', `The partner left: ${event.reason}.`, remedy));
-      }
+      case 'left':
+        return this.break(partnerLeft(event.reason));
       default: // settled: the window has room again
     }
   }
@@ -287,14 +297,15 @@ export class Session extends EventTarget {
     this.epoch = epoch;
     this.bulk.resume(seq, transfers);
     clearTimeout(this.giveUpTimer);
-    this.stage('verified', 'done');
+    this.stages.set('verified', 'done');
     this.setState('open');
     this.keep(false);
     clearInterval(this.statusTimer);
     this.statusTimer = setInterval(() => void this.measure(), STATUS_MS);
     void this.measure();
-    if (this.isRestored) {
-      this.isRestored = false;
+    if (this.recollection !== null) {
+      this.restored = this.recollection.complete(seq);
+      this.recollection = null;
       this.client.storeChanged();
     }
   }
@@ -307,7 +318,7 @@ export class Session extends EventTarget {
     this.path = null;
     this.log('lost', error.message);
     this.setState('reconnecting', error.message);
-    this.stage('signalling', 'doing');
+    this.stages.set('signalling', 'doing');
     clearTimeout(this.giveUpTimer);
     this.giveUpTimer = setTimeout(() => this.finish(connectionLost('The partner did not come back in time.')), limits.RESUME_SECONDS * 1000);
   }
@@ -330,16 +341,16 @@ export class Session extends EventTarget {
   /** @param {DuetError} error why it is over for good */
   finish(error) {
     if (this.state === 'closed') return;
-    const doing = [...this.stages.keys()].at(-1);
+    const doing = this.stages.doing;
     this.detach();
     for (const timer of [this.timer, this.flushTimer, this.giveUpTimer]) clearTimeout(timer);
     clearInterval(this.statusTimer);
     globalThis.removeEventListener?.('pagehide', this.onHide);
-    forgetKept();
     this.path = null;
     this.bulk.close(error);
     this.client.close(error);
-    if (doing !== undefined && error.code !== 'SessionClosed') this.stage(doing, 'failed', error);
+    memory.forget();
+    if (doing !== undefined && error.code !== 'SessionClosed') this.stages.set(doing, 'failed', error);
     this.setState('closed', error.message);
     this.log('closed', error.message);
     void this.handshake?.close('closed');
@@ -384,19 +395,15 @@ export class Session extends EventTarget {
   keep(isLeaving) {
     if (this.keys === undefined || this.epoch.length === 0 || this.state === 'closed') return;
     this.idsKept = this.client.newestId + ID_BLOCK;
-    const facts = {
-      sessionId: this.sessionId,
-      clientId: this.clientId,
-      url: this.url,
-      epoch: b64encode(this.epoch),
-      received: this.incoming.received,
-      newestId: isLeaving ? this.client.newestId : this.idsKept,
-      alive: isLeaving ? [...this.client.alive].slice(-limits.ARRAY_ITEMS) : [],
-      lostBelow: this.client.lostBelow,
-      store: this.store,
-    };
     try {
-      sessionStorage.setItem(KEPT, JSON.stringify(facts));
+      memory.remember({
+        sessionId: this.sessionId,
+        clientId: this.clientId,
+        epoch: b64encode(this.epoch),
+        received: this.incoming.received,
+        newestId: isLeaving ? this.client.newestId : this.idsKept,
+        ...memory.factsOf(this.client, isLeaving, this.outgoing.acked),
+      });
     } catch (error) {
       this.log('storage', `This tab cannot remember the session for a reload (${error}).`);
     }
@@ -404,67 +411,15 @@ export class Session extends EventTarget {
 
   /** Takes up what this tab remembers of the same session. */
   restore() {
-    const text = globalThis.sessionStorage?.getItem(KEPT);
-    if (!text) return;
-    const facts = JSON.parse(text); // this page's own words
-    if (facts.sessionId !== this.sessionId || facts.clientId !== this.clientId) return;
-    this.isRestored = true;
+    const facts = memory.recall(this.sessionId, this.clientId);
+    if (facts === null) return;
     this.epoch = b64decode(facts.epoch);
     this.incoming.received = this.incoming.acked = facts.received;
     this.outgoing.isAdopted = true;
-    this.client.newestId = facts.newestId;
-    this.client.lostBelow = facts.lostBelow;
-    this.client.entries = new Map(facts.store.map((/** @type {StoreEntry} */ entry) => [entry.id, entry]));
-    // the pointers of before went with the page
-    if (facts.alive.length > 0) this.outgoing.push(encodeMessage({ kind: 'Del', ids: facts.alive }));
+    this.recollection = new memory.Recollection(this.client, facts, this.adopted);
   }
 
   // events
-
-  /** @param {import('./handshake.js').Progress} progress */
-  progress(progress) {
-    switch (progress.kind) {
-      case 'registered':
-        if (this.state === 'open') return;
-        this.stage('signalling', 'done');
-        this.stage('path', 'doing', undefined, 'Waiting for the owner to enter your client ID.');
-        return;
-      case 'offered':
-        this.stage('path', 'doing', undefined, 'The owner answered; looking for a path.');
-        return;
-      case 'path':
-        this.stage('path', 'done');
-        this.stage('channel', 'doing');
-        return;
-      case 'channel':
-        this.stage('channel', 'done');
-        this.stage('verified', 'doing');
-        return;
-      case 'noAnswerYet':
-        this.log('waiting', NO_ANSWER);
-        this.stage('path', 'doing', undefined, NO_ANSWER);
-        return;
-      case 'rejected':
-        this.log('rejected', `A message in your partner's name failed verification (${progress.count} of ${limits.BAD_PROOFS}).`);
-        return;
-      case 'attemptFailed': {
-        const doing = [...this.stages.keys()].at(-1) ?? 'path';
-        this.stage(doing, 'failed', progress.error);
-        this.log('attempt', progress.error.message);
-        this.stage('path', 'doing', undefined, 'Trying again.');
-      }
-    }
-  }
-
-  /** @param {Stage} stage @param {'doing'|'done'|'failed'} state @param {DuetError} [error] @param {string} [message] */
-  stage(stage, state, error, message) {
-    const now = clock();
-    if (state === 'doing' && !this.stages.has(stage)) this.stages.set(stage, now);
-    const ms = Math.round((now - (this.stages.get(stage) ?? now)) * 1000);
-    if (state !== 'doing') this.stages.delete(stage);
-    const text = message ?? error?.message;
-    this.tell('stage', { stage, state, ms, ...(text ? { message: text } : {}), ...(error?.remedy ? { remedy: error.remedy } : {}) });
-  }
 
   /** @param {State} state @param {string} [reason] */
   setState(state, reason) {
@@ -493,15 +448,9 @@ export class Session extends EventTarget {
   }
 }
 
-const NO_ANSWER =
-  "No answer yet. Is the owner's session running, was your client ID entered there, and do both use the same server?";
-
 /** What this side can do, as the exact bytes that are signed. */
 function capabilities() {
   return utf8(JSON.stringify({ v: 1, sw: `duet-web/${VERSION}`, max_msg: limits.MESSAGE_MAX_BYTES, ops: DIGEST, conf: 1 }));
 }
 
-function forgetKept() {
-  globalThis.sessionStorage?.removeItem(KEPT);
-}
 

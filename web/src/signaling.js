@@ -13,7 +13,7 @@ import { NotJson, parseObject } from './json.js';
 import * as limits from './limits.js';
 import { checkUrl, isLoopbackHost, isPrivateHost, usableIceServers } from './urls.js';
 
-/** @typedef {import('./pairing.js').Signer} Signer */
+/** @typedef {import('./author.js').Signer} Signer */
 /** @typedef {{to: string, body: Uint8Array, isJoin: boolean, at: number}} Post */
 
 const SUBPROTOCOL = 'duet.v1';

@@ -19,7 +19,7 @@
  * @typedef {{id: number, source: string, state: 'running'|'done'|'failed'|'stopped', statements: number,
  *   note: string, chips: Chip[], mistake: Mistake|null}} Entry
  * @typedef {{id: string, chip: string, text: string, name: string, reason: string, state: RequestState,
- *   ownerReason: string, askedAt: number, answeredAt: number|null, value: any}} Asked
+ *   ownerReason: string, askedAt: number, answeredAt: number|null, value: any, missing: string}} Asked
  * @typedef {{at: number, kind: string, text: string}} LogLine
  */
 /**
@@ -181,6 +181,14 @@ const STEPS = {
     ...entry, chips, mistake, statements,
     state: isStopped ? 'stopped' : mistake ? 'failed' : 'done',
   })),
+
+  // the same tab after a reload: what was run and how it ended, without values
+  again: (state, { entries, log }) => ({
+    ...state,
+    log: [...log, ...state.log].slice(-LOG_LINES),
+    entries: entries.map((/** @type {Entry} */ entry) => (entry.state === 'running'
+      ? { ...entry, state: /** @type {const} */ ('stopped'), note: 'The page was reloaded while this ran.' } : entry)),
+  }),
 
   drop(state, { chip }) {
     return {

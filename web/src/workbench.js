@@ -176,6 +176,12 @@ function drawResult(chip, request, views, result) {
     delete result.dataset.shown;
     return;
   }
+  if (request.missing) {
+    views.hidden = true;
+    result.replaceChildren(element('p', { class: 'missing' }, foreign(request.missing)));
+    delete result.dataset.shown;
+    return;
+  }
   const offered = viewsOf(request.value, chip.text);
   const view = offered.find((one) => one === chip.view) ?? offered[0] ?? 'value';
   views.hidden = offered.length < 2;
@@ -248,7 +254,7 @@ function drawRequests({ requests }) {
     owner.hidden = words === '';
     const [withdraw, show] = actions.children;
     withdraw.hidden = request.state !== 'waiting';
-    show.hidden = request.state !== 'released' || series(request.value) === null && request.value === undefined;
+    show.hidden = request.state !== 'released' || request.chip === '' || series(request.value) === null && request.value === undefined;
     actions.hidden = withdraw.hidden && show.hidden;
   });
 }

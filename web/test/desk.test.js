@@ -120,3 +120,33 @@ test('only one script runs at a time, and a stopped one says so', async () => {
   assert.equal(page.state.entries.length, 1);
   assert.equal(page.state.entries[0]?.state, 'stopped');
 });
+
+test('a reload takes up names, chips and requests, and forgets what is not there any more', async () => {
+  const before = opened();
+  await before.run('m = ages.float().mean()');
+  await before.run('lost = ages.float()');
+  await before.run('n = [m, 2.0, 7]');
+  await before.run('s = ages');
+  before.desk.ask('1-0', { name: 'mean', reason: 'why', timeoutSeconds: null });
+  const notes = JSON.parse(JSON.stringify(before.desk.notes()));
+  const pointerOf = (/** @type {string} */ name) => before.desk.names.get(name);
+
+  const after = opened();
+  const kept = Object.assign(after.session.made('kept'), { id: pointerOf('m').id });
+  const gone = Object.assign(after.session.made('gone'), { id: pointerOf('lost').id, isGone: true, failed: 'It was not kept.' });
+  Object.assign(after.session, {
+    restored: new Map([[kept.id, kept], [gone.id, gone]]),
+    requests: [{ ...before.session.asked[0], id: 'r0', state: 'released', missing: 'Fetching', value: undefined, name: 'mean' }],
+  });
+  after.page.state = reduce(after.page.state, { type: 'again', entries: before.page.state.entries, log: [] });
+  after.desk.takeUp(notes);
+  assert.equal(after.desk.names.get('m'), kept);
+  assert.equal(after.desk.names.has('lost'), false);
+  assert.deepEqual([after.desk.names.get('n')[0], after.desk.names.get('n')[1].value, after.desk.names.get('n')[2]], [kept, 2, 7]);
+  const chips = after.page.state.entries.flatMap((entry) => entry.chips);
+  assert.deepEqual(chips.map(({ name, failure }) => [name, failure]).slice(0, 2), [['m', ''], ['lost', 'It was not kept.']]);
+  const [request] = after.page.state.requests;
+  assert.deepEqual([request?.chip, request?.state, request?.missing, request?.text], ['1-0', 'released', 'Fetching', 'ages.float().mean()']);
+  await after.run('m + 1');
+  assert.equal(after.page.state.entries.at(-1)?.id, 5); // numbers go on, so that no chip is met twice
+});

@@ -6,7 +6,7 @@ import { confirmInput, encodeBody, parseBody, registerInput, signedInput, transc
 import { fromHex, toHex, utf8 } from '../src/bytes.js';
 import { DuetError } from '../src/errors.js';
 import { verify } from '../src/keys.js';
-import { LIVE, SCIENTIST } from '../src/pairing.js';
+import { LIVE, SCIENTIST } from '../src/pairing_states.js';
 import { encodeProof, parseProof } from '../src/proofs.js';
 import { confirming, confirmOf, FINGERPRINT, joining, offerTo, open, otherOwner, owner, ownHalf, PLAIN, posted, scientist, signer } from './pairing_kit.js';
 import { PAIRING } from './vectors.js';

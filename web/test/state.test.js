@@ -194,3 +194,10 @@ test('shapes in words', () => {
   assert.equal(shapeText({ shape: [], dtype: 'float32', type: 'torch.Tensor' }), 'one number float32');
   assert.equal(shapeText({ shape: null, dtype: null, type: 'torch.optim.SGD' }), 'SGD');
 });
+
+test('a script that ran while the page was reloaded is stopped, and the log goes on', () => {
+  const before = [{ type: 'run', id: 1, source: 'x' }, { type: 'log', at: 1, kind: 'run', text: 'old' }].reduce(reduce, initial());
+  const after = [{ type: 'log', at: 2, kind: 'page', text: 'new' }, { type: 'again', entries: before.entries, log: before.log }].reduce(reduce, initial());
+  assert.deepEqual(after.entries.map(({ state, note }) => [state, note]), [['stopped', 'The page was reloaded while this ran.']]);
+  assert.deepEqual(after.log.map(({ text }) => text), ['old', 'new']);
+});

@@ -156,9 +156,11 @@ function factsOf(request, guard) {
     h(
       'dl',
       { class: 'facts' },
+      ...(request.summary && !request.failed ? pair('What it is', h('span', { 'data-part': 'summary' }, shown(request.summary, 500))) : []),
       ...pair('Would leave', leaves(request)),
       ...pair('Made from', request.sources.length ? request.sources.map((source) => h('div', {}, ...sourceWords(source))) : 'none of your objects'),
       ...pair('Records', records(request, guard)),
+      ...(request.training.length ? pair('Training', training(request.training)) : []),
       ...pair('Mixed in', request.injected ? h('strong', { class: 'care' }, 'Something of the scientist’s (a mask, weights, an index) met your data along its records. It can single out a record.') : 'nothing of the scientist’s along the records'),
       ...pair('Released before', before(request.sources)),
       ...pair('Waits because', shown(request.why, 500)),
@@ -206,7 +208,13 @@ export function tagList(tags) {
 function leaves(request) {
   if (request.failed) return 'the text of the failure';
   const form = [shown(request.type, 100), dimensions(request.shape), request.dtype ?? ''].filter(Boolean).join(', ');
-  return [h('strong', {}, counted(request.elements, 'number')), ` (${bytes(request.bytes)}): ${form}`];
+  const hidden = request.charge > request.elements ? h('div', {}, `Its size is private: quotas count it as ${counted(request.charge, 'number')}.`) : '';
+  return [h('strong', {}, counted(request.elements, 'number')), ` (${bytes(request.bytes)}): ${form}`, hidden];
+}
+
+/** How a model was trained, one line for each fact. @param {string[]} lines */
+function training(lines) {
+  return lines.map((line) => h('div', { 'data-part': 'training' }, shown(line, 300)));
 }
 
 /** @param {RequestView} request @param {number} guard */

@@ -1,0 +1,79 @@
+"""Labels of what a command gave, whichever way its name has them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+
+from duet_p2p.engine.arguments import is_private
+from duet_p2p.engine.effects import Effects, label_apart
+from duet_p2p.engine.judge import Verdict, apply
+from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
+from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
+from duet_p2p.engine.precedents import Precedents
+from duet_p2p.engine.running import Running
+
+__all__ = ["STATEFUL", "Labelling"]
+
+# Setters of a fact about a tensor, not of its content.
+_FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
+
+STATEFUL: Final = frozenset({
+    "torch.Tensor.backward", "torch.Tensor.retain_grad", "torch.manual_seed",
+    "torch.optim.Optimizer.step", "torch.optim.Optimizer.zero_grad",
+    "torch.optim.Optimizer.load_state_dict", "torch.optim.Optimizer.add_param_group",
+    "torch.optim.Optimizer.follow", "torch.optim.lr_scheduler.LRScheduler.step",
+    "torch.optim.lr_scheduler.LRScheduler.load_state_dict",
+    "torch.optim.lr_scheduler.LRScheduler.feed",
+})  # fmt: skip
+"""Effects has labelled what they change; they give nothing."""
+
+
+class Labelling:
+    """Labels results, and what was written beside them."""
+
+    def __init__(self, lineage: Lineage, effects: Effects) -> None:
+        self._lineage = lineage
+        self._effects = effects
+        self.precedents = Precedents(lineage)
+
+    def label(
+        self, run: Running, result: Any, *, is_inferred: bool
+    ) -> tuple[Label, Verdict | None]:
+        """The label of the result's slot, and the verdict on a result that has one.
+
+        Args:
+            run: the command, which is over.
+            result: what it gave.
+            is_inferred: the result's shape follows from those of the arguments.
+        """
+        rule, given, lineage = run.rule, run.given, self._lineage
+        if rule.form == "constructor" and not isinstance(result, (torch.Tensor, *ATOMIC)):
+            self._label_object(run, result)
+            return PUBLIC, None
+        if rule.name in _FLAGS or rule.name in STATEFUL:
+            return PUBLIC, None
+        if label_apart(rule.name, given, result, lineage, self._effects.writers):
+            return PUBLIC, None
+        verdict = self.precedents.judge(rule, given, result, run.extra, is_inferred=is_inferred)
+        parts = {id(part) for part in reach(result)} if run.targets else set()
+        for target in run.targets:
+            if id(target) not in parts and is_private(verdict.label):
+                entry = lineage.own(target)
+                if rule.name == "torch.nn.functional.batch_norm":
+                    continue  # effects gave the buffers a better label
+                entry.label = join((entry.label, verdict.label))
+        inplace = frozenset(id(target) for target in run.targets)
+        return apply(verdict, result, given, inplace, lineage), verdict
+
+    def _label_object(self, run: Running, made: Any) -> None:
+        """What an object holds keeps its own labels; the rest of its arguments are its content."""
+        given, lineage = run.given, self._lineage
+        chosen = PUBLIC if run.rule.short == "TensorDataset" else given.settings(lineage)
+        every = join((given.beside(lineage), chosen, run.extra))
+        if is_private(every):
+            tracked = lineage.track(made)
+            tracked.content = join((tracked.content, every))
+            if is_private(chosen):
+                tracked.structure = join((tracked.structure, to_per_record(chosen)))

@@ -1,0 +1,211 @@
+"""Commands like one that ran before: the same question, so every answer but the numbers is known.
+
+A loop asks the same of the same kinds of values again and again. Of a plain operation (tensors and
+public numbers in, one new tensor out, nothing written, nothing drawn) all that the executor works
+out before and after the call follows from what stands in a `Question`: name, grad mode, plain
+arguments, and of each tensor its shape, dtype, label and rows. So the first such command goes the
+whole way, and leaves a `Routine` behind: its shapes, its bytes, whether private values met, and the
+verdict. The next one looks that up. Which batch of a loader it is makes no other question: rules
+only ask whether operands have the *same* records, and the answer speaks of the records that came.
+
+What does *not* follow from the question is never remembered: whether ids are fresh, quotas, guards
+of the name, writes to the owner's objects, whether the result has the shape that was foreseen.
+Those are looked at each time. And wherever a command is not plain (poison, hidden shapes, private
+numbers, lists, a time that values decide) there is no question, and it goes the whole way.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import torch
+
+from duet_p2p import limits
+from duet_p2p.engine import axes
+from duet_p2p.engine.arguments import Arguments
+from duet_p2p.engine.effects import is_random
+from duet_p2p.engine.judge import Verdict
+from duet_p2p.engine.labels import PUBLIC, Rows
+from duet_p2p.engine.lineage import HIDDEN_MARK, ROWS_MARK, Lineage
+from duet_p2p.surface.callables import NEEDS_CONTEXT
+from duet_p2p.surface.shapes import TensorSpec, result_bytes
+from duet_p2p.surface.table import TABLE, Rule, writes
+from duet_p2p.surface.timing import is_value_timed
+
+__all__ = ["Question", "Routine", "Routines"]
+
+_TENSORS: Final = frozenset({torch.Tensor, torch.nn.Parameter})
+_NUMBERS: Final = frozenset({bool, int, float, complex, type(None), torch.dtype})
+_Records = tuple[str | int, ...]
+_TEXTS: Final = frozenset({str, bytes})
+_APART: Final = frozenset({
+    "batch_norm", "instance_norm", "backward", "grad", "retain_grad", "requires_grad", "data",
+    "manual_seed",
+})  # fmt: skip
+"""Bases of names with effects of their own."""
+
+
+class Question(NamedTuple):
+    """Everything that the answers follow from, and what was found on the way."""
+
+    key: tuple[Any, ...]
+    storages: tuple[int, ...]
+    """Of the arguments."""
+    shared: tuple[torch.Tensor, ...]
+    """Owner's objects among the arguments."""
+    records: tuple[_Records, ...]
+    """The `Rows.key` of operands with records, each once, in order."""
+    masks: tuple[int, ...]
+    """The dropouts behind those rows, each once, in order: no two steps have the same ones."""
+
+
+class Routine(NamedTuple):
+    """What is known about a command before it runs."""
+
+    spec: TensorSpec
+    nbytes: int
+    is_met: bool
+    """Private values take part."""
+    verdict: Verdict
+    records: int
+    """Which of the question's `records` the verdict's rows are."""
+    thinned: tuple[tuple[int, float], ...]
+    """Which of the question's `masks` are behind them, with their chances."""
+
+    def verdict_on(self, question: Question) -> Verdict:
+        """The verdict, with the records that came this time."""
+        verdict, rows = self.verdict, self.verdict.rows
+        if rows is None:
+            return verdict
+        key = question.records[self.records]
+        if key is rows.key and not self.thinned:
+            return verdict
+        thinned = frozenset([(question.masks[place], chance) for place, chance in self.thinned])
+        rows = Rows(rows.axis, rows.records, key, rows.atoms, rows.floor, thinned)
+        return Verdict(verdict.label, rows, verdict.is_hidden)
+
+
+class Routines:
+    """The routines of one engine."""
+
+    def __init__(self, lineage: Lineage) -> None:
+        self._lineage = lineage
+        self._known: dict[tuple[Any, ...], Routine] = {}
+
+    def find(self, question: Question) -> Routine | None:
+        """What was learnt from a command with the same question."""
+        return self._known.get(question.key)
+
+    def learn(self, question: Question, spec: Any, is_met: bool, verdict: Verdict | None) -> None:
+        """A command went the whole way, and nothing on it was out of the ordinary."""
+        if type(spec) is not TensorSpec or verdict is None or verdict.is_hidden:
+            return
+        records = 0
+        thinned: tuple[tuple[int, float], ...] = ()
+        if verdict.rows is not None:
+            if verdict.rows.key not in question.records:
+                return
+            records = question.records.index(verdict.rows.key)
+            if not {mask for mask, _ in verdict.rows.thinned}.issubset(question.masks):
+                return
+            thinned = tuple([(question.masks.index(m), c) for m, c in verdict.rows.thinned])
+        self._known[question.key] = Routine(
+            spec, result_bytes(spec), is_met, verdict, records, thinned
+        )
+        while len(self._known) > limits.PRECEDENTS:
+            del self._known[next(iter(self._known))]
+
+    def question(self, rule: Rule, mode: str, given: Arguments) -> Question | None:
+        """What this command asks; None if it is not plain."""
+        if rule.name not in _PLAIN:
+            return None
+        for slot in given.slots.values():
+            if slot.label is not PUBLIC or slot.poison is not None:
+                return None
+        parts: list[Any] = [rule.name, mode, len(given.args), *given.kwargs]
+        tensors: list[torch.Tensor] = []
+        storages: list[int] = []
+        shared: list[torch.Tensor] = []
+        records: list[_Records] = []
+        masks: list[int] = []
+        for value in given.values():
+            kind = type(value)
+            if kind in _TENSORS:
+                if value.layout is not torch.strided or not value.is_cpu:
+                    return None
+                storage = value.untyped_storage()._cdata
+                entry = self._lineage.at(storage)
+                label = rows = same = None
+                if entry is not None:
+                    marks = value.__dict__
+                    if entry.hidden or entry.poison is not None or HIDDEN_MARK in marks:
+                        return None
+                    label, mark = entry.label, marks.get(ROWS_MARK)
+                    if mark is not None and mark[1] == entry.uid and mark[2] == entry.version:
+                        rows = mark[0]
+                        if rows.key not in records:
+                            records.append(rows.key)
+                        same = records.index(rows.key)
+                        masks += [m for m, _ in sorted(rows.thinned) if m not in masks]
+                        thinned = frozenset([(masks.index(m), c) for m, c in rows.thinned])
+                        rows = (rows.axis, rows.records, rows.atoms, rows.floor, thinned)
+                    if entry.is_shared:
+                        shared.append(value)
+                elif HIDDEN_MARK in value.__dict__:
+                    return None
+                # rules tell an operand that stands twice from two that look the same
+                place = _place(tensors, value) if tensors else 0
+                parts += (
+                    kind,
+                    value.shape,
+                    value.dtype,
+                    value.requires_grad,
+                    label,
+                    rows,
+                    same,
+                    place,
+                )
+                tensors.append(value)
+                storages.append(storage)
+            elif kind in _NUMBERS:
+                parts += (kind, value)  # 1, 1.0 and True are equal
+            elif kind is tuple:
+                if not all([type(item) is int for item in value]):
+                    return None
+                parts += (kind, value)
+            elif kind in _TEXTS and len(value) <= limits.PRECEDENT_CHARS:
+                parts += (kind, value)
+            else:
+                return None
+        if writes(rule) and (
+            len(tensors) != 1 or not given.args or given.args[0] is not tensors[0]
+        ):
+            return None  # a tensor may say whether something is written
+        return Question(tuple(parts), tuple(storages), tuple(shared), tuple(records), tuple(masks))
+
+
+def _place(tensors: list[torch.Tensor], tensor: torch.Tensor) -> int:
+    """Where a tensor stood first; `index` would compare values."""
+    for place, known in enumerate(tensors):
+        if known is tensor:
+            return place
+    return len(tensors)
+
+
+def _can_be_plain(rule: Rule) -> bool:
+    base = axes.base_name(rule.name)
+    return (
+        rule.form in ("function", "method")
+        and rule.result == "tensor"
+        and rule.shape == "static"
+        and bool(base)
+        and base not in axes.BY_VALUES
+        and base not in _APART
+        and rule.name not in NEEDS_CONTEXT
+        and not is_random(rule.name)
+        and not is_value_timed(rule)
+    )
+
+
+_PLAIN: Final = frozenset(rule.name for rule in TABLE.values() if _can_be_plain(rule))
+"""Names whose calls give a new tensor and do nothing else, as far as the name tells."""
