@@ -17,7 +17,7 @@ from duet_p2p.demo.command import demo
 from duet_p2p.identity.keys import format_id
 from duet_p2p.identity.known_peers import KnownPeers
 from duet_p2p.owner.audit_file import audit_path
-from duet_p2p.owner.audit_view import AuditView, line_of
+from duet_p2p.owner.audit_view import AuditView, check_export, line_of
 from duet_p2p.web import LOCAL_SIGNALLING, PORT, serve
 from signaling_server.pages import PagesMissing, TakenPort
 from signaling_server.urls import normalise_url
@@ -175,10 +175,19 @@ def verify(
         list[str] | None, typer.Option(help="A scientist's duet.audit_head; may be repeated.")
     ] = None,
     path: Log = None,
+    exported: Annotated[
+        Path | None, typer.Option(help="Check the lines of an export instead of the log.")
+    ] = None,
 ) -> None:
     """Check that no row was changed, removed, moved or, with --head, cut off; else exit with 1."""
     try:
-        found = _view(path).verify(*(head or ()))
+        if exported is not None:
+            with open(exported, encoding="utf-8") as lines:
+                found = check_export(lines, *(head or ()))
+        else:
+            found = _view(path).verify(*(head or ()))
+    except FileNotFoundError:
+        raise typer.BadParameter("there is no such file", param_hint="--exported") from None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--head") from None
     typer.echo(str(found))

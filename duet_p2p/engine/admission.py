@@ -106,7 +106,8 @@ class Admission:
         except Exception as error:
             raise SizeRefused(error, is_public=is_public) from None
         self.is_inferred = spec is not shapes.UNKNOWN
-        if self.is_inferred and (is_public or rule.short in ELEMENTWISE):
+        is_loose = any([slot.is_loose for slot in given.slots.values()])
+        if self.is_inferred and (is_public or (rule.short in ELEMENTWISE and not is_loose)):
             self.spec = spec
         nbytes = shapes.result_bytes(spec) if self.is_inferred else 0
         if nbytes > self.limits.result_bytes:

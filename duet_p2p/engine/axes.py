@@ -21,11 +21,21 @@ from functools import cache
 from typing import Final
 
 from duet_p2p.engine import axis_moves as moves
+from duet_p2p.engine import axis_networks as networks
 from duet_p2p.engine import axis_rules as rules
 from duet_p2p.engine.axis_cells import cell
 from duet_p2p.engine.axis_rules import REDUCED, Call, Rule
 
-__all__ = ["BY_VALUES", "COPIES", "ELEMENTWISE", "Call", "Outcome", "base_name", "outcome"]
+__all__ = [
+    "BY_VALUES",
+    "COPIES",
+    "ELEMENTWISE",
+    "LABELLED",
+    "Call",
+    "Outcome",
+    "base_name",
+    "outcome",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +45,10 @@ class Outcome:
     axis: int
     """Where the records lie in the results, or `REDUCED`."""
     injected: bool
+    axes: tuple[int, ...] = ()
+    """Of each result, where they are not the same."""
+    thinned: tuple[int, float] | None = None
+    """Of a dropout: which one, and its chance."""
 
     @property
     def is_reduced(self) -> bool:
@@ -45,10 +59,12 @@ class Outcome:
 def outcome(call: Call) -> Outcome | None:
     """What the operation's rule says, confirmed by the shapes; None closes the way."""
     rule = _RULES.get(call.short)
-    axis = None if rule is None else rule(call)
-    if axis is None:
+    found = None if rule is None else rule(call)
+    if found is None:
         return None
-    return Outcome(axis, call.injected)
+    places = found if isinstance(found, tuple) else ()
+    axis = found[0] if isinstance(found, tuple) else found
+    return Outcome(axis, call.injected, places, call.thinned)
 
 
 @cache
@@ -162,6 +178,10 @@ _RULES: Final[dict[str, Rule]] = {
     "layer_norm": rules.layer_norm,
     "embedding": rules.embedding,
     **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), cell),
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), networks.recurrent),
+    "scaled_dot_product_attention": networks.attention,
+    "multi_head_attention_forward": networks.heads,
+    "embedding_bag": networks.bag,
     "one_hot": rules.one_hot,
     **dict.fromkeys(("view", "reshape", "flatten", "view_as", "reshape_as"), moves.reshape),
     "unsqueeze": moves.unsqueeze, "squeeze": moves.squeeze,
@@ -171,5 +191,10 @@ _RULES: Final[dict[str, Rule]] = {
     "cat": moves.join, "stack": moves.join,
 }  # fmt: skip
 
-BY_VALUES: Final = frozenset(name for name, rule in _RULES.items() if rule is cell)
-"""Bases of names whose rule looks at the values of a public operand."""
+BY_VALUES: Final = frozenset(
+    name for name, rule in _RULES.items()
+    if rule in (cell, rules.dropout, networks.recurrent, networks.attention, networks.heads)
+)  # fmt: skip
+"""Bases of names whose rule looks at the values of a public operand, or draws a mask each time."""
+LABELLED: Final = frozenset({"nll_loss", "cross_entropy"})
+"""Losses that look a record's own class up: the classes may be whole beside thinned records."""

@@ -7,6 +7,7 @@ them took the axis away, or None if records got mixed, told apart or chosen.
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -40,11 +41,15 @@ __all__ = [
     "over_features",
     "per_record_layer",
     "sum_rule",
+    "thin",
     "where",
 ]
 
 REDUCED: Final = -1
 _DROPOUT_LOG2: Final = 64  # 2^-64: the chance that a mask leaves a sum over no or one record
+_REPEATED_LOG2: Final = 40  # the same for all masks on the way together
+_DROPPED_LOG2: Final = 16  # 2^-16: the chance that a mask drops none, so that one is rarely dropped
+_DROPOUTS: Final = itertools.count(1)
 
 
 @dataclass(slots=True)
@@ -60,6 +65,8 @@ class Call:
     is_private: Callable[[torch.Tensor], bool]
     injected: bool = False
     """Set by `met` when something public told the records apart."""
+    thinned: tuple[int, float] | None = None
+    """Set by `dropout`: a number of its own, and the chance."""
 
     def get(self, name: str, position: int, default: Any = None) -> Any:
         """An argument by name or position."""
@@ -76,7 +83,7 @@ class Call:
         return list(_flat((self.result,)))
 
 
-Rule = Callable[[Call], int | None]
+Rule = Callable[[Call], int | tuple[int, ...] | None]
 
 
 def _flat(values: Any, depth: int = 0) -> Any:
@@ -159,19 +166,37 @@ def binary_or_dim(call: Call) -> int | None:
 
 
 def dropout(call: Call) -> int | None:
-    """The same for all records in distribution only; a mask that leaves one record is injected."""
+    """The same for all records in distribution only; a mask that leaves one record is injected.
+
+    So are masks that leave few records together, and one that drops so few that what is missing
+    from a sum is one record.
+    """
     first = first_rows(call)
     if first is None or not others_have_none(call, first[0]):
         return None
     chance, is_training = call.get("p", 1, 0.5), call.get("training", 2, True)
     if isinstance(chance, bool) or not isinstance(chance, int | float):
         return None
-    is_off = not is_training or chance == 0
-    if not is_off and (
-        not 0 < chance <= 0.5 or -math.log2(chance) * first[1].records < _DROPOUT_LOG2
+    if not is_training or chance == 0:
+        return first[1].axis
+    return first[1].axis if thin(call, first[1], chance) else None
+
+
+def thin(call: Call, rows: Rows, chance: Any) -> bool:
+    """A mask of this chance falls on these records; False if the chance is no number."""
+    if isinstance(chance, bool) or not isinstance(chance, int | float):
+        return False
+    if (
+        not 0 < chance <= 0.5
+        or -math.log2(chance) * rows.records < _DROPOUT_LOG2
+        or -math.log2(1 - chance) * rows.records < _DROPPED_LOG2
     ):
         call.injected = True
-    return first[1].axis
+    kept = math.prod(1 - c for _, c in rows.thinned) * (1 - chance)
+    if rows.thinned and -math.log2(1 - kept) * rows.records < _REPEATED_LOG2:
+        call.injected = True
+    call.thinned = (next(_DROPOUTS), chance)
+    return True
 
 
 def sum_rule(call: Call, position: int = 1) -> int | None:
@@ -217,7 +242,9 @@ def norm(call: Call) -> int | None:
     return sum_rule(call, 2)
 
 
-def over_features(position: int, default: int | None, *, name: str = "dim") -> Rule:
+def over_features(
+    position: int, default: int | None, *, name: str = "dim"
+) -> Callable[[Call], int | None]:
     """Any function along given axes, as long as none of them is the record axis."""
 
     def rule(call: Call) -> int | None:

@@ -84,6 +84,7 @@ def records_of(dataset: Any, lineage: Lineage) -> Records | None:
         return None
     sources = frozenset[int]().union(*(label.sources for label in private))
     is_injected = len(known) < len(rows) or any(label.injected for label in private)
+    is_injected = is_injected or any(r.thinned for r in known)  # a batch would forget it
     writers = bounded_writers(label.writers for label in private)
     label = Label(Kind.VERBATIM, sources, frozenset(), 1, is_injected, writers)
     if any(r.floor <= 1 for r in known):

@@ -14,11 +14,21 @@ from torch.utils.data import DataLoader, Dataset
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass, next_batch, start_pass
+from duet_p2p.engine.gradients import gradient_of, leaves_of
 from duet_p2p.engine.labels import METADATA, PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
 
-__all__ = ["STEPWISE", "can_hold", "is_container_call", "label_fresh", "label_results", "prepare"]
+__all__ = [
+    "STEPWISE",
+    "can_hold",
+    "draw",
+    "is_container_call",
+    "is_loose",
+    "label_fresh",
+    "label_results",
+    "prepare",
+]
 
 _TYPES: Final = frozenset({"List", "Tuple", "Dict", "OrderedDict", "Set", "Iterator", "Any"})
 _BUILDERS: Final = frozenset({
@@ -104,6 +114,8 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     rest = _labels(given.args[1:], lineage)
     slots = join(slot.label for slot in given.slots.values())
     entry.content = join((entry.content, slots, rest[0]))
+    if any(slot.is_loose for slot in given.slots.values()):
+        entry.structure = join((entry.structure, to_per_record(slots)))
     if short == "append":
         return
     if short in _PLACES:
@@ -136,6 +148,50 @@ def _choose(given: Arguments, lineage: Lineage) -> None:
     for value in holder.values() if isinstance(holder, dict) else holder:
         if not is_atomic(value):
             lineage.add(value, label, hidden=True)
+            for part in reach(value):
+                _mark_behind(part, label, lineage)
+
+
+def _mark_behind(part: Any, label: Label, lineage: Lineage) -> None:
+    """What else tells which one was chosen: that it has failed, and what a backward reaches."""
+    if isinstance(part, Poison):
+        poison: Poison | None = part
+        entry = lineage.track(part)
+        entry.structure = join((entry.structure, label))
+    elif isinstance(part, torch.Tensor):
+        poison = lineage.own(part).poison
+        for leaf in leaves_of([part]):
+            lineage.add(leaf, label)
+            lineage.choose(leaf)
+            if (grad := gradient_of(leaf)) is not None:
+                lineage.add(grad, label)
+    else:
+        tracked = lineage.find(part)
+        poison = None if tracked is None else tracked.poison
+    if poison is not None:
+        poison.is_public, poison.label = False, join((poison.label, label))
+
+
+def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> bool:
+    """Whether values decided the type of a number that this call gives.
+
+    Args:
+        name: of the call.
+        given: its arguments.
+        label: of the result.
+        lineage: where labels are kept.
+    """
+    if not is_private(label):
+        return False
+    if any(slot.is_loose for slot in given.slots.values()):
+        return True
+    short = name.rpartition(".")[2]
+    if short in _GETTERS and given.args and not isinstance(given.args[0], torch.Tensor):
+        first = given.args[0]
+        structure = _labels([first, getattr(first, "source", first)], lineage)[1]
+        has_default = short not in ("__getitem__", "__next__") and len(given.args) > 2
+        return has_default or is_private(join((given.label_from(1, 2, lineage), structure)))
+    return any(map(lineage.hidden, given.tensors()))
 
 
 def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
@@ -158,6 +214,18 @@ def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) ->
     # comparisons, membership: an answer about all of it
     every = given.all(lineage)
     return to_per_record(every) if every.is_data else every
+
+
+def draw(given: Arguments, result: Any, drawn: Label, lineage: Lineage) -> None:
+    """A pass over a loader began, or went on, with random numbers of this label."""
+    if not is_private(drawn):
+        return
+    for value in (result, *given.args[:1]):
+        entry = None if is_atomic(value) else lineage.find(value)
+        source = getattr(value, "source", None)
+        if isinstance(source, DataLoader) or (entry and isinstance(entry.origin, Pass)):
+            entry = lineage.track(value)
+            entry.content = join((entry.content, to_per_record(drawn)))
 
 
 def label_fresh(given: Arguments, result: Any, lineage: Lineage) -> None:
@@ -286,6 +354,8 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     content, structure = _labels(inputs, lineage)
     slots = join(slot.label for slot in given.slots.values())
     content = join((content, slots))
+    if any(slot.is_loose for slot in given.slots.values()):
+        structure = join((structure, to_per_record(slots)))
     if short in ("keys", "items"):
         content = join((content, structure))
     is_spread = short[:1].isupper() or short in ("iter", "__iter__")

@@ -23,6 +23,7 @@ import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import base_name
+from duet_p2p.engine.containers import is_loose
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_of
 from duet_p2p.engine.judge import hides
@@ -151,9 +152,10 @@ class Damage:
                     self._lineage.spoil(part, poison)
                 elif isinstance(part, list | dict):
                     self._lineage.track(part).content = label
+        loose = is_loose(rule.name, given, label, self._lineage)
         return [
-            Slot(value, label, poison=poison) if is_atomic(value) or isinstance(value, tuple)
-            else Slot(value) for value in values
+            Slot(value, label, poison=poison, is_loose=loose)
+            if is_atomic(value) or isinstance(value, tuple) else Slot(value) for value in values
         ]  # fmt: skip
 
     def neutral(

@@ -99,6 +99,14 @@ class Effects:
             return [t for t in given.tensors() if t.is_floating_point()]
         return []
 
+    def behind(self, name: str, given: Arguments) -> list[Label]:
+        """What else decides whether a call fails: its graph may be used up, and that is private."""
+        first = given.args[0] if given.args else None
+        if name != "torch.Tensor.backward" or not isinstance(first, torch.Tensor):
+            return []
+        leaves = [leaf for leaf in leaves_of([first]) if self._lineage.is_chosen(leaf)]
+        return [self._lineage.label(leaf) for leaf in leaves]
+
     # before
 
     def before(self, name: str, given: Arguments) -> None:

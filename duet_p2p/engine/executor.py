@@ -32,6 +32,7 @@ from duet_p2p.engine.publicity import is_public_failure
 from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.routine import Routine, Routines
 from duet_p2p.engine.running import Failed, LeftOut, Running
+from duet_p2p.engine.settings import check_settings
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.engine.watch import Watch
 from duet_p2p.engine.writes import Writes
@@ -260,8 +261,10 @@ class Executor:
     def _raised(self, error: Exception, run: Running) -> Failed:
         """The poison of a call that raised, put where it belongs."""
         rule, given, lineage = run.rule, run.given, self._lineage
-        label = join((given.all(lineage) if run.before is None else run.before, run.extra))
-        is_public = is_public_failure(rule, given, error, label, lineage)
+        behind = self._effects.behind(rule.name, given)
+        before = given.all(lineage) if run.before is None else run.before
+        label = join((before, run.extra, *behind))
+        is_public = not behind and is_public_failure(rule, given, error, label, lineage)
         failed = self._failed(error, given, label, is_public=is_public)
         if run.poison is not None and not failed.poison.is_public:
             failed = Failed(self.damage.reaching(run.poison, given), is_known=True)
@@ -287,6 +290,7 @@ class Executor:
         self._effects.after(rule.name, given, result, run.targets)
         verdict = None
         if run.is_container:
+            containers.draw(given, result, run.extra, lineage)
             label = containers.label_results(rule.name, given, result, lineage)
             if rule.name not in containers.STEPWISE:
                 containers.label_fresh(given, result, lineage)
@@ -310,6 +314,7 @@ class Executor:
             self._store.check_fresh(op.outs)
             self.admit_objects(len(op.outs))
             given = call.arguments(self._store)
+            check_settings(call, given, self._lineage)
         except ProtocolError as error:
             raise PublicError(TypeError(str(error))) from None
         except (IdError, NotAllowed, QuotaExceeded, TypeError, ValueError) as error:
@@ -419,8 +424,9 @@ class Executor:
                 facts = self.admission.is_inferred and given.has_public_facts(self._lineage)
                 is_public = facts or not is_private(every)
                 raise self._failed(error, given, every, is_public=is_public)
+        loose = containers.is_loose(rule.name, given, label, self._lineage)
         slots = [
-            Slot(value, label, tags=tags, made=own)
+            Slot(value, label, tags=tags, made=own, is_loose=loose)
             for value, own in zip(values, self.provenance.results(node, values), strict=True)
         ]
         for id, slot in zip(op.outs, slots, strict=True):
@@ -445,8 +451,10 @@ class Executor:
     def _poison_outs(self, op: Op, poison: Poison) -> None:
         self._lineage.has_poison = True  # it may be put into a container
         slots: list[Slot] = []
+        nodes: list[Made] = []
         if not poison.is_public and self._named is not None:
             rule, given = self._named
+            nodes = self.provenance.failed(op, rule, given)
             writes, spec = bool(self._writes.targets(rule, given)), self.admission.spec
             is_pure = not (writes or is_random(rule.name))
             like = self.damage.neutral(rule.name, given, spec, _MODES[op.mode], is_pure)
@@ -459,6 +467,7 @@ class Executor:
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():
                 slot = slots[number] if slots else self.damage.hard(poison, self._named)
+                slot.made = nodes[number] if nodes else slot.made
                 self._store.put(id, slot)
 
     def has_room_for_poison(self) -> bool:

@@ -16,7 +16,9 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.labels import (
     METADATA,
     PUBLIC,
+    THINNED,
     UNBOUNDED,
+    Atom,
     Kind,
     Label,
     Rows,
@@ -55,6 +57,8 @@ class Verdict:
     """Where the records lie in each tensor of the result."""
     is_hidden: bool = False
     """Shapes of the results depend on private values."""
+    axes: tuple[int, ...] = ()
+    """Of each result, where they do not lie on the same axis."""
 
 
 _FREE: Final = Verdict(PUBLIC)
@@ -130,6 +134,8 @@ def _is_chosen(
     short: str, given: Arguments, tensors: list[torch.Tensor], lineage: Lineage
 ) -> bool:  # fmt: skip
     """Whether a private number, or the hidden size of an argument, decides the result's shape."""
+    if any([slot.is_loose for slot in given.slots.values()]):  # it decides the type at least
+        return True
     # a private random state decides numbers, and no shape; and a list of private numbers makes a
     # tensor as long as it is itself, whatever they are
     chooser = given.structure(lineage) if short in _OF_LISTS else given.beside(lineage)
@@ -190,6 +196,13 @@ def _by_rows(
     if found is None:
         return None
 
+    if short in axes.LABELLED and len(opened) > 1 and labels[1].kind is Kind.VERBATIM:
+        del opened[1]  # the owner's own classes
+    # Masked and whole records beside each other: a difference of the two is what was dropped.
+    thinned = opened[0].thinned
+    is_mixed = any(r.thinned != thinned for r in opened)
+    if found.thinned is not None:
+        thinned |= {found.thinned}
     atoms = frozenset[Any]().union(
         *(r.atoms for r in opened), *(m.atoms for m in met if m.kind is Kind.AGGREGATE)
     )
@@ -197,7 +210,9 @@ def _by_rows(
     if not are_disjoint(atoms):
         floor, atoms = 1, frozenset()
     every = join([beside, *labels])
-    injected = found.injected or every.injected
+    if found.thinned is not None:
+        atoms = frozenset(Atom(a.sources, (*a.group, THINNED)) for a in atoms)
+    injected = found.injected or every.injected or is_mixed
     records = opened[0].records
     if found.is_reduced:
         least = min(records, floor)
@@ -207,7 +222,9 @@ def _by_rows(
     is_copy = short in axes.COPIES and {lb.kind for lb in labels} <= {Kind.VERBATIM, Kind.PUBLIC}
     kind = Kind.VERBATIM if is_copy and not injected else Kind.ROWS
     label = Label(kind, every.sources, frozenset(), 1, injected, every.writers)
-    return Verdict(label, Rows(found.axis, records, opened[0].key, atoms, floor))
+    thinned = thinned.union(*(r.thinned for r in opened))
+    rows = Rows(found.axis, records, opened[0].key, atoms, floor, thinned)
+    return Verdict(label, rows, axes=found.axes)
 
 
 def typed(rule: Rule, given: Arguments, result: Any) -> Any:
@@ -283,6 +300,10 @@ def apply(
             entry.content = join((entry.content, label))
             if is_hidden:
                 entry.structure = join((entry.structure, label))
+    if verdict.rows is not None and verdict.axes:
+        for part, axis in zip(result, verdict.axes, strict=False):
+            if isinstance(part, torch.Tensor):
+                lineage.set_rows(part, verdict.rows.moved(axis))
     return label if atomic or is_hidden else PUBLIC
 
 

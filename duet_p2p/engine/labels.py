@@ -26,6 +26,7 @@ from duet_p2p.limits import WRITERS
 __all__ = [
     "METADATA",
     "PUBLIC",
+    "THINNED",
     "UNBOUND",
     "UNBOUNDED",
     "UNBOUND_WRITERS",
@@ -122,6 +123,8 @@ _ROWS, _PER_RECORD, _VERBATIM = Kind.ROWS, Kind.PER_RECORD, Kind.VERBATIM
 _DATA: Final = frozenset({_ROWS, _PER_RECORD, _VERBATIM})
 _NONE: Final[frozenset[Atom]] = frozenset()
 _NO_WRITERS: Final[frozenset[str]] = frozenset()
+THINNED: Final = "thinned"
+"""At the end of the group of an atom some of whose records a dropout left out."""
 UNBOUND: Final = "*"
 """In place of a form that cannot be worked out; no approval covers it."""
 UNBOUND_WRITERS: Final = frozenset({UNBOUND})
@@ -141,11 +144,13 @@ class Rows:
     atoms: frozenset[Atom]
     floor: int = UNBOUNDED
     """Smallest `min_records` of the aggregates and models that met these rows on their way."""
+    thinned: frozenset[tuple[int, float]] = frozenset()
+    """The dropouts behind these numbers: which call it was, and its chance."""
     _hash: int = field(default=0, init=False, repr=False, compare=False)
 
     def __hash__(self) -> int:
         return self._hash or _remembered(
-            self, (self.axis, self.records, self.key, self.atoms, self.floor)
+            self, (self.axis, self.records, self.key, self.atoms, self.floor, self.thinned)
         )
 
     def moved(self, axis: int) -> Rows:

@@ -15,6 +15,9 @@ the storage since. A copy of that object (deepcopy) has another storage and so n
 from __future__ import annotations
 
 import gc
+import hashlib
+import os
+import struct
 import sys
 import weakref
 from collections.abc import Iterable, Iterator
@@ -53,6 +56,7 @@ ROWS_MARK: Final = "_duet_rows"
 """Attribute of a tensor: its rows, and the `uid` and version of the entry that they hold for."""
 HIDDEN_MARK: Final = "_duet_hidden"
 """Attribute of a tensor whose own shape is private."""
+_CHOSEN: Final = "_duet_chosen"
 # Of a container that only the table holds: the table, the caller's name (below: the container that
 # goes, and the list of its parts), the parameter of `forget` (below: the loop's name), that of
 # `_release`, and of getrefcount. One too many here only keeps an entry until the next sweep.
@@ -167,6 +171,7 @@ class Lineage:
         self._storages: dict[int, Owned] = {}
         self._objects: dict[int, Tracked] = {}
         self._uid = 0
+        self._key = os.urandom(16)
         self._sweep_at = 4096
         self.has_poison = False
         """Nothing is poisoned most of the time, and then nothing is searched for it."""
@@ -364,6 +369,14 @@ class Lineage:
         """The shape of this view is private; that of what it is a view of need not be."""
         setattr(view, HIDDEN_MARK, True)
 
+    def choose(self, leaf: torch.Tensor) -> None:
+        """A private value chose among tensors whose graphs reach this leaf."""
+        setattr(leaf, _CHOSEN, True)
+
+    def is_chosen(self, leaf: torch.Tensor) -> bool:
+        """Whether one did: whether a graph above it was used up is private from then on."""
+        return getattr(leaf, _CHOSEN, False)
+
     def add(self, value: Any, label: Label, *, hidden: bool = False) -> None:
         """Join a label into everything that can be reached from a value."""
         if label.is_public and not hidden:
@@ -380,7 +393,11 @@ class Lineage:
                     tracked.structure = join((tracked.structure, to_per_record(label)))
 
     def version(self, value: Any, uid: int) -> int:
-        """Changes whenever a command could have written the value."""
+        """Changes whenever a command could have written the value.
+
+        What was released once is given again under the same version, so nobody may be able to count
+        commands until two of them meet: the numbers behind it are hashed with a key of the session.
+        """
         seen: list[int] = [uid]
         for part in reach(value):
             if isinstance(part, torch.Tensor):
@@ -388,7 +405,9 @@ class Lineage:
                 seen += (owned.uid, owned.version)
             elif (tracked := self._objects.get(id(part))) is not None:
                 seen += (tracked.uid, tracked.version)
-        return hash(tuple(seen)) & (1 << 62) - 1
+        packed = struct.pack(f"<{len(seen)}q", *seen)
+        code = hashlib.blake2b(packed, digest_size=8, key=self._key).digest()
+        return int.from_bytes(code, "little") >> 2
 
 
 def storage_of(tensor: torch.Tensor) -> torch.UntypedStorage:

@@ -71,6 +71,8 @@ class Precedents:
         if len(tensors) > 1:  # rules tell an operand that stands twice from two that look the same
             parts += [_first(tensors, tensor) for tensor in tensors]
         for slot in given.slots.values():
+            if slot.is_loose:
+                return None
             if slot.label is not PUBLIC:
                 parts.append(slot.label)
         question = tuple(parts)

@@ -159,6 +159,17 @@ class Provenance:
             return boundary("parameter", form_of(node) if origin.forms else "")
         return node
 
+    def failed(self, op: Op, rule: Rule, given: Arguments) -> list[Made]:
+        """The command failed on private values: the nodes that its results would have had.
+
+        A rule that knows a recipe again must not tell by its answer that this has none.
+        """
+        nodes, forms = inputs_of(given.slots, self._lineage)
+        node = made(rule.name, op.args, op.kwargs, nodes, forms)
+        if rule.name in _NEXT:
+            node = self._batch(node, None, given)
+        return list(self.results(node, [None] * len(op.outs)))
+
     def plain(self, op: Op, name: str, given: Arguments, *, is_met: bool) -> Made:
         """The node of a command that gives one new tensor, writes to nothing and draws nothing.
 

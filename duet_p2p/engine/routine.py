@@ -55,6 +55,8 @@ class Question(NamedTuple):
     """Owner's objects among the arguments."""
     records: tuple[_Records, ...]
     """The `Rows.key` of operands with records, each once, in order."""
+    masks: tuple[int, ...]
+    """The dropouts behind those rows, each once, in order: no two steps have the same ones."""
 
 
 class Routine(NamedTuple):
@@ -67,6 +69,8 @@ class Routine(NamedTuple):
     verdict: Verdict
     records: int
     """Which of the question's `records` the verdict's rows are."""
+    thinned: tuple[tuple[int, float], ...]
+    """Which of the question's `masks` are behind them, with their chances."""
 
     def verdict_on(self, question: Question) -> Verdict:
         """The verdict, with the records that came this time."""
@@ -74,9 +78,10 @@ class Routine(NamedTuple):
         if rows is None:
             return verdict
         key = question.records[self.records]
-        if key is rows.key:
+        if key is rows.key and not self.thinned:
             return verdict
-        rows = Rows(rows.axis, rows.records, key, rows.atoms, rows.floor)
+        thinned = frozenset([(question.masks[place], chance) for place, chance in self.thinned])
+        rows = Rows(rows.axis, rows.records, key, rows.atoms, rows.floor, thinned)
         return Verdict(verdict.label, rows, verdict.is_hidden)
 
 
@@ -96,11 +101,17 @@ class Routines:
         if type(spec) is not TensorSpec or verdict is None or verdict.is_hidden:
             return
         records = 0
+        thinned: tuple[tuple[int, float], ...] = ()
         if verdict.rows is not None:
             if verdict.rows.key not in question.records:
                 return
             records = question.records.index(verdict.rows.key)
-        self._known[question.key] = Routine(spec, result_bytes(spec), is_met, verdict, records)
+            if not {mask for mask, _ in verdict.rows.thinned}.issubset(question.masks):
+                return
+            thinned = tuple([(question.masks.index(m), c) for m, c in verdict.rows.thinned])
+        self._known[question.key] = Routine(
+            spec, result_bytes(spec), is_met, verdict, records, thinned
+        )
         while len(self._known) > limits.PRECEDENTS:
             del self._known[next(iter(self._known))]
 
@@ -123,14 +134,18 @@ class Routines:
         if writes(rule) and not (len(tensors) == 1 and given.args and given.args[0] is tensors[0]):
             return None  # a tensor may say whether something is written
         return Question(
-            tuple(asked.parts), tuple(asked.storages), tuple(asked.shared), tuple(asked.records)
+            tuple(asked.parts),
+            tuple(asked.storages),
+            tuple(asked.shared),
+            tuple(asked.records),
+            tuple(asked.masks),
         )
 
 
 class _Asked:
     """A question while it is put together; each value begins with its type."""
 
-    __slots__ = ("parts", "records", "shared", "storages", "tensors")
+    __slots__ = ("masks", "parts", "records", "shared", "storages", "tensors")
 
     def __init__(self, *parts: Any) -> None:
         self.parts: list[Any] = [*parts]
@@ -138,6 +153,7 @@ class _Asked:
         self.storages: list[int] = []
         self.shared: list[torch.Tensor] = []
         self.records: list[_Records] = []
+        self.masks: list[int] = []
 
     def add_plain(self, kind: type, value: Any) -> bool:
         """A number or text; whether it is plain."""
@@ -167,7 +183,9 @@ class _Asked:
                 if rows.key not in self.records:
                     self.records.append(rows.key)
                 same = self.records.index(rows.key)
-                rows = (rows.axis, rows.records, rows.atoms, rows.floor)
+                self.masks += [m for m, _ in sorted(rows.thinned) if m not in self.masks]
+                thinned = frozenset([(self.masks.index(m), c) for m, c in rows.thinned])
+                rows = (rows.axis, rows.records, rows.atoms, rows.floor, thinned)
             if entry.is_shared:
                 self.shared.append(value)
         # rules tell an operand that stands twice from two that look the same

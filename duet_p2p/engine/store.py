@@ -70,6 +70,8 @@ class Slot:
     """Of a number or tuple that stands in for a result that could not be computed."""
     is_told: bool = False
     """The scientist's side could not work the shape out and was told, so it will be of results."""
+    is_loose: bool = False
+    """Of a number: values decided which type it has, and so the types of what it is added to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ _log = logging.getLogger("duet_p2p.owner")
 _SAME: Final[dict[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]] = {
     "fault": lambda facts: (facts.get("code"), facts.get("told"), facts.get("engine")),
     "refusal": lambda facts: (facts.get("reason"),),
+    "public": lambda facts: (facts.get("type"),),
     "request": lambda facts: _all_but(facts, "request", "object"),
     "decision": lambda facts: _all_but(facts, "request", "object"),
 }

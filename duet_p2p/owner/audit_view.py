@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,13 +18,13 @@ from duet_p2p.errors import AuditUnavailable
 from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.objects import cards
 from duet_p2p.objects.words import clean_line
-from duet_p2p.owner.audit_chain import Check, Row, check
+from duet_p2p.owner.audit_chain import Check, Entry, Row, check
 from duet_p2p.owner.audit_file import AuditFile
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["AuditView", "exported", "line_of"]
+__all__ = ["AuditView", "check_export", "exported", "line_of"]
 
 _SHOWN_ROWS: Final = 20
 _LINE_CHARS: Final = 160
@@ -175,6 +175,30 @@ def _facts(row: Row) -> dict[str, Any]:
     except ValueError:  # somebody changed it; `verify` says so
         return {"text": row.entry.facts}
     return facts if isinstance(facts, dict) else {"text": row.entry.facts}
+
+
+def check_export(lines: Iterable[str], *heads: str | SignedHead) -> Check:
+    """The same as `AuditView.verify` on lines that `AuditView.export` wrote, for whoever got them.
+
+    Args:
+        lines: of an open file, for example.
+        heads: what scientists kept: their `duet.audit_head`, or its text.
+
+    Raises:
+        ValueError: a head's text is none, or a line is not one of an export.
+    """
+    kept = [head if isinstance(head, SignedHead) else SignedHead.parse(head) for head in heads]
+    return check((_imported(line) for line in lines), kept)
+
+
+def _imported(line: str) -> Row:
+    try:
+        found = json.loads(line)
+        entry = Entry(*(str(found[name]) for name in ("time", "session", "kind", "facts")))
+        salt, digest = (bytes.fromhex(found[name]) for name in ("salt", "hash"))
+        return Row(int(found["number"]), entry, salt, digest)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError("this is no line of an exported audit log") from error
 
 
 def exported(row: Row) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Desk:
         """A request arrived. True if the engine was asked, so that an answer follows."""
         call = message.call
         if self._is_used(call) or not _is_id(message.id):
-            self.releases.post(wire.NotYours(call, Why.UNKNOWN.value, ""))
+            self.releases.unknown(call)
             return False
         if self.book.is_full:
             self.releases.refuse(call, f"there are {self.book.open_limit} open requests already")
@@ -101,7 +101,7 @@ class Desk:
     def get(self, message: wire.Get) -> bool:
         """A get arrived: it never asks anybody. True if the engine was asked."""
         if self._is_used(message.call) or not _is_id(message.id):
-            self.releases.post(wire.NotYours(message.call, Why.UNKNOWN.value, ""))
+            self.releases.unknown(message.call)
             return False
         self._gets[message.call] = message.id
         self._outlet.to_engine(engine.Snapshot(message.call, message.id))
@@ -130,16 +130,15 @@ class Desk:
             return
         if facts is None:
             self.book.forget(call)
-            self.releases.post(wire.NotYours(call, Why.UNKNOWN.value, ""))
+            self.releases.unknown(call)
             return
         how = self._free(object_id, facts)
         if how:
             self.book.forget(call)
             self.releases.give(Leaving(call, object_id, facts, how), event.value, event.has_value)
         elif record is None:
-            state, reason = self._word_about(object_id)
             self._outlet.to_engine(engine.Discard(call))
-            self.releases.post(wire.NotYours(call, state.value, reason))
+            self.releases.unknown(call, *self._word_about(object_id))
         else:
             record.facts, record.value, record.has_value = facts, event.value, event.has_value
             self._frozen.add(call)
@@ -215,6 +214,8 @@ class Desk:
                 "id": handler.id,
                 "action": handler.action,
                 "said": handler.conditions.described(),
+                "element_quota": handler.element_quota,
+                "timeout_secs": handler.timeout_secs,
                 "replaced": [old.id for old in replaced],
             },
         )

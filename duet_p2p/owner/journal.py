@@ -28,7 +28,8 @@ class Journal(Protocol):
 
         Args:
             kind: ``session``, ``peer``, ``share``, ``drop``, ``handler``, ``request``,
-                ``decision``, ``refusal``, ``engine`` or ``fault``.
+                ``decision``, ``refusal``, ``public`` (a value that needed no decision left),
+                ``engine`` or ``fault``.
             facts: names, ids, numbers and decisions; no values.
         """
         ...

@@ -154,9 +154,13 @@ class Policy:
     def decide(self, case: Case, now: float) -> Decision:
         """Hard denials, then deny handlers, then accept handlers, then the owner's queue.
 
+        What cannot be sent at all is denied hard only where its type is a public fact. Of what
+        depends on private values the type may do so too: an answer at once would tell it.
+
+
         An accepted case holds a reservation: end it with `release` or `give_back`.
         """
-        if case.refusal:
+        if case.refusal and case.facts.kind in _WITHOUT_RECORDS:
             return Decision(DENY, case.refusal, is_hard=True)
         for handler in self._in_order(now):
             against = self._against(handler, case)
@@ -256,6 +260,8 @@ class Policy:
     def _against(self, handler: Handler, case: Case) -> str:
         """Why a handler does not take a case; empty if it does."""
         conditions, facts = handler.conditions, case.facts
+        if case.refusal and handler.action == ACCEPT:
+            return case.refusal
         if not (handler.action == DENY and same_text(facts.recipe) in handler.denied_recipes):
             against = _label_against(conditions, case)
             if against:
@@ -312,6 +318,8 @@ class Policy:
             del handler.denied_recipes[next(iter(handler.denied_recipes))]
 
     def _why_queued(self, case: Case, now: float) -> str:
+        if case.refusal:
+            return case.refusal
         # The most useful line: a handler whose labels fit and that something else stopped.
         for look in self.explain(case, now):
             if _label_against(look.handler.conditions, case) == "":

@@ -20,7 +20,7 @@ from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.objects.words import clean_text
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import Policy, Reservation
-from duet_p2p.owner.requests import Words, request_id
+from duet_p2p.owner.requests import Why, Words, request_id
 from duet_p2p.owner.totals import Totals
 from duet_p2p.wire import messages as wire
 
@@ -103,8 +103,8 @@ class Releases:
     def refused(self, event: engine.Refused) -> None:
         """The engine cannot give them."""
         leaving = self._leaving.pop(event.call, None)
-        if leaving is not None:
-            self._not_sent(leaving, event.reason)
+        if leaving is not None:  # the engine's words can hold a private value
+            self._not_sent(leaving, "the engine cannot give it")
 
     def send(self, leaving: Leaving, value: Any, data: engine.Buffer | None) -> None:
         """Has it kept in the journal, then queues it to the scientist."""
@@ -161,7 +161,9 @@ class Releases:
             return False
         if leaving.reservation is not None:
             self._policy.release(leaving.reservation)
-        if leaving.how not in (PUBLIC, REPEAT):
+        if leaving.how == PUBLIC:  # nothing of the owner's, so it is not waited for
+            self._journal.record("public", {"request": request_id(call), "type": facts.type})
+        elif leaving.how != REPEAT:
             self.totals.add(leaving.call, facts)
         if leaving.how != PUBLIC:
             self.words.released(leaving.object_id, facts.version)
@@ -178,6 +180,13 @@ class Releases:
         """A request that no decision is needed for."""
         self._journal.record("refusal", {"request": request_id(call), "reason": reason})
         self.post(wire.Denied(call, reason))
+
+    def unknown(self, call: int, state: Why = Why.UNKNOWN, reason: str = "") -> None:
+        """Asked for what this scientist may not have: told in one word, and on record."""
+        self._journal.record(
+            "refusal", {"request": request_id(call), "reason": f"get: {state.value}"}
+        )
+        self.post(wire.NotYours(call, state.value, reason))
 
     def lost(self) -> None:
         """The engine died: nothing comes any more, and no object is what it was."""

@@ -414,7 +414,7 @@ class Service:
         self._batch.clear()
         self._listed_puts.clear()
         self._journal.record(
-            "engine", {"ended": clean_line(event.reason, 500), "private": event.was_private}
+            "engine", {"ended": _without_values(event.reason), "private": event.was_private}
         )
         self.failures.append(Failure(0, "the engine", "Died", event.reason, False))
         self._gate.open()
@@ -488,3 +488,8 @@ class Service:
     def _on_timer(self) -> None:
         self.desk.tick()
         self._set_timer()
+
+
+def _without_values(reason: str) -> str:
+    """Why an engine ended; what follows a colon is the message of an error."""
+    return clean_line(reason.partition(": ")[0], 500)

@@ -40,6 +40,7 @@ __all__ = [
     "names_under",
     "nearest",
     "result_of",
+    "switches",
     "writes",
     "written",
 ]
@@ -185,6 +186,15 @@ def result_of(
     """
     parsed = _CHOICES.get(rule.name)
     return rule.result if parsed is None else choices.choose(parsed, args, kwargs, is_tensor)
+
+
+def switches(rule: Rule) -> tuple[tuple[str, int], ...]:
+    """The arguments, keyword and position, that say whether a call writes to another one."""
+    positions = _WRITES.get(rule.name)
+    if positions is None:
+        return ()
+    found = [] if positions.switch is None else [("inplace", positions.switch)]
+    return (*found, positions.only_if) if positions.only_if is not None else tuple(found)
 
 
 def writes(rule: Rule) -> bool:

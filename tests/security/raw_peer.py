@@ -168,7 +168,7 @@ class RawPeer:
     def told(self, kind: type) -> list[Any]:
         return [m for m in self.answers if isinstance(m, kind)]
 
-    def wait(self, found: Any, seconds: float = 30.0) -> Any:
+    def wait(self, found: Any, seconds: float = 90.0) -> Any:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.peer is None:

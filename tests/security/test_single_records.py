@@ -17,7 +17,7 @@ from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
 from tests.security.raw_peer import RawPeer, against
 
-X, Y, TABLE = Ref(-1), Ref(-2), Ref(-3)
+X, Y, TABLE, SERIES = Ref(-1), Ref(-2), Ref(-3), Ref(-4)
 T, F = "torch.Tensor.", "torch.nn.functional."
 Session = tuple[OwnerDuet, RawPeer]
 
@@ -62,6 +62,22 @@ def _difference(p: RawPeer) -> Ref:
     return p.op(T + "__sub__", *parts)
 
 
+def _masks_on_masks(p: RawPeer) -> Ref:
+    masked = X
+    for _ in range(6):
+        masked = p.op(F + "dropout", masked, 0.5, True)
+    return total(p, masked)
+
+
+def _through_a_data_set(p: RawPeer) -> Ref:
+    place = "torch.utils.data."
+    data = p.op(place + "TensorDataset", p.op(F + "dropout", X, 0.5, True))
+    loader = p.op(place + "DataLoader", data, batch_size=64)
+    batch = p.op("python.next", p.op("python.iter", loader))
+    masked = p.op("python.List.__getitem__", batch, 0)
+    return total(p, p.op(F + "dropout", masked, 0.5, True))
+
+
 def _weights(p: RawPeer) -> Ref:
     """A weight for each record, trained to be one record."""
     w = p.put(torch.zeros(64, requires_grad=True))
@@ -97,6 +113,17 @@ ATTACKS: dict[str, Callable[[RawPeer], Ref]] = {
         p, p.op("torch.scatter", p.op("torch.zeros_like", X), 0, Y, X)),
     "a product": lambda p: p.op("torch.prod", X),
     "a dropout that leaves one": lambda p: total(p, p.op(F + "dropout", X, 0.99, True)),
+    "masks on masks that leave one together": _masks_on_masks,
+    "what a mask dropped": lambda p: total(
+        p, p.op(T + "__sub__", X, p.op(F + "dropout", X, 0.5, True))),
+    "the product of two masks": lambda p: total(
+        p, p.op("torch.mul", *(p.op(F + "dropout", X, 0.5, True) for _ in range(2)))),
+    "a mask that drops hardly any": lambda p: total(p, p.op(F + "dropout", X, 0.01, True)),
+    "the difference of a sum and its masked sum": lambda p: p.op(
+        T + "__sub__", total(p, X), total(p, p.op(F + "dropout", X, 0.5, True))),
+    "a masked copy as a target": lambda p: p.op(
+        F + "mse_loss", p.op(F + "dropout", X, 0.5, True), X),
+    "masks that a data set forgets": _through_a_data_set,
     "an embedding by a shared index": lambda p: total(p, p.op(F + "embedding", Y, TABLE)),
     "a weight for each record": _weights,
     "targets of one's own": lambda p: p.op(
@@ -127,6 +154,38 @@ def test_an_honest_loss_passes(session: Session) -> None:
     loss = raw.op(F + "nll_loss", raw.op("torch.log", TABLE), Y)
     assert raw.ask(loss, "loss") == "Value"
     assert raw.ask(raw.op("torch.mean", X), "loss") == "Value"
+
+
+def series(p: RawPeer, *, is_first: bool) -> list[Ref]:
+    """A recurrent network over 64 records of five steps, or over what it takes for steps."""
+    weights = [p.put(torch.rand(shape) - 0.5) for shape in ((12, 3), (12, 3), (12,), (12,))]
+    state = p.op("torch.zeros", 1, 64 if is_first else 5, 3)
+    settings = (weights, True, 1, 0.0, False, False, is_first)
+    return p.ops("torch.lstm", 3, SERIES, [state, state], *settings)
+
+
+def test_an_honest_loss_behind_a_recurrent_network_and_attention_passes(session: Session) -> None:
+    duet, raw = session
+    duet.send(torch.rand(64, 5, 3), tags=["series"])
+    steps, last, _ = series(raw, is_first=True)
+    mixed = raw.op(F + "scaled_dot_product_attention", steps, steps, steps)
+    for logits in (
+        raw.op(T + "__getitem__", steps, (slice(None), -1)),
+        raw.op("torch.squeeze", last, 0),
+        raw.op("torch.mean", mixed, 1),
+    ):
+        assert raw.ask(raw.op(F + "cross_entropy", logits, Y), "loss") == "Value"
+
+
+def test_records_that_are_taken_for_steps_wait(session: Session) -> None:
+    duet, raw = session
+    duet.send(torch.rand(64, 5, 3), tags=["series"])
+    flat = raw.op(T + "view", SERIES, 64, 15)
+    for mixed in (
+        *series(raw, is_first=False),  # the last state has seen all, the newest most
+        raw.op(F + "scaled_dot_product_attention", flat, flat, flat),
+    ):
+        assert raw.ask(total(raw, mixed), "loss") == "Expired"
 
 
 def test_another_name_or_tag_changes_nothing(session: Session) -> None:

@@ -34,6 +34,14 @@ B4 = records(1, 4, 1)
 ZEROS = torch.zeros(N, 2)
 GATES = (records(8, 3), records(8, 2), records(8), records(8))  # of two hidden numbers
 
+X3, S3 = records(N, 5, 3), records(5, N, 3)  # five steps; records first, and second
+STATE = torch.zeros(1, N, 2)
+LSTM = ([*GATES], True, 1, 0.0, False, False)
+GRU = ([g[:6] for g in GATES], True, 1, 0.0, False, False)
+TANH = ([g[:2] for g in GATES], True, 1, 0.0, False, False)
+HEADS = (4, 2, records(12, 4), records(12), None, None, False, 0.0, records(4, 4), records(4))
+S4 = records(5, N, 4)
+
 # name, function of the data, the data, where its records are, arguments as the rule sees them
 CASES = [
     ("relu", torch.relu, [X2], [0], lambda x: (x,), {}),
@@ -88,6 +96,24 @@ CASES = [
      [0, 0], lambda x, h: (x, h, *[g[:6] for g in GATES]), {}),
     ("rnn_tanh_cell", lambda x: torch.rnn_tanh_cell(x, ZEROS, *[g[:2] for g in GATES]), [X2], [0],
      lambda x: (x, ZEROS, *[g[:2] for g in GATES]), {}),
+    ("lstm", lambda x: torch.lstm(x, (STATE, STATE), *LSTM, True), [X3], [0],
+     lambda x: (x, (STATE, STATE), *LSTM, True), {}),
+    ("lstm", lambda x: torch.lstm(x, (STATE, STATE), *LSTM, False), [S3], [1],
+     lambda x: (x, (STATE, STATE), *LSTM, False), {}),
+    ("gru", lambda x, h: torch.gru(x, h, *GRU, True), [X3, records(1, N, 2)], [0, 1],
+     lambda x, h: (x, h, *GRU, True), {}),
+    ("rnn_tanh", lambda x: torch.rnn_tanh(x, STATE, *TANH, False), [S3], [1],
+     lambda x: (x, STATE, *TANH, False), {}),
+    ("scaled_dot_product_attention", lambda x: F.scaled_dot_product_attention(x, x * 2, x),
+     [X4], [0], lambda x: (x, x * 2, x), {}),
+    ("scaled_dot_product_attention",
+     lambda x: F.scaled_dot_product_attention(x, X4[:1], X4[:1], records(8, 8)), [X4], [0],
+     lambda x: (x, X4[:1].clone(), X4[:1].clone(), records(8, 8)), {}),
+    ("multi_head_attention_forward",
+     lambda x: F.multi_head_attention_forward(x, x, x, *HEADS, training=False), [S4], [1],
+     lambda x: (x, x, x, *HEADS), {"training": False}),
+    ("embedding_bag", lambda x: F.embedding_bag((x > 0.5).long(), W), [X2], [0],
+     lambda x: ((x > 0.5).long(), W), {}),
     ("one_hot", lambda x: F.one_hot((x > 0.5).long(), 2), [X2], [0], lambda x: (x, 2), {}),
     ("mse_loss", lambda x, y: F.mse_loss(x, y), [X2, X2 * 2], [0, 0], lambda x, y: (x, y), {}),
     ("mse_loss", lambda x, y: F.mse_loss(x, y, reduction="none"), [X2, X2 * 2], [0, 0],
@@ -114,7 +140,7 @@ CASES = [
 ]  # fmt: skip
 
 
-_DERIVED = ("where", "gather", "max")
+_DERIVED = ("where", "gather", "max", "scaled_dot_product_attention", "embedding_bag")
 
 
 def judged(short, arguments, kwargs, marked, result, private=lambda t: False):
@@ -150,8 +176,9 @@ def test_a_rule_promises_what_torch_does(case):
     moved_data = [t.index_select(a, order) for t, a in zip(data, where, strict=True)]
     is_aligned = short != "gather"  # its indices belong to the records in their old order
     moved = flat(function(*moved_data)) if is_aligned else [result.index_select(0, order)]
-    for before, after in zip(flat(result), moved, strict=True):
-        expected = before if found.is_reduced else before.index_select(found.axis, order)
+    places = found.axes or (found.axis,) * len(moved)
+    for before, after, axis in zip(flat(result), moved, places, strict=True):
+        expected = before if found.is_reduced else before.index_select(axis, order)
         assert torch.allclose(expected, after, atol=1e-6)
     if found.is_reduced or not is_aligned:
         return
@@ -159,8 +186,8 @@ def test_a_rule_promises_what_torch_does(case):
     for tensor, axis in zip(changed, where, strict=True):
         target = tensor.select(axis, 3)
         target.copy_((target + 1) % 3 if tensor.dtype == torch.int64 else 1.2 - target)
-    for before, after in zip(flat(result), flat(function(*changed)), strict=True):
-        differs = (before != after).transpose(0, found.axis).reshape(N, -1).any(1)
+    for before, after, axis in zip(flat(result), flat(function(*changed)), places, strict=True):
+        differs = (before != after).transpose(0, axis).reshape(N, -1).any(1)
         assert not differs[[0, 1, 2, 4, 5]].any()
 
 
@@ -191,6 +218,35 @@ CLOSED = [
     ("one_hot", lambda x: F.one_hot(x.long()), X2, lambda x: (x,), {}),
     ("mse_loss", lambda x: F.mse_loss(x, x), X2, lambda x: (x, x), {"size_average": True}),
     ("fft", lambda x: x, X2, lambda x: (x,), {}),
+    (
+        "lstm",
+        lambda x: torch.lstm(x, (STATE[:, :5], STATE[:, :5]), *LSTM, False),
+        X3,
+        lambda x: (x, (STATE[:, :5], STATE[:, :5]), *LSTM, False),
+        {},
+    ),
+    (
+        "gru",
+        lambda x: torch.gru(x, STATE[:, :5], *GRU, True),
+        S3,
+        lambda x: (x, STATE[:, :5], *GRU, True),
+        {},
+    ),
+    (
+        "scaled_dot_product_attention",
+        lambda x: F.scaled_dot_product_attention(x, x, x),
+        X2,
+        lambda x: (x, x, x),
+        {},
+    ),
+    (
+        "multi_head_attention_forward",
+        lambda x: x,
+        records(N, 5, 4),
+        lambda x: (x, x, x, *HEADS),
+        {"training": False},
+    ),
+    ("embedding_bag", lambda x: x, records(N), lambda x: (x, W, torch.tensor([0, 3])), {}),
     ("tril", lambda x: x.tril(), X2, lambda x: (x,), {}),
     ("expand", lambda x: x, X2, lambda x: (x,), {}),
     ("pad", lambda x: x, X2, lambda x: (x,), {}),
@@ -239,7 +295,8 @@ def test_a_private_vector_along_the_records_closes_the_way():
 
 
 @pytest.mark.parametrize(("chance", "count", "injected"), [
-    (0.5, 64, False), (0.5, 63, True), (0.6, 1000, True), (0.25, 32, False), (0.25, 31, True),
+    (0.5, 64, False), (0.5, 63, True), (0.6, 1000, True), (0.25, 39, False), (0.25, 38, True),
+    (0.1, 106, False), (0.1, 105, True),
     (0.0, 1, False), (1, 100, True),
 ])  # fmt: skip
 def test_dropout_is_injected_where_it_could_leave_one_record(chance, count, injected):
@@ -247,6 +304,18 @@ def test_dropout_is_injected_where_it_could_leave_one_record(chance, count, inje
     found = axes.outcome(
         axes.Call("dropout", (x, chance), {}, x, lambda t: Rows(0, count, (), ATOMS), bool)
     )
+    assert found is not None and found.injected is injected
+
+
+@pytest.mark.parametrize(("before", "chance", "injected"), [
+    ((0.25,), 0.5, False), ((0.5,), 0.5, True), ((0.25, 0.25), 0.5, True),
+])  # fmt: skip
+def test_dropouts_behind_each_other_are_injected_where_together_they_could_leave_one(
+    before, chance, injected
+):
+    x = torch.ones(64, 2)
+    rows = Rows(0, 64, (), ATOMS, thinned=frozenset(enumerate(before)))
+    found = axes.outcome(axes.Call("dropout", (x, chance), {}, x, lambda t: rows, bool))
     assert found is not None and found.injected is injected
 
 
@@ -258,3 +327,11 @@ def test_dropout_is_injected_where_it_could_leave_one_record(chance, count, inje
 ])  # fmt: skip
 def test_only_torchs_own_operations_have_rules(name, base):
     assert axes.base_name(name) == base
+
+
+def test_a_mask_within_attention_or_between_layers_counts_as_dropout():
+    found = judged("scaled_dot_product_attention", (X4, X4, X4, None, 0.5), {}, [(X4, 0)], X4)
+    assert found is not None and found.injected and found.thinned is not None
+    layers = ([*GATES], True, 1, 0.5, True, False, True)
+    found = judged("lstm", (X3, (STATE, STATE), *layers), {}, [(X3, 0)], (X3, STATE, STATE))
+    assert found is not None and found.injected and found.axes == (0, 1, 1)

@@ -65,6 +65,25 @@ def test_export_writes_a_new_file_only(log, tmp_path):
     assert run("export", out).exit_code == 2
 
 
+def test_who_got_an_export_can_check_it(log, tmp_path):
+    head, out = fill(log), tmp_path / "out.jsonl"
+    run("export", out)
+    good = run("verify", "--exported", out, "--head", head)
+    assert (good.exit_code, "5 rows, unbroken" in good.output) == (0, True)
+    lines = out.read_text().splitlines(keepends=True)
+    for damaged in (
+        [lines[0].replace("n0", "n9"), *lines[1:]],
+        [lines[1], lines[0], *lines[2:]],
+        [*lines[:2], *lines[3:]],
+        lines[:4],
+    ):
+        out.write_text("".join(damaged))
+        assert run("verify", "--exported", out, "--head", head).exit_code == 1
+    out.write_text("{}\n")
+    assert run("verify", "--exported", out).exit_code == 2
+    assert run("verify", "--exported", tmp_path / "none").exit_code == 2
+
+
 def test_another_log_is_named_by_its_path_and_a_missing_one_is_said(log, tmp_path):
     other = AuditFile(tmp_path / "other.sqlite")
     fill(other, 1)

@@ -193,8 +193,13 @@ async def test_a_dead_id_is_not_covered(stage):
 
 
 async def test_what_cannot_be_sent_is_never_accepted(stage):
-    stage.receive(ask())
+    stage.receive(ask(), ask(call=12))
     stage.candidate(11, replace(RAW, type="torch.optim.Adam"), None, has_value=False)
+    assert stage.answers() == []  # values may have decided that it is an optimizer
+    with pytest.raises(NotAllowed, match="owner's side"):
+        stage.desk.accept(11)
+    metadata = replace(RAW, kind="metadata", type="torch.optim.Adam")
+    stage.candidate(12, metadata, None, has_value=False)
     (answer,) = stage.answers()
     assert isinstance(answer, wire.Denied)
     assert "owner's side" in answer.reason

@@ -95,6 +95,40 @@ def test_cutting_the_end_off_is_noticed_with_what_the_scientist_kept(pair, path)
     assert not view.verify(head)
 
 
+def test_what_is_asked_for_without_a_decision_is_on_record_too(pair):
+    duet, scientist = pair
+    call = ask_for_the_mean(duet, scientist)
+    duet.requests[0].deny()
+    scientist.answer(call)
+    scientist.op("torch.ones", 5, 2)
+    for id in (5, 999, 5, 998, -99):  # one's own, and guesses
+        scientist.get(id)
+    scientist.answer(scientist.request(997, name="guess"))
+    duet.requests.add_handler(name="a", action="accept", element_quota=3, timeout_secs=60)
+    found = [(row.entry.kind, json.loads(row.entry.facts)) for row in duet.audit.rows()]
+    asked = {facts["reason"]: facts.get("times", 1) for kind, facts in found if kind == "refusal"}
+    assert asked == {"get: unknown": 4}
+    (public,) = [facts for kind, facts in found if kind == "public"]
+    assert (public["type"], public["times"]) == ("torch.Tensor", 2)
+    (handler,) = [facts for kind, facts in found if kind == "handler"]
+    assert (handler["element_quota"], handler["timeout_secs"]) == (3, 60)
+
+
+def test_no_row_holds_a_private_value_or_the_text_of_a_failure(pair, path):
+    duet, scientist = pair
+    duet.send(AGES, tags=["ages"])
+    scientist.op("torch.sum", 1, Ref(-1))
+    scientist.op("torch.Tensor.neg", 2, Ref(1))
+    scientist.op("torch.zeros", 3, Ref(2))
+    call = scientist.request(3, name="zeros")
+    scientist.wait_for(lambda: len(duet.requests) == 1)
+    assert "-281" in duet._service.failures[-1].text
+    duet.requests[0].accept()
+    scientist.answer(call)
+    duet._audit.flush()
+    assert "-281" not in "".join(row.entry.facts for row in duet.audit.rows())
+
+
 def test_a_full_disk_stops_releases_and_not_the_session(pair):
     duet, scientist = pair
     call = ask_for_the_mean(duet, scientist)

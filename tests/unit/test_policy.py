@@ -1,5 +1,7 @@
 """Policy is plain values: facts in, a decision out."""
 
+from dataclasses import replace
+
 import pytest
 
 from duet_p2p import limits
@@ -8,7 +10,7 @@ from duet_p2p.owner.handlers import (
     Case,
     tag_filter,
 )
-from duet_p2p.owner.policy import ACCEPT, DENY, QUEUE
+from duet_p2p.owner.policy import ACCEPT, DENY, QUEUE, Decision
 from tests.unit.policy_kit import LOSS, MODEL, RAW, case, decide, handler, policy
 
 # order
@@ -39,9 +41,18 @@ def test_a_handler_that_the_guard_stops_leaves_the_way_to_the_next():
 
 def test_a_hard_denial_goes_before_everything():
     p = policy(handler())
-    decision = decide(p, Case("x", LOSS, refusal="cannot be sent"))
+    decision = decide(p, Case("x", replace(LOSS, kind="metadata"), refusal="cannot be sent"))
     assert (decision.action, decision.is_hard, decision.why) == (DENY, True, "cannot be sent")
     assert decision.handler is None
+
+
+def test_what_cannot_be_sent_waits_where_values_may_have_decided_what_it_is():
+    p = policy(handler(), handler(name="x"))
+    waits = Case("x", LOSS, refusal="cannot be sent")
+    assert decide(p, waits) == Decision(QUEUE, "cannot be sent")
+    assert all(not look.took for look in p.explain(waits, now=0.0))
+    p.add(handler(DENY, name="x"))
+    assert decide(p, waits).action == DENY
 
 
 # labels

@@ -1,0 +1,132 @@
+"""Settings of a call, which say what it writes, keeps and draws. CLOSED SET: never private.
+
+``relu(own, inplace=secret)`` would leave one's own tensor as it was, or not, and so tell the secret
+by what was *not* touched; ``backward(retain_graph=secret)`` by whether the next one fails. No label
+on a result can make up for that. That a number is private is a public fact, so it is refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from typing import Any, Final
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.axes import ELEMENTWISE, base_name
+from duet_p2p.engine.batches import Pass
+from duet_p2p.engine.call import Call
+from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
+from duet_p2p.engine.lineage import Lineage, is_atomic
+from duet_p2p.errors import NotAllowed
+from duet_p2p.surface.table import TABLE, Rule, switches
+from duet_p2p.wire.values import Ref
+
+__all__ = ["check_settings"]
+
+_GIVEN: Final[dict[str, tuple[tuple[str, int], ...]]] = {
+    "torch.Tensor.backward": (("retain_graph", 2), ("create_graph", 3)),
+    "torch.optim.Optimizer.zero_grad": (("set_to_none", 1),),
+    "torch.nn.functional.scaled_dot_product_attention": (("dropout_p", 4),),
+}
+_KEYWORDS: Final = frozenset({"training", "train", "use_input_stats", "inplace", "dropout_p"})
+_ALL: Final = frozenset({
+    "dropout", "dropout_", "alpha_dropout", "alpha_dropout_", "feature_dropout",
+    "feature_dropout_", "feature_alpha_dropout", "feature_alpha_dropout_", "rrelu", "rrelu_",
+    "batch_norm", "native_batch_norm", "instance_norm", "lstm", "gru", "rnn_tanh", "rnn_relu",
+})  # fmt: skip
+"""Names right below torch, of whose arguments each number is one."""
+
+
+_HOLD: Final = frozenset({
+    "collect", "state_dict", "append", "insert", "__setitem__", "setdefault", "iter", "__iter__",
+    "next", "__next__", "len", "__len__", "__getitem__",
+})  # fmt: skip
+"""Last parts of names that do not run over what they are given to its end."""
+
+
+@cache
+def _settings(name: str) -> tuple[tuple[str, int], ...]:
+    rule = TABLE[name]
+    found = dict(_GIVEN.get(rule.name, ()))
+    found |= dict(switches(rule))
+    place, _, short = rule.name.rpartition(".")
+    function = getattr(torch.nn.functional, short, None)
+    if place == "torch.nn.functional" and inspect.isfunction(function):
+        names = list(inspect.signature(function).parameters)
+        found |= {name: names.index(name) for name in _KEYWORDS.intersection(names)}
+    return tuple(found.items())
+
+
+def check_settings(call: Call, given: Arguments, lineage: Lineage) -> None:
+    """Looks at the settings of a call that is about to run, or to be left out.
+
+    Raises:
+        NotAllowed: one of them is private, or a container is to be filled by running a loader.
+    """
+    rule = call.rule
+    _refuse_runs(rule, given, lineage)
+    _refuse_private(call, rule, given, lineage)
+    if given.slots and (base := base_name(rule.name)) and base not in ELEMENTWISE:
+        _mark_aliases(rule, given, lineage)
+
+
+def _refuse_runs(rule: Rule, given: Arguments, lineage: Lineage) -> None:
+    """How long a loader runs and what it draws is followed batch by batch only."""
+    if not rule.name.startswith("python.") or rule.short in _HOLD:
+        return
+    for value in given.values():
+        entry = None if is_atomic(value) else lineage.find(value)
+        is_pass = entry is not None and isinstance(entry.origin, Pass)
+        if is_pass or isinstance(value, DataLoader | Dataset):
+            raise NotAllowed(f"{rule.name} takes no loader or data set. Go through it with iter().")
+
+
+def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
+    """``own.to(secret_type)`` is its own tensor or a copy, and which of the two is the secret.
+
+    So the tensor is marked either way, as the one that a result is a view of.
+    """
+    if rule.record == "metadata" or rule.form in ("factory", "property"):
+        return
+    chooser = given.beside(lineage)
+    if not is_private(chooser):
+        return
+    for tensor in given.tensors():
+        entry = lineage.own(tensor)
+        if not entry.is_shared:
+            entry.label = join((entry.label, to_per_record(chooser)))
+
+
+def _refuse_private(call: Call, rule: Rule, given: Arguments, lineage: Lineage) -> None:
+    if rule.name == "torch.optim.Optimizer.add_param_group":
+        if any(map(lineage.hidden, given.tensors())) or is_private(given.beside(lineage)):
+            raise _refusal(rule, "parameters")
+        return
+    if not given.slots:
+        return
+    every = _settings(rule.name)
+    if rule.short in _ALL and rule.name == f"torch.{rule.short}":
+        every += tuple(("", at) for at, value in enumerate(given.args) if is_atomic(value))
+    for name, position in every:
+        if position < len(given.args):
+            value, label = given.args[position], given.label_at(position)
+        else:
+            value, label = given.kwargs.get(name), _of_keyword(call.op.kwargs.get(name), given)
+        if not is_atomic(value):  # a tensor that is taken for a number, or what stands for one
+            label = join((label, lineage.whole(value)))
+        if is_private(label):
+            raise _refusal(rule, name)
+
+
+def _of_keyword(wire: Any, given: Arguments) -> Label:
+    return given.slots[wire.id].label if isinstance(wire, Ref) else PUBLIC
+
+
+def _refusal(rule: Rule, name: str) -> NotAllowed:
+    return NotAllowed(
+        f"{rule.name} takes no private value as {name or 'a setting'}, which decides what it "
+        "writes, keeps or draws. Choose between results with torch.where."
+    )

@@ -1,0 +1,411 @@
+"""Two data sets that differ in values, and programs made to show by what is *not* touched which.
+
+Each program ends with objects that are asked for in every way that needs no decision. All that the
+owner sent is compared, byte for byte. The random programs of test_noninterference.py do not find
+these: each needs a private number at one place of one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from duet_p2p.wire import messages as wire
+from duet_p2p.wire.values import Dtype, Ref
+from tests.security.raw_peer import RawPeer, against
+
+X, I = Ref(-1), Ref(-2)  # noqa: E741
+T, F, OPT, DATA = (
+    "torch.Tensor.",
+    "torch.nn.functional.",
+    "torch.optim.Optimizer.",
+    "torch.utils.data.",
+)
+ONE = (torch.tensor([0.0, 1.0, 0.0, 1.0]), torch.tensor([0, 0, 1, 0]))
+OTHER = (torch.tensor([1.0, 1.0, 1.0, -1.0]), torch.tensor([1, 0, 0, 1]))
+Program = Callable[[RawPeer], list[Ref]]
+PROGRAMS: dict[str, Program] = {}
+
+
+def program(function: Program) -> Program:
+    PROGRAMS[function.__name__] = function
+    return function
+
+
+# what a scientist makes of private numbers
+
+
+def number(p: RawPeer) -> Ref:
+    """0 in one of the data sets, 1 in the other."""
+    return p.op("python.Int", p.op(T + "__getitem__", I, 0))
+
+
+def fraction(p: RawPeer) -> Ref:
+    return p.op("python.Float.__mul__", p.op("python.Float", number(p)), 0.5)
+
+
+def flag(p: RawPeer) -> Ref:
+    return p.op("python.Bool", number(p))
+
+
+def few(p: RawPeer) -> Ref:
+    return p.op(T + "__getitem__", X, p.op(T + "__gt__", X, 0.5))
+
+
+def choose(p: RawPeer, *parts: Any) -> Ref:
+    return p.op("python.List.__getitem__", p.op("python.collect", *parts), number(p))
+
+
+def weight(p: RawPeer) -> Ref:
+    return p.put(torch.ones(2, requires_grad=True))
+
+
+def optimizer(p: RawPeer, *weights: Any, **settings: Any) -> Ref:
+    return p.op("torch.optim.SGD", list(weights) or [weight(p)], **{"lr": 0.1, **settings})
+
+
+def ints(p: RawPeer) -> Ref:
+    return p.put(torch.ones(2, dtype=torch.int64))
+
+
+def loader(p: RawPeer, data: Ref, **settings: Any) -> Ref:
+    return p.op(DATA + "DataLoader", p.op(DATA + "TensorDataset", data), **settings)
+
+
+# a private choice between objects
+
+
+@program
+def an_optimizer_or_a_tensor(p: RawPeer) -> list[Ref]:
+    """A request for what cannot be sent was denied at once, and for what can be it was not."""
+    return [choose(p, p.put(torch.zeros(2)), optimizer(p))]
+
+
+@program
+def an_object_that_may_have_failed(p: RawPeer) -> list[Ref]:
+    normal = p.op("torch.distributions.Normal", 0.0, p.op(T + "__getitem__", X, 0))
+    return [normal, p.op("torch.distributions.Distribution.sample", normal)]
+
+
+@program
+def a_public_failure_or_a_number(p: RawPeer) -> list[Ref]:
+    """A failure that anybody knows of is told, also out of a list."""
+    bad = p.op("torch.nope")
+    chosen = choose(p, bad, 3)
+    return [chosen, p.op("torch.add", p.put(torch.ones(1)), chosen)]
+
+
+@program
+def a_list_with_a_public_failure(p: RawPeer) -> list[Ref]:
+    bad = p.op("torch.nope")
+    chosen = choose(p, p.op("python.collect", bad), p.op("python.collect", 3))
+    return [chosen, p.op("python.List.__getitem__", chosen, 0), p.op("python.len", chosen)]
+
+
+@program
+def which_loss_goes_back(p: RawPeer) -> list[Ref]:
+    """The weights of the other one had no gradient, and that was public."""
+    w, v = weight(p), weight(p)
+    one, other = (p.op("torch.sum", p.op("torch.square", t)) for t in (w, v))
+    p.do(T + "backward", choose(p, one, other))
+    p.do(T + "backward", one)
+    return [p.op(T + "grad", w), p.op(T + "grad", v)]
+
+
+@program
+def whose_graph_is_used_up(p: RawPeer) -> list[Ref]:
+    """A later backward over the same graph failed or not, for all to see."""
+    w, v = weight(p), weight(p)
+    inner = p.op("torch.square", w)
+    later = p.op("torch.mean", inner)
+    p.do(T + "backward", choose(p, p.op("torch.sum", inner), p.op("torch.sum", v)))
+    p.do(T + "backward", later)
+    return [p.op(T + "grad", w), later, p.op(T + "grad", v)]
+
+
+@program
+def an_optimizers_next_parameter(p: RawPeer) -> list[Ref]:
+    """Refused where it is there already: the number of groups told it."""
+    w, v = weight(p), weight(p)
+    made = optimizer(p, w)
+    p.do(OPT + "add_param_group", made, {"params": [choose(p, w, v)]})
+    return [w, v, p.op("python.len", p.op(OPT + "param_groups", made))]
+
+
+@program
+def one_parameter_twice(p: RawPeer) -> list[Ref]:
+    w, v = weight(p), weight(p)
+    groups = p.op(OPT + "param_groups", optimizer(p, choose(p, w, v), w))
+    return [groups, p.op("python.len", groups)]
+
+
+# the type of a private number
+
+
+def _sums(p: RawPeer, value: Any) -> list[Ref]:
+    made = p.op("torch.mul", ints(p), value)
+    return [made, p.op(T + "dtype", made), p.op(T + "element_size", made)]
+
+
+@program
+def an_int_or_a_float(p: RawPeer) -> list[Ref]:
+    """The type of the sum with it was public."""
+    return _sums(p, choose(p, 1, 2.5))
+
+
+@program
+def a_float_or_a_text(p: RawPeer) -> list[Ref]:
+    return _sums(p, choose(p, 1.0, "x"))
+
+
+@program
+def through_a_list_a_tuple_and_a_dict(p: RawPeer) -> list[Ref]:
+    loose = choose(p, 1, 2.5)
+    listed = p.op("python.List.__getitem__", p.op("python.collect", loose), 0)
+    paired = p.op("python.Tuple.__getitem__", p.op("python.Tuple", [loose]), 0)
+    kept = p.op("python.Dict.__getitem__", p.op("python.Dict", [("a", loose)]), "a")
+    added = p.op("python.Int.__add__", 1, loose)
+    return [r for value in (listed, paired, kept, added) for r in _sums(p, value)]
+
+
+@program
+def a_default_of_another_type(p: RawPeer) -> list[Ref]:
+    return _sums(p, p.op("python.Dict.dict_get", {0: 1}, number(p), 2.5))
+
+
+@program
+def a_number_out_of_a_tensor_of_a_private_type(p: RawPeer) -> list[Ref]:
+    chosen = choose(p, p.put(torch.tensor(1)), p.put(torch.tensor(1.5)))
+    return _sums(p, p.op(T + "item", chosen))
+
+
+@program
+def a_rounding_or_none(p: RawPeer) -> list[Ref]:
+    made = p.op("torch.div", ints(p), 2, rounding_mode=choose(p, "floor", None))
+    return [made, p.op(T + "dtype", made)]
+
+
+@program
+def a_private_dtype(p: RawPeer) -> list[Ref]:
+    """Its own tensor comes back if it has that type already, and was marked only then."""
+    own, dtype = p.put(torch.ones(2)), choose(p, Dtype("int64"), Dtype("float32"))
+    made = p.op(T + "to", own, dtype)
+    return [own, made, p.op(T + "dtype", made), p.op("torch.sum", own, dtype=dtype)]
+
+
+# whether a result is its own tensor
+
+
+@program
+def a_chance_of_zero(p: RawPeer) -> list[Ref]:
+    own = p.put(torch.ones(2))
+    return [p.op(F + "dropout", own, fraction(p)), own, p.op("torch.rand", 1)]
+
+
+@program
+def a_shape_that_needs_a_copy(p: RawPeer) -> list[Ref]:
+    own = p.op(T + "t", p.put(torch.arange(4.0).reshape(2, 2)))
+    return [own, p.op(T + "reshape", own, [p.op("python.Int.__add__", 1, number(p)), -1])]
+
+
+# settings that say what is written, kept or drawn
+
+
+@program
+def written_in_place_or_not(p: RawPeer) -> list[Ref]:
+    own, other = (p.put(torch.tensor([-1.0, 2.0])) for _ in range(2))
+    p.op(F + "relu", own, flag(p))
+    p.op(F + "relu", other, inplace=p.op(T + "__getitem__", I, 0))
+    return [own, other]
+
+
+@program
+def statistics_that_are_updated_or_not(p: RawPeer) -> list[Ref]:
+    mean, variance = p.put(torch.zeros(2)), p.put(torch.ones(2))
+    p.op(F + "batch_norm", p.put(torch.rand(4, 2)), mean, variance, None, None, flag(p))
+    return [mean, variance]
+
+
+@program
+def weights_that_are_scaled_or_not(p: RawPeer) -> list[Ref]:
+    table = p.put(torch.ones(3, 2) * 9)
+    p.op(F + "embedding", p.put(torch.tensor([1])), table, max_norm=choose(p, None, 1.0))
+    return [table]
+
+
+@program
+def a_graph_that_is_kept_or_not(p: RawPeer) -> list[Ref]:
+    w = weight(p)
+    inner = p.op("torch.square", w)
+    loss, later = p.op("torch.sum", inner), p.op("torch.mean", inner)
+    p.do(T + "backward", loss, retain_graph=flag(p))
+    p.do(T + "backward", later)
+    return [p.op(T + "grad", w), later]
+
+
+@program
+def a_gradient_with_a_graph_or_without(p: RawPeer) -> list[Ref]:
+    w = weight(p)
+    p.do(T + "backward", p.op("torch.sum", p.op("torch.square", w)), create_graph=flag(p))
+    grad = p.op(T + "grad", w)
+    return [grad, p.op(T + "requires_grad", grad)]
+
+
+@program
+def gradients_of_zero_or_none(p: RawPeer) -> list[Ref]:
+    w = weight(p)
+    made = optimizer(p, w)
+    p.do(T + "backward", p.op("torch.sum", w))
+    p.do(OPT + "zero_grad", made, flag(p))
+    return [p.op(T + "grad", w)]
+
+
+@program
+def numbers_that_are_drawn_or_not(p: RawPeer) -> list[Ref]:
+    own, query = p.put(torch.ones(40)), p.put(torch.ones(1, 3, 2))
+    p.op(F + "dropout", own, 0.5, flag(p))
+    p.op(F + "scaled_dot_product_attention", query, query, query, None, fraction(p))
+    return [own, p.op("torch.rand", 1)]
+
+
+# random numbers after a private seed
+
+
+@program
+def a_shuffle_after_a_private_seed(p: RawPeer) -> list[Ref]:
+    """The order of a public loader was public."""
+    p.do("torch.manual_seed", number(p))
+    passing = p.op("python.iter", loader(p, p.put(torch.arange(5.0)), shuffle=True))
+    return [p.op("python.next", passing), p.op("python.next", passing)]
+
+
+@program
+def a_shuffle_into_a_list(p: RawPeer) -> list[Ref]:
+    """A list took all batches, with no label at all; it takes none now."""
+    p.do("torch.manual_seed", number(p))
+    shuffled = loader(p, p.put(torch.arange(5.0)), shuffle=True)
+    more = p.op("python.List")
+    p.do("python.List.extend", more, p.op("python.iter", shuffled))
+    return [p.op("python.List", shuffled), p.op("python.Tuple", shuffled), more]
+
+
+@program
+def as_many_batches_as_values_decide(p: RawPeer) -> list[Ref]:
+    more = p.op("python.List")
+    p.do("python.List.extend", more, loader(p, few(p), shuffle=True))
+    return [p.op("python.len", more), p.op("torch.rand", 1)]
+
+
+@program
+def everything_that_draws(p: RawPeer) -> list[Ref]:
+    p.do("torch.manual_seed", number(p))
+    own, query = p.put(torch.ones(6)), p.put(torch.ones(1, 8, 4))
+    p.do(T + "normal_", own)
+    return [
+        own,
+        p.op(F + "rrelu", p.put(torch.ones(6)), 0.1, 0.3, True),
+        p.op("torch.randperm", 4),
+        p.op(F + "scaled_dot_product_attention", query, query, query, None, 0.5),
+        p.op("torch.nn.init.xavier_uniform_", p.put(torch.zeros(2, 2))),
+        p.op("torch.multinomial", p.put(torch.ones(4)), 1),
+        p.op(F + "fractional_max_pool2d", p.put(torch.rand(1, 1, 8, 8)), 2, 2),
+    ]
+
+
+# containers, places and ends
+
+
+@program
+def a_list_that_one_is_taken_out_of(p: RawPeer) -> list[Ref]:
+    left, sorted_ = p.put([0, 1, 2]), p.put([3, 1])
+    p.do("python.List.remove", left, number(p))
+    p.do("python.List.append", sorted_, number(p))
+    p.do("python.List.sort", sorted_)
+    return [left, p.op("python.len", left), p.op("python.List.__getitem__", sorted_, 0)]
+
+
+@program
+def a_dict_that_changes_while_one_goes_through_it(p: RawPeer) -> list[Ref]:
+    box = p.put({0: 1, 5: 2})
+    going = p.op("python.iter", box)
+    p.do("python.Dict.__setitem__", box, number(p), 1)
+    return [p.op("python.next", going) for _ in range(3)]
+
+
+@program
+def which_of_two_lists_grows(p: RawPeer) -> list[Ref]:
+    one, other = p.put([1]), p.put([1])
+    p.do("python.List.append", choose(p, one, other), 7)
+    return [one, other, p.op("python.len", one), p.op("python.len", other)]
+
+
+@program
+def an_index_past_the_end(p: RawPeer) -> list[Ref]:
+    own = p.put(torch.zeros(1))
+    p.do(T + "__setitem__", own, number(p), 5.0)
+    return [own, p.op("torch.sum", own)]
+
+
+@program
+def as_many_results_as_values_decide(p: RawPeer) -> list[Ref]:
+    return [*p.ops("torch.unbind", 2, few(p)), p.op("python.len", p.op("torch.unbind", few(p)))]
+
+
+@program
+def a_norm_that_is_not_finite(p: RawPeer) -> list[Ref]:
+    w = p.put(torch.ones(4, requires_grad=True))
+    p.do(T + "backward", p.op("torch.dot", w, p.op("torch.log", X)))
+    p.op("torch.nn.utils.clip_grad_norm_", [w], 1.0, 2.0, True)
+    p.do(OPT + "step", optimizer(p, w))
+    return [p.op(T + "grad", w), w]
+
+
+@program
+def notes_on_what_was_chosen(p: RawPeer) -> list[Ref]:
+    chosen = choose(p, p.put(torch.zeros(2)), p.put(torch.zeros(3)))
+    for ref in (chosen, few(p)):
+        p.send(wire.Note(ref.id, ("a",), "mine", True))
+    return [chosen]
+
+
+@program
+def a_plan_that_fails_on_one_of_them(p: RawPeer) -> list[Ref]:
+    own, plan, out = p.put(torch.zeros(1)), p.new_id(), p.new_id()
+    steps = (wire.PlanStep(T + "__getitem__", (3,), (Ref(2), Ref(1)), {}, "g"),)
+    p.send(wire.DefinePlan(plan, "p", 1, (own.id,), steps, (3,), True))
+    p.send(wire.RunPlan(plan, (number(p).id,), (out,), 0))
+    return [Ref(out), own]
+
+
+def seen(data: tuple[torch.Tensor, torch.Tensor], made: Program) -> list[bytes]:
+    """All that the owner sent, but the store's first message, which has a random epoch in it."""
+    with against() as (duet, raw):
+        for value in data:
+            duet.send(value)
+        duet.requests.add_handler(name="loss", action="accept")
+        duet.requests.add_handler(name="big", action="deny")
+        raw.do("torch.manual_seed", 5)
+        for ref in made(raw):
+            raw.get(ref)
+            for name in ("other", "loss", "big"):
+                raw.ask(ref, name)
+        raw.wait_for_end()
+        return raw.told_bytes()[1:]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_shows_the_same_of_two_data_sets(name: str) -> None:
+    assert seen(ONE, PROGRAMS[name]) == seen(OTHER, PROGRAMS[name])
+
+
+def test_the_control_shows_what_is_public() -> None:
+    with against() as (duet, raw):
+        duet.send(ONE[0])
+        assert raw.is_free(raw.op("torch.sum", weight(raw)))
+        relu = raw.op(F + "relu", raw.put(torch.ones(1)), True)
+        assert raw.is_free(relu)
+        passing = raw.op("python.iter", loader(raw, raw.put(torch.arange(3.0)), shuffle=True))
+        assert raw.is_free(raw.op("python.next", passing))
