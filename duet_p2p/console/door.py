@@ -78,13 +78,17 @@ class Door:
     async def close(self) -> None:
         """Listens no more; may be called twice."""
         if self._server is not None:
+            loop = asyncio.get_running_loop()
+            for listener in self._server.sockets:
+                loop.remove_reader(listener.fileno())
+            # a server that closes drops what it has just accepted, without closing it
+            for _ in range(_ACCEPTING):
+                await asyncio.sleep(0)
             self._server.close()
             self._server = None
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._path = None
-        for _ in range(_ACCEPTING):
-            await asyncio.sleep(0)
         for visit, writer in tuple(self._visits.items()):
             visit.cancel()
             writer.transport.abort()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import socket
@@ -184,13 +185,18 @@ async def test_a_long_home_works_too(tmp_path, monkeypatch):
     await door.close()
 
 
-async def test_closing_ends_a_visit_that_has_just_come(opened, folder):
-    visited = Door("S" + "2" * 31, None)
-    await visited.start(folder)
+@pytest.mark.parametrize("turns", range(5))
+async def test_closing_ends_a_visit_that_has_just_come(folder, turns):
+    session_id = "S" + "2" * 31
+    door = Door(session_id, None)
+    await door.start(folder)
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(10)
-        with door_module._address(folder / f"{'S' + '2' * 31}.door") as address:
-            line.connect(address)  # accepted by the kernel; the loop has not seen it
-        await visited.close()
+        with door_module._address(folder / f"{session_id}.door") as address:
+            line.connect(address)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await door.close()
+        gc.collect()  # finds a socket that nobody closed
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.to_thread(line.recv, 1) == b""
