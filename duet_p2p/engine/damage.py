@@ -270,7 +270,7 @@ class Damage:
     def spread(self, poison: Poison, rule: Rule, given: Arguments, *, hidden: bool) -> None:
         """Spoils what a command would have changed that was left out because of this poison."""
         short = rule.short
-        listed: list[Any] = list(written(rule, given.args, given.kwargs))
+        listed: list[Any] = list(written(rule, given.args, given.kwargs, given.slots))
         if short == "backward":
             # the gradients that it would have made: without them a step would quietly do less
             self._spoil_gradients(poison)
@@ -292,7 +292,9 @@ class Damage:
             return  # torch looks at types and at the graph before it writes
         if rule.form == "constructor":
             return  # an optimizer writes to its parameters later
-        listed = [v for v in written(rule, given.args, given.kwargs) if not is_atomic(v)]
+        listed = [
+            v for v in written(rule, given.args, given.kwargs, given.slots) if not is_atomic(v)
+        ]
         if poison.is_public:
             listed = []  # a container that refused an element is as it was
         self.spoil([*listed, *targets], poison, hidden=hidden)

@@ -92,7 +92,9 @@ class Effects:
         if name.startswith("torch.optim.") and short[:1].isupper():
             return given.tensors()  # refused at once, not only at the first step
         if short in ("embedding", "embedding_bag") and (
-            given.kwargs.get("max_norm") is not None or len(given.args) > 3
+            given.kwargs.get("max_norm") is not None
+            or len(given.args) > 3
+            or any(slot.value is None for slot in given.slots.values())  # which may be private
         ):
             return [t for t in given.tensors() if t.is_floating_point()]
         return []

@@ -16,17 +16,15 @@ import os
 import queue
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from duet_p2p.engine import pipe
 from duet_p2p.engine.messages import Command, Configure, Died, Event, Started, Stop
-from duet_p2p.engine.watch import Page, Running
+from duet_p2p.engine.process import during, ended_by, start
+from duet_p2p.engine.watch import Page
 from duet_p2p.errors import DuetError, ProtocolError
 from duet_p2p.limits import ENGINE_START_SECONDS, ENGINE_STOP_SECONDS
 
@@ -153,7 +151,7 @@ class _Process:
         ours.setblocking(False)
         self._sock = ours
         try:
-            self._child = _spawn(theirs, self._page.fd)
+            self._child = start(theirs, self._page.fd)
         except BaseException:
             ours.close()
             self._page.close()
@@ -280,7 +278,7 @@ class _Process:
         self.was_private = running is not None and not running.is_public
         # all of a session's processor time: the owner says whether there is more
         self.was_private |= code == -signal.SIGXCPU
-        reason = (reason or _end_reason(code)) + _while(running)
+        reason = (reason or ended_by(code)) + during(running)
         self._clean_up()
         self._taken = self._sent
         if self.started.done():
@@ -322,44 +320,6 @@ class _Process:
         assert self._child.stdout is not None
         self._child.stdout.close()
         self._page.close()
-
-
-def _spawn(theirs: socket.socket, page: int) -> subprocess.Popen[bytes]:
-    import duet_p2p
-
-    assert duet_p2p.__file__ is not None
-    root = str(Path(duet_p2p.__file__).resolve().parent.parent)
-    environment = dict(os.environ)
-    known = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = os.pathsep.join([root, known] if known else [root])
-    return subprocess.Popen(
-        # -P: a torch.py in the owner's working directory is not the torch that is meant
-        [sys.executable, "-P", "-m", "duet_p2p.engine.child", str(theirs.fileno()),
-         str(os.getpid()), str(page)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        bufsize=0,
-        pass_fds=(theirs.fileno(), page),
-        env=environment,
-        start_new_session=True,  # Ctrl-C in the terminal is for the owner's cell
-    )  # fmt: skip
-
-
-def _while(running: Running | None) -> str:
-    if running is None:
-        return ""
-    return f", while it ran {running.name}" + (f" (#{running.seq})" if running.seq else "")
-
-
-def _end_reason(code: int) -> str:
-    if code == -signal.SIGALRM:
-        return "one command took longer than the limit command_seconds"
-    if code == -signal.SIGXCPU:
-        return "the engine used up its processor time, the limit cpu_seconds"
-    if code < 0:
-        return f"the engine's process was ended by signal {-code}"
-    return f"the engine's process ended with code {code}"
 
 
 def _data_bytes(command: Command) -> int:

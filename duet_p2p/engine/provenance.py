@@ -150,7 +150,7 @@ class Provenance:
         if not is_told_elsewhere and rule.form != "constructor":
             for target in targets:
                 lineage.own(target).written = node
-            for value in written(rule, given.args, given.kwargs):
+            for value in written(rule, given.args, given.kwargs, given.slots):
                 if not is_atomic(value) and not isinstance(value, torch.Tensor | tuple):
                     lineage.track(value).written = node
         if name in _NEXT:

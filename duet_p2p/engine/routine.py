@@ -122,66 +122,79 @@ class Routines:
         for slot in given.slots.values():
             if slot.label is not PUBLIC or slot.poison is not None:
                 return None
-        parts: list[Any] = [rule.name, mode, len(given.args), *given.kwargs]
-        tensors: list[torch.Tensor] = []
-        storages: list[int] = []
-        shared: list[torch.Tensor] = []
-        records: list[_Records] = []
-        masks: list[int] = []
+        asked = _Asked(rule.name, mode, len(given.args), *given.kwargs)
         for value in given.values():
             kind = type(value)
             if kind in _TENSORS:
-                if value.layout is not torch.strided or not value.is_cpu:
+                if not asked.add_tensor(value, self._lineage):
                     return None
-                storage = value.untyped_storage()._cdata
-                entry = self._lineage.at(storage)
-                label = rows = same = None
-                if entry is not None:
-                    marks = value.__dict__
-                    if entry.hidden or entry.poison is not None or HIDDEN_MARK in marks:
-                        return None
-                    label, mark = entry.label, marks.get(ROWS_MARK)
-                    if mark is not None and mark[1] == entry.uid and mark[2] == entry.version:
-                        rows = mark[0]
-                        if rows.key not in records:
-                            records.append(rows.key)
-                        same = records.index(rows.key)
-                        masks += [m for m, _ in sorted(rows.thinned) if m not in masks]
-                        thinned = frozenset([(masks.index(m), c) for m, c in rows.thinned])
-                        rows = (rows.axis, rows.records, rows.atoms, rows.floor, thinned)
-                    if entry.is_shared:
-                        shared.append(value)
-                elif HIDDEN_MARK in value.__dict__:
-                    return None
-                # rules tell an operand that stands twice from two that look the same
-                place = _place(tensors, value) if tensors else 0
-                parts += (
-                    kind,
-                    value.shape,
-                    value.dtype,
-                    value.requires_grad,
-                    label,
-                    rows,
-                    same,
-                    place,
-                )
-                tensors.append(value)
-                storages.append(storage)
-            elif kind in _NUMBERS:
-                parts += (kind, value)  # 1, 1.0 and True are equal
-            elif kind is tuple:
-                if not all([type(item) is int for item in value]):
-                    return None
-                parts += (kind, value)
-            elif kind in _TEXTS and len(value) <= limits.PRECEDENT_CHARS:
-                parts += (kind, value)
-            else:
+            elif not asked.add_plain(kind, value):
                 return None
-        if writes(rule) and (
-            len(tensors) != 1 or not given.args or given.args[0] is not tensors[0]
-        ):
+        tensors = asked.tensors
+        if writes(rule) and not (len(tensors) == 1 and given.args and given.args[0] is tensors[0]):
             return None  # a tensor may say whether something is written
-        return Question(tuple(parts), tuple(storages), tuple(shared), tuple(records), tuple(masks))
+        return Question(
+            tuple(asked.parts),
+            tuple(asked.storages),
+            tuple(asked.shared),
+            tuple(asked.records),
+            tuple(asked.masks),
+        )
+
+
+class _Asked:
+    """A question while it is put together; each value begins with its type."""
+
+    __slots__ = ("masks", "parts", "records", "shared", "storages", "tensors")
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts: list[Any] = [*parts]
+        self.tensors: list[torch.Tensor] = []
+        self.storages: list[int] = []
+        self.shared: list[torch.Tensor] = []
+        self.records: list[_Records] = []
+        self.masks: list[int] = []
+
+    def add_plain(self, kind: type, value: Any) -> bool:
+        """A number or text; whether it is plain."""
+        if kind is tuple:
+            if not all([type(item) is int for item in value]):
+                return False
+        elif kind not in _NUMBERS and not (kind in _TEXTS and len(value) <= limits.PRECEDENT_CHARS):
+            return False
+        self.parts += (kind, value)  # 1, 1.0 and True are equal
+        return True
+
+    def add_tensor(self, value: torch.Tensor, lineage: Lineage) -> bool:
+        """What rules may ask of a tensor; whether it is plain."""
+        if value.layout is not torch.strided or not value.is_cpu:
+            return False
+        storage = value.untyped_storage()._cdata
+        entry, marks = lineage.at(storage), value.__dict__
+        if HIDDEN_MARK in marks:
+            return False
+        label = rows = same = None
+        if entry is not None:
+            if entry.hidden or entry.poison is not None:
+                return False
+            label, mark = entry.label, marks.get(ROWS_MARK)
+            if mark is not None and mark[1] == entry.uid and mark[2] == entry.version:
+                rows = mark[0]
+                if rows.key not in self.records:
+                    self.records.append(rows.key)
+                same = self.records.index(rows.key)
+                self.masks += [m for m, _ in sorted(rows.thinned) if m not in self.masks]
+                thinned = frozenset([(self.masks.index(m), c) for m, c in rows.thinned])
+                rows = (rows.axis, rows.records, rows.atoms, rows.floor, thinned)
+            if entry.is_shared:
+                self.shared.append(value)
+        # rules tell an operand that stands twice from two that look the same
+        place = _place(self.tensors, value) if self.tensors else 0
+        self.parts += (type(value), value.shape, value.dtype, value.requires_grad, label, rows,
+                       same, place)  # fmt: skip
+        self.tensors.append(value)
+        self.storages.append(storage)
+        return True
 
 
 def _place(tensors: list[torch.Tensor], tensor: torch.Tensor) -> int:

@@ -29,7 +29,7 @@ class Writes:
         Raises:
             PublicError: one of its objects is the owner's.
         """
-        listed = written(rule, given.args, given.kwargs)
+        listed = written(rule, given.args, given.kwargs, given.slots)
         found = [part for value in listed for part in tensors_in(value)]
         if rule.name.startswith("python."):
             found = []  # a container is written to, and not what lies in it

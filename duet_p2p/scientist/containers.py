@@ -114,7 +114,7 @@ class SizedPointer(Pointer):
 class ListPointer(SizedPointer):
     """A remote list, tuple or size; elements that this side put there are given back themselves."""
 
-    __slots__ = ("_turn",)
+    __slots__ = ()
 
     def _spec_for_inference(self) -> Any:
         from duet_p2p.scientist import dispatch, knowledge
@@ -143,11 +143,11 @@ class ListPointer(SizedPointer):
 
     def __next__(self) -> Any:
         # `next(model.parameters())` is how ordinary code asks for a model's device or dtype
-        turn = getattr(self, "_turn", 0)
-        if turn >= int(self.__len__()):
+        more = self._extra()
+        if more.turn >= int(self.__len__()):
             raise StopIteration
-        object.__setattr__(self, "_turn", turn + 1)
-        return self[turn]
+        more.turn += 1
+        return self[more.turn - 1]
 
 
 class DictPointer(SizedPointer):

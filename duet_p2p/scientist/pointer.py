@@ -31,7 +31,7 @@ __all__ = ["AnyPointer", "Pointer", "make"]
 class More:
     """What only some pointers have."""
 
-    __slots__ = ("config", "description", "hidden", "kept", "listed", "request", "warned")
+    __slots__ = ("config", "description", "hidden", "kept", "listed", "request", "turn", "warned")
 
     def __init__(self) -> None:
         self.description = ""
@@ -39,6 +39,7 @@ class More:
         self.kept = False  # not deleted with its last pointer: it is listed, or not our own
         self.hidden = False  # the owner's side told nothing of its shape
         self.warned = False
+        self.turn = 0  # of a list that `next` is called on
         self.request: Request | None = None
         self.config: dict[str, Any] = {}
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
+
+import torch
 
 __all__ = ["Choice", "Condition", "Written", "choose", "parse", "pick", "written_positions"]
 
@@ -100,13 +103,18 @@ def written_positions(form: str, result: str, note: str) -> Written | None:
     return Written(tuple(always), switch, only_if) if always or switch is not None else None
 
 
-def pick(positions: Written, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """The arguments that are written to in this call."""
+def pick(
+    positions: Written,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    slots: Mapping[int, Any] = MappingProxyType({}),
+) -> list[Any]:
+    """The arguments that are written to in this call, or may be."""
     found: list[Any] = []
     always = positions.always
     if positions.only_if is not None:
         keyword, position = positions.only_if
-        if not (args[position] if position < len(args) else kwargs.get(keyword)):
+        if not _is_on(args[position] if position < len(args) else kwargs.get(keyword), slots):
             always = ()
     for keyword, position in always:
         if position < len(args):
@@ -120,6 +128,17 @@ def pick(positions: Written, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     if positions.switch is not None:
         on = args[positions.switch] if positions.switch < len(args) else kwargs.get("inplace")
         value = args[0] if args else kwargs.get("input")
-        if on and value is not None and not any(value is other for other in found):
+        if _is_on(on, slots) and value is not None and not any(value is other for other in found):
             found.append(value)
     return found
+
+
+def _is_on(flag: Any, slots: Mapping[int, Any]) -> bool:
+    """Whether a switch may be on.
+
+    Only one that stands in the command itself can be off. One that was given as an object may be
+    private, and whether something was written to must not tell what it is.
+    """
+    if isinstance(flag, torch.Tensor) or any(flag is slot.value for slot in slots.values()):
+        return True
+    return bool(flag)

@@ -202,10 +202,17 @@ def writes(rule: Rule) -> bool:
     return rule.name in _WRITES
 
 
-def written(rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+def written(
+    rule: Rule,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    slots: Mapping[int, Any] = MappingProxyType({}),
+) -> list[Any]:
     """The arguments that this call writes to: the object of an in-place method, running statistics.
 
-    Not the parameters that ``Optimizer.step`` or ``backward`` change, which are no arguments.
+    With the slots of what was given as an object also those that it may write to, since a switch
+    among them may be private. Not the parameters that ``Optimizer.step`` or ``backward`` change,
+    which are no arguments.
     """
     positions = _WRITES.get(rule.name)
-    return [] if positions is None else choices.pick(positions, args, kwargs)
+    return [] if positions is None else choices.pick(positions, args, kwargs, slots)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from scripts.benchmark.rows import Report, Row
 
@@ -53,25 +54,40 @@ server.start()
 
 
 def _rpyc(nbytes: int) -> tuple[float, float]:
-    import rpyc
-
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", _RPYC], stdout=subprocess.PIPE, text=True
     ) as server:
-        assert server.stdout is not None
-        connection = rpyc.connect("127.0.0.1", int(server.stdout.readline()))
-        times = []
-        for number in range(_CALLS):
+        try:
+            assert server.stdout is not None
+            connection = _connected(int(server.stdout.readline()))
+            times = []
+            for number in range(_CALLS):
+                started = time.perf_counter()
+                connection.root.add(number)
+                times.append(time.perf_counter() - started)
+            data = os.urandom(nbytes)
             started = time.perf_counter()
-            connection.root.add(number)
-            times.append(time.perf_counter() - started)
-        data = os.urandom(nbytes)
-        started = time.perf_counter()
-        assert connection.root.take(data) == nbytes
-        seconds = time.perf_counter() - started
-        connection.close()
-        server.wait(_SECONDS)
+            assert connection.root.take(data) == nbytes
+            seconds = time.perf_counter() - started
+            connection.close()
+            server.wait(_SECONDS)
+        finally:
+            server.kill()  # else the block waits for it after a failure
     return statistics.median(times), nbytes / seconds
+
+
+def _connected(port: int) -> Any:
+    """A connection; the server knows its port a moment before it listens."""
+    import rpyc
+
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            return rpyc.connect("127.0.0.1", port)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 # TLS

@@ -10,6 +10,8 @@ import pytest
 from tests.browser.client_kit import Client, bare_pages, pair
 from tests.browser.owner_kit import Owner
 
+pytestmark = pytest.mark.slow  # a session for each test
+
 SHARE = """
 torch.tensor([1.0, 2.0, 6.0]).tag("x").send(duet)
 duet.requests.add_handler(action="accept")
@@ -157,12 +159,9 @@ WRONG = {
         + (bytes(32) + b"\xc4\x21\x01" + bytes(32) + b"\xc4\x40" + bytes(64)),
     ),
 }
-QUICK = list(WRONG)[:2]
 
 
-@pytest.mark.parametrize(
-    "what", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in WRONG if n not in QUICK)]
-)
+@pytest.mark.parametrize("what", WRONG)
 def test_an_owner_that_breaks_a_rule_ends_the_session_cleanly(
     owner: Owner, client: Client, what: str
 ) -> None:

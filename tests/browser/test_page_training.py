@@ -12,6 +12,8 @@ from tests.browser.owner_kit import Owner
 from tests.browser.page_kit import page_server
 from tests.browser.visit_kit import SHARE, Camera, Visit, accept, visit
 
+pytestmark = pytest.mark.slow  # hundreds of steps
+
 LOCAL = """
 w = torch.zeros(1, 1, requires_grad=True)
 b = torch.zeros(1, requires_grad=True)

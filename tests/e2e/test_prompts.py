@@ -36,7 +36,7 @@ class Terminal:
         os.close(theirs)
         self.text = ""
 
-    def read_until(self, pattern: str, timeout: float = 40) -> re.Match[str]:
+    def read_until(self, pattern: str, timeout: float = 100) -> re.Match[str]:
         deadline = time.monotonic() + timeout
         while not (found := re.search(pattern, self.text, re.MULTILINE)):
             left = deadline - time.monotonic()
@@ -171,6 +171,7 @@ def test_a_script_without_a_main_guard_and_without_a_server_serves_its_own(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_stranger_on_the_default_port_is_told_of_and_the_pasted_line_leads_past_it(
     home: Path, terminals: list[Terminal]
 ) -> None:
@@ -184,10 +185,10 @@ def test_a_stranger_on_the_default_port_is_told_of_and_the_pasted_line_leads_pas
         f"meeting.LOCAL_PORT, meeting.LOCAL_URL = {port}, 'http://127.0.0.1:{port}'\n"
         "import duet_p2p as sy\n"
     )
-    owner = Terminal(default + "sy.launch_duet(timeout=100); print('READY')\n" + STAY, home / "g")
+    owner = Terminal(default + "sy.launch_duet(timeout=250); print('READY')\n" + STAY, home / "g")
     terminals.append(owner)
     line = owner.read_until(r'    duet = sy\.join_duet\("(S\w+)", network_url="http://[\d.:]+"\)')
-    join = default + "sy.join_duet(timeout=100); print('READY')\n" + STAY
+    join = default + "sy.join_duet(timeout=250); print('READY')\n" + STAY
     lost, scientist = (Terminal(join, home / name) for name in ("h", "i"))
     terminals += [lost, scientist]
     lost.read_until("session ID: ")

@@ -18,7 +18,7 @@ from duet_p2p import limits
 from duet_p2p.protocol.sdp import build_sdp, parse_sdp
 from duet_p2p.transport.base import Channel, Description
 from duet_p2p.transport.webrtc import WebRtcPeer
-from tests.unit.test_webrtc import Ear, close
+from tests.unit.webrtc_kit import Ear, close
 
 PAGE = Path(__file__).with_name("chromium_page.js")
 FLAGS = [

@@ -25,7 +25,7 @@ from duet_p2p.transport.sctp.channels import DataChannel
 from duet_p2p.transport.sctp.transport import FastSctpTransport
 from duet_p2p.transport.webrtc import WebRtcPeer
 from tests.network.path_kit import Path, lossy_pair
-from tests.unit.test_webrtc import Ear, close, connect, from_sdp
+from tests.unit.webrtc_kit import Ear, close, connect, from_sdp
 
 PATIENCE = 60.0
 PAIRS = [("fast", "fast"), ("fast", "stock"), ("stock", "fast")]

@@ -28,7 +28,7 @@ from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.frames import decode_frame, encode_frame, split
 from duet_p2p.wire.values import Ref
 from tests.unit.owner_kit import DEADLINE, Pairing
-from tests.unit.test_session import SCIENTIST_ID, linked
+from tests.unit.session_kit import SCIENTIST_ID, linked
 
 QUIET = Pace(ping=5.0, lost=3600.0)
 LIFE = (wire.Ack, wire.Settled, wire.Ping, wire.Pong, wire.Resume, wire.Bye)

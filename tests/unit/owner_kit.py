@@ -5,11 +5,14 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import torch
+
 from duet_p2p.engine import messages as engine
 from duet_p2p.engine.host import ThreadHost
 from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import ProtocolError, SessionClosed
 from duet_p2p.owner.duet import QUOTAS, OwnerDuet, start_service
+from duet_p2p.owner.handlers import Conditions, Handler, tag_filter
 from duet_p2p.owner.policy import Policy
 from duet_p2p.owner.printing import LiveLine, Printer
 from duet_p2p.owner.service import Service
@@ -322,3 +325,30 @@ def owner_on(bridge, *, host=None, audit=None, **settings):
 
     bridge.call(opened(), DEADLINE)
     return duet, Scientist(bridge, session)
+
+
+def ask(call=11, id=5, name="loss", reason="why not", limit_s=None):
+    return wire.Request(call, id, name, reason, limit_s)
+
+
+def handler(action, *, element_quota=None, print_local=False, log_local=False, **said):
+    if "tags" in said:
+        said["tags"] = tag_filter(said["tags"])
+    return Handler(
+        action=action,
+        conditions=Conditions(**said),
+        element_quota=element_quota,
+        print_local=print_local,
+        log_local=log_local,
+    )
+
+
+AGES = torch.tensor([25, 32, 49, 65, 88, 22])
+
+
+def share_ages(duet):
+    return AGES.clone().tag("ages").describe("in years").send(duet)
+
+
+def waiting(duet, scientist, count=1):
+    scientist.wait_for(lambda: len(duet.requests) == count)

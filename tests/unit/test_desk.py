@@ -7,14 +7,11 @@ import pytest
 
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
-from duet_p2p.errors import AuditUnavailable, NotAllowed, RequestClosed, SessionClosed
-from duet_p2p.identity.keys import Key
-from duet_p2p.identity.signed_head import SignedHead
-from duet_p2p.owner.handlers import Conditions, Handler, tag_filter
+from duet_p2p.errors import NotAllowed, RequestClosed
 from duet_p2p.owner.requests import Status
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Blob, Span, TensorData
-from tests.unit.owner_kit import LOSS, PUBLIC, RAW, SlowJournal, Stage
+from tests.unit.owner_kit import LOSS, PUBLIC, RAW, Stage, ask, handler
 
 
 @pytest.fixture
@@ -22,22 +19,6 @@ async def stage():
     made = await Stage().start()
     yield made
     await made.service.close()
-
-
-def ask(call=11, id=5, name="loss", reason="why not", limit_s=None):
-    return wire.Request(call, id, name, reason, limit_s)
-
-
-def handler(action, *, element_quota=None, print_local=False, log_local=False, **said):
-    if "tags" in said:
-        said["tags"] = tag_filter(said["tags"])
-    return Handler(
-        action=action,
-        conditions=Conditions(**said),
-        element_quota=element_quota,
-        print_local=print_local,
-        log_local=log_local,
-    )
 
 
 # gets
@@ -132,97 +113,6 @@ async def test_accept_releases_the_snapshot_once(stage):
     assert stage.answers() == []
     kinds = ["session", "engine", "session", "peer", "request", "decision", "release"]
     assert stage.journal.kinds() == kinds
-
-
-# what leaves is kept before it leaves
-
-
-@pytest.fixture
-async def slow():
-    made = await Stage(journal=SlowJournal()).start()
-    yield made
-    await made.service.close()
-
-
-HEAD = SignedHead.sign(Key.from_seed(bytes(range(32)), "owner"), bytes(range(32)))
-
-
-async def accepted(stage):
-    stage.receive(ask())
-    stage.candidate(11, LOSS, 0.25)
-    stage.desk.accept(11)
-    assert stage.answers() == []
-    (kept,) = stage.journal.waiting
-    return kept
-
-
-async def test_nothing_leaves_before_the_journal_has_kept_it(slow):
-    kept = await accepted(slow)
-    await slow.settle()
-    assert slow.answers() == []
-    kept.set_result(HEAD)
-    await slow.settle()
-    head = wire.AuditHead(HEAD.head, HEAD.pub, HEAD.signature)
-    assert slow.answers() == [wire.Value(11, 0.25, None), head]
-
-
-async def test_what_the_journal_cannot_keep_does_not_leave_and_the_session_goes_on(slow):
-    slow.desk.add_handler(handler("accept", name="loss", max_uses=1))
-    slow.receive(ask())
-    slow.candidate(11, LOSS, 0.25)
-    slow.journal.waiting.pop().set_exception(AuditUnavailable("disk full"))
-    await slow.settle()
-    assert slow.answers() == [wire.Denied(11, "this value cannot be sent")]
-    slow.receive(wire.Get(12, 5))
-    slow.candidate(12, LOSS, 0.25)
-    assert slow.answers(wire.NotYours)  # it was not released, so it is no repeat
-    slow.receive(ask(13))
-    slow.candidate(13, LOSS, 0.25)  # and the handler's one use was given back
-    slow.journal.waiting.pop().set_result(HEAD)
-    await slow.settle()
-    assert slow.answers(wire.Value) == [wire.Value(13, 0.25, None)]
-
-
-async def test_a_value_of_an_engine_that_died_meanwhile_does_not_leave(slow):
-    kept = await accepted(slow)
-    slow.host.die()
-    await slow.settle()
-    slow.answers()
-    kept.set_result(HEAD)
-    await slow.settle()
-    assert slow.answers() == []
-    slow.receive(wire.Get(12, 5))
-    slow.candidate(12, LOSS, 0.25)  # the same number and version, in the new engine
-    assert slow.answers() == [wire.NotYours(12, "never", "")]
-
-
-async def test_public_values_leave_at_once(slow):
-    slow.receive(wire.Get(11, 5))
-    slow.candidate(11, PUBLIC, 2.5)
-    assert slow.answers() == [wire.Value(11, 2.5, None)]
-
-
-async def test_a_repeat_is_kept_first_too(slow):
-    (await accepted(slow)).set_result(HEAD)
-    await slow.settle()
-    slow.answers()
-    slow.receive(wire.Get(12, 5))
-    slow.candidate(12, LOSS, 0.25)
-    assert slow.answers() == []
-    assert slow.journal.kinds()[-1] == "repeat"
-    slow.receive(wire.Get(12, 5))  # the number is in use until it is answered
-    assert slow.answers() == [wire.NotYours(12, "unknown", "")]
-    slow.journal.waiting[-1].set_result(HEAD)
-    await slow.settle()
-    assert slow.answers(wire.Value) == [wire.Value(12, 0.25, None)]
-
-
-async def test_a_journal_that_answers_after_the_end_breaks_nothing(slow):
-    kept = await accepted(slow)
-    await slow.service.close()
-    kept.set_exception(AuditUnavailable("closed"))
-    await slow.settle()
-    assert slow.answers() == []
 
 
 async def test_deny_tells_the_reason(stage):
@@ -342,97 +232,6 @@ async def test_no_transfer_begins_for_a_value_that_cannot_be_announced(stage):
     stage.host.say(engine.Bytes(11, ["x" * 100_000], b"abcd"))
     assert stage.session.blobs == []
     assert stage.answers() == [wire.Denied(11, "this value cannot be sent")]
-
-
-# time
-
-
-async def test_a_request_expires_on_the_owners_clock(stage):
-    stage.receive(ask(limit_s=0.05))
-    stage.candidate(11)
-    async with asyncio.timeout(5):
-        while not (expired := stage.answers(wire.Expired)):
-            await asyncio.sleep(0.01)
-    assert expired == [wire.Expired(11)]
-    assert stage.desk.book.find(11).status is Status.EXPIRED
-    with pytest.raises(RequestClosed):
-        stage.desk.accept(11)
-    assert engine.Discard(11) in stage.host.take()
-
-
-async def test_a_request_expires_while_the_engine_is_busy(stage):
-    stage.receive(ask(limit_s=0.02))
-    async with asyncio.timeout(5):
-        while not stage.answers(wire.Expired):
-            await asyncio.sleep(0.01)
-    stage.host.take()
-    stage.candidate(11)
-    assert stage.answers() == []
-    assert stage.host.take() == [engine.Discard(11)]
-
-
-@pytest.mark.parametrize("limit", [0, -3, float("nan")])
-async def test_a_limit_of_zero_lets_handlers_answer_only(stage, limit):
-    stage.desk.request(ask(11, limit_s=limit))
-    stage.desk.request(ask(12, name="ok", limit_s=limit))
-    stage.desk.add_handler(handler("accept", name="ok"))
-    stage.candidate(11)
-    stage.candidate(12, LOSS, 1.5)
-    assert stage.answers() == [wire.Expired(11), wire.Value(12, 1.5, None)]
-    assert stage.desk.book.pending() == []
-
-
-@pytest.mark.parametrize("limit", [None, float("inf"), 1e300, "soon", True])
-async def test_a_limit_that_is_no_number_is_none(stage, limit):
-    stage.desk.request(ask(limit_s=limit))
-    stage.candidate(11)
-    assert stage.desk.next_deadline() is None
-    assert len(stage.desk.book.pending()) == 1
-
-
-async def test_an_expired_handler_is_taken_off(stage):
-    rule = Handler(
-        action="accept",
-        conditions=Conditions(name="loss"),
-        timeout_secs=0.03,
-    )
-    stage.desk.add_handler(rule)
-    async with asyncio.timeout(5):
-        while stage.desk.policy.handlers():
-            await asyncio.sleep(0.01)
-    stage.receive(ask())
-    stage.candidate(11)
-    assert len(stage.desk.book.pending()) == 1
-
-
-# withdraw
-
-
-async def test_withdrawn_before_the_engine_answers(stage):
-    stage.receive(ask(), wire.Withdraw(11))
-    stage.host.take()
-    stage.candidate(11)
-    assert stage.host.take() == [engine.Discard(11)]
-    assert stage.answers() == []
-    assert stage.desk.book.find(11).status is Status.WITHDRAWN
-
-
-async def test_withdrawn_while_it_waits(stage):
-    stage.receive(ask())
-    stage.candidate(11)
-    stage.receive(wire.Withdraw(11), wire.Withdraw(11), wire.Withdraw(999))
-    assert stage.desk.book.find(11).status is Status.WITHDRAWN
-    with pytest.raises(RequestClosed):
-        stage.desk.accept(11)
-    assert stage.answers() == []
-
-
-async def test_withdrawing_what_is_decided_changes_nothing(stage):
-    stage.receive(ask())
-    stage.candidate(11, LOSS, 0.5)
-    stage.desk.accept(11)
-    stage.receive(wire.Withdraw(11))
-    assert stage.desk.book.find(11).status is Status.ACCEPTED
 
 
 # handlers
@@ -583,29 +382,3 @@ async def test_looking_at_a_small_value_needs_no_engine(stage):
     stage.host.take()
     assert (await stage.desk.look(11)).value == 0.5
     assert stage.host.take() == []
-
-
-# waiting
-
-
-async def test_waiting_for_a_decision(stage):
-    stage.receive(ask())
-    stage.candidate(11)
-    await stage.desk.decided(11, 0.01)
-    assert stage.desk.book.find(11).is_pending
-    waiting = asyncio.create_task(stage.desk.decided(11, 5))
-    await stage.settle()
-    stage.desk.deny(11)
-    await waiting
-    await stage.desk.decided(11, None)
-
-
-async def test_the_end_of_the_session_ends_waiting(stage):
-    stage.receive(ask())
-    stage.candidate(11)
-    waiting = asyncio.create_task(stage.desk.decided(11, 5))
-    await stage.settle()
-    stage.session.on_state("closed", None)
-    with pytest.raises(SessionClosed):
-        await waiting
-    assert stage.desk.book.find(11).status is Status.EXPIRED

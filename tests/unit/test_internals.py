@@ -20,7 +20,7 @@ from duet_p2p.transport.sctp import choice, internals
 from duet_p2p.transport.sctp.choice import choose
 from duet_p2p.transport.sctp.transport import FastSctpTransport
 from duet_p2p.transport.webrtc import WebRtcPeer
-from tests.unit.test_webrtc import close, connect
+from tests.unit.webrtc_kit import close, connect
 
 
 @pytest.fixture(autouse=True)

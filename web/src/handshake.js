@@ -135,7 +135,17 @@ export class Handshake {
     clearTimeout(this.timer);
     const at = this.machine.nextTick();
     if (this.isClosed || at === Infinity) return;
-    this.timer = setTimeout(() => this.enqueue(() => this.machine.tick(clock())), Math.max(5, (at - clock()) * 1000));
+    this.timer = setTimeout(() => this.enqueue(() => this.tick()), Math.max(5, (at - clock()) * 1000));
+  }
+
+  /** Time has passed. An attempt whose time is over fails for what the browser knows of it: of TURN, for example. */
+  async tick() {
+    const now = clock();
+    const { exchange, state } = this.machine;
+    const run = exchange === null ? undefined : this.runs.get(exchange.peer);
+    if (exchange !== null && run !== undefined && state === 'answering' && now >= exchange.deadline)
+      await this.machine.failed(run.number, await run.channels.failure(), now);
+    await this.machine.tick(now);
   }
 
   /** @param {DuetError} error */

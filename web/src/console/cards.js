@@ -156,7 +156,7 @@ function factsOf(request, guard) {
     h(
       'dl',
       { class: 'facts' },
-      ...(request.summary && !request.failed ? pair('What it is', h('span', { 'data-part': 'summary' }, shown(request.summary, 500))) : []),
+      ...(request.summary && !request.failed ? pair('What it is', h('span', { 'data-part': 'summary' }, shown(request.summary, 500), request.training.length ? ', then trained' : '')) : []),
       ...pair('Would leave', leaves(request)),
       ...pair('Made from', request.sources.length ? request.sources.map((source) => h('div', {}, ...sourceWords(source))) : 'none of your objects'),
       ...pair('Records', records(request, guard)),

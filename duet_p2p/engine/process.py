@@ -1,0 +1,60 @@
+"""The engine's process as such: how it is started, and what its end means."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from duet_p2p.engine.watch import Running
+
+__all__ = ["during", "ended_by", "start"]
+
+
+def start(theirs: socket.socket, page: int) -> subprocess.Popen[bytes]:
+    """Starts an engine's process.
+
+    Args:
+        theirs: its end of the pipe.
+        page: descriptor of the page that it says on what runs.
+    """
+    import duet_p2p
+
+    assert duet_p2p.__file__ is not None
+    root = str(Path(duet_p2p.__file__).resolve().parent.parent)
+    environment = dict(os.environ)
+    known = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = os.pathsep.join([root, known] if known else [root])
+    return subprocess.Popen(
+        # -P: a torch.py in the owner's working directory is not the torch that is meant
+        [sys.executable, "-P", "-m", "duet_p2p.engine.child", str(theirs.fileno()),
+         str(os.getpid()), str(page)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        bufsize=0,
+        pass_fds=(theirs.fileno(), page),
+        env=environment,
+        start_new_session=True,  # Ctrl-C in the terminal is for the owner's cell
+    )  # fmt: skip
+
+
+def during(running: Running | None) -> str:
+    """What ran when it ended, to be added to the reason."""
+    if running is None:
+        return ""
+    return f", while it ran {running.name}" + (f" (#{running.seq})" if running.seq else "")
+
+
+def ended_by(code: int) -> str:
+    """Why a process ended by itself, from its exit code."""
+    if code == -signal.SIGALRM:
+        return "one command took longer than the limit command_seconds"
+    if code == -signal.SIGXCPU:
+        return "the engine used up its processor time, the limit cpu_seconds"
+    if code < 0:
+        return f"the engine's process was ended by signal {-code}"
+    return f"the engine's process ended with code {code}"

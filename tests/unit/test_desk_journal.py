@@ -1,0 +1,97 @@
+"""What leaves the desk is kept in the journal before it leaves."""
+
+import pytest
+
+from duet_p2p.errors import AuditUnavailable
+from duet_p2p.identity.keys import Key
+from duet_p2p.identity.signed_head import SignedHead
+from duet_p2p.wire import messages as wire
+from tests.unit.owner_kit import LOSS, PUBLIC, SlowJournal, Stage, ask, handler
+
+
+@pytest.fixture
+async def slow():
+    made = await Stage(journal=SlowJournal()).start()
+    yield made
+    await made.service.close()
+
+
+HEAD = SignedHead.sign(Key.from_seed(bytes(range(32)), "owner"), bytes(range(32)))
+
+
+async def accepted(stage):
+    stage.receive(ask())
+    stage.candidate(11, LOSS, 0.25)
+    stage.desk.accept(11)
+    assert stage.answers() == []
+    (kept,) = stage.journal.waiting
+    return kept
+
+
+async def test_nothing_leaves_before_the_journal_has_kept_it(slow):
+    kept = await accepted(slow)
+    await slow.settle()
+    assert slow.answers() == []
+    kept.set_result(HEAD)
+    await slow.settle()
+    head = wire.AuditHead(HEAD.head, HEAD.pub, HEAD.signature)
+    assert slow.answers() == [wire.Value(11, 0.25, None), head]
+
+
+async def test_what_the_journal_cannot_keep_does_not_leave_and_the_session_goes_on(slow):
+    slow.desk.add_handler(handler("accept", name="loss", max_uses=1))
+    slow.receive(ask())
+    slow.candidate(11, LOSS, 0.25)
+    slow.journal.waiting.pop().set_exception(AuditUnavailable("disk full"))
+    await slow.settle()
+    assert slow.answers() == [wire.Denied(11, "this value cannot be sent")]
+    slow.receive(wire.Get(12, 5))
+    slow.candidate(12, LOSS, 0.25)
+    assert slow.answers(wire.NotYours)  # it was not released, so it is no repeat
+    slow.receive(ask(13))
+    slow.candidate(13, LOSS, 0.25)  # and the handler's one use was given back
+    slow.journal.waiting.pop().set_result(HEAD)
+    await slow.settle()
+    assert slow.answers(wire.Value) == [wire.Value(13, 0.25, None)]
+
+
+async def test_a_value_of_an_engine_that_died_meanwhile_does_not_leave(slow):
+    kept = await accepted(slow)
+    slow.host.die()
+    await slow.settle()
+    slow.answers()
+    kept.set_result(HEAD)
+    await slow.settle()
+    assert slow.answers() == []
+    slow.receive(wire.Get(12, 5))
+    slow.candidate(12, LOSS, 0.25)  # the same number and version, in the new engine
+    assert slow.answers() == [wire.NotYours(12, "never", "")]
+
+
+async def test_public_values_leave_at_once(slow):
+    slow.receive(wire.Get(11, 5))
+    slow.candidate(11, PUBLIC, 2.5)
+    assert slow.answers() == [wire.Value(11, 2.5, None)]
+
+
+async def test_a_repeat_is_kept_first_too(slow):
+    (await accepted(slow)).set_result(HEAD)
+    await slow.settle()
+    slow.answers()
+    slow.receive(wire.Get(12, 5))
+    slow.candidate(12, LOSS, 0.25)
+    assert slow.answers() == []
+    assert slow.journal.kinds()[-1] == "repeat"
+    slow.receive(wire.Get(12, 5))  # the number is in use until it is answered
+    assert slow.answers() == [wire.NotYours(12, "unknown", "")]
+    slow.journal.waiting[-1].set_result(HEAD)
+    await slow.settle()
+    assert slow.answers(wire.Value) == [wire.Value(12, 0.25, None)]
+
+
+async def test_a_journal_that_answers_after_the_end_breaks_nothing(slow):
+    kept = await accepted(slow)
+    await slow.service.close()
+    kept.set_exception(AuditUnavailable("closed"))
+    await slow.settle()
+    assert slow.answers() == []

@@ -1,0 +1,193 @@
+"""What a handler takes: the guard of labelled ones, and conditions on facts."""
+
+from dataclasses import replace
+
+import pytest
+
+from duet_p2p import limits
+from duet_p2p.owner.policy import ACCEPT, DENY, QUEUE
+from tests.unit.policy_kit import LOSS, MODEL, RAW, case, decide, handler, policy
+
+# the guard
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_taken"),
+    [
+        ({}, True),
+        ({"min_records": 10}, True),
+        ({"min_records": 9}, False),
+        ({"elements": 2}, False),
+        ({"injected": True}, False),
+        ({"kind": "metadata", "min_records": 1}, True),
+        ({"kind": "public", "min_records": 1, "sources": ()}, True),
+        ({"kind": "per_record"}, False),
+        ({"kind": "verbatim"}, False),
+        ({"kind": "model"}, False),
+        ({"failed": "IndexError: Target 3", "failed_seq": 2}, False),
+    ],
+)
+@pytest.mark.parametrize("said", [{"name": "loss"}, {"tags": ["digits", "nll_loss"]}])
+def test_the_guard_of_a_labelled_accept_handler(said, facts, is_taken):
+    decision = decide(policy(handler(**said)), case(**facts))
+    assert decision.action == (ACCEPT if is_taken else QUEUE)
+
+
+def test_what_the_guard_stops_says_why():
+    decision = decide(policy(handler(name="loss")), case(RAW))
+    assert decision.action == QUEUE
+    assert "guard: the kind is verbatim" in decision.why
+
+
+def test_the_smallest_group_is_a_setting_of_the_session():
+    assert decide(policy(handler(name="loss"), min_records=100), case()).action == QUEUE
+    assert decide(policy(handler(name="loss"), min_records=64), case()).action == ACCEPT
+
+
+@pytest.mark.parametrize(
+    ("widened", "facts"),
+    [
+        ({"kinds": {"per_record"}}, {"kind": "per_record", "min_records": 10}),
+        ({"max_elements": 5}, {"elements": 5}),
+        ({"max_elements": None}, {"elements": 50_000}),
+        ({"min_records": 1}, {"min_records": 1}),
+        ({"allow_injected": True}, {"injected": True}),
+    ],
+)
+def test_each_part_of_the_guard_is_widened_in_words(widened, facts):
+    assert decide(policy(handler(name="loss")), case(**facts)).action == QUEUE
+    assert decide(policy(handler(name="loss", **widened)), case(**facts)).action == ACCEPT
+
+
+def test_a_finite_max_elements_is_a_limit():
+    p = policy(handler(name="loss", max_elements=5))
+    assert decide(p, case(elements=6)).action == QUEUE
+
+
+def test_widening_one_part_leaves_the_others():
+    p = policy(handler(name="loss", max_elements=None))
+    assert decide(p, case(RAW)).action == QUEUE
+    assert decide(p, case(injected=True)).action == QUEUE
+    assert decide(p, case(min_records=9)).action == QUEUE
+
+
+def test_a_deny_handler_has_no_guard():
+    assert decide(policy(handler("deny", name="loss")), case(RAW)).action == DENY
+
+
+def test_an_unfiltered_accept_handler_takes_everything():
+    p = policy(handler())
+    for facts in (RAW, MODEL, replace(LOSS, failed="boom"), replace(LOSS, injected=True)):
+        assert decide(p, case(facts)).action == ACCEPT
+
+
+def test_a_handler_on_facts_alone_is_not_guarded_but_takes_no_failure():
+    p = policy(handler(kinds={"verbatim"}))
+    assert decide(p, case(RAW)).action == ACCEPT
+    assert decide(p, case(RAW, failed="boom")).action == QUEUE
+
+
+def test_numbers_of_one_source_are_counted_over_all_labelled_handlers():
+    p = policy(handler(name="loss"), handler(name="accuracy"), numbers_per_source=3)
+    for name in ("loss", "accuracy", "loss"):
+        p.release(decide(p, case(name=name)).reservation)
+    assert p.counted(-1) == 3
+    decision = decide(p, case(name="accuracy"))
+    assert decision.action == QUEUE
+    assert "guard" in decision.why
+    assert decide(p, case(sources=(-2,))).action == ACCEPT
+
+
+def test_the_default_limit_of_numbers_per_source():
+    p = policy(handler(name="loss"))
+    for _ in range(limits.GUARDED_NUMBERS_PER_SOURCE):
+        decision = decide(p, case())
+        assert decision.action == ACCEPT
+        p.release(decision.reservation)
+    assert decide(p, case()).action == QUEUE
+    p.add(handler(name="loss", max_elements=None))
+    assert decide(p, case()).action == ACCEPT
+
+
+def test_what_a_widened_handler_releases_does_not_block_the_guarded_one():
+    p = policy(handler(name="loss"), handler(name="model", kinds={"model"}, max_elements=None))
+    p.release(decide(p, case(MODEL, name="model")).reservation)
+    assert p.counted(-1) == 0
+    assert decide(p, case()).action == ACCEPT
+
+
+# conditions
+
+
+@pytest.mark.parametrize(
+    ("said", "facts", "is_taken"),
+    [
+        ({"kinds": {"aggregate"}}, {}, True),
+        ({"kinds": {"aggregate"}}, {"kind": "model"}, False),
+        ({"max_elements": 1}, {"elements": 2}, False),
+        ({"max_elements": 0}, {}, False),
+        ({"min_records": 64}, {}, True),
+        ({"min_records": 65}, {}, False),
+        ({"min_records": 65}, {"kind": "metadata"}, True),
+        ({"sources": {-1, -2}}, {}, True),
+        ({"sources": {-2}}, {}, False),
+        ({"sources": {-1}}, {"sources": (-1, -2)}, False),
+        ({"recipe": LOSS.recipe}, {}, True),
+        ({"recipe": "another"}, {}, False),
+        ({"allow_injected": False}, {"injected": True}, False),
+        ({"allow_injected": True, "kinds": {"aggregate"}}, {"injected": True}, True),
+        ({"max_uses": 0}, {}, False),
+    ],
+)
+@pytest.mark.parametrize("action", ["accept", "deny"])
+def test_conditions_on_facts(action, said, facts, is_taken):
+    decision = decide(policy(handler(action, **said)), case(**facts))
+    assert (decision.action != QUEUE) is is_taken
+
+
+def test_max_uses_counts_what_was_taken():
+    p = policy(handler(name="loss", max_uses=2))
+    assert [decide(p, case()).action for _ in range(3)] == [ACCEPT, ACCEPT, QUEUE]
+
+
+def test_max_uses_of_a_deny_handler():
+    p = policy(handler("deny", name="loss", max_uses=1))
+    assert [decide(p, case()).action for _ in range(2)] == [DENY, QUEUE]
+
+
+def test_a_model_leaves_once_unless_said_otherwise():
+    once = handler(name="model", kinds={"model", "aggregate"}, max_elements=None)
+    p = policy(once)
+    assert decide(p, case(MODEL, name="model")).action == ACCEPT
+    assert decide(p, case(MODEL, name="model")).action == QUEUE
+    assert decide(p, case(name="model")).action == ACCEPT
+    often = handler(name="model", kinds={"model"}, max_elements=None, max_uses=None)
+    p = policy(often)
+    assert [decide(p, case(MODEL, name="model")).action for _ in range(3)] == [ACCEPT] * 3
+
+
+def test_a_model_of_single_records_waits_under_a_widened_handler():
+    p = policy(handler(name="model", kinds={"model"}, max_elements=None))
+    assert decide(p, case(MODEL, name="model", min_records=1)).action == QUEUE
+
+
+def test_seen_only_takes_what_matches_a_decision_by_hand():
+    p = policy(handler(name="loss", seen_only=True))
+    assert decide(p, case()).action == QUEUE
+    p.remember(ACCEPT, LOSS)
+    assert decide(p, case()).action == ACCEPT
+    assert decide(p, case(version=7, min_records=65)).action == ACCEPT
+    for other in (
+        {"form": "x"},
+        {"sources": (-2,)},
+        {"kind": "metadata"},
+        {"shape": (1,)},
+        {"min_records": 63},
+    ):
+        assert decide(p, case(**other)).action == QUEUE
+
+
+def test_a_denial_by_hand_is_not_seen_as_an_acceptance():
+    p = policy(handler(name="loss", seen_only=True))
+    p.remember(DENY, LOSS)
+    assert decide(p, case()).action == QUEUE
