@@ -119,8 +119,9 @@ def test_no_row_holds_a_private_value_or_the_text_of_a_failure(pair, path):
     duet.send(AGES, tags=["ages"])
     scientist.op("torch.sum", 1, Ref(-1))
     scientist.op("torch.Tensor.neg", 2, Ref(1))
-    scientist.op("torch.zeros", 3, Ref(2))
-    call = scientist.request(3, name="zeros")
+    scientist.op("python.Int", 3, Ref(2))
+    scientist.op("python.List.index", 4, [1, 2], Ref(3))
+    call = scientist.request(4, name="place")
     scientist.wait_for(lambda: len(duet.requests) == 1)
     assert "-281" in duet._service.failures[-1].text
     duet.requests[0].accept()
