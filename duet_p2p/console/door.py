@@ -51,7 +51,7 @@ class Door:
     def __init__(self, session_id: str, on_knock: Callable[[], Awaitable[str]]) -> None:
         self._session_id = session_id
         self._on_knock = on_knock
-        self._server: asyncio.AbstractServer | None = None
+        self._server: asyncio.Server | None = None
         self._path: Path | None = None
         self._visits: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 

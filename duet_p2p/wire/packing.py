@@ -6,7 +6,8 @@ float, str, bytes and list stand for themselves; every other type is a map of ex
 nothing but the types listed here.
 
 What one side refuses to read the other refuses to write, and nothing is written in two ways: an int
-that fits 64 bits is never a big int, a dict never holds two equal keys. (Only sets have no order.)
+that fits 64 bits is never a big int, a dict never holds two equal keys, a set goes in the order of
+its items' bytes.
 
 Tensors may travel beside the message instead of in it: with a list of `buffers`, the bytes of each
 `TensorData` are appended to the list and only their index is written, without any copy. The pipe
@@ -19,6 +20,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from types import EllipsisType
 from typing import Any, Final
+
+import msgpack
 
 from duet_p2p import limits
 from duet_p2p.errors import ProtocolError
@@ -166,7 +169,12 @@ def _pack_tuple(value: Any, depth: int, buffers: list[Buffer] | None) -> Any:
 
 
 def _pack_set(value: Any, depth: int, buffers: list[Buffer] | None) -> Any:
-    return {"s": _pack_items(value, depth, buffers)}
+    items = _pack_items(value, depth, buffers)
+    if (
+        buffers is None
+    ):  # a set lies in the order of hashes and addresses, which are nobody's business
+        items.sort(key=msgpack.packb)
+    return {"s": items}
 
 
 def _pairs(value: Any, depth: int, buffers: list[Buffer] | None) -> list[Any]:

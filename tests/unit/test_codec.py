@@ -312,6 +312,12 @@ def test_nested_arrays_cannot_claim_more_items_than_there_are_bytes() -> None:
         read(data, limits.MESSAGE_MAX_BYTES)
 
 
+def test_a_set_does_not_tell_in_which_order_it_lay():
+    one, other = {0, 8}, {8, 0}
+    assert list(one) != list(other)
+    assert pack_value(one) == pack_value(other)
+
+
 @pytest.mark.parametrize(
     "value", [object(), print, int, frozenset(), bytearray(b"x"), memoryview(b"x"), {"a": object()}]
 )

@@ -73,13 +73,13 @@ async def test_sockets_per_source() -> None:
 
 
 async def test_new_sockets_per_minute_and_source() -> None:
-    async with running() as run:
+    async with running(Limits(connect_rate=6.0)) as run:  # slow to grow: a busy machine counts too
         for _ in range(CONNECT_BURST):
             raw = await run.connect()
             await raw.ws.close()
         refused = await run.refusal()
         assert refused.status == 429
-        assert refused.headers is not None and refused.headers["Retry-After"] == "1"
+        assert refused.headers is not None and 1 <= int(refused.headers["Retry-After"]) <= 10
 
 
 async def test_all_sockets() -> None:
