@@ -79,6 +79,7 @@ def test_the_owner_is_asked_until_it_is_an_id(
         (f"sy.join_duet('{OWNER}', url='http://10.0.0.7:8765')", "http://10.0.0.7:8765"),
         (f'duet = sy.join_duet("{OWNER}", network_url="https://a.example")', "https://a.example"),
     ],
+    ids=["ID", "line", "url", "network_url"],
 )
 def test_the_owners_whole_line_may_be_pasted_for_the_id(
     typing: Typing, line: str, url: str
