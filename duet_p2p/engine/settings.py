@@ -19,7 +19,7 @@ from duet_p2p.engine.axes import ELEMENTWISE, base_name
 from duet_p2p.engine.batches import Pass
 from duet_p2p.engine.call import Call
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
-from duet_p2p.engine.lineage import Lineage, is_atomic
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.table import TABLE, Rule, switches
 from duet_p2p.wire.values import Ref
@@ -102,7 +102,7 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
 
 def _refuse_private(call: Call, rule: Rule, given: Arguments, lineage: Lineage) -> None:
     if rule.name == "torch.optim.Optimizer.add_param_group":
-        if any(map(lineage.hidden, given.tensors())) or is_private(given.beside(lineage)):
+        if any(map(lineage.hidden, given.tensors())) or is_private(_group(given, lineage)):
             raise _refusal(rule, "parameters")
         return
     if not given.slots:
@@ -119,6 +119,16 @@ def _refuse_private(call: Call, rule: Rule, given: Arguments, lineage: Lineage) 
             label = join((label, lineage.whole(value)))
         if is_private(label):
             raise _refusal(rule, name)
+
+
+def _group(given: Arguments, lineage: Lineage) -> Label:
+    """Of what says which parameters an optimizer gets: neither what it holds nor their values."""
+    labels = [slot.label for slot in given.slots.values()]
+    for value in (*given.args[1:], *given.kwargs.values()):
+        for part in reach(value):
+            if not isinstance(part, torch.Tensor) and (entry := lineage.find(part)):
+                labels += (entry.content, entry.structure)
+    return join(labels)
 
 
 def _of_keyword(wire: Any, given: Arguments) -> Label:

@@ -366,7 +366,9 @@ def a_norm_that_is_not_finite(p: RawPeer) -> list[Ref]:
 @program
 def notes_on_what_was_chosen(p: RawPeer) -> list[Ref]:
     chosen = choose(p, p.put(torch.zeros(2)), p.put(torch.zeros(3)))
-    for ref in (chosen, few(p)):
+    refs = (chosen, few(p))
+    p.wait_for_end()  # a note is answered at once, what runs when it ran
+    for ref in refs:
         p.send(wire.Note(ref.id, ("a",), "mine", True))
     return [chosen]
 
