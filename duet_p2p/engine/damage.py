@@ -27,7 +27,7 @@ from duet_p2p.engine.containers import is_loose
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_of
 from duet_p2p.engine.judge import hides
-from duet_p2p.engine.labels import join, to_per_record
+from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.surface.callables import CALLABLES
@@ -152,7 +152,7 @@ class Damage:
                     self._lineage.spoil(part, poison)
                 elif isinstance(part, list | dict):
                     self._lineage.track(part).content = label
-        loose = is_loose(rule.name, given, label, self._lineage)
+        loose = self._is_loose(rule, given, label)
         return [
             Slot(value, label, poison=poison, is_loose=loose)
             if is_atomic(value) or isinstance(value, tuple) else Slot(value) for value in values
@@ -247,13 +247,22 @@ class Damage:
         poison = replace(poison, is_object=is_object)
         tracked = self._lineage.track(poison)
         tracked.content = label = to_per_record(poison.label)
-        if named is None or not is_object:
+        if named is None:
             return Slot(poison, label)
         rule, given = named
+        if not is_object:
+            return Slot(poison, label, is_loose=self._is_loose(rule, given, label))
         poison.parts = tuple(given.values())
         if rule.short != "TensorDataset":  # as `Executor._label` has it
             tracked.structure = to_per_record(given.settings(self._lineage))
         return Slot(poison)  # an object carries its label inside
+
+    def _is_loose(self, rule: Rule, given: Arguments, label: Label) -> bool:
+        """As `is_loose` would find if nothing had failed: what nothing stands in for was hidden."""
+        missing = [s for s in given.slots.values() if isinstance(s.value, Poison)]
+        if is_private(label) and any(not slot.value.is_object for slot in missing):
+            return True
+        return is_loose(rule.name, given, label, self._lineage)
 
     # what a command would have changed
 

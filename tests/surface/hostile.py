@@ -247,7 +247,7 @@ class Trial:
             return "-"
         try:
             sum(total).backward()
-        except (RuntimeError, NotImplementedError) as error:
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
             return type(error).__name__
         inputs = [self._store.get(id).value for id in made]
         return _digest([i.grad for i in inputs if isinstance(i, torch.Tensor) and i.is_leaf])
