@@ -220,7 +220,6 @@ def test_a_request_appears_while_the_owners_cell_is_busy(
     assert scientist.run("total.get().item()") == 190
 
 
-@both_programs
 def test_hostile_words_stay_words(jupyter: Jupyter, page: Any, scientist: Notebook) -> None:
     notebook = paired(jupyter, page, scientist, "hostile.ipynb")
     texts = ["<img src=x onerror='window.hit=1'>", r"$\href{javascript:1}{x}$ \(\alpha\) $$x$$"]
