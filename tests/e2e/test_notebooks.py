@@ -1,4 +1,4 @@
-"""The example notebooks from 05 on, unchanged: each file is a real process, paired at its own prompts.
+"""The example notebooks from 05 on, unchanged: each file is a real process, paired by prompts.
 
 The first four run as notebooks, in real kernels, in `test_notebook_kernels`.
 """

@@ -44,6 +44,7 @@ def damaged(draw: st.DrawFn, target: str) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.brief
 @pytest.mark.parametrize("target", TARGETS)
 def test_damaged_and_random_bytes_are_read_or_refused(target: str) -> None:
     @given(st.one_of(damaged(target), st.binary(max_size=64)))

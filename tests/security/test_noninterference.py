@@ -74,6 +74,7 @@ def check(steps: list[int]) -> None:
         assert told(second) == seen, program.sent
 
 
+@pytest.mark.brief
 @given(numbers)
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_two_data_sets_look_the_same_on_the_wire(steps: list[int]) -> None:

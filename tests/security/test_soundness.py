@@ -215,6 +215,7 @@ def test_a_program_that_told_once_tells_no_more(name: str) -> None:
         assert first.verdict(id) == second.verdict(id), id
 
 
+@pytest.mark.brief
 @given(numbers)
 @settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_what_is_free_is_the_same_whatever_the_values_are(steps: list[int]) -> None:

@@ -71,6 +71,7 @@ def compare(both: Joined, info: Any, training: bool, count: int | None) -> None:
         assert_same(here, there)
 
 
+@pytest.mark.brief
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("name", INFOS)
 def test_the_first_cases_are_equal(both: Joined, name: str, training: bool) -> None:

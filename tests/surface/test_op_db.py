@@ -111,6 +111,7 @@ def on_owner(both: Joined, name: str, *args: Any, **kwargs: Any) -> Any:
     return factory(both.scientist.torch, name)(*args, **kwargs)
 
 
+@pytest.mark.brief
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_the_first_samples_are_equal(both: Joined, entry: str) -> None:
     compare(both, ENTRIES[entry], FEW)
