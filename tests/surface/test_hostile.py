@@ -14,7 +14,7 @@ from tests.surface.hostile import DIED, FILLS, SLOW
 
 ROOT = Path(__file__).parents[2]
 EXTENT = os.environ.get("DUET_HOSTILE", "share")
-"""``share``: a quarter of the names; ``names``: all of them; ``all``: with many samples, for hours."""
+"""What is tried: ``share``, a quarter of the names; ``names``, all; ``all``, with many samples."""
 SECONDS = 4 * 3600 if EXTENT == "all" else 900
 TRIES = {"share": 3_500, "names": 15_000, "all": 50_000}
 
