@@ -22,8 +22,7 @@ import resource
 import signal
 import sys
 import warnings
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -327,9 +326,7 @@ def _samples(both: Any, count: int) -> None:
     )
 
 
-def _one_memory(
-    commands: list[Kept], path: Path, fill: int, is_wanted: Callable[[str], bool]
-) -> None:
+def _one_memory(commands: list[Kept], path: Path, fill: int) -> None:
     """All tries with memory filled so, in as many children as it takes; ends the process."""
     log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     ctypes.CDLL(None).mallopt(M_PERTURB, fill)
@@ -348,13 +345,8 @@ def _one_memory(
         os.write(log, f"{SLOW if is_slow else f'{DIED} {status}'}\n".encode())
         done = len(path.read_text().splitlines()) - 1
     names = {command.op.name for command in commands}
-    os.write(log, f"ALL {len(set(filter(is_wanted, TABLE)) - names)}\n".encode())
+    os.write(log, f"ALL {len(TABLE.keys() - names)}\n".encode())
     os._exit(0)
-
-
-def is_in_share(name: str) -> bool:
-    """Whether a name is among the quarter that every slow run tries."""
-    return zlib.crc32(name.encode()) % 4 == 0
 
 
 def main(folder: str, extent: str) -> None:
@@ -362,8 +354,7 @@ def main(folder: str, extent: str) -> None:
 
     Args:
         folder: for the files.
-        extent: ``share``: a quarter of the names; ``names``: every name; ``all``: every name with
-            many samples.
+        extent: ``names``, or ``all`` for many samples of each.
     """
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
@@ -375,13 +366,12 @@ def main(folder: str, extent: str) -> None:
     with joined(limits={"result_bytes": RESULT_BYTES}) as both, collection.listening():
         both.owner.requests.add_handler(action="accept")
         _samples(both, 50 if is_all else SAMPLES)
-    is_wanted = is_in_share if extent == "share" else TABLE.__contains__
-    commands = [command for command in collection.commands() if is_wanted(command.op.name)]
+    commands = list(collection.commands())
     children = []
     for fill in FILLS:
         child = os.fork()
         if child == 0:
-            _one_memory(commands, Path(folder) / str(fill), fill, is_wanted)
+            _one_memory(commands, Path(folder) / str(fill), fill)
         children.append(child)
     codes = [os.waitpid(child, 0)[1] for child in children]
     sys.exit(int(any(codes)))

@@ -5,42 +5,32 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from duet_p2p.engine import messages as engine
 from duet_p2p.engine.host import ThreadHost
-from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import ProtocolError, SessionClosed
 from duet_p2p.owner.duet import QUOTAS, OwnerDuet, start_service
 from duet_p2p.owner.handlers import Conditions, Handler, tag_filter
 from duet_p2p.owner.policy import Policy
 from duet_p2p.owner.printing import LiveLine, Printer
 from duet_p2p.owner.service import Service
+from duet_p2p.session.bridge import Bridge
 from duet_p2p.surface.values import unpack
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.codec import encode_message
+from tests.unit import policy_kit
 
 DEADLINE = 90.0
 
-LOSS = Facts(
-    kind="aggregate",
-    sources=(-1,),
-    min_records=64,
-    injected=False,
-    elements=1,
-    nbytes=4,
+LOSS = replace(
+    policy_kit.LOSS,
     type="python.Float",
     shape=None,
     dtype=None,
     tags=("digits", "item"),
     recipe="loss.item()",
-    version=1,
-    failed="",
-    failed_seq=0,
-    failed_op="",
-    failed_code="",
-    failed_is_public=False,
-    form="form of the loss",
 )
 RAW = replace(LOSS, kind="verbatim", min_records=1, elements=600, recipe="store['digits']")
 PUBLIC = replace(LOSS, kind="public", sources=(), recipe="")
@@ -352,3 +342,17 @@ def share_ages(duet):
 
 def waiting(duet, scientist, count=1):
     scientist.wait_for(lambda: len(duet.requests) == count)
+
+
+@pytest.fixture(name="bridge")
+def owner_bridge():
+    made = Bridge("test owner")
+    yield made
+    made.close()
+
+
+@pytest.fixture(name="pair")
+def owner_pair(bridge):
+    duet, scientist = owner_on(bridge)
+    yield duet, scientist
+    duet.close()

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
+import pytest
+
 from duet_p2p.errors import (
     ConnectionLost,
     DuetError,
@@ -15,8 +17,6 @@ from duet_p2p.session.link import Link
 from duet_p2p.session.session import Session
 from duet_p2p.transport.memory import MemoryPeer, memory_pair
 from duet_p2p.wire.messages import Denied, Message, Withdraw
-
-OWNER_ID, SCIENTIST_ID = "S" + "0" * 31, "C" + "0" * 31
 
 OWNER_ID, SCIENTIST_ID = "S" + "0" * 31, "C" + "0" * 31
 
@@ -105,3 +105,10 @@ async def opened(pair: Pair) -> AsyncIterator[Pair]:
     await until(lambda: asyncio.all_tasks() - before <= {mine}, seconds=2)
     assert not pair.owner.session._retiring
     assert pair.owner.session._timer is pair.scientist.session._timer is None
+
+
+@pytest.fixture(name="pair")
+async def opened_pair() -> AsyncIterator[Pair]:
+    """Two sessions that are open; nothing of them may be left."""
+    async with opened(Pair()) as pair:
+        yield pair

@@ -140,9 +140,11 @@ async def test_a_second_start_is_a_new_engine(host):
     assert (await host.events.get(m.Candidate)).facts is None
 
 
-async def test_stop_is_silent(host):
+async def test_stop_is_quick_and_silent(host):
     await host.start(CONFIGURE)
+    started = time.monotonic()
     await host.stop()
+    assert time.monotonic() - started < 10
     host.send(m.Snapshot(1, 1))  # goes nowhere
     assert host.events.queue.empty()
 
@@ -180,7 +182,7 @@ async def test_stop_ends_a_process_that_does_not_answer(process):
     os.kill(started.pid, signal.SIGSTOP)
     at = time.monotonic()
     await process.stop()
-    assert time.monotonic() - at < 40
+    assert time.monotonic() - at < 15
     with pytest.raises(ProcessLookupError):
         os.kill(started.pid, 0)
 

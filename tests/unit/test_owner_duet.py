@@ -15,25 +15,17 @@ from duet_p2p.errors import (
 from duet_p2p.identity.keys import Key, format_id
 from duet_p2p.owner.duet import start_service
 from duet_p2p.owner.request_view import COLUMNS
-from duet_p2p.session.bridge import Bridge
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.unit.owner_kit import DEADLINE, FakeSession, owner_on, share_ages, waiting
-
-
-@pytest.fixture
-def bridge():
-    made = Bridge("test owner")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def pair(bridge):
-    duet, scientist = owner_on(bridge)
-    yield duet, scientist
-    duet.close()
-
+from tests.unit.owner_kit import (  # noqa: F401 (two are fixtures)
+    DEADLINE,
+    FakeSession,
+    owner_bridge,
+    owner_on,
+    owner_pair,
+    share_ages,
+    waiting,
+)
 
 # requests
 

@@ -12,24 +12,16 @@ from duet_p2p.errors import (
     NotAllowed,
     PointerDeleted,
 )
-from duet_p2p.session.bridge import Bridge
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref, TensorData
-from tests.unit.owner_kit import AGES, owner_on, share_ages, waiting
-
-
-@pytest.fixture
-def bridge():
-    made = Bridge("test owner")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def pair(bridge):
-    duet, scientist = owner_on(bridge)
-    yield duet, scientist
-    duet.close()
+from tests.unit.owner_kit import (  # noqa: F401 (two are fixtures)
+    AGES,
+    owner_bridge,
+    owner_on,
+    owner_pair,
+    share_ages,
+    waiting,
+)
 
 
 def test_basics_ages(pair, capsys):

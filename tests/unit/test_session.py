@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -20,14 +19,15 @@ from duet_p2p.transport.memory import memory_pair
 from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.frames import encode_frame
 from duet_p2p.wire.messages import Message, Put, Withdraw
-from tests.unit.session_kit import OWNER_ID, SCIENTIST_ID, Pair, linked, opened, until
-
-
-@pytest.fixture
-async def pair() -> AsyncIterator[Pair]:
-    async with opened(Pair()) as pair:
-        yield pair
-
+from tests.unit.session_kit import (  # noqa: F401 (one is a fixture)
+    OWNER_ID,
+    SCIENTIST_ID,
+    Pair,
+    linked,
+    opened,
+    opened_pair,
+    until,
+)
 
 # messages
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,13 +15,13 @@ from duet_p2p.errors import (
 from duet_p2p.session.transfers import Moving
 from duet_p2p.wire.messages import Message, Put, Value
 from duet_p2p.wire.values import Blob, Span, TensorData
-from tests.unit.session_kit import End, Pair, opened, until
-
-
-@pytest.fixture
-async def pair() -> AsyncIterator[Pair]:
-    async with opened(Pair()) as pair:
-        yield pair
+from tests.unit.session_kit import (  # noqa: F401 (one is a fixture)
+    End,
+    Pair,
+    opened,
+    opened_pair,
+    until,
+)
 
 
 async def test_blobs_go_both_ways(pair: Pair) -> None:

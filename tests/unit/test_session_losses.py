@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,13 +14,16 @@ from duet_p2p.errors import (
 from duet_p2p.protocol.connection import Pace
 from duet_p2p.transport.memory import memory_pair
 from duet_p2p.wire.messages import Withdraw
-from tests.unit.session_kit import OWNER_ID, SCIENTIST_ID, End, Pair, linked, opened, until
-
-
-@pytest.fixture
-async def pair() -> AsyncIterator[Pair]:
-    async with opened(Pair()) as pair:
-        yield pair
+from tests.unit.session_kit import (  # noqa: F401 (one is a fixture)
+    OWNER_ID,
+    SCIENTIST_ID,
+    End,
+    Pair,
+    linked,
+    opened,
+    opened_pair,
+    until,
+)
 
 
 async def test_nothing_is_lost_or_doubled_over_a_new_association(pair: Pair) -> None:

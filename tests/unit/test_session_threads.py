@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,13 +12,12 @@ from duet_p2p.errors import (
     SessionClosed,
 )
 from duet_p2p.wire.messages import Put, Withdraw
-from tests.unit.session_kit import Pair, opened, until
-
-
-@pytest.fixture
-async def pair() -> AsyncIterator[Pair]:
-    async with opened(Pair()) as pair:
-        yield pair
+from tests.unit.session_kit import (  # noqa: F401 (one is a fixture)
+    Pair,
+    opened,
+    opened_pair,
+    until,
+)
 
 
 async def test_threads_put_in_order_and_only_once(pair: Pair) -> None:

@@ -23,7 +23,6 @@ from duet_p2p.errors import (
 )
 from duet_p2p.identity.keys import Key
 from duet_p2p.transport.base import Signaling
-from duet_p2p.transport.endpoint import check_url
 from duet_p2p.transport.signaling import WebSocketSignaling
 from signaling_server.app import SignalingConfig
 from signaling_server.ids import b64encode
@@ -201,7 +200,7 @@ async def test_a_server_that_is_not_there_is_unreachable_at_once() -> None:
     started = time.monotonic()
     with pytest.raises(SignalingUnreachable, match="Check its address"):
         await WebSocketSignaling(f"http://127.0.0.1:{port}", owner()).start()
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 9
 
 
 async def test_a_server_that_never_answers_is_unreachable_within_the_deadline() -> None:
@@ -211,7 +210,7 @@ async def test_a_server_that_never_answers_is_unreachable_within_the_deadline() 
         started = time.monotonic()
         with pytest.raises(SignalingUnreachable, match=r"0\.3 s"):
             await WebSocketSignaling(url, owner(), timeout=0.3).start()
-        assert 0.2 < time.monotonic() - started < 20
+        assert 0.2 < time.monotonic() - started < 9
     finally:
         listener.close()
 
@@ -222,7 +221,7 @@ async def test_a_server_that_never_answers_is_unreachable_within_the_deadline() 
         started = time.monotonic()
         with pytest.raises(SignalingUnreachable, match=r"0\.3 s"):
             await WebSocketSignaling(url, owner(), timeout=0.3).start()
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 9
 
 
 async def test_a_start_that_is_cancelled_leaves_nothing() -> None:
@@ -476,7 +475,7 @@ async def test_fresh_credentials_are_asked_for_and_filtered() -> None:
         started = time.monotonic()
         for _ in range(8):  # two too many: the newest known ones, without waiting
             assert await client.signaling.refresh_ice()
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 4.5
 
 
 async def test_without_credentials_that_end_nothing_is_asked() -> None:
@@ -516,28 +515,3 @@ async def test_a_drained_client_comes_back_by_itself() -> None:
             await client.heard("registered", count=2)
         finally:
             await server.close(grace=0)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://sig.example.org",
-        "http://8.8.8.8",
-        "ws://sig.example.org",
-        "sig.example.org",
-        "",
-    ],
-)
-def test_plain_http_beyond_private_addresses_is_refused(url: str) -> None:
-    with pytest.raises(SignalingUnreachable):
-        check_url(url)
-
-
-def test_plain_http_is_taken_on_private_addresses_or_when_asked_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for url in ("http://127.0.0.1:8765", "http://localhost", "http://192.168.1.5", "http://[::1]"):
-        assert check_url(url) == url
-    assert check_url("wss://sig.example.org/") == "https://sig.example.org"
-    monkeypatch.setenv("DUET_INSECURE_SIGNALING", "1")
-    assert check_url("http://sig.example.org") == "http://sig.example.org"

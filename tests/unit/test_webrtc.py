@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,29 +12,17 @@ from duet_p2p.errors import ConnectFailed, ConnectionLost
 from duet_p2p.transport.base import Candidate, Channel, PeerFactory
 from duet_p2p.transport.sctp.transport import FastSctpTransport
 from duet_p2p.transport.webrtc import WebRtcPeer, webrtc_factory
-from tests.unit.webrtc_kit import (
+from tests.unit.webrtc_kit import (  # noqa: F401 (two are fixtures for every test)
     DEADLINE,
     Ear,
+    both_associations,
     close,
     connect,
     for_ever,
-    leaving_nothing,
     new_pair,
+    nothing_is_left,
     reach,
 )
-
-
-@pytest.fixture(autouse=True, params=["fast", "stock"])
-def association(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything here holds for both associations."""
-    monkeypatch.setenv("DUET_SCTP", request.param)
-    return str(request.param)
-
-
-@pytest.fixture(autouse=True)
-async def nothing_is_left() -> AsyncIterator[None]:
-    async with leaving_nothing():
-        yield
 
 
 async def test_two_peers_connect_and_learn_each_others_real_certificate() -> None:

@@ -1,7 +1,6 @@
 """Two real peers on loopback: what ends an association, and who is told."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import aioice.ice
 import pytest
@@ -11,27 +10,15 @@ from duet_p2p import limits
 from duet_p2p.errors import ConnectionLost, ProtocolError
 from duet_p2p.transport.base import Channel
 from tests.sctp_kit import inject
-from tests.unit.webrtc_kit import (
+from tests.unit.webrtc_kit import (  # noqa: F401 (two are fixtures for every test)
     DEADLINE,
     Ear,
+    both_associations,
     close,
     connect,
-    leaving_nothing,
     new_pair,
+    nothing_is_left,
 )
-
-
-@pytest.fixture(autouse=True, params=["fast", "stock"])
-def association(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything here holds for both associations."""
-    monkeypatch.setenv("DUET_SCTP", request.param)
-    return str(request.param)
-
-
-@pytest.fixture(autouse=True)
-async def nothing_is_left() -> AsyncIterator[None]:
-    async with leaving_nothing():
-        yield
 
 
 async def test_a_close_is_seen_by_the_other_side_at_once_and_by_no_one_twice() -> None:

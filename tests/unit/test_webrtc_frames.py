@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,27 +14,15 @@ from duet_p2p.errors import ProtocolError
 from duet_p2p.transport.base import Channel
 from duet_p2p.transport.sctp.datagrams import DatagramPath
 from duet_p2p.transport.sctp.transport import FastSctpTransport
-from tests.unit.webrtc_kit import (
+from tests.unit.webrtc_kit import (  # noqa: F401 (two are fixtures for every test)
     DEADLINE,
     Ear,
+    both_associations,
     close,
     connect,
-    leaving_nothing,
     new_pair,
+    nothing_is_left,
 )
-
-
-@pytest.fixture(autouse=True, params=["fast", "stock"])
-def association(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything here holds for both associations."""
-    monkeypatch.setenv("DUET_SCTP", request.param)
-    return str(request.param)
-
-
-@pytest.fixture(autouse=True)
-async def nothing_is_left() -> AsyncIterator[None]:
-    async with leaving_nothing():
-        yield
 
 
 def payloads(seed: int) -> list[bytes]:

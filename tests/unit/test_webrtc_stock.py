@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
@@ -10,26 +9,14 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from duet_p2p.protocol.sdp import build_sdp
 from duet_p2p.transport.base import Channel
 from duet_p2p.transport.webrtc import WebRtcPeer
-from tests.unit.webrtc_kit import (
+from tests.unit.webrtc_kit import (  # noqa: F401 (two are fixtures for every test)
     DEADLINE,
     Ear,
+    both_associations,
     close,
     from_sdp,
-    leaving_nothing,
+    nothing_is_left,
 )
-
-
-@pytest.fixture(autouse=True, params=["fast", "stock"])
-def association(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything here holds for both associations."""
-    monkeypatch.setenv("DUET_SCTP", request.param)
-    return str(request.param)
-
-
-@pytest.fixture(autouse=True)
-async def nothing_is_left() -> AsyncIterator[None]:
-    async with leaving_nothing():
-        yield
 
 
 @pytest.mark.parametrize("controlling", [True, False])

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from aiortc.sdp import SessionDescription
 
 from duet_p2p import limits
@@ -31,6 +32,19 @@ async def leaving_nothing() -> AsyncIterator[None]:
     assert left == set()
     assert problems == []
     assert open_sockets() <= sockets
+
+
+@pytest.fixture(autouse=True, params=["fast", "stock"], name="association")
+def both_associations(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test of the module that imports it holds for both associations."""
+    monkeypatch.setenv("DUET_SCTP", request.param)
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+async def nothing_is_left() -> AsyncIterator[None]:
+    async with leaving_nothing():
+        yield
 
 
 def open_sockets() -> set[str]:
