@@ -51,7 +51,7 @@ def test_the_walk_through_trains_above_90_percent() -> None:
     assert re.search(r"Requests +\d+ accepted, [1-9]\d* denied", text)
 
 
-@pytest.mark.parametrize("moment", ["Session ID", "batch   10"])
+@pytest.mark.parametrize("moment", ["Session ID", "Connected.", "batch   10"])
 def test_ctrl_c_ends_all_processes(moment: str) -> None:
     with demo() as process:
         assert process.stdout is not None

@@ -7,13 +7,15 @@ beyond `side`: where the remote namespaces begin, which data is whose, which mod
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from tests.surface.draws import digits, normal
+from tests.surface.networks import VAE, ActorCritic, Characters, Texts, Transformer
 
 __all__ = ["SCRIPTS", "Side"]
 
@@ -45,33 +47,6 @@ def script(function: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
     return function
 
 
-def normal(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def digits(high: int, *shape: int, seed: int = 3) -> torch.Tensor:
-    return torch.randint(0, high, shape, generator=torch.Generator().manual_seed(seed))
-
-
-class VAE(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(20, 16), nn.ReLU())
-        self.mean, self.log_variance = nn.Linear(16, 4), nn.Linear(16, 4)
-        self.decoder = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 20), nn.Sigmoid())
-
-    def reparameterize(self, mean: Any, log_variance: Any) -> Any:
-        if not self.training:
-            return mean
-        deviation = torch.exp(0.5 * log_variance)
-        return torch.randn_like(deviation).mul(deviation).add_(mean)
-
-    def forward(self, x: Any) -> Any:
-        hidden = self.encoder(x.view(-1, 20))
-        mean, log_variance = self.mean(hidden), self.log_variance(hidden)
-        return self.decoder(self.reparameterize(mean, log_variance)), mean, log_variance
-
-
 @script
 def variational_auto_encoder(side: Any) -> list[Any]:
     model = side.sent(VAE())
@@ -92,17 +67,6 @@ def variational_auto_encoder(side: Any) -> list[Any]:
     with torch.no_grad():
         shown += [model(x)[0].mean(), model.decoder(torch.ones(3, 4))]
     return shown
-
-
-class ActorCritic(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.affine = nn.Linear(4, 16)
-        self.action, self.value = nn.Linear(16, 2), nn.Linear(16, 1)
-
-    def forward(self, x: Any) -> Any:
-        x = F.relu(self.affine(x))
-        return F.softmax(self.action(x), dim=-1), self.value(x)
 
 
 @script
@@ -162,22 +126,6 @@ def proximal_policy(side: Any) -> list[Any]:
     return shown
 
 
-class Characters(nn.Module):
-    def __init__(self, size: int, hidden: int) -> None:
-        super().__init__()
-        self.hidden = hidden
-        self.embedding = nn.Embedding(size, 8)
-        self.rnn = nn.GRU(8, hidden, 2, dropout=0.1, batch_first=True)
-        self.out = nn.Linear(hidden, size)
-
-    def forward(self, x: Any, hidden: Any) -> Any:
-        outputs, hidden = self.rnn(self.embedding(x), hidden)
-        return self.out(outputs), hidden
-
-    def first(self, batch: int) -> Any:
-        return next(iter(self.parameters())).new_zeros(2, batch, self.hidden)
-
-
 @script
 def characters(side: Any) -> list[Any]:
     model = side.sent(Characters(11, 12))
@@ -222,19 +170,6 @@ def a_state_carried_over(side: Any) -> list[Any]:
     return shown + [p.data.norm() for p in parameters]
 
 
-class Texts(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(20, 6, padding_idx=0)
-        self.rnn = nn.LSTM(6, 5, batch_first=True, bidirectional=True)
-        self.out = nn.Linear(10, 2)
-
-    def forward(self, x: Any) -> Any:
-        mask = (x != 0).unsqueeze(-1).float()
-        outputs, _ = self.rnn(self.embedding(x))
-        return self.out((outputs * mask).sum(1) / mask.sum(1).clamp(min=1))
-
-
 @script
 def texts_in_classes(side: Any) -> list[Any]:
     model = side.sent(Texts())
@@ -251,35 +186,6 @@ def texts_in_classes(side: Any) -> list[Any]:
         right = scores.argmax(dim=1) == y
         shown += [loss.item(), right.float().mean().item(), right.sum()]
     return shown
-
-
-class Positions(nn.Module):
-    def __init__(self, size: int, length: int) -> None:
-        super().__init__()
-        place = torch.arange(length).unsqueeze(1).float()
-        rate = torch.exp(torch.arange(0, size, 2).float() * (-math.log(10_000.0) / size))
-        table = torch.zeros(length, size)
-        table[:, 0::2], table[:, 1::2] = torch.sin(place * rate), torch.cos(place * rate)
-        self.register_buffer("table", table.unsqueeze(0))
-
-    def forward(self, x: Any) -> Any:
-        return x + self.table[:, : x.size(1)]  # type: ignore[index]
-
-
-class Transformer(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding, self.positions = nn.Embedding(12, 16), Positions(16, 20)
-        layer = nn.TransformerEncoderLayer(
-            16, 4, 32, dropout=0.0, batch_first=True, norm_first=True
-        )
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.out = nn.Linear(16, 12)
-
-    def forward(self, x: Any) -> Any:
-        mask = nn.Transformer.generate_square_subsequent_mask(x.size(1))
-        hidden = self.positions(self.embedding(x) * math.sqrt(16))
-        return self.out(self.encoder(hidden, mask=mask, is_causal=True))
 
 
 @script
