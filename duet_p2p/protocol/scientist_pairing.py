@@ -254,9 +254,7 @@ class ScientistPairing(Machine):
                     self._stop()
             case "refuse_version":
                 assert exchange is not None and offer is not None
-                exchange.offer = offer
-                self._post_bye(self.session_id, self.key.id, exchange.th, "version")
-                self._end_wait(VersionMismatch())
+                self._refuse_version(exchange, offer)
             case "confirm":
                 assert exchange is not None
                 self._send_confirm(exchange, now)
@@ -278,6 +276,11 @@ class ScientistPairing(Machine):
                 self._end_wait(VersionMismatch() if is_version else PartnerLeft(reason=reason))
             case "leave":
                 self._leave(reason)
+
+    def _refuse_version(self, exchange: Exchange, offer: Sdp) -> None:
+        exchange.offer = offer
+        self._post_bye(self.session_id, self.key.id, exchange.th, "version")
+        self._end_wait(VersionMismatch())
 
     def _take_offer(self, exchange: Exchange, offer: Sdp, body: bytes, now: float) -> None:
         exchange.offer, exchange.partner_pub = offer, offer.pub
