@@ -15,6 +15,7 @@ while {} and time.monotonic() < deadline:
 """
 
 
+@pytest.mark.slow
 def test_the_scientist_keeps_the_heads_of_the_owners_log(
     server: str, owner: Notebook, scientist: Notebook
 ) -> None:

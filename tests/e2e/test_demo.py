@@ -36,6 +36,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_walk_through_trains_above_90_percent() -> None:
     with demo() as process:
@@ -51,7 +52,14 @@ def test_the_walk_through_trains_above_90_percent() -> None:
     assert re.search(r"Requests +\d+ accepted, [1-9]\d* denied", text)
 
 
-@pytest.mark.parametrize("moment", ["Session ID", "Connected.", "batch   10"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("Session ID", marks=pytest.mark.slow),
+        "Connected.",
+        pytest.param("batch   10", marks=pytest.mark.slow),
+    ],
+)
 def test_ctrl_c_ends_all_processes(moment: str) -> None:
     with demo() as process:
         assert process.stdout is not None

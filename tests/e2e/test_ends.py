@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,9 @@ ones = duet.store["ones"]
 """
 
 
-@pytest.fixture
-def fresh(server: str, home: Path, request: pytest.FixtureRequest) -> Iterator[Pair]:
-    owner = Notebook(f"owner-{request.node.name}", home)
-    scientist = Notebook(f"scientist-{request.node.name}", home)
+@contextmanager
+def paired(server: str, home: Path, name: str) -> Iterator[Pair]:
+    owner, scientist = Notebook(f"owner-{name}", home), Notebook(f"scientist-{name}", home)
     try:
         connect(server, owner, scientist)
         owner.run("torch.ones(3).tag('ones').send(duet)")
@@ -34,6 +34,19 @@ def fresh(server: str, home: Path, request: pytest.FixtureRequest) -> Iterator[P
     finally:
         for notebook in (owner, scientist):
             notebook.close()
+
+
+@pytest.fixture
+def fresh(server: str, home: Path, request: pytest.FixtureRequest) -> Iterator[Pair]:
+    with paired(server, home, request.node.name) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def kept(server: str, home: Path) -> Iterator[Pair]:
+    """One session for the tests that leave it as it was."""
+    with paired(server, home, "kept") as pair:
+        yield pair
 
 
 def test_a_killed_owner_ends_the_scientists_wait(fresh: Pair) -> None:
@@ -109,8 +122,8 @@ def test_a_killed_engine_is_reported_and_the_session_survives(fresh: Pair) -> No
     assert scientist.run(value) == 6
 
 
-def test_a_wrong_id_says_so_at_once(fresh: Pair, server: str) -> None:
-    owner, scientist = fresh
+def test_a_wrong_id_says_so_at_once(kept: Pair, server: str) -> None:
+    owner, scientist = kept
     own = owner.run("duet.id")
     swapped = own[:4] + own[5] + own[4] + own[6:]
     if swapped == own:
@@ -124,16 +137,16 @@ def test_a_wrong_id_says_so_at_once(fresh: Pair, server: str) -> None:
     assert failure.value.kind == "InvalidId"
 
 
-def test_pairing_that_nobody_answers_ends_at_its_deadline(fresh: Pair, server: str) -> None:
-    owner, scientist = fresh
+def test_pairing_that_nobody_answers_ends_at_its_deadline(kept: Pair, server: str) -> None:
+    owner, scientist = kept
     unknown = owner.run("from duet_p2p.identity.keys import Key\nKey.fresh('owner').id")
     with pytest.raises(CellError) as failure:
         scientist.run(f"sy.join_duet({unknown!r}, url={server!r}, timeout=2)", timeout=60)
     assert failure.value.kind == "PairingTimeout"
 
 
-def test_ctrl_c_ends_a_wait_and_leaves_the_session_usable(fresh: Pair) -> None:
-    owner, scientist = fresh
+def test_ctrl_c_ends_a_wait_and_leaves_the_session_usable(kept: Pair) -> None:
+    owner, scientist = kept
     waiting = scientist.start("ones.get(request_block=True, timeout_secs=-1)")
     time.sleep(0.7)
     scientist.signal(signal.SIGINT)

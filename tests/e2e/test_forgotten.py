@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import connect, wait_for_store
 from tests.e2e.notebook import Notebook
 
@@ -26,6 +28,7 @@ def children(notebook: Notebook) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_dropped_session_leaves_no_thread_and_no_process(
     server: str, owner: Notebook, scientist: Notebook
 ) -> None:

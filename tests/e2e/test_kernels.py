@@ -85,6 +85,7 @@ def kernels(tmp_path: Path) -> Iterator[tuple[Kernel, Kernel]]:
         kernel.close()
 
 
+@pytest.mark.slow
 def test_two_notebooks_pair_by_prompt_and_compute(
     server: str, kernels: tuple[Kernel, Kernel]
 ) -> None:

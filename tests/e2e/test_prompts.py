@@ -100,6 +100,7 @@ def test_two_people_pair_by_reading_and_typing(
         terminal.read_until("READY")
 
 
+@pytest.mark.slow
 def test_without_input_the_error_names_the_argument(server: str, home: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", OWNER.format(f", url={server!r}")],
@@ -114,6 +115,7 @@ def test_without_input_the_error_names_the_argument(server: str, home: Path) -> 
     assert "client_id=" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_partner_by_environment_and_callback(
     server: str, home: Path, terminals: list[Terminal]
 ) -> None:
@@ -211,6 +213,7 @@ def test_typing_ends_at_the_deadline(server: str, home: Path, terminals: list[Te
     assert owner.process.wait(20) != 0
 
 
+@pytest.mark.slow
 def test_the_command_gives_a_python_prompt_with_duet_in_scope(
     home: Path, terminals: list[Terminal]
 ) -> None:

@@ -158,6 +158,7 @@ def test_many_small_objects_end_at_the_quota(raw):
     assert "7000 objects" in fails[0].text
 
 
+@pytest.mark.slow
 def test_a_gradient_graph_that_only_grows_ends_at_the_limit_of_the_process(raw):
     """Nothing of it is in the store: each step's result is forgotten, its graph is not."""
     out = raw.op("torch.ones", 2_500_000, requires_grad=True)  # 10 MB

@@ -368,7 +368,7 @@ print("SURVIVED")
 """
 
 
-@pytest.mark.parametrize("perturb", ["0", "165"])
+@pytest.mark.parametrize("perturb", ["0", pytest.param("165", marks=pytest.mark.slow)])
 def test_hostile_integers_end_in_errors_and_kill_no_process(perturb: str) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", HOSTILE],

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 INFERENCE = """
 import sys, torch
 from duet_p2p.surface.shapes import TensorSpec, infer
@@ -44,6 +46,7 @@ def test_shape_inference_does_not_load_the_compiler() -> None:
     run(f"{INFERENCE}\nassert 'torch._dynamo' not in sys.modules")
 
 
+@pytest.mark.slow
 def test_in_the_engines_process_optimizers_do_not_load_it_either() -> None:
     run(
         f"from duet_p2p.surface import compiler\ncompiler.stand_in()\n{INFERENCE}{OPTIMIZERS}"
@@ -51,6 +54,7 @@ def test_in_the_engines_process_optimizers_do_not_load_it_either() -> None:
     )
 
 
+@pytest.mark.slow
 def test_who_asks_the_stand_in_for_more_gets_the_real_compiler() -> None:
     run(
         "import sys, torch\nfrom duet_p2p.surface import compiler\ncompiler.stand_in()\n"

@@ -272,6 +272,7 @@ def _is_alive(pid: int) -> bool:
     return state != "Z"
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_runs_once(tmp_path):
     code = textwrap.dedent(START).replace("await asyncio.sleep(60)", "await host.stop()")
     path = tmp_path / "owner.py"
@@ -302,6 +303,7 @@ def test_the_engines_process_loads_no_network_and_no_tables(tmp_path):
     assert out.split("\n")[:2] == ["[]", "[]"]
 
 
+@pytest.mark.slow
 async def test_the_real_child_has_loaded_none_of_them_either(process):
     started = await process.start(CONFIGURE)
     process.send(m.Share(-1, to_wire([1], None), None, "python.List", (), "", True))
@@ -315,6 +317,7 @@ async def test_the_real_child_has_loaded_none_of_them_either(process):
     assert not [name for name in ("pandas", "aiohttp", "/av/") if name in text]
 
 
+@pytest.mark.slow
 async def test_processor_time_beyond_the_limit_ends_the_engine_and_needs_the_owners_word():
     host, events = ProcessHost(), []
     host.on_event = events.append
