@@ -21,7 +21,7 @@ from typing import Final
 from aiortc import RTCDtlsTransport
 
 from duet_p2p import limits
-from duet_p2p.transport.sctp.fragmentation import Cutting, cut
+from duet_p2p.transport.sctp.fragmentation import Cutting, Scissors
 from duet_p2p.transport.sctp.internals import Diversion, Records, Wire, wire_of
 
 __all__ = ["DatagramPath"]
@@ -72,7 +72,7 @@ class DatagramPath:
         self._records = Records(dtls)
         self._diversion = Diversion(dtls, self._take)
         self._wire: Wire | None = None
-        self._readers: set[object] = set()  # protocols whose socket is read here
+        self._scissors: dict[object, Scissors] = {}  # by protocol, of sockets that are read here
         self._has_segmentation = True
         self._is_scheduled = False
         self._is_closed = False
@@ -97,14 +97,14 @@ class DatagramPath:
         return wire
 
     def _prepare(self, wire: Wire, udp: socket.socket) -> None:
-        if wire.protocol in self._readers:
+        if wire.protocol in self._scissors:
             return
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             udp.setsockopt(socket.SOL_SOCKET, option, limits.UDP_BUFFER_BYTES)
         with contextlib.suppress(OSError):
             # Linux before 5.0 has it not: datagrams come one by one, the rest is the same.
             udp.setsockopt(_SOL_UDP, _UDP_GRO, 1)
-        self._readers.add(wire.protocol)
+        self._scissors[wire.protocol] = Scissors(udp)
         wire.take_over(self._loop, lambda: self._on_readable(wire, udp))
 
     # receiving
@@ -242,8 +242,8 @@ class DatagramPath:
             wire.send(bytes(data))
             return
         try:
-            with cut(wire.socket, cutting):
-                wire.socket.sendmsg([data], [], 0, wire.address)
+            self._scissors[wire.protocol].set(cutting)
+            wire.socket.sendmsg([data], [], 0, wire.address)
         except (BlockingIOError, InterruptedError):
             pass  # no room: a lost packet
         except OSError as problem:
@@ -259,15 +259,18 @@ class DatagramPath:
             control = []
             if segment < len(data):
                 control = [(_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", segment))]
+            is_large = segment > limits.SCTP_PACKET_BYTES + _RECORD_BYTES and not wire.is_local
+            scissors = self._scissors[wire.protocol]
             try:
+                scissors.set(Cutting.NEVER if is_large else Cutting.BY_PATH)
                 udp.sendmsg([data], control, 0, wire.address)
                 return
             except (BlockingIOError, InterruptedError):
                 pass  # the event loop keeps them until there is room
             except OSError as problem:
-                is_large = segment > limits.SCTP_PACKET_BYTES + _RECORD_BYTES
-                if is_large and problem.errno in _TOO_LARGE and not wire.is_local:
+                if is_large and problem.errno in _TOO_LARGE:
                     self._on_refused(False)  # the path is narrower than it was: the kernel cuts
+                    scissors.set(Cutting.ALWAYS)
                 elif control:
                     self._has_segmentation = False  # this kernel, or this network card, cannot
                 else:
