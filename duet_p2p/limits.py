@@ -77,6 +77,11 @@ SCTP_HELD_BYTES: Final = 2 * 1024 * 1024  # fragments that are no whole message 
 
 # the fast association (transport/sctp/); the constants of RFC 9260 section 16 where it has them
 SCTP_PACKET_BYTES: Final = 1_188  # fits 1,280 bytes of IPv6 with UDP and DTLS around it
+SCTP_PROBE_SIZES: Final = (1_400, 1_328, 1_252)  # tried on a path: Ethernet, tunnels, more tunnels
+SCTP_PROBES: Final = 3  # of one size, until it is believed not to pass
+SCTP_PROBE_SECONDS: Final = 1.0  # for an answer to a probe, at least
+SCTP_PROBE_AGAIN_SECONDS: Final = 600.0  # until larger packets than were found are tried again
+SCTP_NARROW_EXPIRIES: Final = 2  # timeouts in a row, then large packets are not believed in
 SCTP_PACKET_MAX_BYTES: Final = (
     16_000  # on loopback, if both sides are ours; a DTLS record ends at 16 KiB
 )

@@ -86,8 +86,8 @@ def lose(share: float) -> None:
     """Drops some packets on their way out."""
     rng, send = random.Random(1), DatagramPath.send
 
-    def send_some(self: DatagramPath, packets: list[bytes]) -> None:
-        send(self, [packet for packet in packets if rng.random() >= share])
+    def send_some(self: DatagramPath, packets: list[bytes], whole: int) -> None:
+        send(self, [packet for packet in packets if rng.random() >= share], whole)
 
     DatagramPath.send = send_some  # type: ignore[method-assign]
 

@@ -22,6 +22,7 @@ from scripts.benchmark import (
     training,
     transfers,
 )
+from scripts.benchmark.pair import close_shared
 from scripts.benchmark.rows import Report, Row, median
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +97,10 @@ class Bench:
     def training(self) -> None:
         """Training steps."""
         training.measure(
-            self.report, repeats=self._repeats, curve_to=10**4 if self._quick else 10**8
+            self.report,
+            repeats=self._repeats,
+            curve_to=10**4 if self._quick else 10**8,
+            mnist_steps=5 if self._quick else 10,
         )
 
     def transfers(self) -> None:
@@ -147,6 +151,7 @@ def main() -> int:
     report = Report()
     bench = Bench(report, quick=options.quick)
     failed = 0
+    began = time.monotonic()
     for part in options.only or PARTS + (() if options.quick else SLOW_PARTS):
         started = time.monotonic()
         print(f"== {part}", flush=True)
@@ -159,6 +164,8 @@ def main() -> int:
             failed += 1
         print(f"   {time.monotonic() - started:.0f} s", flush=True)
         report.save(options.build)
+    close_shared()
+    print(f"== all: {time.monotonic() - began:.0f} s")
     images = options.images or (options.build if options.quick else ROOT / "docs" / "images")
     plots.draw(report, images)
     report.save(options.build)

@@ -9,14 +9,19 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from duet_p2p import limits
 from duet_p2p.transport.base import Channel
 from duet_p2p.transport.webrtc import WebRtcPeer
+from scripts.benchmark.bad_network import BadNetwork
 
-__all__ = ["SMALL", "Measured", "measure"]
+__all__ = ["SMALL", "Measured", "bulk", "measure"]
+
+_T = TypeVar("_T")
 
 SMALL = 200  # bytes
 PINGS = 200
@@ -88,9 +93,11 @@ class Sender:
         return time.perf_counter() - started
 
 
-async def _measure(
-    kind: str, packet: int, bulk_bytes: int, messages: int, sizes: Sequence[int]
-) -> Measured:
+@asynccontextmanager
+async def _connected(
+    kind: str, packet: int, network: BadNetwork | None
+) -> AsyncIterator[WebRtcPeer]:
+    """Our peer, connected to one in another process."""
     if packet:
         limits.SCTP_PACKET_MAX_BYTES = packet  # type: ignore[misc]
     peer = WebRtcPeer(controlling=True, loopback=True, sctp=kind)  # type: ignore[arg-type]
@@ -103,11 +110,27 @@ async def _measure(
     )
     try:
         assert other.stdin is not None and other.stdout is not None
-        other.stdin.write(pickle.dumps(offer).hex().encode() + b"\n")
         answer = pickle.loads(bytes.fromhex((await other.stdout.readline()).decode()))
+        if network is not None:
+            offer, answer = network.join(offer, answer)
+        other.stdin.write(pickle.dumps(offer).hex().encode() + b"\n")
         await peer.connect(answer)
-        sender = Sender(peer)
         await asyncio.sleep(0.3)
+        yield peer
+        await peer.close()
+        await other.wait()
+    finally:
+        if other.returncode is None:
+            other.kill()
+            await other.wait()
+        await peer.close()
+
+
+async def _measure(
+    kind: str, packet: int, bulk_bytes: int, messages: int, sizes: Sequence[int]
+) -> Measured:
+    async with _connected(kind, packet, None) as peer:
+        sender = Sender(peer)
         ping = await sender.ping()
         size = limits.MESSAGE_MAX_BYTES
         small = messages / await sender.stream(Channel.OPS, bytes(SMALL), messages)
@@ -118,14 +141,27 @@ async def _measure(
             count = max(1, min(20_000, bulk_bytes // 4 // size))
             seconds = await sender.stream(Channel.BULK, os.urandom(size), count)
             throughput.append((size, count * size / seconds))
-        await peer.close()
-        await other.wait()
-    finally:
-        if other.returncode is None:
-            other.kill()
-            await other.wait()
-        await peer.close()
     return Measured(bulk, small, ping, tuple(throughput))
+
+
+async def _bulk(kind: str, packet: int, nbytes: int, network: BadNetwork | None) -> float:
+    async with _connected(kind, packet, network) as peer:
+        size = limits.MESSAGE_MAX_BYTES
+        count = max(1, nbytes // size)
+        seconds = await Sender(peer).stream(Channel.BULK, os.urandom(size), count)
+    return count * size / seconds
+
+
+def bulk(kind: str, nbytes: int, *, packet: int = 0, network: BadNetwork | None = None) -> float:
+    """Bytes per second of one pair of processes.
+
+    Args:
+        kind: ``fast`` or ``stock`` (with our guards).
+        nbytes: how much is sent.
+        packet: bytes that packets may have at most; 0: as agreed.
+        network: what is between them; None: nothing.
+    """
+    return _bounded(_bulk(kind, packet, nbytes, network))
 
 
 def measure(
@@ -145,24 +181,27 @@ def measure(
         messages: how many small ones.
         sizes: message sizes of which the throughput is measured too.
     """
+    return _bounded(_measure(kind, packet, bulk_bytes, messages, sizes))
 
-    async def bounded() -> Measured:
+
+def _bounded(measuring: Coroutine[Any, Any, _T]) -> _T:
+    async def run() -> _T:
         before = limits.SCTP_PACKET_MAX_BYTES
         try:
             async with asyncio.timeout(_SECONDS):
-                return await _measure(kind, packet, bulk_bytes, messages, sizes)
+                return await measuring
         finally:
             limits.SCTP_PACKET_MAX_BYTES = before  # type: ignore[misc]
 
-    return asyncio.run(bounded())
+    return asyncio.run(run())
 
 
 async def _other(kind: str, packet: int) -> None:
     if packet:
         limits.SCTP_PACKET_MAX_BYTES = packet  # type: ignore[misc]
     peer = WebRtcPeer(controlling=False, loopback=True, sctp=kind)  # type: ignore[arg-type]
-    offer = pickle.loads(bytes.fromhex(sys.stdin.readline()))
     print(pickle.dumps(await peer.gather()).hex(), flush=True)
+    offer = pickle.loads(bytes.fromhex(sys.stdin.readline()))
     await peer.connect(offer)
     await receive(peer)
     await peer.close()

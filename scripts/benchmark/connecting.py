@@ -17,26 +17,23 @@ __all__ = ["measure"]
 
 def measure(report: Report, *, repeats: int) -> None:
     """Both sides have imported everything; the one that comes second is measured."""
-    found = [_once() for _ in range(repeats)]
+    before = os.environ.get("DUET_HOME")
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["DUET_HOME"] = home
+        owner = Owner(home)
+        try:
+            owner.run("from duet_p2p import api\n1")
+            found = [(_launch(owner), *_join(owner)) for _ in range(repeats)]
+        finally:
+            owner.close()
+            if before is not None:
+                os.environ["DUET_HOME"] = before
     launch, join, first = (median(values) for values in zip(*found, strict=True))
     report.add(
         Row("`launch_duet` to verified, loopback", launch, "s", "the scientist waits", 0.5),
         Row("`join_duet` to verified, loopback", join, "s", "the owner waits", 0.5),
         Row("first operation and its value, after that", first, "s", "the engine has started"),
     )
-
-
-def _once() -> tuple[float, float, float]:
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["DUET_HOME"] = home
-        owner = Owner(home)
-        try:
-            owner.run("from duet_p2p import api\n1")
-            launch = _launch(owner)
-            join, first = _join(owner)
-        finally:
-            owner.close()
-    return launch, join, first
 
 
 def _launch(owner: Owner) -> float:
@@ -70,7 +67,7 @@ def _join(owner: Owner) -> tuple[float, float]:
         f"duet = sy.launch_duet(loopback={name!r}, logging=False, timeout=60, audit=False)\n"
         "duet.requests.add_handler(action='accept')\n1"
     )
-    time.sleep(5)  # the engine has started
+    owner.wait_until_it_rests()  # the engine has started
     started = time.perf_counter()
     with sy.join_duet(loopback=name, logging=False, timeout=60) as duet:
         join = time.perf_counter() - started

@@ -1,4 +1,8 @@
-"""Throughput over loss and delay, in a network namespace with netem; against stock."""
+"""Throughput over loss and delay against aiortc's own association, both over the same network.
+
+With netem, in a network namespace, where the kernel has it; else over `bad_network`, a relay in a
+process of its own. Packets have 1,188 bytes, as on a path that nobody knows.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +12,38 @@ import shutil
 import subprocess
 import sys
 
-from scripts.benchmark import channel, stock
+from scripts.benchmark import channel
+from scripts.benchmark.bad_network import Weather, between
 from scripts.benchmark.rows import Report
 
 __all__ = ["measure"]
 
-_RULES = {"loss": ("loss 0.1%", "loss 1%", "loss 3%"), "delay": ("delay 5ms", "delay 25ms")}
-_BYTES = 4 << 20
+_PACKET = 1_188
+_BYTES = {"fast": 8 << 20, "stock": 1 << 19}  # stock stands still for a second at each loss
+_NAMES = {"fast": "duet", "stock": "stock aiortc"}
+# Curve: points of loss in percent or of delay in milliseconds one way, netem's word, the weather.
+_CURVES = {
+    "loss": ((0.0, 0.1, 1.0, 3.0), "loss {}%", lambda x: Weather(loss=x / 100)),
+    "delay": ((0.0, 5.0, 25.0), "delay {}ms", lambda x: Weather(delay=x / 1000)),
+}
 _SECONDS = 120
 
 
 def measure(report: Report) -> None:
-    """Curves of both; skipped, with the reason, where the kernel cannot do it."""
+    """Curves of both; where there is no netem the report says what took its place."""
     reason = why_not()
     if reason is not None:
-        report.skipped["loss and delay"] = reason
-        return
-    for kind, rules in _RULES.items():
-        for rule in rules:
-            x = float("".join(c for c in rule if c.isdigit() or c == "."))
-            for name, rate in _rates(rule).items():
-                report.point(f"{kind}: {name}", x, rate)
+        report.skipped["netem"] = f"{reason}; a relay of two sockets loses and delays instead"
+    for curve, (points, rule, weather) in _CURVES.items():
+        for x in points:
+            for kind in _BYTES:
+                rate = (
+                    _through_netem(rule.format(x), kind)
+                    if reason is None
+                    else _through_relay(weather(x), kind)
+                )
+                report.point(f"{curve}: {_NAMES[kind]}", x, rate)
+                print(f"  {curve} {x:g}, {_NAMES[kind]}: {rate / 1e6:.2f} MB/s", flush=True)
 
 
 def why_not() -> str | None:
@@ -45,8 +60,13 @@ def _setup(rule: str) -> str:
     return f"ip link set lo up && tc qdisc add dev lo root netem {rule}"
 
 
-def _rates(rule: str) -> dict[str, float]:
-    inside = f"{_setup(rule)} && exec {sys.executable} -W ignore -m {__spec__.name}"
+def _through_relay(weather: Weather, kind: str) -> float:
+    with between(weather) as network:
+        return channel.bulk(kind, _BYTES[kind], packet=_PACKET, network=network)
+
+
+def _through_netem(rule: str, kind: str) -> float:
+    inside = f"{_setup(rule)} && exec {sys.executable} -W ignore -m {__spec__.name} {kind}"
     done = subprocess.run(
         ["unshare", "-n", "sh", "-c", inside],
         capture_output=True,
@@ -54,15 +74,8 @@ def _rates(rule: str) -> dict[str, float]:
         timeout=_SECONDS,
         check=True,
     )
-    rates: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return rates
-
-
-def _inside() -> None:
-    fast = channel.measure("fast", bulk_bytes=_BYTES, messages=100)
-    plain, _ = stock.measure(_BYTES // 8, 100, channel.SMALL)
-    print(json.dumps({"fast": fast.bulk, "stock aiortc": plain}))
+    return float(json.loads(done.stdout.splitlines()[-1]))
 
 
 if __name__ == "__main__":
-    _inside()
+    print(json.dumps(channel.bulk(sys.argv[1], _BYTES[sys.argv[1]], packet=_PACKET)))

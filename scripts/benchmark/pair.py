@@ -10,13 +10,17 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
+
+import torch
 
 import duet_p2p as sy
 
-__all__ = ["Owner", "Pair", "get", "pair"]
+__all__ = ["Owner", "Pair", "close_shared", "get", "pair", "shared_pair"]
 
 # One line of JSON in, code; one line out, the value of its last expression.
 _OWNER = """
@@ -35,14 +39,13 @@ for line in sys.stdin:
     print(json.dumps(value), file=answers, flush=True)
 """
 _SECONDS = 120
+_STORED_BYTES = 12 << 30
 
 
 class Owner:
     """The owner's process."""
 
     def __init__(self, home: str) -> None:
-        import torch
-
         self._log = open(os.path.join(home, "owner.log"), "w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", _OWNER, str(torch.get_num_threads())],
@@ -79,6 +82,27 @@ class Owner:
         """Runs code and waits for the value of its last expression."""
         self.start(code)
         return self.value()
+
+    def wait_until_it_rests(self) -> None:
+        """Until neither it nor its engine does anything: whatever was being loaded is loaded."""
+        deadline = time.monotonic() + _SECONDS
+        before = -1
+        while (ticks := self._ticks()) - before > 1:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the owner's process does not rest within {_SECONDS} s")
+            before = ticks
+            time.sleep(0.5)
+
+    def _ticks(self) -> int:
+        """Processor time of it and its children, in hundredths of a second."""
+        total = 0
+        pids = [self.process.pid]
+        for pid in pids:
+            tasks = Path(f"/proc/{pid}/task")
+            for children in tasks.glob("*/children"):
+                pids += map(int, children.read_text().split())
+            total += sum(map(int, Path(f"/proc/{pid}/stat").read_text().split()[13:15]))
+        return total
 
     def close(self) -> None:
         """Ends the process."""
@@ -120,14 +144,18 @@ def pair(*, audit: bool = False, accepts: bool = True, options: str = "") -> Ite
         options: more arguments of `launch_duet`, as code.
     """
     name = secrets.token_hex(8)
+    before = os.environ.get("DUET_HOME")
     with tempfile.TemporaryDirectory() as home:
         os.environ["DUET_HOME"] = home
         owner = Owner(home)
         try:
             owner.run("1")  # its imports are over
+            # As many threads in the engine as here, whatever the environment says, and room for
+            # the largest model of a curve.
             owner.start(
                 f"duet = sy.launch_duet(loopback={name!r}, logging=False, timeout=60,"
-                f" audit={audit}{options})\n"
+                f" audit={audit}, threads={torch.get_num_threads()},"
+                f" limits={{'stored_bytes': {_STORED_BYTES}}}{options})\n"
                 + ("duet.requests.add_handler(action='accept')\n" if accepts else "")
                 + "1"
             )
@@ -137,6 +165,37 @@ def pair(*, audit: bool = False, accepts: bool = True, options: str = "") -> Ite
                 yield Pair(owner, duet)
         finally:
             owner.close()
+            if before is not None:
+                os.environ["DUET_HOME"] = before
+
+
+# The pair of parts that need no other one: its start takes longer than most of them.
+_shared = ExitStack()
+_sharing: list[Pair] = []
+
+
+@contextmanager
+def shared_pair(*, accepts: bool = True) -> Iterator[Pair]:
+    """The pair that all parts of a run use, made at its first use; a failure ends it."""
+    if not _sharing:
+        _sharing.append(_shared.enter_context(pair()))
+    [session] = _sharing
+    session.owner.run(
+        "duet.requests.clear_handlers()\n"
+        + ("duet.requests.add_handler(action='accept')\n" if accepts else "")
+        + "1"
+    )
+    try:
+        yield session
+    except BaseException:
+        close_shared()
+        raise
+
+
+def close_shared() -> None:
+    """Ends it, if there is one."""
+    _sharing.clear()
+    _shared.close()
 
 
 def get(pointer: Any) -> Any:

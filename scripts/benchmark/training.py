@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import duet_p2p as sy
 from duet_p2p.demo.net import SyNet
 from scripts.benchmark.operations import _stored
-from scripts.benchmark.pair import Pair, get, pair
+from scripts.benchmark.pair import Pair, get, shared_pair
 from scripts.benchmark.rows import Report, Row, median, timed
 
 __all__ = ["measure"]
@@ -48,29 +48,23 @@ class Wide(torch.nn.Module):
         return F.log_softmax(self.two(F.relu(self.one(x))), dim=1)
 
 
-def measure(report: Report, *, repeats: int, curve_to: int) -> None:
+def measure(report: Report, *, repeats: int, curve_to: int, mnist_steps: int) -> None:
     """MNIST and iris, and the curve of the recorded step over the number of parameters.
 
     Args:
         report: takes the rows.
         repeats: of each figure; the median of the ratios counts.
         curve_to: most parameters of the curve.
+        mnist_steps: in one measured run of the MNIST network.
     """
-    with pair() as session:
-        session.owner.run(
-            "torch.manual_seed(0)\n"
-            "torch.randn(64, 1, 28, 28).tag('images').send(duet)\n"
-            "torch.randint(0, 10, (64,)).tag('labels').send(duet)\n"
-            "torch.randn(150, 4).tag('flowers').send(duet)\n"
-            "torch.randint(0, 3, (150,)).tag('species').send(duet)\n1"
-        )
+    with shared_pair() as session:
         torch.manual_seed(0)
-        mnist = _ratios(session, SyNet(torch), "images", "labels", 10, repeats)
+        mnist = _ratios(session, SyNet(torch), (64, 1, 28, 28), 10, mnist_steps, repeats)
         report.add(
             Row("MNIST step (4.8 MB, batch 64), eager", mnist[0], "×", _of(mnist), 1.10),
             Row("the same with `@duet.step`", mnist[1], "×", "of local", 1.05),
         )
-        iris = _ratios(session, Iris(torch), "flowers", "species", 50, repeats)
+        iris = _ratios(session, Iris(torch), (150, 4), 3, 50, repeats)
         report.add(
             Row("iris step (4-20-30-3), eager", iris[0], "×", _of(iris), 3.0),
             Row("the same with `@duet.step`", iris[1], "×", "of local", 1.3),
@@ -78,30 +72,35 @@ def measure(report: Report, *, repeats: int, curve_to: int) -> None:
         size = 1000
         while size <= curve_to:
             width = max(4, round((size / 2) ** 0.5))
-            session.owner.run(
-                f"torch.randn(64, {width}).tag('x{size}').send(duet)\n"
-                f"torch.randint(0, {width}, (64,)).tag('y{size}').send(duet)\n1"
-            )
-            steps = 20 if size <= 10**6 else 3
-            found = _ratios(session, Wide(width), f"x{size}", f"y{size}", steps, 3)
+            steps = 20 if size <= 10**5 else 5 if size <= 10**6 else 1
+            found = _ratios(session, Wide(width), (64, width), width, steps, 3)
             report.point("step ratio: eager", 2 * width * width, found[0])
             report.point("step ratio: recorded", 2 * width * width, found[1])
             size *= 10
 
 
 def _of(found: tuple[float, float, float]) -> str:
-    return f"of local, {found[2] * 1e3:.2f} ms"
+    return f"of local, {found[2] * 1e3:.2f} ms, {torch.get_num_threads()} threads on both sides"
 
 
 def _ratios(
-    session: Pair, net: Any, x: str, y: str, steps: int, repeats: int
+    session: Pair, net: Any, shape: tuple[int, ...], classes: int, steps: int, repeats: int
 ) -> tuple[float, float, float]:
-    """Eager and recorded against local, and the seconds of a local step."""
-    data, target = _stored(session, x), _stored(session, y)
-    here = torch.randn(tuple(data.shape))
-    labels = torch.randint(0, 3, tuple(target.shape))
+    """Eager and recorded against local, and the seconds of a local step.
+
+    The three take turns, with as many threads and the same data, so that only the way differs.
+    """
+    make = (
+        "torch.manual_seed(1)\n"
+        f"x = torch.randn({shape})\ny = torch.randint(0, {classes}, ({shape[0]},))\n"
+    )
+    tags = [f"{name} {shape} {classes}" for name in "xy"]
+    session.owner.run(f"{make}x.tag({tags[0]!r}).send(duet)\ny.tag({tags[1]!r}).send(duet)\n1")
+    data, target = (_stored(session, tag) for tag in tags)
+    local_data: dict[str, Any] = {"torch": torch}
+    exec(make, local_data)
     rt = session.duet.torch
-    local = _training(copy.deepcopy(net), torch, here, labels, steps)
+    local = _training(copy.deepcopy(net), torch, local_data["x"], local_data["y"], steps)
     eager = _training(net.send(session.duet), rt, data, target, steps)
     recorded = _training(net.send(session.duet), rt, data, target, steps, record=session.duet.step)
     local(), eager(), recorded(), recorded()

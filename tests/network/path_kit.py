@@ -58,15 +58,21 @@ class End(asyncio.DatagramProtocol):
         return replace(half, candidates=(replace(first, address=host, port=port),))
 
 
-@asynccontextmanager
-async def lossy_pair(path: Path, owner: WebRtcPeer, scientist: WebRtcPeer) -> AsyncIterator[None]:
-    """Connects both over `path`, and closes them."""
+async def two_ends(path: Path) -> tuple[End, End]:
+    """Opens both ends of a path; each learns who is behind it from the first datagram."""
     loop = asyncio.get_running_loop()
     for _ in range(2):
         _, end = await loop.create_datagram_endpoint(lambda: End(path), local_addr=("127.0.0.1", 0))
         path.ends.append(end)
     a, b = path.ends
     a.other, b.other = b, a
+    return a, b
+
+
+@asynccontextmanager
+async def lossy_pair(path: Path, owner: WebRtcPeer, scientist: WebRtcPeer) -> AsyncIterator[None]:
+    """Connects both over `path`, and closes them."""
+    a, b = await two_ends(path)
     offer, answer = await owner.gather(), await scientist.gather()
     # The address behind each end is known before a first datagram comes from there.
     for end, half in ((a, offer), (b, answer)):

@@ -8,7 +8,8 @@ import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path as File
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from duet_p2p import limits
 from duet_p2p.protocol.sdp import build_sdp, parse_sdp
 from duet_p2p.transport.base import Channel, Description
 from duet_p2p.transport.webrtc import WebRtcPeer
+from tests.network.path_kit import Path, two_ends
 from tests.unit.webrtc_kit import Ear, close
 
-PAGE = Path(__file__).with_name("chromium_page.js")
+PAGE = File(__file__).with_name("chromium_page.js")
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
@@ -87,6 +89,19 @@ async def joined(page: Any, peer: WebRtcPeer, *, we_offer: bool) -> None:
     await connecting
 
 
+async def joined_over(path: Path, page: Any, peer: WebRtcPeer) -> None:
+    """Connects a peer with the page; every datagram between them goes by the path."""
+    a, b = await two_ends(path)
+    mine = await peer.gather()
+    [at] = [found for found in mine.candidates if found.address == "127.0.0.1"]
+    a.peer = (at.address, at.port)
+    theirs = await page.evaluate("sdp => duet.answer(sdp)", build_sdp(a.stand_for(mine)))
+    host, port = b.transport.get_extra_info("sockname")
+    # Chromium hides its addresses; the path learns one when the page's first check comes.
+    answer = understood(theirs, "answer")
+    await peer.connect(replace(answer, candidates=(replace(at, address=host, port=port),)))
+
+
 async def exchange(page: Any, peer: WebRtcPeer, count: int) -> None:
     """`count` messages on each channel each way: every hash equal, in order."""
     ear = Ear(peer)
@@ -126,3 +141,21 @@ async def test_every_message_arrives_in_order_both_ways(
         await joined(page, peer, we_offer=we_offer)
         await exchange(page, peer, count)
         await close(peer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("loss", "count"), [(0.02, 600), (0.10, 200)])
+async def test_every_message_arrives_in_order_both_ways_over_a_lossy_path(
+    loss: float, count: int
+) -> None:
+    path = Path(seed=count)
+    async with asyncio.timeout(PATIENCE), chromium_page() as page:
+        peer = WebRtcPeer(controlling=True, loopback=True, sctp="fast")
+        await joined_over(path, page, peer)
+        path.loss = loss
+        await exchange(page, peer, count)
+        path.loss = 0.0
+        assert path.lost > 100
+        await close(peer)
+        for end in path.ends:
+            end.transport.close()

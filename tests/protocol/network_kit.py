@@ -22,6 +22,8 @@ class Weather:
     delay: float = 0.001
     jitter: float = 0.0
     """Seconds at random on top: packets overtake each other."""
+    width: int | None = None
+    """Bytes of the largest packet that gets through; a router says nothing about the others."""
 
 
 class Network:
@@ -39,7 +41,8 @@ class Network:
         ]
         self.events: list[list[Event]] = [[], []]
         self.packets: list[list[bytes]] = [[], []]
-        self.lost = 0
+        self.probes: list[list[int]] = [[], []]
+        self.lost = self.too_large = 0
         self.lose_next: list[int] = []  # sides whose next packet is lost
         self._order = itertools.count()
         self._air: list[tuple[float, int, int, bytes]] = []
@@ -64,12 +67,20 @@ class Network:
             for packet in side.transmit(self.now):
                 moved = True
                 self.packets[number].append(packet)
-                self._fly(1 - number, packet)
+                self._fly(1 - number, packet, may_be_cut=len(packet) > side.packet_size.size)
+            probe = side.take_probe()
+            if probe is not None:
+                moved = True
+                self.probes[number].append(len(probe))
+                self._fly(1 - number, probe)
             moved = moved or bool(events)
         return moved
 
-    def _fly(self, to: int, packet: bytes) -> None:
+    def _fly(self, to: int, packet: bytes, *, may_be_cut: bool = False) -> None:
         weather = self.weather
+        if weather.width is not None and len(packet) > weather.width and not may_be_cut:
+            self.too_large += 1
+            return
         if 1 - to in self.lose_next:
             self.lose_next.remove(1 - to)
             self.lost += 1

@@ -75,11 +75,11 @@ async def test_frames_arrive_in_order_when_packets_get_lost(
 
     send_packets = DatagramPath.send
 
-    def send_some(self: DatagramPath, packets: list[bytes]) -> None:
+    def send_some(self: DatagramPath, packets: list[bytes], whole: int) -> None:
         nonlocal lost
         kept = [packet for packet in packets if rng.random() >= 0.03]
         lost += len(packets) - len(kept)
-        send_packets(self, kept)
+        send_packets(self, kept, whole)
 
     monkeypatch.setattr(aioice.ice.StunProtocol, "send_data", send_or_lose)
     monkeypatch.setattr(DatagramPath, "send", send_some)

@@ -40,8 +40,6 @@ from duet_p2p.transport.sctp.events import (
     Ended,
     Established,
     Event,
-    StreamsReset,
-    StreamsRestarted,
 )
 from duet_p2p.transport.sctp.inbound import Inbound
 from duet_p2p.transport.sctp.options import Options
@@ -52,6 +50,7 @@ from duet_p2p.transport.sctp.packet import (
     header_of,
     sort_chunks,
 )
+from duet_p2p.transport.sctp.packet_size import PacketSize
 from duet_p2p.transport.sctp.pulse import Pulse
 from duet_p2p.transport.sctp.repetition import Repetition
 from duet_p2p.transport.sctp.resets import Resets
@@ -72,6 +71,7 @@ class Association:
         state: where it is.
         events: what happened, for the owner to take with `take_events`.
         malformed: packets and chunks that were dropped because they do not add up.
+        packet_size: how large packets may be. A larger one, sent again, may be cut on its way.
     """
 
     def __init__(self, options: Options) -> None:
@@ -85,6 +85,7 @@ class Association:
         self.malformed = 0
         self.outbound = Outbound(first, options.packet)
         self._pulse = Pulse()
+        self.packet_size = PacketSize(self.outbound.set_packet)
         # Known once the other side has spoken.
         self._inbound: Inbound | None = None
         self._resets: Resets | None = None
@@ -128,6 +129,11 @@ class Association:
         """Queues one message of at least one byte; dropped when the association has ended."""
         if self.state is not State.ENDED:
             self.outbound.put(message)
+
+    def take_probe(self) -> bytes | None:
+        """A packet to be sent now and never cut; that it is lost says only that it is too large."""
+        chunks = self.packet_size.due() if self.state in SENDS_DATA else None
+        return self._outgoing.wrap(chunks) if chunks and self._outgoing is not None else None
 
     def reset_stream(self, stream: int) -> None:
         """Says that a stream is over, after what was sent on it."""
@@ -206,6 +212,7 @@ class Association:
             self.outbound.deadline,
             self._resets.deadline if self._resets is not None else None,
             self._pulse.deadline,
+            self.packet_size.deadline,
         )
         return min((found for found in deadlines if found is not None), default=None)
 
@@ -224,6 +231,8 @@ class Association:
         outbound, resets = self.outbound, self._resets
         if outbound.deadline is not None and outbound.deadline <= now:
             outbound.expire(now)
+            if outbound.expiries >= limits.SCTP_NARROW_EXPIRIES:
+                self.packet_size.fall_back(now)
         if resets is not None and resets.deadline is not None and resets.deadline <= now:
             resets.repeat(now + outbound.round_trip.timeout * 2 ** min(resets.expiries, 6))
             self._control.append(resets.build_request())
@@ -231,6 +240,9 @@ class Association:
             beat = self._pulse.beat(now, outbound.round_trip.timeout)
             if beat is not None:
                 self._control.append(bytes(beat))
+        size = self.packet_size
+        if size.deadline is not None and size.deadline <= now:
+            size.expire(now, outbound.round_trip.timeout)
         silent = (outbound.expiries, self._pulse.misses, resets.expiries if resets else 0)
         if max(silent) > limits.SCTP_EXPIRIES or has_given_up:
             self._end("The other side does not answer any more.", Abort())
@@ -305,6 +317,7 @@ class Association:
                     self._control.append(bytes(Heartbeat(info, is_ack=True)))
             case Heartbeat(info):
                 self._pulse.answered(info, now)
+                self.packet_size.answered(info, now)
             case ForwardTsn(tsn, streams):
                 if self._inbound is not None:
                     self._inbound.skip(tsn, streams)
@@ -436,36 +449,16 @@ class Association:
         """Whatever has become possible."""
         resets = self._resets
         if resets is not None and resets.has_work:
-            self._settle_resets(resets, now)
+            assert self._inbound is not None
+            can_ask = self.state in SENDS_DATA
+            self._control += resets.settle(
+                self._inbound, self.outbound, self.events, can_ask=can_ask, now=now
+            )
         if self.state in (State.SHUTDOWN_PENDING, State.SHUTDOWN_RECEIVED) and self.is_idle:
             if self._move(Input.ALL_ACKNOWLEDGED) is State.SHUTDOWN_SENT:
                 self._repeat(self._send_shutdown, now)
             else:
                 self._repeat(self._send_shutdown_ack, now)
-
-    def _settle_resets(self, resets: Resets, now: float) -> None:
-        assert self._inbound is not None
-        if resets.is_due(self._inbound.last):
-            resets.check(self._inbound.last)
-        wanted = resets.wanted
-        if wanted and self.state in SENDS_DATA and not self.outbound.is_queued(wanted):
-            resets.ask(self.outbound.last_number, now + self.outbound.round_trip.timeout)
-            self._control.append(resets.build_request())
-        for answer in resets.answers:
-            self._control.append(bytes(Reconfig((answer,))))
-        resets.answers.clear()
-        self._report_resets(resets)
-
-    def _report_resets(self, resets: Resets) -> None:
-        assert self._inbound is not None
-        for streams in resets.done_inbound:
-            self._inbound.reset_streams(streams)
-            self.events.append(StreamsReset(streams))
-        for streams in resets.done_outbound:
-            self.outbound.reset_sequences(streams)
-            self.events.append(StreamsRestarted(streams))
-        resets.done_inbound.clear()
-        resets.done_outbound.clear()
 
     def _send_shutdown(self) -> None:
         assert self._inbound is not None

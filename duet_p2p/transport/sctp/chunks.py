@@ -35,6 +35,7 @@ __all__ = [
     "Signal",
     "Unknown",
     "build_data",
+    "build_padding",
     "build_parameters",
     "build_sack",
     "parse_chunk",
@@ -254,6 +255,11 @@ def build_data(
     size = len(payload)
     header = DATA.pack(0, flags, DATA_HEADER_BYTES + size, tsn, stream, sequence, ppid)
     return b"".join((header, payload, _PADDING[size & 3]))
+
+
+def build_padding(size: int) -> bytes:
+    """A PAD chunk (RFC 4820) of `size` bytes in all, a multiple of 4."""
+    return _build(Kind.PAD, bytes(size - _HEADER.size))
 
 
 def build_sack(

@@ -81,7 +81,8 @@ class CongestionWindow:
 
     def set_packet(self, packet: int) -> None:
         """Packets are of another size from now on."""
-        self.size = max(self.size, limits.SCTP_INITIAL_PACKETS * packet)
+        if packet > self._packet:
+            self.size = max(self.size, limits.SCTP_INITIAL_PACKETS * packet)
         self._packet = packet
         self.burst = self._burst_packets * packet
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from typing import Final
 from aiortc import RTCDtlsTransport
 
 from duet_p2p import limits
+from duet_p2p.transport.sctp.fragmentation import Cutting, Scissors
 from duet_p2p.transport.sctp.internals import Diversion, Records, Wire, wire_of
 
 __all__ = ["DatagramPath"]
@@ -34,6 +36,8 @@ _READS: Final = 8  # of up to 64 KiB, until the event loop has its turn
 _BATCH_PACKETS: Final = 64  # after which what follows from them is sent
 _RUN_BYTES: Final = 65_000
 _RUN_PACKETS: Final = 60
+_RECORD_BYTES: Final = 64  # that a record adds to a packet, and more
+_TOO_LARGE: Final = (errno.EMSGSIZE, errno.EINVAL)  # the latter for a run
 
 
 class DatagramPath:
@@ -43,7 +47,9 @@ class DatagramPath:
         dtls: connected.
         on_packet: called with each packet that arrived, and the loop's time.
         on_batch: called after the packets that one wake-up brought.
-        on_wire: called with whether packets stay on this machine, at the start and later.
+        on_wire: called with the wire in use, at the start and when ICE has changed it.
+        on_refused: called when this machine does not send packets of a size on the path, with
+            whether that was a probe.
 
     Attributes:
         packets_sent, packets_received, bytes_sent, bytes_received: counters, of datagrams.
@@ -54,17 +60,19 @@ class DatagramPath:
         dtls: RTCDtlsTransport,
         on_packet: Callable[[bytes, float], None],
         on_batch: Callable[[], None],
-        on_wire: Callable[[bool], None],
+        on_wire: Callable[[Wire], None],
+        on_refused: Callable[[bool], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._dtls = dtls
         self._on_packet = on_packet
         self._on_batch = on_batch
         self._on_wire = on_wire
+        self._on_refused = on_refused
         self._records = Records(dtls)
         self._diversion = Diversion(dtls, self._take)
         self._wire: Wire | None = None
-        self._readers: set[object] = set()  # protocols whose socket is read here
+        self._scissors: dict[object, Scissors] = {}  # by protocol, of sockets that are read here
         self._has_segmentation = True
         self._is_scheduled = False
         self._is_closed = False
@@ -85,18 +93,18 @@ class DatagramPath:
         self._wire = wire
         if wire.socket is not None and not wire.is_closed:
             self._prepare(wire, wire.socket)
-        self._on_wire(wire.is_local)
+        self._on_wire(wire)
         return wire
 
     def _prepare(self, wire: Wire, udp: socket.socket) -> None:
-        if wire.protocol in self._readers:
+        if wire.protocol in self._scissors:
             return
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             udp.setsockopt(socket.SOL_SOCKET, option, limits.UDP_BUFFER_BYTES)
         with contextlib.suppress(OSError):
             # Linux before 5.0 has it not: datagrams come one by one, the rest is the same.
             udp.setsockopt(_SOL_UDP, _UDP_GRO, 1)
-        self._readers.add(wire.protocol)
+        self._scissors[wire.protocol] = Scissors(udp)
         wire.take_over(self._loop, lambda: self._on_readable(wire, udp))
 
     # receiving
@@ -187,8 +195,13 @@ class DatagramPath:
 
     # sending
 
-    def send(self, packets: list[bytes]) -> None:
-        """Sends packets in order. One that finds no way is a lost packet."""
+    def send(self, packets: list[bytes], whole: int) -> None:
+        """Sends packets in order. One that finds no way is a lost packet.
+
+        Args:
+            packets: of any size.
+            whole: bytes; what is larger was made for a wider path, and may be cut on this one.
+        """
         wire = self._follow()
         if wire is None:
             return
@@ -198,6 +211,10 @@ class DatagramPath:
         while start < count:
             size = len(packets[start])
             end = start + 1
+            if size > whole:
+                self._send_single(wire, packets[start], Cutting.ALWAYS)
+                start = end
+                continue
             if can_run:
                 last = min(count, start + min(_RUN_PACKETS, max(_RUN_BYTES // (size + 64), 1)))
                 while end < last and len(packets[end - 1]) == size >= len(packets[end]):
@@ -209,6 +226,32 @@ class DatagramPath:
                 self._send_run(wire, udp, data, segment)
             start = end
 
+    def send_probe(self, packet: bytes) -> None:
+        """Sends a packet that arrives whole or not at all."""
+        wire = self._follow()
+        if wire is not None and wire.can_probe:
+            self._send_single(wire, packet, Cutting.NEVER)
+
+    def _send_single(self, wire: Wire, packet: bytes, cutting: Cutting) -> None:
+        data, size = self._records.seal([packet], 0, 1)
+        if not size:
+            return
+        self.packets_sent += 1
+        self.bytes_sent += size
+        if wire.socket is None or wire.is_closed:
+            wire.send(bytes(data))
+            return
+        try:
+            self._scissors[wire.protocol].set(cutting)
+            wire.socket.sendmsg([data], [], 0, wire.address)
+        except (BlockingIOError, InterruptedError):
+            pass  # no room: a lost packet
+        except OSError as problem:
+            if cutting is Cutting.NEVER:
+                self._on_refused(True)
+            else:
+                wire.report(problem)
+
     def _send_run(
         self, wire: Wire, udp: socket.socket | None, data: memoryview, segment: int
     ) -> None:
@@ -216,16 +259,23 @@ class DatagramPath:
             control = []
             if segment < len(data):
                 control = [(_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", segment))]
+            is_large = segment > limits.SCTP_PACKET_BYTES + _RECORD_BYTES and not wire.is_local
+            scissors = self._scissors[wire.protocol]
             try:
+                scissors.set(Cutting.NEVER if is_large else Cutting.BY_PATH)
                 udp.sendmsg([data], control, 0, wire.address)
                 return
             except (BlockingIOError, InterruptedError):
                 pass  # the event loop keeps them until there is room
             except OSError as problem:
-                if not control:
+                if is_large and problem.errno in _TOO_LARGE:
+                    self._on_refused(False)  # the path is narrower than it was: the kernel cuts
+                    scissors.set(Cutting.ALWAYS)
+                elif control:
+                    self._has_segmentation = False  # this kernel, or this network card, cannot
+                else:
                     wire.report(problem)
                     return
-                self._has_segmentation = False  # this kernel, or this network card, cannot
         for start in range(0, len(data), segment):
             wire.send(bytes(data[start : start + segment]))
 

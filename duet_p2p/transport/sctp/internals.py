@@ -143,6 +143,11 @@ class Wire:
             self._transport.sendto(datagram, self.address)
 
     @property
+    def can_probe(self) -> bool:
+        """Whether packets may be sent that nobody cuts on their way."""
+        return not self.is_closed
+
+    @property
     def is_closed(self) -> bool:
         """Whether the socket is gone."""
         return self.socket is None or self._transport.is_closing()

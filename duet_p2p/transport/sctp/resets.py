@@ -14,7 +14,9 @@ from typing import Final
 
 from duet_p2p.errors import ProtocolError
 from duet_p2p.transport.sctp.chunks import Parameter, Parameters, Reconfig
-from duet_p2p.transport.sctp.inbound import MODULUS, unwrap
+from duet_p2p.transport.sctp.events import Event, StreamsReset, StreamsRestarted
+from duet_p2p.transport.sctp.inbound import MODULUS, Inbound, unwrap
+from duet_p2p.transport.sctp.outbound import Outbound
 
 __all__ = ["Resets", "Result"]
 
@@ -110,6 +112,39 @@ class Resets:
             or self.done_inbound
             or self.done_outbound
         )
+
+    def settle(
+        self,
+        inbound: Inbound,
+        outbound: Outbound,
+        events: list[Event],
+        *,
+        can_ask: bool,
+        now: float,
+    ) -> list[bytes]:
+        """Asks, performs, answers and reports whatever has become possible.
+
+        Returns:
+            Chunks to be sent.
+        """
+        chunks = []
+        if self.is_due(inbound.last):
+            self.check(inbound.last)
+        wanted = self.wanted
+        if wanted and can_ask and not outbound.is_queued(wanted):
+            self.ask(outbound.last_number, now + outbound.round_trip.timeout)
+            chunks.append(self.build_request())
+        chunks += [bytes(Reconfig((answer,))) for answer in self.answers]
+        for streams in self.done_inbound:
+            inbound.reset_streams(streams)
+            events.append(StreamsReset(streams))
+        for streams in self.done_outbound:
+            outbound.reset_sequences(streams)
+            events.append(StreamsRestarted(streams))
+        self.answers.clear()
+        self.done_inbound.clear()
+        self.done_outbound.clear()
+        return chunks
 
     # the other side's
 

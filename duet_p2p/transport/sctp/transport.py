@@ -14,6 +14,7 @@ from duet_p2p.transport.sctp.association import Association
 from duet_p2p.transport.sctp.channels import Channels, DataChannel
 from duet_p2p.transport.sctp.datagrams import DatagramPath
 from duet_p2p.transport.sctp.events import Ended, Established, Event, Message
+from duet_p2p.transport.sctp.internals import Wire
 from duet_p2p.transport.sctp.options import Options
 
 __all__ = ["FastSctpTransport"]
@@ -52,7 +53,8 @@ class FastSctpTransport:
         self._is_flushing = False
         self._is_stopped = False
         self._packet_limit = 0
-        self._is_local = False
+        self._is_established = False
+        self._wire: Wire | None = None
 
     def add_channel(self, parameters: RTCDataChannelParameters) -> DataChannel:
         """A channel of ours; see `Channels.add`."""
@@ -75,7 +77,11 @@ class FastSctpTransport:
         self._dtls._register_data_receiver(self)
         try:
             self._path = DatagramPath(
-                self._dtls, self._association.receive, self._flush, self._on_wire
+                self._dtls,
+                self._association.receive,
+                self._flush,
+                self._on_wire,
+                self._on_refused,
             )
         except (AttributeError, TypeError, LookupError) as problem:
             remedy = "An internal part of aiortc has changed. Use sctp='stock'."
@@ -152,11 +158,14 @@ class FastSctpTransport:
                         self._take(event)
                 packets = association.transmit(self._loop.time())
                 if packets:
-                    path.send(packets)
+                    path.send(packets, association.packet_size.size)
+                probe = association.take_probe()
+                if probe is not None:
+                    path.send_probe(probe)
                 if outbound.released:
                     released, outbound.released = outbound.released, {}
                     channels.release(released)
-                elif not (packets or association.events):
+                elif not (packets or probe or association.events):
                     break
             if not self._is_stopped:
                 self._set_timer()
@@ -171,6 +180,7 @@ class FastSctpTransport:
     def _take(self, event: Event) -> None:
         if isinstance(event, Established):
             self._packet_limit = event.packet_limit
+            self._is_established = True
             self._size_packets()
         elif isinstance(event, Ended) and not self._is_stopped:
             error: Exception | None = None
@@ -186,19 +196,38 @@ class FastSctpTransport:
         """The other side broke a rule of the channels."""
         self._association.abort()
         if self._path is not None:
-            self._path.send(self._association.transmit(self._loop.time()))
+            packets = self._association.transmit(self._loop.time())
+            self._path.send(packets, self._association.packet_size.size)
         self._on_end(problem)
 
-    def _on_wire(self, is_local: bool) -> None:
-        self._is_local = is_local
+    def _on_wire(self, wire: Wire) -> None:
+        self._wire = wire
         self._size_packets()
 
+    def _on_refused(self, is_probe: bool) -> None:
+        size, now = self._association.packet_size, self._loop.time()
+        if is_probe:
+            size.refused(now)
+        else:
+            size.fall_back(now)
+
     def _size_packets(self) -> None:
-        """Large packets where both sides are ours and nothing but this machine is between them."""
-        packet = limits.SCTP_PACKET_BYTES
-        if self._is_local and self._packet_limit:
-            packet = max(packet, min(self._packet_limit, limits.SCTP_PACKET_MAX_BYTES))
-        self._association.outbound.set_packet(packet)
+        """Large packets where both sides are ours and nothing but this machine is between them.
+
+        Elsewhere the association finds out what the path takes, except behind a relay or on another
+        kind of event loop: whether a packet may be cut is a matter of the socket.
+        """
+        size, wire = self._association.packet_size, self._wire
+        if not self._is_established or wire is None:
+            return
+        theirs = self._packet_limit
+        if wire.is_local and theirs:
+            size.give(max(limits.SCTP_PACKET_BYTES, min(theirs, limits.SCTP_PACKET_MAX_BYTES)))
+        elif wire.can_probe:
+            most = limits.SCTP_PROBE_SIZES[0]
+            size.search(min(theirs or most, most), self._loop.time())
+        else:
+            size.give(limits.SCTP_PACKET_BYTES)
 
     # time
 
