@@ -218,13 +218,17 @@ class Effects:
             if short == "load_state_dict":
                 self._copied_lengths(given)
             elif short == "step":
-                note_step(first, self._records, lineage)
+                self.note(first)
         elif name.startswith("torch.distributions.") and isinstance(result, Distribution):
             self._new_distribution(given, result)
         elif name.startswith("torchvision.datasets."):
             self._new_source(name, given, result)
         elif axes.base_name(name) in ("batch_norm", "instance_norm"):
             self._buffers(given, written)
+
+    def note(self, optimizer: Any) -> None:
+        """It made a step, with the gradients of the last backward."""
+        note_step(optimizer, self._records, self._lineage)
 
     def _after_step(self, stepper: Any, given: Arguments) -> None:
         """What it holds now has the label that it got before; a hidden shape hides all of them."""

@@ -33,6 +33,7 @@ from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.routine import Routine, Routines
 from duet_p2p.engine.running import Failed, LeftOut, Running
 from duet_p2p.engine.settings import check_settings
+from duet_p2p.engine.steps import STEP, Steps
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.engine.watch import Watch
 from duet_p2p.engine.writes import Writes
@@ -65,6 +66,7 @@ class Executor:
         self._effects = effects
         self._labelling = Labelling(lineage, effects)
         self._routines = Routines(lineage)
+        self._steps = Steps(lineage)
         self._writes = Writes(lineage, effects)
         self._context = context
         self.admission = Admission(lineage, limits)
@@ -152,6 +154,8 @@ class Executor:
         self._named = rule, given
         run = Running(op, rule, function, given)
         if self._because is PUBLIC and self._lineage.generator.is_public:
+            if rule.name in OPTIMIZING and self._has_stepped(run):
+                return
             run.question = self._routines.question(rule, op.mode, given)
         routine = None if run.question is None else self._routines.find(run.question)
         if routine is not None and self._has_run_as(routine, run):
@@ -190,6 +194,32 @@ class Executor:
         if run.op.outs:
             tags = result_tags(run.rule.name, [slot.tags for slot in run.given.slots.values()])
             self._store.put(run.op.outs[0], Slot(result, tags=tags, made=node))
+        return True
+
+    def _has_stepped(self, run: Running) -> bool:
+        """Whether an optimizer's command had a short way (steps.py); if not, nothing happened."""
+        steps, given, lineage = self._steps, run.given, self._lineage
+        step = steps.find(run.rule, given, run.op.outs)
+        if step is None:
+            return False
+        is_step, writer = run.rule.name == STEP, None
+        if is_step:
+            writer = steps.writer(step, self.provenance.run)
+            if writer is None:
+                return False
+        self.admission.pass_nothing()
+        run.targets, run.before, run.is_met = step.targets(), step.label, True
+        self._effects.writers = frozenset() if writer is None else frozenset({writer})
+        if writer is None:
+            steps.enter_zero_grad(step)
+        else:
+            steps.enter(step, writer)
+        self._called(run)
+        if is_step and not steps.is_as_foreseen(step):
+            given.forget()
+            self._effects.after(STEP, given, None, run.targets)
+        elif is_step:
+            self._effects.note(step.optimizer)
         return True
 
     def _is_left_out(self, run: Running) -> bool:

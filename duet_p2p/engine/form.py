@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from duet_p2p.engine.holding import Holding, holding_of
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach, storage_of
 from duet_p2p.engine.recipe import Made, made
@@ -131,10 +132,42 @@ def reference(slot: Slot, lineage: Lineage) -> str:
         if slot.label.kind is Kind.PUBLIC and not isinstance(value, torch.Generator):
             return hashed(type(value).__name__, repr(value))
         return ""
-    inside = list(_inside(value, lineage))
     if isinstance(value, Optimizer):  # it is what it holds, whoever made that and when
-        return hashed(*settings_of(value, lineage), *inside)
+        return _of_optimizer(value, lineage)
+    inside = list(_inside(value, lineage))
     return hashed(form_of(slot.made), *inside) if inside else ""
+
+
+def _of_optimizer(optimizer: Optimizer, lineage: Lineage) -> str:
+    holding = holding_of(optimizer)
+    facts = None if holding is None else _written(optimizer, holding, lineage)
+    if holding is not None and facts is not None and holding.has_facts(facts):
+        return holding.form
+    form = hashed(*settings_of(optimizer, lineage), *_inside(optimizer, lineage))
+    if holding is not None and facts is not None:
+        holding.facts, holding.form = facts, form
+    return form
+
+
+def _written(optimizer: Optimizer, holding: Holding, lineage: Lineage) -> list[Any] | None:
+    """Everything that the form of an optimizer follows from beside what stands where in it.
+
+    None if it follows from more, as from the contents of what is public. How a tensor lies over its
+    storage changes by commands only that write to it.
+    """
+    if not holding.has_plain_settings:
+        return None
+    facts: list[Any] = []
+    at, find = lineage.at, lineage.find
+    for tensor in holding.tensors:
+        entry = None if tensor.is_sparse else at(tensor.untyped_storage()._cdata)
+        if entry is None or entry.label.kind is Kind.PUBLIC:
+            return None
+        facts += (entry.root, entry.written, entry.made)
+    for part in (optimizer, *holding.objects):
+        tracked = find(part)
+        facts.append(None if tracked is None else tracked.written)
+    return facts
 
 
 def settings_of(optimizer: Optimizer, lineage: Lineage) -> list[str]:
