@@ -85,7 +85,8 @@ class Effects:
         first = given.args[0] if given.args else None
         short = name.rpartition(".")[2]
         if name == "torch.Tensor.backward" and isinstance(first, torch.Tensor):
-            reached = [*leaves_of([first]), *given.tensors()]
+            given.leaves = leaves_of([first])
+            reached = [*given.leaves, *given.tensors()]
             return [grad for tensor in reached if (grad := gradient_of(tensor)) is not None]
         if short in _STEPS and _is_stepper(first):
             return [p for p in given.with_grads() if isinstance(p, torch.Tensor)]

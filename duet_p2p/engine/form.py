@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.optim import Optimizer
@@ -77,6 +77,49 @@ def form_of(node: Made | None) -> str:
 def _own_form(step: Made) -> str:
     if step.is_cut or step.is_boundary:
         return UNBOUND
+    facts = _facts(step)
+    if facts is None:
+        return _worked_out(step)
+    form = _FORMS.get(facts)
+    if form is None:
+        form = _worked_out(step)
+        while len(_FORMS) >= _FORMS_KEPT:
+            del _FORMS[next(iter(_FORMS))]
+        _FORMS[facts] = form
+    return form
+
+
+_FORMS: Final[dict[tuple[Any, ...], str]] = {}
+"""Forms by what they are hashes of: a loop makes the same ones again and again."""
+_FORMS_KEPT: Final = 4096
+
+
+def _facts(step: Made) -> tuple[Any, ...] | None:
+    """What the form of a node is a hash of; None if that takes more than a look."""
+    parts: list[Any] = [step.op, len(step.args)]
+    values = step.args
+    if step.kwargs:
+        names = sorted(step.kwargs)
+        parts += names
+        values = (*values, *[step.kwargs[name] for name in names])
+    for value in values:
+        kind = type(value)
+        if kind is wire.Ref:
+            form = step.forms.get(value.id)
+            if form is None:
+                node = step.inputs.get(value.id)
+                if node is None:
+                    return None
+                form = node.form
+            parts += (kind, form)
+        elif kind is int or kind is bool or kind is str or value is None:
+            parts += (kind, value)
+        else:
+            return None
+    return tuple(parts)
+
+
+def _worked_out(step: Made) -> str:
     parts = [_canonical(value, step) for value in step.args]
     parts += [f"{key}={_canonical(step.kwargs[key], step)}" for key in sorted(step.kwargs)]
     if any(part.endswith(UNBOUND) for part in parts):

@@ -67,7 +67,7 @@ class Gradients:
             came = written_by(to_per_record(loss) if loss.is_data else loss, writers)
         every = [came]
         self._poison = lineage.poison(root)
-        for leaf in leaves_of([root]):
+        for leaf in leaves_of([root]) if given.leaves is None else given.leaves:
             of_leaf = came
             if is_private(loss) and lineage.label(leaf).is_data:
                 of_leaf = to_per_record(join((came, lineage.label(leaf))))
@@ -149,8 +149,9 @@ def leaves_of(roots: Iterable[torch.Tensor]) -> list[torch.Tensor]:
         if node in seen:
             continue
         seen.add(node)
-        variable = getattr(node, "variable", None)
-        if variable is not None:
-            leaves.append(variable)
-        stack.extend(below for below, _ in node.next_functions if below is not None)
+        below = node.next_functions
+        if below:
+            stack += [child for child, _ in below if child is not None]
+        elif (variable := getattr(node, "variable", None)) is not None:
+            leaves.append(variable)  # only what accumulates a gradient has none below
     return leaves
