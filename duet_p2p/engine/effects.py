@@ -207,7 +207,6 @@ class Effects:
 
     def after(self, name: str, given: Arguments, result: Any, written: Iterable[Any]) -> None:
         """Label what the call made or changed besides its result."""
-        lineage = self._lineage
         first = given.args[0] if given.args else None
         short = name.rpartition(".")[2]
         if name == "torch.Tensor.backward":
@@ -226,6 +225,17 @@ class Effects:
             self._new_source(name, given, result)
         elif axes.base_name(name) in ("batch_norm", "instance_norm"):
             self._buffers(given, written)
+
+    def fresh_leaves(self, root: torch.Tensor) -> list[torch.Tensor] | None:
+        """See `Gradients.fresh`."""
+        return self._gradients.fresh(root)
+
+    def enter_backward(
+        self, leaves: list[torch.Tensor], loss: Label, writers: frozenset[str]
+    ) -> None:
+        """A backward through a graph with these `fresh_leaves` is about to run."""
+        self.writers, self._records = writers, loss.min_records
+        self._gradients.enter(leaves, loss, writers)
 
     def note(self, optimizer: Any) -> None:
         """It made a step, with the gradients of the last backward."""

@@ -15,7 +15,7 @@ no backward made, tensors as settings, arguments other than the optimizer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch.optim import Optimizer
