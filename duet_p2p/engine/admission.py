@@ -125,6 +125,10 @@ class Admission:
             # what a hidden size counts for is a public fact
             raise SizeRefused(error, is_public=is_public or bool(self.bound)) from None
 
+    def pass_nothing(self) -> None:
+        """A command without results, of which nothing private decides how long it takes."""
+        self.is_inferred, self.bound, self.is_timed, self.spec = True, 0, False, None
+
     def admit_again(self, spec: Any, nbytes: int, held: Held) -> bool:
         """Whether there is room for a command whose size is known from an earlier one.
 

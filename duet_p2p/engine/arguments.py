@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import torch
 
+from duet_p2p.engine.holding import parts_of
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join
-from duet_p2p.engine.lineage import ATOMIC, Lineage, Owned, is_atomic, reach, with_grads
+from duet_p2p.engine.lineage import ATOMIC, Lineage, Owned, is_atomic, with_grads
 from duet_p2p.engine.store import Slot, Store
 from duet_p2p.surface import shapes
 from duet_p2p.surface.plan import refs_of
@@ -38,6 +39,8 @@ class Arguments:
     """Positional arguments as they came."""
     sources: list[torch.Tensor] = field(default_factory=list)
     """The tensors that were there before the call, as `refresh` last found them."""
+    leaves: list[torch.Tensor] | None = None
+    """Of a backward: what the graph of its root reaches, once it was looked for."""
     _parts: list[list[Any]] | None = None
     _tensors: list[torch.Tensor] | None = None
     _is_plain: bool | None = None
@@ -99,7 +102,7 @@ class Arguments:
         """What each argument holds; looked up once, since an optimizer holds a lot."""
         if self._parts is None:
             self._parts = [
-                [value] if isinstance(value, torch.Tensor) else list(reach(value))
+                [value] if isinstance(value, torch.Tensor) else parts_of(value)
                 for value in self.values()
                 if not is_atomic(value)
             ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -24,6 +24,9 @@ from duet_p2p.surface.table import Rule, find
 from duet_p2p.surface.values import from_wire
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
+
+if TYPE_CHECKING:
+    from duet_p2p.engine.repetition import Repetition
 
 __all__ = ["Call", "RepeatedCall"]
 
@@ -84,12 +87,16 @@ class RepeatedCall(Call):
     Raises:
         NotAllowed: its name is not on the surface.
         ProtocolError: an argument is none.
+
+    Attributes:
+        repetition: what it found in its last run, if that was plain.
     """
 
-    __slots__ = ("_args", "_kwargs")
+    __slots__ = ("_args", "_kwargs", "repetition")
 
     def __init__(self, op: Op) -> None:
         super().__init__(op)
+        self.repetition: Repetition | None = None
         self._args = tuple([_part(value) for value in self.op.args])
         self._kwargs = tuple([(key, *_part(value)) for key, value in self.op.kwargs.items()])
 

@@ -85,7 +85,8 @@ class Effects:
         first = given.args[0] if given.args else None
         short = name.rpartition(".")[2]
         if name == "torch.Tensor.backward" and isinstance(first, torch.Tensor):
-            reached = [*leaves_of([first]), *given.tensors()]
+            given.leaves = leaves_of([first])
+            reached = [*given.leaves, *given.tensors()]
             return [grad for tensor in reached if (grad := gradient_of(tensor)) is not None]
         if short in _STEPS and _is_stepper(first):
             return [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
@@ -206,7 +207,6 @@ class Effects:
 
     def after(self, name: str, given: Arguments, result: Any, written: Iterable[Any]) -> None:
         """Label what the call made or changed besides its result."""
-        lineage = self._lineage
         first = given.args[0] if given.args else None
         short = name.rpartition(".")[2]
         if name == "torch.Tensor.backward":
@@ -218,13 +218,28 @@ class Effects:
             if short == "load_state_dict":
                 self._copied_lengths(given)
             elif short == "step":
-                note_step(first, self._records, lineage)
+                self.note(first)
         elif name.startswith("torch.distributions.") and isinstance(result, Distribution):
             self._new_distribution(given, result)
         elif name.startswith("torchvision.datasets."):
             self._new_source(name, given, result)
         elif axes.base_name(name) in ("batch_norm", "instance_norm"):
             self._buffers(given, written)
+
+    def fresh_leaves(self, root: torch.Tensor) -> list[torch.Tensor] | None:
+        """See `Gradients.fresh`."""
+        return self._gradients.fresh(root)
+
+    def enter_backward(
+        self, leaves: list[torch.Tensor], loss: Label, writers: frozenset[str]
+    ) -> None:
+        """A backward through a graph with these `fresh_leaves` is about to run."""
+        self.writers, self._records = writers, loss.min_records
+        self._gradients.enter(leaves, loss, writers)
+
+    def note(self, optimizer: Any) -> None:
+        """It made a step, with the gradients of the last backward."""
+        note_step(optimizer, self._records, self._lineage)
 
     def _after_step(self, stepper: Any, given: Arguments) -> None:
         """What it holds now has the label that it got before; a hidden shape hides all of them."""

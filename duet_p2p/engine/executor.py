@@ -22,17 +22,17 @@ from duet_p2p.engine.charges import charge
 from duet_p2p.engine.damage import Damage, is_as_expected
 from duet_p2p.engine.effects import Effects, is_random
 from duet_p2p.engine.failures import Broken, PublicError, code_of, text_of
-from duet_p2p.engine.judge import apply, label_fresh, typed
+from duet_p2p.engine.judge import typed
 from duet_p2p.engine.labelling import STATEFUL, Labelling
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.provenance import OPTIMIZING, Provenance
 from duet_p2p.engine.publicity import is_public_failure
 from duet_p2p.engine.recipe import Made
-from duet_p2p.engine.routine import Routine, Routines
 from duet_p2p.engine.running import Failed, LeftOut, Running
 from duet_p2p.engine.settings import check_settings
+from duet_p2p.engine.short_ways import ShortWays
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.engine.watch import Watch
 from duet_p2p.engine.writes import Writes
@@ -64,7 +64,7 @@ class Executor:
         self._lineage = lineage
         self._effects = effects
         self._labelling = Labelling(lineage, effects)
-        self._routines = Routines(lineage)
+        self._short_ways = ShortWays(self, lineage, effects)
         self._writes = Writes(lineage, effects)
         self._context = context
         self.admission = Admission(lineage, limits)
@@ -74,6 +74,11 @@ class Executor:
         self._because = PUBLIC  # why commands run at all
         self.watch = Watch()
         self.provenance = Provenance(lineage)
+
+    @property
+    def store(self) -> Store:
+        """The objects that commands find: the session's, or those of a plan's run."""
+        return self._store
 
     def configure(self, context: Context, limits: Limits) -> None:
         """Other settings from the next command on; what was counted stays counted."""
@@ -148,49 +153,17 @@ class Executor:
     # the way of one command
 
     def _run(self, op: Op, call: Call | None) -> None:
+        is_open = self._because is PUBLIC and self._lineage.generator.is_public
+        if is_open and call is not None and self._short_ways.repeat(op, call):
+            return
         rule, function, given = self._admit_name(op, call)
         self._named = rule, given
         run = Running(op, rule, function, given)
-        if self._because is PUBLIC and self._lineage.generator.is_public:
-            run.question = self._routines.question(rule, op.mode, given)
-        routine = None if run.question is None else self._routines.find(run.question)
-        if routine is not None and self._has_run_as(routine, run):
+        if is_open and self._short_ways.take(run, call):
             return
         if not self._is_left_out(run):
             self._prepare(run)
-            self._finish(run, self._called(run))
-
-    def _has_run_as(self, routine: Routine, run: Running) -> bool:
-        """Whether the command could run like an earlier one; if not, nothing has happened yet."""
-        question = run.question
-        assert question is not None
-        if not self.admission.admit_again(routine.spec, routine.nbytes, self._store):
-            return False
-        run.is_met = routine.is_met
-        if not run.is_met:
-            self.watch.is_public()
-        if question.shared:
-            run.shared = [(t, t._version) for t in question.shared if not t.is_inference()]
-        result = self._called(run)
-        if type(result) is not torch.Tensor or not is_as_expected(result, routine.spec):
-            run.origin = self.provenance.before(run.op, run.rule, run.given, [], run.is_met)
-            self._finish(run, result)
-            return True
-        self._check_shared(run)
-        verdict, lineage = routine.verdict_on(question), self._lineage
-        # nothing was written, so the arguments are still what the command was given
-        node = self.provenance.plain(run.op, run.rule.name, run.given, is_met=run.is_met)
-        if not verdict.label.is_public:
-            storage = storage_of(result)
-            if storage._cdata in question.storages:
-                apply(verdict, result, run.given, frozenset(), lineage)
-                self.provenance.keep(node, result)
-            else:
-                self.provenance.keep_in(label_fresh(verdict, result, storage, lineage), node)
-        if run.op.outs:
-            tags = result_tags(run.rule.name, [slot.tags for slot in run.given.slots.values()])
-            self._store.put(run.op.outs[0], Slot(result, tags=tags, made=node))
-        return True
+            self.finish(run, self.called(run))
 
     def _is_left_out(self, run: Running) -> bool:
         """Whether the command cannot run because of what failed before it; then that is spread."""
@@ -237,13 +210,13 @@ class Executor:
         if run.extra.is_public and not lineage.generator.is_public:
             run.state = torch.get_rng_state()
 
-    def _called(self, run: Running) -> Any:
+    def called(self, run: Running) -> Any:
         """What the call gives.
 
         Raises:
             Failed: it failed; what it may have changed is spoilt.
         """
-        rule, given = run.rule, run.given
+        rule, given = self._named = run.rule, run.given
         try:
             result = self._call(rule, run.function, given, run.op)
             if rule.result == "number" and run.before is not None and is_private(run.before):
@@ -273,12 +246,12 @@ class Executor:
         self._damaged(failed.poison, rule, given, error, run.targets)
         return failed
 
-    def _finish(self, run: Running, result: Any) -> None:
+    def finish(self, run: Running, result: Any) -> None:
         """The command ran: labels, nodes, and the store."""
         lineage, admission, rule, given = self._lineage, self.admission, run.rule, run.given
         if run.state is not None and not torch.equal(run.state, torch.get_rng_state()):
             run.extra = lineage.generator
-        self._check_shared(run)
+        self.check_shared(run)
         if admission.spec is not None and not is_as_expected(result, admission.spec):
             admission.is_inferred = False  # a value took part that inference did not see
         if not given.is_plain():
@@ -306,7 +279,7 @@ class Executor:
         elif run.question is not None and verdict is not None and label is PUBLIC:
             is_plain = not (run.targets or run.is_container) and run.extra is PUBLIC
             if is_plain and admission.is_plain and type(result) is torch.Tensor:
-                self._routines.learn(run.question, admission.spec, run.is_met, verdict)
+                self._short_ways.routines.learn(run.question, admission.spec, run.is_met, verdict)
 
     def _admit_name(self, op: Op, call: Call | None) -> tuple[Rule, Callable[..., Any], Arguments]:
         try:
@@ -382,7 +355,7 @@ class Executor:
             raise self._failed(refused, run.given, every, is_public=False)
         raise PublicError(refused)
 
-    def _check_shared(self, run: Running) -> None:
+    def check_shared(self, run: Running) -> None:
         """The net below: no name should get here, and if one does the object is lost, loudly."""
         for tensor, version in run.shared:
             if tensor._version != version:

@@ -23,11 +23,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.optim import Optimizer
 
+from duet_p2p.engine.holding import Holding, holding_of
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach, storage_of
 from duet_p2p.engine.recipe import Made, made
@@ -76,6 +77,49 @@ def form_of(node: Made | None) -> str:
 def _own_form(step: Made) -> str:
     if step.is_cut or step.is_boundary:
         return UNBOUND
+    facts = _facts(step)
+    if facts is None:
+        return _worked_out(step)
+    form = _FORMS.get(facts)
+    if form is None:
+        form = _worked_out(step)
+        while len(_FORMS) >= _FORMS_KEPT:
+            del _FORMS[next(iter(_FORMS))]
+        _FORMS[facts] = form
+    return form
+
+
+_FORMS: Final[dict[tuple[Any, ...], str]] = {}
+"""Forms by what they are hashes of: a loop makes the same ones again and again."""
+_FORMS_KEPT: Final = 4096
+
+
+def _facts(step: Made) -> tuple[Any, ...] | None:
+    """What the form of a node is a hash of; None if that takes more than a look."""
+    parts: list[Any] = [step.op, len(step.args)]
+    values = step.args
+    if step.kwargs:
+        names = sorted(step.kwargs)
+        parts += names
+        values = (*values, *[step.kwargs[name] for name in names])
+    for value in values:
+        kind = type(value)
+        if kind is wire.Ref:
+            form = step.forms.get(value.id)
+            if form is None:
+                node = step.inputs.get(value.id)
+                if node is None:
+                    return None
+                form = node.form
+            parts += (kind, form)
+        elif kind is int or kind is bool or kind is str or value is None:
+            parts += (kind, value)
+        else:
+            return None
+    return tuple(parts)
+
+
+def _worked_out(step: Made) -> str:
     parts = [_canonical(value, step) for value in step.args]
     parts += [f"{key}={_canonical(step.kwargs[key], step)}" for key in sorted(step.kwargs)]
     if any(part.endswith(UNBOUND) for part in parts):
@@ -131,10 +175,42 @@ def reference(slot: Slot, lineage: Lineage) -> str:
         if slot.label.kind is Kind.PUBLIC and not isinstance(value, torch.Generator):
             return hashed(type(value).__name__, repr(value))
         return ""
-    inside = list(_inside(value, lineage))
     if isinstance(value, Optimizer):  # it is what it holds, whoever made that and when
-        return hashed(*settings_of(value, lineage), *inside)
+        return _of_optimizer(value, lineage)
+    inside = list(_inside(value, lineage))
     return hashed(form_of(slot.made), *inside) if inside else ""
+
+
+def _of_optimizer(optimizer: Optimizer, lineage: Lineage) -> str:
+    holding = holding_of(optimizer)
+    facts = None if holding is None else _written(optimizer, holding, lineage)
+    if holding is not None and facts is not None and holding.has_facts(facts):
+        return holding.form
+    form = hashed(*settings_of(optimizer, lineage), *_inside(optimizer, lineage))
+    if holding is not None and facts is not None:
+        holding.facts, holding.form = facts, form
+    return form
+
+
+def _written(optimizer: Optimizer, holding: Holding, lineage: Lineage) -> list[Any] | None:
+    """Everything that the form of an optimizer follows from beside what stands where in it.
+
+    None if it follows from more, as from the contents of what is public. How a tensor lies over its
+    storage changes by commands only that write to it.
+    """
+    if not holding.has_plain_settings:
+        return None
+    facts: list[Any] = []
+    at, find = lineage.at, lineage.find
+    for tensor in holding.tensors:
+        entry = None if tensor.is_sparse else at(tensor.untyped_storage()._cdata)
+        if entry is None or entry.label.kind is Kind.PUBLIC:
+            return None
+        facts += (entry.root, entry.written, entry.made)
+    for part in (optimizer, *holding.objects):
+        tracked = find(part)
+        facts.append(None if tracked is None else tracked.written)
+    return facts
 
 
 def settings_of(optimizer: Optimizer, lineage: Lineage) -> list[str]:

@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record, written_by
-from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.lineage import Lineage, storage_of
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.sparse import settled
 
 __all__ = ["Gradients", "gradient_of", "leaves_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Expected:
+class _Expected(NamedTuple):
     """The gradient that a tensor will have."""
 
     tensor: torch.Tensor
@@ -67,7 +65,7 @@ class Gradients:
             came = written_by(to_per_record(loss) if loss.is_data else loss, writers)
         every = [came]
         self._poison = lineage.poison(root)
-        for leaf in leaves_of([root]):
+        for leaf in leaves_of([root]) if given.leaves is None else given.leaves:
             of_leaf = came
             if is_private(loss) and lineage.label(leaf).is_data:
                 of_leaf = to_per_record(join((came, lineage.label(leaf))))
@@ -79,6 +77,24 @@ class Gradients:
         worst = to_per_record(join(every)) if is_private(loss) else PUBLIC
         for tensor in self._inner():
             self._expect(tensor, worst)
+
+    def fresh(self, root: torch.Tensor) -> list[torch.Tensor] | None:
+        """The leaves of a graph, if a backward through it leaves new gradients on them alone.
+
+        None: some have one already or carry records, or something else keeps its gradient.
+        """
+        if any(True for _ in self._inner()):
+            return None
+        lineage, leaves = self._lineage, leaves_of([root])
+        for leaf in leaves:
+            if leaf.grad is not None or lineage.label(leaf).is_data:
+                return None
+        return leaves
+
+    def enter(self, leaves: Iterable[torch.Tensor], loss: Label, writers: frozenset[str]) -> None:
+        """`before` of a backward whose `fresh` leaves are these, and whose root is this private."""
+        came = written_by(to_per_record(loss) if loss.is_data else loss, writers)
+        self._expected += [_Expected(leaf, came, None) for leaf in leaves]
 
     def _inner(self) -> Iterator[torch.Tensor]:
         for reference in list(self._retaining):
@@ -113,7 +129,7 @@ class Gradients:
                 grad = expected.tensor.grad = settled(grad)
             if expected.label.is_public and expected.poison is None:
                 continue
-            entry = self._lineage.own(grad)
+            entry = self._lineage.own_storage(storage_of(grad))
             entry.label = join((entry.label, expected.label))
             entry.poison = entry.poison or expected.poison
         self._expected.clear()
@@ -149,8 +165,9 @@ def leaves_of(roots: Iterable[torch.Tensor]) -> list[torch.Tensor]:
         if node in seen:
             continue
         seen.add(node)
-        variable = getattr(node, "variable", None)
-        if variable is not None:
-            leaves.append(variable)
-        stack.extend(below for below, _ in node.next_functions if below is not None)
+        below = node.next_functions
+        if below:
+            stack += [child for child, _ in below if child is not None]
+        elif (variable := getattr(node, "variable", None)) is not None:
+            leaves.append(variable)  # only what accumulates a gradient has none below
     return leaves

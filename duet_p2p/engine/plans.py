@@ -155,7 +155,7 @@ class Plans:
         known = [forms.get(n) or form_of(slot.made) for n, slot in sorted(given.items())]
         stands = executor.provenance.run = hashed("plan", plan.digest, *known)
         held: list[list[Slot]] = [[] for _ in plan.outputs]
-        free = _last_local(plan) + 1
+        free = _last_local(plan) + 1 if message.times else 0
         for _ in range(max(1, message.times)):
             run.once()
             for position, slot in enumerate(run.outputs()):

@@ -33,16 +33,16 @@ from duet_p2p.surface.table import Rule, written
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
-__all__ = ["NOTHING", "OPTIMIZING", "RANDOM", "Origin", "Provenance"]
+__all__ = ["BACKWARD", "NOTHING", "OPTIMIZING", "RANDOM", "Origin", "Provenance"]
 
 RANDOM: Final = "random:"
 """Begins the form of a training step on values for which random numbers were drawn."""
 
 _STEP: Final = "torch.optim.Optimizer.step"
-_BACKWARD: Final = "torch.Tensor.backward"
+BACKWARD: Final = "torch.Tensor.backward"
 _NEXT: Final = frozenset({"python.next", "python.Iterator.__next__", "python.Any.__next__"})
 _LEAVES_NO_NODE: Final = frozenset({
-    *CLIPS, *_NEXT, _STEP, _BACKWARD,
+    *CLIPS, *_NEXT, _STEP, BACKWARD,
     "torch.optim.Optimizer.zero_grad", "torch.Tensor.requires_grad=",
     # what schedulers do is seen at the next step, in the settings that it has
     "torch.optim.lr_scheduler.LRScheduler.step", "torch.optim.lr_scheduler.LRScheduler.feed",
@@ -112,7 +112,7 @@ class Provenance:
         writer = ""
         if name == _STEP:
             writer = self._step(given)
-        elif name == _BACKWARD or name in CLIPS or axes.base_name(name) in _NORMS:
+        elif name == BACKWARD or name in CLIPS or axes.base_name(name) in _NORMS:
             node = made(name, op.args, op.kwargs, nodes, forms)
             random = RANDOM if node.has_random else ""
             writer = random + form_of(node)

@@ -136,6 +136,14 @@ class Store:
                 raise IdError(f"the id {id} exists already")
             seen.add(id)
 
+    def is_fresh(self, id: int) -> bool:
+        """Whether a command of the scientist may write this id."""
+        return id > 0 and id not in self._slots
+
+    def place(self, id: int, slot: Slot) -> None:
+        """Store under an id that `is_fresh`."""
+        self._add(id, slot)
+
     def put(self, id: int, slot: Slot) -> None:
         """Store under a fresh positive id."""
         self.check_fresh((id,))
