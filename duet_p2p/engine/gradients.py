@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import torch
 
@@ -21,7 +21,10 @@ from duet_p2p.engine.lineage import Lineage
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.sparse import settled
 
-__all__ = ["Gradients", "gradient_of", "leaves_of"]
+__all__ = ["Gradients", "gradient_of", "leaves_of", "met_by"]
+
+
+_STATISTICS: Final = ("_saved_running_mean", "_saved_running_var")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,10 @@ class Gradients:
         if not isinstance(root, torch.Tensor):
             return
         lineage = self._lineage
+        kept: list[torch.Tensor] = []
+        leaves = leaves_of([root], kept)
         loss = join([given.beside(lineage), *map(lineage.label, given.tensors())])
+        loss = met_by(loss, [lineage.label(tensor) for tensor in kept])
         came = PUBLIC
         if is_private(loss):
             # An aggregate's gradients are sums over the same records. Anything else hands single
@@ -67,7 +73,7 @@ class Gradients:
             came = written_by(to_per_record(loss) if loss.is_data else loss, writers)
         every = [came]
         self._poison = lineage.poison(root)
-        for leaf in leaves_of([root]):
+        for leaf in leaves:
             of_leaf = came
             if is_private(loss) and lineage.label(leaf).is_data:
                 of_leaf = to_per_record(join((came, lineage.label(leaf))))
@@ -134,8 +140,30 @@ def gradient_of(tensor: torch.Tensor) -> torch.Tensor | None:
     return tensor.grad if tensor.is_leaf or tensor.retains_grad else None
 
 
-def leaves_of(roots: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    """Every leaf that the graphs of these tensors reach."""
+def met_by(label: Label, kept: Iterable[Label]) -> Label:
+    """The label of what comes out of a graph that looks at these once more on the way back."""
+    private = [other for other in kept if is_private(other)]
+    if not private:
+        return label
+    if label.is_data or any(other.is_data for other in private):
+        return to_per_record(join((label, *private)))
+    every = join((label, *private))
+    kind = label.kind if is_private(label) else every.kind
+    least = min(label.min_records, *(other.min_records for other in private))
+    return replace(every, kind=kind, atoms=label.atoms if least > 1 else frozenset(),
+                   min_records=least)  # fmt: skip
+
+
+def leaves_of(
+    roots: Iterable[torch.Tensor], kept: list[torch.Tensor] | None = None
+) -> list[torch.Tensor]:
+    """Every leaf that the graphs of these tensors reach.
+
+    Args:
+        roots: where to begin.
+        kept: gets the running statistics that the graphs keep. Unlike all else that a graph keeps
+            they are written without torch noticing it, so that they can be other ones by now.
+    """
     leaves: list[torch.Tensor] = []
     seen: set[Any] = set()
     stack = []
@@ -152,5 +180,9 @@ def leaves_of(roots: Iterable[torch.Tensor]) -> list[torch.Tensor]:
         variable = getattr(node, "variable", None)
         if variable is not None:
             leaves.append(variable)
+        elif kept is not None and "Norm" in type(node).__name__:
+            for name in _STATISTICS:
+                if isinstance(tensor := getattr(node, name, None), torch.Tensor):
+                    kept.append(tensor)
         stack.extend(below for below, _ in node.next_functions if below is not None)
     return leaves
