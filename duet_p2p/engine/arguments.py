@@ -39,8 +39,8 @@ class Arguments:
     """Positional arguments as they came."""
     sources: list[torch.Tensor] = field(default_factory=list)
     """The tensors that were there before the call, as `refresh` last found them."""
-    leaves: list[torch.Tensor] | None = None
-    """Of a backward: what the graph of its root reaches, once it was looked for."""
+    reached: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
+    """Of a backward: leaves and statistics that the graph of its root reaches, once looked for."""
     _parts: list[list[Any]] | None = None
     _tensors: list[torch.Tensor] | None = None
     _is_plain: bool | None = None

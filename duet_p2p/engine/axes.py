@@ -74,7 +74,7 @@ def base_name(name: str) -> str:
     Empty for names outside torch's own operations, whatever they end in.
     """
     prefix, _, short = name.rpartition(".")
-    if prefix not in _PREFIXES:
+    if prefix not in _PREFIXES or name in _OTHER_ORDERS:
         return ""
     if short.startswith("__") and short.endswith("__"):
         inner = short[2:-2]
@@ -88,6 +88,9 @@ def base_name(name: str) -> str:
 _PREFIXES: Final = frozenset({
     "torch", "torch.Tensor", "torch.nn.functional", "torch.special", "torch.linalg",
 })  # fmt: skip
+
+_OTHER_ORDERS: Final = frozenset({"torch.embedding", "torch.embedding_bag"})
+"""Names whose arguments come in another order than those of the rule: the table, then indices."""
 
 _DUNDERS: Final = {
     **{name: name for name in ("add", "sub", "mul", "pow", "mod", "and", "or", "xor", "eq", "ne",

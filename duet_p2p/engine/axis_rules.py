@@ -263,8 +263,8 @@ def over_features(
             if other is tensor:
                 continue
             if found is None:
-                if not met(call, other, rows.axis):
-                    return None
+                if other.ndim > tensor.ndim or not met(call, other, rows.axis):
+                    return None  # axes are counted in the larger one
             elif found.axis != rows.axis or other.ndim != tensor.ndim:
                 return None
         return _without(call, tensor, rows, dims)
@@ -293,6 +293,9 @@ def linear(call: Call) -> int | None:
     if first is None or not others_have_none(call, first[0]):
         return None
     tensor, rows = first
+    bias = call.get("bias", 2)
+    if isinstance(bias, torch.Tensor) and bias.ndim > 1:
+        return None  # torch takes a matrix, too: a number for each record
     return rows.axis if rows.axis < tensor.ndim - 1 else None
 
 

@@ -21,7 +21,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from duet_p2p.engine.labels import Atom, Kind, Label, Rows, bounded_writers
+from duet_p2p.engine.labels import UNBOUNDED, Atom, Kind, Label, Rows, bounded_writers
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
 
 __all__ = [
@@ -47,6 +47,8 @@ class Records:
     label: Label
     is_injected: bool
     """Something public stands beside the records, or is drawn for each."""
+    of_all: int = 0
+    """How many there are, if each was computed with a number over all of them (a mean)."""
 
 
 @dataclass(slots=True)
@@ -57,6 +59,8 @@ class Pass:
     """Unique number of the loader."""
     number: int
     records: Records | None
+    size: int = 1
+    """Of a batch that is not the last."""
     taken: int = 0
 
 
@@ -87,9 +91,12 @@ def records_of(dataset: Any, lineage: Lineage) -> Records | None:
     is_injected = is_injected or any(r.thinned for r in known)  # a batch would forget it
     writers = bounded_writers(label.writers for label in private)
     label = Label(Kind.VERBATIM, sources, frozenset(), 1, is_injected, writers)
-    if any(r.floor <= 1 for r in known):
+    # What met the records on their way is in every batch. Of numbers over all of them (``x - mean``)
+    # it is known what a batch can be subtracted from; anything else would be forgotten.
+    met = [r for r in known if r.floor < UNBOUNDED]
+    if any(r.floor < r.records or any(a.group != ("whole",) for a in r.atoms) for r in met):
         return None
-    return Records(label, is_injected)
+    return Records(label, is_injected, known[0].records if met else 0)
 
 
 def start_pass(loader: Any, lineage: Lineage) -> Pass:
@@ -101,7 +108,8 @@ def start_pass(loader: Any, lineage: Lineage) -> Pass:
     number = entry.origin
     if isinstance(loader, DataLoader) and type(loader.sampler) is SequentialSampler:
         number = 0  # each pass has the same batches
-    return Pass(entry.uid, number, _loader_records(loader, lineage))
+    size = getattr(loader, "batch_size", None)
+    return Pass(entry.uid, number, _loader_records(loader, lineage), size or 1)
 
 
 def _loader_records(loader: Any, lineage: Lineage) -> Records | None:
@@ -119,15 +127,25 @@ def _loader_records(loader: Any, lineage: Lineage) -> Records | None:
 
 
 def _as_it_was(step: Pass, loader: Any, lineage: Lineage) -> Records | None:
-    """The records of a pass, unless what they go through has become private since.
+    """The records of a pass, unless they or what they go through were changed since.
 
-    A list of transforms belongs to the scientist, who may change it at any time.
+    A list of transforms, and the tensors of a data set, may belong to the scientist, who can write
+    to them at any time.
     """
     records = step.records
     if records is None:
         return None
     is_injected = records.is_injected
     for part in reach(loader):
+        if type(part) is TensorDataset:
+            now = records_of(part, lineage)
+            if now is None or replace(now, label=records.label) != replace(
+                records, is_injected=now.is_injected
+            ):
+                return None
+            if now.label.sources != records.label.sources:
+                return None
+            is_injected = is_injected or now.is_injected
         is_injected = is_injected or is_random_transform(part)
         entry = None if isinstance(part, torch.Tensor) else lineage.find(part)
         for label in () if entry is None else (entry.content, entry.structure):
@@ -137,7 +155,7 @@ def _as_it_was(step: Pass, loader: Any, lineage: Lineage) -> Records | None:
                 return None
     if is_injected == records.is_injected:
         return records
-    return Records(replace(records.label, injected=True), True)
+    return replace(records, label=replace(records.label, injected=True), is_injected=True)
 
 
 def is_random_transform(part: Any) -> bool:
@@ -158,12 +176,15 @@ def next_batch(step: Pass, loader: Any, batch: Any, lineage: Lineage) -> Label |
         return None
     atom = Atom(records.label.sources, ("pass", step.loader, step.number))
     key = ("batch", step.loader, step.number, number)
+    # With a number over all records beside them, a batch can be taken from the whole, and what is
+    # left of it by the other batches.
+    floor = records.of_all % step.size or step.size if records.of_all else UNBOUNDED
     for part in reach(batch):
         if isinstance(part, torch.Tensor):
             entry = lineage.own(part)
             entry.label = records.label
             if part.ndim:
-                lineage.set_rows(part, Rows(0, part.shape[0], key, frozenset({atom})))
+                lineage.set_rows(part, Rows(0, part.shape[0], key, frozenset({atom}), floor))
         elif not isinstance(part, (tuple, *ATOMIC)):
             lineage.track(part).content = records.label
     return records.label

@@ -17,8 +17,9 @@ from torch.optim import Optimizer
 from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
-from duet_p2p.engine.gradients import Gradients, gradient_of, leaves_of
+from duet_p2p.engine.gradients import Gradients, gradient_of, leaves_of, met_by, reached_by
 from duet_p2p.engine.labels import (
+    PUBLIC,
     UNBOUNDED,
     Kind,
     Label,
@@ -85,8 +86,8 @@ class Effects:
         first = given.args[0] if given.args else None
         short = name.rpartition(".")[2]
         if name == "torch.Tensor.backward" and isinstance(first, torch.Tensor):
-            given.leaves = leaves_of([first])
-            reached = [*given.leaves, *given.tensors()]
+            given.reached = reached_by(first)
+            reached = [*given.reached[0], *given.tensors()]
             return [grad for tensor in reached if (grad := gradient_of(tensor)) is not None]
         if short in _STEPS and _is_stepper(first):
             return [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
@@ -107,6 +108,14 @@ class Effects:
             return []
         leaves = [leaf for leaf in leaves_of([first]) if self._lineage.is_chosen(leaf)]
         return [self._lineage.label(leaf) for leaf in leaves]
+
+    def extra(self, name: str, given: Arguments) -> Label:
+        """Of what takes part in a call beside its arguments: random state, kept statistics."""
+        if name == "torch.autograd.grad":
+            kept: list[torch.Tensor] = []
+            leaves_of([t for t in given.tensors() if t.requires_grad], kept)
+            return met_by(PUBLIC, [self._lineage.label(tensor) for tensor in kept])
+        return self._lineage.generator if is_random(name) else PUBLIC
 
     # before
 
@@ -311,15 +320,18 @@ class Effects:
         every = given.all(lineage)
         rows = lineage.rows(source)
         every = written_by(every, self.writers)
-        if rows is not None and rows.axis == 0:
-            least = min(rows.records, rows.floor)
+        buffers = [b for b in written if isinstance(b, torch.Tensor) and b is not source]
+        before = [
+            lineage.label(buffer) for buffer in buffers
+        ]  # with momentum=0 it is all that stays
+        if rows is not None and rows.axis == 0 and not any(label.is_data for label in before):
+            least = min(rows.records, rows.floor, *(label.min_records for label in before))
             every = Label(Kind.MODEL, every.sources, frozenset(), least, every.injected,
                           every.writers)  # fmt: skip
         else:
             every = to_model(every)
-        for buffer in written:
-            if isinstance(buffer, torch.Tensor) and buffer is not source and is_private(every):
-                lineage.own(buffer).label = every
+        for buffer in buffers if is_private(every) else ():
+            lineage.own(buffer).label = every
 
 
 PARTS: Final = frozenset({"torch.optim.Optimizer.param_groups", "torch.optim.Optimizer.defaults"})

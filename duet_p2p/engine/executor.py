@@ -188,7 +188,7 @@ class Executor:
         """Admission, and labels into what the call may change whether it fails or not."""
         lineage, effects, rule, given = self._lineage, self._effects, run.rule, run.given
         run.before = given.all(lineage)
-        run.extra = lineage.generator if is_random(rule.name) else PUBLIC
+        run.extra = effects.extra(rule.name, given)
         run.is_met = any(map(is_private, (run.before, run.extra, self._because)))
         if not run.is_met:
             self.watch.is_public()

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 import torch
 
@@ -20,7 +21,10 @@ from duet_p2p.engine.lineage import Lineage, storage_of
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.sparse import settled
 
-__all__ = ["Gradients", "gradient_of", "leaves_of"]
+__all__ = ["Gradients", "gradient_of", "leaves_of", "met_by", "reached_by"]
+
+
+_STATISTICS: Final = ("_saved_running_mean", "_saved_running_var")
 
 
 class _Expected(NamedTuple):
@@ -57,7 +61,11 @@ class Gradients:
         if not isinstance(root, torch.Tensor):
             return
         lineage = self._lineage
+        if given.reached is None:
+            given.reached = reached_by(root)
+        leaves, kept = given.reached
         loss = join([given.beside(lineage), *map(lineage.label, given.tensors())])
+        loss = met_by(loss, [lineage.label(tensor) for tensor in kept])
         came = PUBLIC
         if is_private(loss):
             # An aggregate's gradients are sums over the same records. Anything else hands single
@@ -65,7 +73,7 @@ class Gradients:
             came = written_by(to_per_record(loss) if loss.is_data else loss, writers)
         every = [came]
         self._poison = lineage.poison(root)
-        for leaf in leaves_of([root]) if given.leaves is None else given.leaves:
+        for leaf in leaves:
             of_leaf = came
             if is_private(loss) and lineage.label(leaf).is_data:
                 of_leaf = to_per_record(join((came, lineage.label(leaf))))
@@ -81,11 +89,14 @@ class Gradients:
     def fresh(self, root: torch.Tensor) -> list[torch.Tensor] | None:
         """The leaves of a graph, if a backward through it leaves new gradients on them alone.
 
-        None: some have one already or carry records, or something else keeps its gradient.
+        None: some have one already or carry records, something else keeps its gradient, or the
+        graph looks at private statistics once more.
         """
         if any(True for _ in self._inner()):
             return None
-        lineage, leaves = self._lineage, leaves_of([root])
+        lineage, (leaves, kept) = self._lineage, reached_by(root)
+        if any(is_private(lineage.label(tensor)) for tensor in kept):
+            return None
         for leaf in leaves:
             if leaf.grad is not None or lineage.label(leaf).is_data:
                 return None
@@ -150,8 +161,36 @@ def gradient_of(tensor: torch.Tensor) -> torch.Tensor | None:
     return tensor.grad if tensor.is_leaf or tensor.retains_grad else None
 
 
-def leaves_of(roots: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    """Every leaf that the graphs of these tensors reach."""
+def met_by(label: Label, kept: Iterable[Label]) -> Label:
+    """The label of what comes out of a graph that looks at these once more on the way back."""
+    private = [other for other in kept if is_private(other)]
+    if not private:
+        return label
+    if label.is_data or any(other.is_data for other in private):
+        return to_per_record(join((label, *private)))
+    every = join((label, *private))
+    kind = label.kind if is_private(label) else every.kind
+    least = min(label.min_records, *(other.min_records for other in private))
+    return replace(every, kind=kind, atoms=label.atoms if least > 1 else frozenset(),
+                   min_records=least)  # fmt: skip
+
+
+def reached_by(root: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """The leaves of a graph, and the running statistics that it keeps; see `leaves_of`."""
+    kept: list[torch.Tensor] = []
+    return leaves_of([root], kept), kept
+
+
+def leaves_of(
+    roots: Iterable[torch.Tensor], kept: list[torch.Tensor] | None = None
+) -> list[torch.Tensor]:
+    """Every leaf that the graphs of these tensors reach.
+
+    Args:
+        roots: where to begin.
+        kept: gets the running statistics that the graphs keep. Unlike all else that a graph keeps
+            they are written without torch noticing it, so that they can be other ones by now.
+    """
     leaves: list[torch.Tensor] = []
     seen: set[Any] = set()
     stack = []
@@ -168,6 +207,10 @@ def leaves_of(roots: Iterable[torch.Tensor]) -> list[torch.Tensor]:
         below = node.next_functions
         if below:
             stack += [child for child, _ in below if child is not None]
+            if kept is not None and "Norm" in node.name():
+                for name in _STATISTICS:
+                    if isinstance(tensor := getattr(node, name, None), torch.Tensor):
+                        kept.append(tensor)
         elif (variable := getattr(node, "variable", None)) is not None:
             leaves.append(variable)  # only what accumulates a gradient has none below
     return leaves

@@ -253,6 +253,7 @@ def label_fresh(
     entry = lineage.own_storage(storage)
     before, label = entry.label, verdict.label
     entry.label = label if before is PUBLIC else join((before, label))
+    entry.in_graph = entry.in_graph or result.requires_grad
     if verdict.is_hidden:
         entry.hidden = True
     if verdict.rows is not None:
@@ -322,7 +323,8 @@ def _apply_to(
         # contiguous: a view that lies over some bytes twice may leave others as they were
         covers = part.is_contiguous() and part.numel() * part.element_size() >= storage.nbytes()
         # what was there before is one of the inputs, unless it was overwritten
-        owned.label = label if covers else join((owned.label, label))
+        is_kept = not covers or (owned.in_graph and _says_less(label, owned.label))
+        owned.label = join((owned.label, label)) if is_kept else label
         if is_hidden:
             lineage.hide(part)
     elif storage._cdata in own:
@@ -336,5 +338,17 @@ def _apply_to(
     else:
         owned.label = join((owned.label, label))
         owned.hidden = owned.hidden or is_hidden
+    if part.requires_grad and not part.is_leaf and is_private(owned.label):
+        owned.in_graph = True
     if verdict.rows is not None:
         lineage.set_rows(part, verdict.rows)
+
+
+def _says_less(new: Label, old: Label) -> bool:
+    """Whether a label would hide something that the one before it told."""
+    return not (
+        old.sources <= new.sources
+        and new.min_records <= old.min_records
+        and new.injected >= old.injected
+        and (old.kind is new.kind or (new.is_data and old.kind is not Kind.PER_RECORD))
+    )

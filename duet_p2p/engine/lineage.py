@@ -101,7 +101,7 @@ class Owned:
     """Entry of one storage."""
 
     __slots__ = (
-        "hash", "hidden", "is_copy", "is_shared", "label", "made", "nbytes", "poison", "ref",
+        "hash", "hidden", "in_graph", "is_copy", "is_shared", "label", "made", "nbytes", "poison", "ref",
         "root", "training", "uid", "version", "written",
     )  # fmt: skip
 
@@ -111,6 +111,9 @@ class Owned:
         self.label = PUBLIC
         self.hidden = False
         """The shape of what lies here is a private fact."""
+        self.in_graph = False
+        """A private tensor with a graph behind it lies here: what is written over its numbers changes
+        no gradient that will come through it, so its label stays."""
         self.is_shared = False
         """An owner's object: read-only on every path."""
         self.is_copy = False
