@@ -231,7 +231,7 @@ def test_the_path_is_shown_and_hosts_stay_hidden_behind_names(client: Client) ->
 
 
 def test_the_owner_finds_a_browser_behind_its_names(owner: Owner, client: Client) -> None:
-    """Chromium gives names instead of addresses to pages without a microphone, and answers for them."""
+    """Chromium shows names instead of addresses, and answers when somebody looks them up."""
     own = client.run("session.channels.connection.localDescription.sdp")
     [name, *_] = {line.split()[4] for line in own.splitlines() if " typ host" in line}
     found = owner.run(

@@ -210,7 +210,8 @@ def test_a_step_that_fails_says_what_to_do_and_can_be_tried_again(
             assert page.get_attribute("[data-stage=signalling]", "data-state") == "failed"
             assert page.inner_text("#failure .alert").replace("\n", "") == (
                 f"The signalling server {closed} cannot be used."
-                "Check its address, that it runs, and that it allows this page."
+                "It would be on this machine. If the owner works here, start their session first;"
+                " if not, enter the server that you both use under “Advanced”."
             )
             assert "Could not connect" in page.inner_text("#badge")
             camera.take(page, "pairing-failed")

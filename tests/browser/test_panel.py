@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.browser.jupyter_kit import CHROMIUM, CHROMIUM_ARGS, Jupyter, JupyterNotebook
+from tests.browser.page_kit import pictures
 from tests.e2e.conftest import home, server
 from tests.e2e.notebook import Notebook
 
@@ -117,7 +118,7 @@ def scientist(jupyter: Jupyter) -> Iterator[Notebook]:
 
 def keep(page: Any, jupyter: Jupyter, name: str) -> None:
     """Keeps a picture, where somebody wants to look at it."""
-    folder = Path(os.environ.get("DUET_SCREENSHOTS", jupyter.folder))
+    folder = pictures(jupyter.folder)
     page.screenshot(path=str(folder / f"panel-{jupyter.program}-{name}.png"))
 
 

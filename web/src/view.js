@@ -161,6 +161,7 @@ function drawFailure({ failure, stages }) {
   if (place.textContent === text) return;
   place.replaceChildren(element('p', { class: 'alert' },
     element('strong', {}, element('bdi', {}, message)), ...(remedy ? [' ', element('bdi', {}, remedy)] : [])));
+  place.scrollIntoView({ block: 'nearest' }); // on a phone it is below two cards
 }
 
 /** @param {State} state */
