@@ -93,6 +93,24 @@ def test_a_typo_is_told_at_once_in_the_words_of_the_protocol(
     assert told(visitor.client_id) == "That is your own ID."
 
 
+def test_the_line_that_the_owner_sends_can_be_pasted_whole(visitor: Visit) -> None:
+    page = visitor.page
+    visitor.open()
+    before = page.input_value("#server")
+    page.fill("#code", f'    duet = sy.join_duet("{ID}")')
+    assert page.input_value("#code") == ID
+    assert page.inner_text("#code-note") == "This is a complete session ID."
+    assert page.input_value("#server") == before
+    page.fill("#code", f'duet = sy.join_duet("{ID}", network_url="http://192.168.1.20:8765")')
+    assert page.input_value("#code") == ID
+    assert page.is_visible("#server")
+    assert page.input_value("#server") == "http://192.168.1.20:8765"
+    assert "http://192.168.1.20:8765" in page.inner_text("#sentence")
+    assert page.is_enabled("#connect")
+    page.fill("#code", f"https://duet.example.org/#{ID}")
+    assert page.input_value("#code") == ID
+
+
 def test_who_still_types_sees_a_count_and_who_has_finished_the_mistake(visitor: Visit) -> None:
     page = visitor.page
     visitor.open()

@@ -26,7 +26,7 @@ const STAGE_TEXT = {
 };
 /** @type {Record<string, string>} */
 const STAGE_ICON = { waiting: '', doing: 'dots', done: 'tick', failed: 'cross' };
-const CODE_NOTE = 'The owner’s notebook prints it. It starts with S.';
+const CODE_NOTE = 'It starts with S. The whole line that the owner’s notebook prints will do, too.';
 const SERVER_NOTE = 'It introduces the two of you and can read nothing. Both must use the same one.';
 
 /**
