@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.browser.page_kit import pictures
 from tests.e2e.script import Script
 
 __all__ = ["DEADLINE", "Console", "Partners", "chromium", "eventually", "shoot"]
@@ -167,7 +168,5 @@ def eventually(is_true: Callable[[], bool], what: str) -> None:
 
 
 def shoot(page: Page, name: str, folder: Path) -> None:
-    """A picture for people, where DUET_SCREENSHOTS says, else beside the test's files."""
-    target = Path(os.environ.get("DUET_SCREENSHOTS") or folder)
-    target.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=str(target / f"{name}.png"), full_page=True)
+    """A picture for people; see `page_kit.pictures`."""
+    page.screenshot(path=str(pictures(folder) / f"console-{name}.png"), full_page=True)

@@ -141,10 +141,19 @@ class JupyterNotebook:
         before = self._count(number)
         while self._count(number) in (before, ""):
             assert time.monotonic() < deadline, "the cell did not start"
+            self._choose_kernel()
             assert not (asked := self.page.locator(".jp-Dialog").all_inner_texts()), asked
             self.cell(number).locator(".cm-content").click()
             self.page.keyboard.press("Control+Enter")
             self.page.wait_for_timeout(1_000)
+
+    def _choose_kernel(self) -> None:
+        """Takes the kernel that a dialog proposes: it comes where the list of kernels came late."""
+        asked = self.page.locator(".jp-Dialog", has_text="Select Kernel")
+        if asked.count():
+            asked.locator(".jp-mod-accept").click()
+            asked.wait_for(state="detached", timeout=CELL_MS)
+            self.page.locator("[data-status=idle]").first.wait_for(timeout=CELL_MS)
 
     def is_running(self, number: int) -> bool:
         return self._count(number) == "*"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 60.0
+START = 150.0  # to import torch on a machine that does a lot else
 
 _LOOP = r"""
 import ast, contextlib, io, json, sys, traceback
@@ -62,7 +63,7 @@ class Owner:
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         self.session_id = ""
-        assert self._answers.get(timeout=PATIENCE) == {"ready": True}
+        assert self._answers.get(timeout=START) == {"ready": True}
 
     def _read(self) -> None:
         assert self._process.stdout is not None

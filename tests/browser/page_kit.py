@@ -46,13 +46,13 @@ def chromium_path() -> str:
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
-    """A headless Chromium."""
+def browser(*more: str) -> Iterator[Any]:
+    """A headless Chromium, with more arguments if there are any."""
     path = chromium_path()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        chromium = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *more])
         try:
             yield chromium
         finally:
@@ -82,6 +82,31 @@ def page_server(
     finally:
         stop.set()
         thread.join(10)
+
+
+_SMALL = """() => [...document.querySelectorAll(
+    'button, input, textarea, select, summary, a[href], [role=option]')]
+  .filter((one) => one.checkVisibility({visibilityProperty: true}))
+  .map((one) => one.matches('[type=checkbox], [type=radio]') ? one.closest('label') ?? one : one)
+  .map((one) => [one, one.getBoundingClientRect()])
+  .filter(([, {width, height, bottom}]) => bottom > 0 && (width < 43.5 || height < 43.5))
+  .map(([one, {width, height}]) =>
+    `${one.tagName} ${one.id || one.className} "${one.textContent.trim().slice(0, 30)}": `
+    + `${Math.round(width)} × ${Math.round(height)}`)"""
+
+
+def too_small(page: Any) -> list[str]:
+    """What a thumb would miss: things to operate of less than 44 px in width or height."""
+    found: list[str] = page.evaluate(_SMALL)
+    return found
+
+
+def pictures(folder: Path) -> Path:
+    """Where pictures for people go: `DUET_SCREENSHOTS`; in CI build/screens, which it keeps."""
+    in_ci = WEB.parent / "build" / "screens" if os.environ.get("CI") == "true" else folder
+    where = Path(os.environ.get("DUET_SCREENSHOTS") or in_ci)
+    where.mkdir(parents=True, exist_ok=True)
+    return where
 
 
 def watch(page: Any) -> list[str]:

@@ -11,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.browser.console_kit import Console, Partners, chromium, eventually, shoot
+from tests.browser.page_kit import too_small
 
 pytestmark = pytest.mark.browser
 
@@ -358,6 +359,7 @@ def test_the_page_is_accessible_and_fits(browser, partners, tmp_path, scheme, wi
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, state
+        assert width > 560 or too_small(page) == [], state
         shoot(page, f"{state}-{scheme}-{width}", tmp_path)
     partners.owner("duet.requests.clear_handlers()\nfor r in duet.requests: r.deny()")
     assert opened.trouble == []

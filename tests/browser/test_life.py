@@ -83,6 +83,22 @@ def test_a_cut_connection_comes_back_and_nothing_is_lost_or_done_twice(
     assert owner.run("duet.status()['links']") == 2
 
 
+def test_names_that_the_owner_cannot_look_up_are_no_obstacle(
+    context: Any, owner: Owner, bare: str, signalling: str
+) -> None:
+    """Where multicast is not let through, the browser's own checks reach the owner."""
+    owner.run("from duet_p2p import limits\nkept, limits.MDNS_NAMES = limits.MDNS_NAMES, 0")
+    try:
+        made = Client(context.new_page(), bare)
+        pair(owner, made, signalling, SHARE)
+        own = made.run("session.channels.connection.localDescription.sdp")
+        hosts = [line.split()[4] for line in own.splitlines() if " typ host" in line]
+        assert hosts and all(host.endswith(".local") for host in hosts)
+        assert made.run(MEAN) == ["released", 3.0]
+    finally:
+        owner.run("limits.MDNS_NAMES = kept\nduet.close()")
+
+
 def test_a_second_tab_is_another_scientist_and_leaves_the_first_alone(
     owner: Owner, client: Client, context: Any, signalling: str
 ) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.browser.owner_kit import Owner
-from tests.browser.page_kit import page_server
-from tests.browser.visit_kit import SHARE, Visit, accept, deny, visit
+from tests.browser.page_kit import page_server, too_small
+from tests.browser.visit_kit import SHARE, Camera, Visit, accept, deny, visit
 
 WIDTHS = (320, 390, 1440)
+ID = "SGX2NCYHG6RXHHGMFG3GD2RPQ8KDAEZ0"
+NOBODY = "http://127.0.0.1:1"
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +38,26 @@ def violations(page: Any) -> list[str]:
     ]
 
 
+def moving(page: Any) -> int:
+    found: int = page.evaluate(
+        "document.getAnimations().filter(({playState}) => playState === 'running').length"
+    )
+    return found
+
+
 def checked(visitor: Visit) -> None:
-    """No violation in light and dark, no scrolling sideways at any width."""
+    """No violation in light and dark, no scrolling sideways, nothing too small for a thumb."""
     page = visitor.page
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         assert violations(page) == []
+    assert moving(page) == 0
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
         assert not visitor.is_wide(), width
     page.set_viewport_size({"width": 390, "height": 800})
     assert violations(page) == []
+    assert too_small(page) == []
     page.set_viewport_size({"width": 1440, "height": 900})
 
 
@@ -56,16 +68,36 @@ def test_pairing_is_open_to_everybody(visitor: Visit) -> None:
     page.click("#advanced summary")
     page.fill("#code", "SGX2NCYHG6RXHHGMFG3GD2RPQ8KDAEZ1")
     checked(visitor)
-    moving = page.evaluate(
-        "document.getAnimations().filter(({playState}) => playState === 'running').length"
-    )
-    assert moving == 0
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
         box = page.locator("#client-id").bounding_box()
         size = page.locator("#client-id").evaluate("e => parseFloat(getComputedStyle(e).fontSize)")
         assert box["x"] >= 0 and box["x"] + box["width"] <= width
         assert size >= 19
+
+
+def test_waiting_and_failing_are_open_to_everybody(
+    visitor: Visit, signalling: str, tmp_path: Path
+) -> None:
+    page, camera = visitor.page, Camera(tmp_path)
+    visitor.open(f"#{ID}")
+    page.click("#connect")
+    page.get_by_text("Waiting for the owner to enter your client ID").wait_for()
+    page.emulate_media(reduced_motion="no-preference")
+    assert moving(page) > 0
+    checked(visitor)
+    page.click("#stop")
+    page.click("#advanced summary")
+    page.fill("#server", NOBODY)
+    page.set_viewport_size({"width": 390, "height": 700})
+    page.click("#connect")
+    page.get_by_role("button", name="Try again").wait_for()
+    alert = page.locator("#failure .alert").bounding_box()
+    assert alert["y"] + alert["height"] <= 700, "what went wrong is not seen"
+    checked(visitor)
+    camera.take(page, "pairing-nobody")
+    assert [text for text in visitor.complaints if "ERR_" not in text] == []
+    visitor.complaints.clear()  # Chromium itself says that nobody answered
 
 
 def test_dark_and_light_follow_the_system(visitor: Visit) -> None:
@@ -135,4 +167,10 @@ def test_from_the_link_to_a_value_with_the_keyboard_alone(
     page.click("#source")
     page.keyboard.press("Escape")
     reach("Remove from the list")
+    page.click("#source")
+    page.keyboard.type("ages.m")
+    page.locator("#completions [role=option]").first.wait_for()
+    checked(visitor)
     owner.run("duet.close()")
+    page.locator("#badge", has_text="Closed").wait_for()
+    checked(visitor)

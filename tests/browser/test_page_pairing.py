@@ -93,6 +93,24 @@ def test_a_typo_is_told_at_once_in_the_words_of_the_protocol(
     assert told(visitor.client_id) == "That is your own ID."
 
 
+def test_the_line_that_the_owner_sends_can_be_pasted_whole(visitor: Visit) -> None:
+    page = visitor.page
+    visitor.open()
+    before = page.input_value("#server")
+    page.fill("#code", f'    duet = sy.join_duet("{ID}")')
+    assert page.input_value("#code") == ID
+    assert page.inner_text("#code-note") == "This is a complete session ID."
+    assert page.input_value("#server") == before
+    page.fill("#code", f'duet = sy.join_duet("{ID}", network_url="http://192.168.1.20:8765")')
+    assert page.input_value("#code") == ID
+    assert page.is_visible("#server")
+    assert page.input_value("#server") == "http://192.168.1.20:8765"
+    assert "http://192.168.1.20:8765" in page.inner_text("#sentence")
+    assert page.is_enabled("#connect")
+    page.fill("#code", f"https://duet.example.org/#{ID}")
+    assert page.input_value("#code") == ID
+
+
 def test_who_still_types_sees_a_count_and_who_has_finished_the_mistake(visitor: Visit) -> None:
     page = visitor.page
     visitor.open()
@@ -210,7 +228,8 @@ def test_a_step_that_fails_says_what_to_do_and_can_be_tried_again(
             assert page.get_attribute("[data-stage=signalling]", "data-state") == "failed"
             assert page.inner_text("#failure .alert").replace("\n", "") == (
                 f"The signalling server {closed} cannot be used."
-                "Check its address, that it runs, and that it allows this page."
+                "It would be on this machine. If the owner works here, start their session first;"
+                " if not, enter the server that you both use under “Advanced”."
             )
             assert "Could not connect" in page.inner_text("#badge")
             camera.take(page, "pairing-failed")

@@ -34,7 +34,7 @@ def test_shared_objects_are_cards_and_a_click_writes_their_name(bench: Visit) ->
     page = bench.page
     cards = page.locator("#shared .tile")
     assert [cards.nth(i).locator(".name").inner_text() for i in range(4)] == SHARED
-    assert "120 long int64" in cards.nth(0).inner_text()
+    assert "120 values, int64" in cards.nth(0).inner_text()
     assert "Ages of 120 patients" in cards.nth(0).inner_text()
     assert "shape not public" in cards.nth(3).inner_text()
     assert cards.nth(3).locator(".tag").inner_text() == "pilot"
@@ -91,6 +91,19 @@ def test_a_request_can_be_withdrawn(bench: Visit, owner: Owner) -> None:
     bench.page.locator("#requests > li").first.get_by_role("button", name="Withdraw").click()
     bench.state_of("later", "Withdrawn")
     owner.run("import time\nwhile len(duet.requests): time.sleep(0.02)")
+
+
+def test_a_request_that_nobody_decides_says_so(bench: Visit, owner: Owner) -> None:
+    bench.run("slow = ages.float().var()")
+    bench.chip("slow").locator(".ask-button").click()
+    limit = bench.chip("slow").get_by_label("Wait")
+    limit.locator("option").nth(1).evaluate("option => { option.value = '1'; }")  # not a minute
+    limit.select_option(index=1)
+    bench.chip("slow").get_by_role("button", name="Send request").click()
+    bench.state_of("slow", "Expired")
+    assert bench.chip("slow").locator(".why").inner_text() == "Nobody decided in time."
+    assert bench.chip("slow").get_by_role("button", name="Ask again").is_visible()
+    assert "Expired" in bench.page.locator("#requests > li").first.inner_text()
 
 
 def test_a_histogram_is_drawn_with_axes_and_said_in_words(
@@ -280,3 +293,25 @@ def test_a_reload_brings_back_results_and_requests_and_what_was_released_meanwhi
     bench.in_workbench(owner)
     bench.chip("stacked").locator("svg.plot, .value, table").first.wait_for()
     page.locator("#log", has_text="Ran shown = ages.float().mean() + 1").wait_for(state="attached")
+
+
+def test_an_owner_who_leaves_is_told_and_what_was_released_stays(
+    bench: Visit, owner: Owner, camera: Camera
+) -> None:
+    """The last one: the session is over after it."""
+    page = bench.page
+    bench.run("kept = ages.float().mean()")
+    bench.ask("kept")
+    accept(owner)
+    bench.state_of("kept", "Released")
+    bench.run("open = ages.float().median()")
+    bench.ask("open")
+    assert waiting(owner)[0] == "open"
+    owner.run("duet.close()")
+    page.locator("#badge", has_text="Closed").wait_for()
+    assert "The partner left" in page.inner_text("#link-note")
+    bench.state_of("open", "Failed")
+    assert bench.chip("kept").locator(".value").inner_text() == "46.8333"
+    camera.take(page, "workbench-closed")
+    page.get_by_role("button", name="Leave").click()
+    assert page.is_visible("#pairing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.browser.jupyter_kit import CHROMIUM, CHROMIUM_ARGS, Jupyter, JupyterNotebook
+from tests.browser.page_kit import pictures
 from tests.e2e.conftest import home, server
 from tests.e2e.notebook import Notebook
 
@@ -79,14 +81,14 @@ MEET = "import os, duet_p2p as sy\nos.environ['DUET_SIGNALING_URL'] = {!r}"
 
 
 both_programs = pytest.mark.parametrize("jupyter", ["jupyterlab", "notebook"], indirect=True)
+in_jupyterlab = pytest.mark.parametrize("jupyter", ["jupyterlab"], indirect=True)
 
 
 @pytest.fixture(scope="module")
 def jupyter(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Jupyter]:
-    program = getattr(request, "param", "jupyterlab")
-    made = Jupyter(tmp_path_factory.mktemp(program), program)
+    made = Jupyter(tmp_path_factory.mktemp(request.param), request.param)
     yield made
     made.close()
 
@@ -101,39 +103,45 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture
-def page(chromium: Any) -> Iterator[Any]:
-    made = chromium.new_page(viewport={"width": 1100, "height": 1200})
-    yield made
-    made.close()
+@dataclass
+class Session:
+    """An owner's notebook in a page, paired with a scientist's process."""
+
+    notebook: JupyterNotebook
+    page: Any
+    scientist: Notebook
+    errors: list[str]
 
 
-@pytest.fixture
-def scientist(jupyter: Jupyter) -> Iterator[Notebook]:
-    made = Notebook("scientist", jupyter.folder)
-    yield made
-    made.close()
+@pytest.fixture(scope="module")
+def session(jupyter: Jupyter, chromium: Any) -> Iterator[Session]:
+    """One for all tests of a program: kernels and pairing take longer than what is tested."""
+    page = chromium.new_page(viewport={"width": 1100, "height": 1200})
+    scientist = Notebook("scientist", jupyter.folder)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(f"{error}\n{error.stack}"))
+    try:
+        cells = [LAUNCH, "duet", BUSY, "duet.requests", TEX]
+        dark = jupyter.program == "jupyterlab"
+        notebook = jupyter.open(page, "session.ipynb", cells, dark=dark)
+        notebook.start(0)
+        scientist.run("import duet_p2p as sy\nduet = sy.join_duet(loopback=True, timeout=200)", 210)
+        notebook.wait_done(0)
+        notebook.run(1)
+        page.locator(".duet-panel").wait_for(timeout=APPEARS_MS)
+        scientist.run(
+            "import time\nwhile not len(duet.store): time.sleep(0.01)\nages = duet.store['ages']"
+        )
+        yield Session(notebook, page, scientist, errors)
+    finally:
+        scientist.close()
+        page.close()
 
 
 def keep(page: Any, jupyter: Jupyter, name: str) -> None:
     """Keeps a picture, where somebody wants to look at it."""
-    folder = Path(os.environ.get("DUET_SCREENSHOTS", jupyter.folder))
+    folder = pictures(jupyter.folder)
     page.screenshot(path=str(folder / f"panel-{jupyter.program}-{name}.png"))
-
-
-def paired(
-    jupyter: Jupyter, page: Any, scientist: Notebook, name: str, dark: bool = False
-) -> JupyterNotebook:
-    notebook = jupyter.open(page, name, [LAUNCH, "duet", BUSY, "duet.requests", TEX], dark=dark)
-    notebook.start(0)
-    scientist.run("import duet_p2p as sy\nduet = sy.join_duet(loopback=True, timeout=200)", 210)
-    notebook.wait_done(0)
-    notebook.run(1)
-    page.locator(".duet-panel").wait_for(timeout=APPEARS_MS)
-    scientist.run(
-        "import time\nwhile not len(duet.store): time.sleep(0.01)\nages = duet.store['ages']"
-    )
-    return notebook
 
 
 def card(page: Any, text: str) -> Any:
@@ -141,18 +149,14 @@ def card(page: Any, text: str) -> Any:
 
 
 @both_programs
-def test_an_owner_accepts_and_denies_on_the_panel(
-    jupyter: Jupyter, page: Any, scientist: Notebook
-) -> None:
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(f"{error}\n{error.stack}"))
-    paired(jupyter, page, scientist, "decide.ipynb")
+def test_an_owner_accepts_and_denies_on_the_panel(jupyter: Jupyter, session: Session) -> None:
+    page, scientist = session.page, session.scientist
     assert "connected" in page.locator(".duet-badge").inner_text()
     scientist.run("mean = ages.mean(); mean.request(name='mean', reason='how old?')")
     scientist.run("raw = ages.request(name='raw', reason='all of it')")
     card(page, "how old?").wait_for(timeout=APPEARS_MS)
     card(page, "all of it").wait_for(timeout=APPEARS_MS)
-    keep(page, jupyter, "light")
+    keep(page, jupyter, "requests")
     assert "aggregate" in card(page, "how old?").inner_text()
     page.wait_for_timeout(700)  # a new row takes no click for half a second
     card(page, "how old?").locator(".duet-accept").click()
@@ -163,17 +167,13 @@ def test_an_owner_accepts_and_denies_on_the_panel(
     card(page, "all of it").locator(".duet-deny").click()
     card(page, "all of it").wait_for(state="detached", timeout=APPEARS_MS)
     assert scientist.run("str(raw.wait(10))") == "Rejected"
-    scientist.run("duet.close()")
-    page.locator(".duet-badge[data-state=closed]").wait_for(timeout=APPEARS_MS)
-    # The panel's code is loaded from a blob; Notebook has errors of its own while it starts.
-    assert not [error for error in errors if "blob:" in error]
 
 
 @both_programs
 def test_two_notebooks_pair_at_their_prompts_and_show_what_they_hold(
-    jupyter: Jupyter, page: Any, chromium: Any, server: str
+    jupyter: Jupyter, chromium: Any, server: str
 ) -> None:
-    other = chromium.new_page(viewport={"width": 1100, "height": 1200})
+    page, other = (chromium.new_page(viewport={"width": 1100, "height": 1200}) for _ in range(2))
     try:
         meet = MEET.format(server)
         owner = jupyter.open(page, "owner.ipynb", [meet, LAUNCH_ASKING, SHARE, *OWNER_SHOWS])
@@ -200,13 +200,15 @@ def test_two_notebooks_pair_at_their_prompts_and_show_what_they_hold(
         keep(page, jupyter, "owner-tables")
         keep(other, jupyter, "scientist-tables")
     finally:
+        page.close()
         other.close()
 
 
+@in_jupyterlab
 def test_a_request_appears_while_the_owners_cell_is_busy(
-    jupyter: Jupyter, page: Any, scientist: Notebook
+    jupyter: Jupyter, session: Session
 ) -> None:
-    notebook = paired(jupyter, page, scientist, "busy.ipynb", dark=True)
+    notebook, page, scientist = session.notebook, session.page, session.scientist
     notebook.start(2)
     scientist.run("total = ages.sum(); asked = total.request(name='sum', reason='in the middle')")
     card(page, "in the middle").wait_for(timeout=APPEARS_MS)
@@ -214,17 +216,19 @@ def test_a_request_appears_while_the_owners_cell_is_busy(
     page.wait_for_timeout(700)
     card(page, "in the middle").locator(".duet-accept").click()
     page.get_by_text("The notebook is busy").wait_for(timeout=APPEARS_MS)
-    keep(page, jupyter, "busy-dark")
+    keep(page, jupyter, "busy")
     (jupyter.folder / "notebooks" / "go on").touch()
     card(page, "in the middle").wait_for(state="detached", timeout=APPEARS_MS)
     assert scientist.run("total.get().item()") == 190
+    notebook.wait_done(2)
 
 
-def test_hostile_words_stay_words(jupyter: Jupyter, page: Any, scientist: Notebook) -> None:
-    notebook = paired(jupyter, page, scientist, "hostile.ipynb")
+@in_jupyterlab
+def test_hostile_words_stay_words(jupyter: Jupyter, session: Session) -> None:
+    notebook, page = session.notebook, session.page
     texts = ["<img src=x onerror='window.hit=1'>", r"$\href{javascript:1}{x}$ \(\alpha\) $$x$$"]
     for text in texts:
-        scientist.run(f"ages.sum().request(name={text!r}, reason={text!r})")
+        session.scientist.run(f"ages.sum().request(name={text!r}, reason={text!r})")
         card(page, text).wait_for(timeout=APPEARS_MS)
     notebook.run(3)
     table = notebook.cell(3).locator(".duet-card")
@@ -236,3 +240,12 @@ def test_hostile_words_stay_words(jupyter: Jupyter, page: Any, scientist: Notebo
     assert page.locator("mjx-container").count() == 1
     assert page.locator(".jp-OutputArea img").count() == 0
     assert page.evaluate("window.hit") is None
+
+
+@both_programs
+def test_a_session_that_is_over_says_so(jupyter: Jupyter, session: Session) -> None:
+    """The last one of each program."""
+    session.scientist.run("duet.close()")
+    session.page.locator(".duet-badge[data-state=closed]").wait_for(timeout=APPEARS_MS)
+    # The panel's code is loaded from a blob; Notebook has errors of its own while it starts.
+    assert not [error for error in session.errors if "blob:" in error]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.browser.owner_kit import Owner
-from tests.browser.page_kit import PATIENCE_MS, watch
+from tests.browser.page_kit import PATIENCE_MS, pictures, watch
 
 SHARE = """
 torch.manual_seed(0)
@@ -134,11 +133,10 @@ def visit(chromium: Any, url: str, **options: Any) -> Iterator[Visit]:
 
 
 class Camera:
-    """Pictures of every state, for people: in `DUET_SCREENSHOTS`, else in a test's folder."""
+    """Pictures of every state, for people; see `page_kit.pictures`."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = Path(os.environ.get("DUET_SCREENSHOTS", folder))
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder = pictures(folder)
 
     def take(self, page: Any, name: str) -> None:
         """Four pictures: wide and narrow, light and dark. The page is wide and light after it."""

@@ -1,12 +1,12 @@
 """The example notebooks, unchanged: each file is a real process, paired at its own prompts."""
 
 import contextlib
-import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.example_kit import EXAMPLES, numbers
 from tests.e2e.script import Script
 
 pytestmark = pytest.mark.timeout(300)
@@ -54,50 +54,12 @@ def run(
     return {script.name: script.printed() for script in scripts}
 
 
-def numbers(pattern: str, text: str) -> list[float]:
-    """The first group of every match."""
-    return [float(found) for found in re.findall(pattern, text)]
-
-
-def test_basics_gives_three_numbers_and_not_the_ages(server: str, home: Path) -> None:
-    printed = run(server, home, "01-basics")
-    assert "not yet: " in printed["scientist"], "a value came without a request"
-    assert "denied: " in printed["scientist"], "a denied value came"
-    assert "mean age: 46.8333" in printed["scientist"]
-    assert "from 22 to 88" in printed["scientist"]
-    assert "the ages themselves: None (Rejected)" in printed["scientist"]
-    assert "guard: the kind is verbatim" in printed["owner"]
-    assert "one mean and two extremes left" in printed["owner"]
-
-
-def test_iris_trains_as_a_local_run_does(server: str, home: Path) -> None:
-    printed = run(server, home, "03-iris")
-    losses = numbers(r"iteration +\d+  loss ([\d.]+)", printed["scientist"])
-    assert len(losses) == 6 and losses[-1] < 0.3 < losses[0]
-    assert "the remote losses equal local ones" in printed["scientist"]
-    assert "owner: 60 losses, 1 model, denied ['loss']" in printed["owner"]
-
-
-@pytest.mark.slow
-def test_two_owners_lines_are_averaged(server: str, home: Path) -> None:
-    printed = run(server, home, "04-federated", owners=("owner1", "owner2"))
-    assert "Pointers of two sessions cannot meet" in printed["scientist"]
-    lines = numbers(r"an owner's line: ([\d.]+) x", printed["scientist"])
-    average = numbers(r"the average: ([\d.]+) x", printed["scientist"])
-    assert average == [pytest.approx(sum(lines) / 2, abs=2e-3)]
-    for owner in ("owner1", "owner2"):
-        assert "released 4 losses and 2 times the line" in printed[owner]
-
-
-@pytest.mark.slow
-def test_digits_are_learnt_and_the_model_leaves_by_hand(server: str, home: Path) -> None:
-    printed = run(server, home, "02-mnist")
-    assert "loss ?" in printed["scientist"]
-    assert re.search(r"loss \d\.\d{4}", printed["scientist"])
-    before, after = re.findall(r"before ([\d.]+)%, after ([\d.]+)%", printed["scientist"])[0]
-    assert float(before) < 40 and float(after) > 50
-    assert "HANDLER deny 'loss'" in printed["owner"]
-    assert "1 model released" in printed["owner"]
+@pytest.mark.brief
+@pytest.mark.parametrize("name", ["01-basics", "03-iris"])
+def test_an_example_runs_as_a_program_too(server: str, home: Path, name: str) -> None:
+    """In kernels all four of the first ones run: test_notebook_kernels.py."""
+    owners, check = EXAMPLES[name]
+    check(run(server, home, name, owners=owners))
 
 
 @pytest.mark.slow

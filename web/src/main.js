@@ -8,6 +8,7 @@ import { example } from './example.js';
 import { grouped, parse, textOf } from './ids.js';
 import { Line } from './line.js';
 import { Dtype, Float, Pointer, Session, Slice, Tuple } from './session.js';
+import { pasted } from './pasted.js';
 import { recallPage, rememberPage } from './page_memory.js';
 import { initial, logText, reduce } from './state.js';
 import { SURFACE, denied, resolve } from './surface.js';
@@ -79,6 +80,18 @@ function enterCode(text, { isFinal, isFromLink = false }) {
   const itself = isOwn && 'id' in isOwn && isOwn.id === state.clientId;
   const problem = itself ? 'That is your own ID.' : 'code' in found ? textOf(found, 'session ID') : '';
   dispatch({ type: 'code', text, found, sentence: problem, isFinal, isFromLink });
+}
+
+/** What was typed or pasted into the field: of a whole line or link its ID stays there. @param {HTMLInputElement} code @param {boolean} isFinal */
+function takeCode(code, isFinal) {
+  const { code: text, server } = pasted(code.value);
+  if (text !== code.value) code.value = text;
+  if (server !== null) {
+    /** @type {HTMLInputElement} */ (byId('server')).value = server;
+    /** @type {HTMLDetailsElement} */ (byId('advanced')).open = true; // it is another one now: to be seen
+    enterServer(server);
+  }
+  enterCode(text, { isFinal: isFinal || server !== null });
 }
 
 /** @param {string} text */
@@ -282,13 +295,13 @@ function listenToDocument() {
   const server = /** @type {HTMLInputElement} */ (byId('server'));
   code.addEventListener('input', (event) => {
     const isPasted = ['insertFromPaste', 'insertFromDrop'].includes(/** @type {InputEvent} */ (event).inputType);
-    enterCode(code.value, { isFinal: isPasted });
+    takeCode(code, isPasted);
   });
-  code.addEventListener('change', () => enterCode(code.value, { isFinal: true }));
+  code.addEventListener('change', () => takeCode(code, true));
   server.addEventListener('input', () => enterServer(server.value));
   byId('join').addEventListener('submit', (event) => {
     event.preventDefault();
-    enterCode(code.value, { isFinal: true });
+    takeCode(code, true);
     void connect();
   });
   byId('stop').addEventListener('click', () => void stop());

@@ -18,6 +18,10 @@ import { checkUrl, isLoopbackHost, isPrivateHost, usableIceServers } from './url
 
 const SUBPROTOCOL = 'duet.v1';
 
+const REMEDY = 'Check its address, that it runs, and that it allows this page.';
+const LOCAL_REMEDY =
+  'It would be on this machine. If the owner works here, start their session first; if not, enter the server that you both use under “Advanced”.';
+
 /** Codes of a close that end the client, and what they mean. @type {Record<number, () => DuetError>} */
 const FATAL = {
   1009: () => protocolError('The signalling server refused a frame that is too big.'),
@@ -283,7 +287,7 @@ export class Signaling {
     else if (code === 4004) return this.end(new DuetError('SessionExpired', 'The signalling server forgot this client ID.', 'Connect again.'));
     if (!this.wasRegistered) {
       return this.end(
-        new DuetError('SignalingUnreachable', `The signalling server ${this.url} cannot be used.`, 'Check its address, that it runs, and that it allows this page.'),
+        new DuetError('SignalingUnreachable', `The signalling server ${this.url} cannot be used.`, this.isLocal ? LOCAL_REMEDY : REMEDY),
       );
     }
     if (this.isResting) return;

@@ -63,7 +63,7 @@ export class Stages {
       case 'attemptFailed':
         this.set(this.doing ?? 'path', 'failed', progress.error);
         this.log('attempt', progress.error.message);
-        this.set('path', 'doing', progress.error, `${progress.error.message} Trying again.`); // the reason stays to be read
+        this.set('path', 'doing', progress.error, `${progress.error.message} Trying again. ${progress.error.remedy}`.trimEnd()); // the reason stays to be read
     }
   }
 }

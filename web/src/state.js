@@ -303,6 +303,6 @@ export function logText(log) {
 export function shapeText({ shape, dtype, type }) {
   const kind = type.replace(/^.*\./, '');
   if (shape === null) return dtype ? `${kind} ${dtype}` : kind;
-  const size = shape.length === 0 ? 'one number' : shape.length === 1 ? `${shape[0]} long` : shape.join(' × ');
-  return dtype ? `${size} ${dtype.replace('torch.', '')}` : size;
+  const size = shape.length === 0 ? 'one number' : shape.length === 1 ? `${shape[0]} value${shape[0] === 1 ? '' : 's'}` : shape.join(' × ');
+  return dtype ? `${size}, ${dtype.replace('torch.', '')}` : size;
 }

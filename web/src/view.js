@@ -26,7 +26,7 @@ const STAGE_TEXT = {
 };
 /** @type {Record<string, string>} */
 const STAGE_ICON = { waiting: '', doing: 'dots', done: 'tick', failed: 'cross' };
-const CODE_NOTE = 'The owner’s notebook prints it. It starts with S.';
+const CODE_NOTE = 'It starts with S. The whole line that the owner’s notebook prints will do, too.';
 const SERVER_NOTE = 'It introduces the two of you and can read nothing. Both must use the same one.';
 
 /**
@@ -161,6 +161,7 @@ function drawFailure({ failure, stages }) {
   if (place.textContent === text) return;
   place.replaceChildren(element('p', { class: 'alert' },
     element('strong', {}, element('bdi', {}, message)), ...(remedy ? [' ', element('bdi', {}, remedy)] : [])));
+  place.scrollIntoView({ block: 'nearest' }); // on a phone it is below two cards
 }
 
 /** @param {State} state */

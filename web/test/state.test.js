@@ -189,9 +189,9 @@ test('leaving forgets the work and keeps the IDs and the log', () => {
 });
 
 test('shapes in words', () => {
-  assert.equal(shapeText({ shape: [4, 3], dtype: 'torch.float32', type: 'torch.Tensor' }), '4 × 3 float32');
-  assert.equal(shapeText({ shape: [6], dtype: 'int64', type: 'torch.Tensor' }), '6 long int64');
-  assert.equal(shapeText({ shape: [], dtype: 'float32', type: 'torch.Tensor' }), 'one number float32');
+  assert.equal(shapeText({ shape: [4, 3], dtype: 'torch.float32', type: 'torch.Tensor' }), '4 × 3, float32');
+  assert.equal(shapeText({ shape: [6], dtype: 'int64', type: 'torch.Tensor' }), '6 values, int64');
+  assert.equal(shapeText({ shape: [], dtype: 'float32', type: 'torch.Tensor' }), 'one number, float32');
   assert.equal(shapeText({ shape: null, dtype: null, type: 'torch.optim.SGD' }), 'SGD');
 });
 
