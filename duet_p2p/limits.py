@@ -169,6 +169,7 @@ RECIPE_STEPS: Final = 64  # operations shown of how a value was made
 RECIPE_CHARS: Final = 8_000
 WRITERS: Final = 64  # forms of training steps behind one value; more cannot be bound
 PIPE_FRAME_BYTES: Final = 512 * 1024**2  # a frame on the pipe to the engine, without its buffers
+DEPARTURES: Final = 64  # frozen values that are in memory files; more are copied
 PIPE_MEMORY_FILE_BYTES: Final = 65_536  # buffers of this size go as memory files, not inline
 ENGINE_START_SECONDS: Final = 120.0  # importing torch on a cold, slow disk
 ENGINE_STOP_SECONDS: Final = 2.0  # asked nicely; then it is killed

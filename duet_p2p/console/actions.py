@@ -25,6 +25,7 @@ from duet_p2p.console.messages import (
 )
 from duet_p2p.console.rules import Meaning, handler_of, meaning_of
 from duet_p2p.console.views import Views, digest_of
+from duet_p2p.engine.departure import in_memory
 from duet_p2p.errors import DuetError, NotAllowed, RequestClosed, SessionClosed
 from duet_p2p.objects.words import clean_text
 from duet_p2p.owner.audit_view import AuditView, exported
@@ -104,7 +105,7 @@ class Actions:
         assert record.facts is not None
         text = record.facts.failed or record.text
         if not text and record.has_value:
-            text = repr(unpack(record.value, record.data))
+            text = repr(unpack(record.value, in_memory(record.data)))
         return {"ok": True, "text": "", "value": clean_text(text, limits.CONSOLE_VALUE_CHARS)}
 
     def _shown(self, request: str, digest: str) -> Record:

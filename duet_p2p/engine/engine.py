@@ -292,7 +292,8 @@ class Engine:
         if slot is None:
             return m.Candidate(command.call, None, None, False)
         try:
-            frozen = freeze(slot, self.lineage, self._effects.dataset_names)
+            parcels = sum(frozen.parcel is not None for frozen in self._frozen.values())
+            frozen = freeze(slot, self.lineage, self._effects.dataset_names, parcels)
             value, has_value = frozen.small()
         except Exception:  # too deep, too large: what cannot be frozen cannot be judged
             _log.exception("the value of %d could not be frozen", command.id)
@@ -313,14 +314,14 @@ class Engine:
             return [m.Refused(command.call, "no such snapshot")]
         if frozen.facts.failed:
             return [m.Refused(command.call, frozen.facts.failed)]
-        return [_bytes(command.call, frozen.value)]
+        return [_bytes(command.call, frozen)]
 
     def _peek(self, command: m.Peek) -> m.Event:
         frozen = self._frozen.get(command.call)
         if frozen is None:
             return m.Refused(command.call, "no such snapshot")
         try:
-            text = frozen.facts.failed or repr(frozen.value)
+            text = frozen.facts.failed or frozen.shown()
         except Exception as error:
             text = f"<cannot be shown: {type(error).__name__}>"
         return m.Text(command.call, text[: command.chars])
@@ -343,12 +344,14 @@ class Engine:
             return m.Refused(command.call, f"{type(error).__name__}: {error}")
         if frozen.facts.failed:
             return m.Refused(command.call, frozen.facts.failed)
-        return _bytes(command.call, frozen.value)
+        return _bytes(command.call, frozen)
 
 
-def _bytes(call: int, value: Any) -> m.Event:
+def _bytes(call: int, frozen: Frozen) -> m.Event:
+    if frozen.parcel is not None:
+        return m.Bytes(call, frozen.parcel.value, frozen.parcel.departure)
     try:
-        packed = pack(value)
+        packed = pack(frozen.value)
     except (TypeError, ValueError, RecursionError, MemoryError) as error:
         return m.Refused(call, str(error))
     if not packed.nbytes:

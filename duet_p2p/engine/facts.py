@@ -14,6 +14,7 @@ from duet_p2p.engine.form import form_of, reference
 from duet_p2p.engine.labels import UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.messages import Facts
+from duet_p2p.engine.parcel import Parcel, parcelled
 from duet_p2p.engine.recipe import recipe_text
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.engine.summary import summary_of
@@ -30,7 +31,13 @@ class Frozen:
     """A value as it was at one place in the program."""
 
     value: Any
+    """None where the bytes are in a file."""
     facts: Facts
+    parcel: Parcel | None = None
+
+    def shown(self) -> str:
+        """The value as text, for the owner's eyes."""
+        return repr(self.value if self.parcel is None else self.parcel.opened())
 
     def small(self) -> tuple[Any, bool]:
         """The closed value, if it can go inline."""
@@ -42,15 +49,23 @@ class Frozen:
             return None, False
 
 
-def freeze(slot: Slot, lineage: Lineage, dataset_names: dict[int, str]) -> Frozen:
-    """A copy of a slot's value that no later command can change, with its facts."""
+def freeze(slot: Slot, lineage: Lineage, dataset_names: dict[int, str], parcels: int = 0) -> Frozen:
+    """A copy of a slot's value that no later command can change, with its facts.
+
+    Args:
+        slot: of the value.
+        lineage: knows its label.
+        dataset_names: of data sets, by id.
+        parcels: frozen values in files that there are already.
+    """
     poison = slot.value if isinstance(slot.value, Poison) else slot.poison
     poison = poison or lineage.poison(slot.value)
     label = poison.label if poison is not None else label_of_slot(slot, lineage)
     if poison is not None and is_private(label):
         label = to_per_record(label)
-    value = None if poison is not None else _copied(slot.value, {})
     elements, nbytes = (0, 0) if poison is not None else logical_numbers(slot.value)
+    parcel = None if poison is not None else parcelled(slot.value, nbytes, parcels)
+    value = None if poison is not None or parcel is not None else _copied(slot.value, {})
     tensor = slot.value if isinstance(slot.value, torch.Tensor) else None
     sources = tuple(sorted(label.sources, reverse=True))
     version = lineage.version(slot.value, slot.uid)
@@ -88,7 +103,7 @@ def freeze(slot: Slot, lineage: Lineage, dataset_names: dict[int, str]) -> Froze
         training=described(_tensors(slot.value), lineage),
         charge=_charge(slot.value, elements, lineage),
     )
-    return Frozen(value, facts)
+    return Frozen(value, facts, parcel)
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

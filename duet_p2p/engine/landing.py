@@ -13,7 +13,7 @@ import mmap
 import os
 from typing import Final
 
-__all__ = ["HAS_MEMORY_FILES", "SEALS", "Landing", "mapped"]
+__all__ = ["HAS_MEMORY_FILES", "SEALS", "Landing", "check_sealed", "mapped"]
 
 HAS_MEMORY_FILES: Final = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")
 
@@ -78,10 +78,19 @@ def mapped(fd: int, nbytes: int) -> memoryview:
         ValueError: the file is not sealed, or has another size.
     """
     try:
-        if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & SEALS != SEALS:
-            raise ValueError("a memory file that is not sealed")
-        if os.fstat(fd).st_size != nbytes or nbytes <= 0:
-            raise ValueError("a memory file of another size")
+        check_sealed(fd, nbytes)
         return memoryview(mmap.mmap(fd, nbytes, access=mmap.ACCESS_COPY))
     finally:
         os.close(fd)
+
+
+def check_sealed(fd: int, nbytes: int) -> None:
+    """Whether a file from another process is what it was said to be, and stays so.
+
+    Raises:
+        ValueError: it is not sealed, or has another size.
+    """
+    if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & SEALS != SEALS:
+        raise ValueError("a memory file that is not sealed")
+    if os.fstat(fd).st_size != nbytes or nbytes <= 0:
+        raise ValueError("a memory file of another size")

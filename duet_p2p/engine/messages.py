@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from duet_p2p.engine.departure import Departure
 from duet_p2p.engine.landing import Landing
 from duet_p2p.wire.messages import DefinePlan, Del, Note, Op, Put, RunClosure, RunPlan
 
@@ -19,6 +20,7 @@ __all__ = [
     "Candidate",
     "Command",
     "Configure",
+    "Departure",
     "Died",
     "Discard",
     "Drop",
@@ -30,6 +32,7 @@ __all__ = [
     "Leave",
     "OpFailed",
     "Ordered",
+    "Payload",
     "Peek",
     "Read",
     "Refused",
@@ -46,6 +49,9 @@ __all__ = [
 ]
 
 Buffer = bytes | bytearray | memoryview
+
+Payload = Buffer | Departure
+"""The bytes of a value that leaves."""
 
 Ordered = Op | Put | Del | Note | DefinePlan | RunPlan | RunClosure
 """What the scientist sends for the engine, to be executed at its place in the program."""
@@ -319,7 +325,7 @@ class Bytes:
 
     call: int
     value: Any
-    data: Buffer | None
+    data: Payload | None
 
 
 @dataclass(frozen=True, slots=True)

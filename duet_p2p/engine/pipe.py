@@ -26,7 +26,8 @@ from typing import Any, Final
 import msgpack
 
 from duet_p2p.engine import messages as m
-from duet_p2p.engine.landing import HAS_MEMORY_FILES, SEALS, Landing, mapped
+from duet_p2p.engine.departure import Departure
+from duet_p2p.engine.landing import HAS_MEMORY_FILES, SEALS, Landing
 from duet_p2p.errors import ProtocolError
 from duet_p2p.limits import PIPE_FRAME_BYTES, PIPE_MEMORY_FILE_BYTES
 from duet_p2p.wire.codec import pack_value, unpack_message, unpack_value
@@ -37,6 +38,7 @@ __all__ = ["Frame", "FrameReader", "Outgoing", "encode", "receive", "send"]
 Buffer = bytes | bytearray | memoryview
 Item = Any
 """A command or an event of engine/messages.py."""
+_Bytes = Buffer | Landing | Departure
 
 _HEADER: Final = struct.Struct("<IQB")  # bytes of the body, of the inline buffers, descriptors
 _MOST_FDS: Final = 64  # in one frame; the kernel's limit is 253 in one call
@@ -89,17 +91,17 @@ def encode(items: Iterable[Item], taken: int = 0) -> Outgoing:
         TypeError: something in them is not of the closed set.
         ValueError: a limit is passed.
     """
-    buffers: list[Buffer | Landing] = []
+    buffers: list[_Bytes] = []
     packed = [_pack_item(item, buffers) for item in items]
     fds: list[int] = []
     inline: list[memoryview] = []
     table: list[list[int]] = []
     try:
         for buffer in buffers:
-            if isinstance(buffer, Landing):
+            if isinstance(buffer, Landing | Departure):
                 if len(fds) >= _MOST_FDS:
                     raise ValueError(f"more than {_MOST_FDS} memory files in a frame")
-                fds.append(buffer.seal())
+                fds.append(buffer.seal() if isinstance(buffer, Landing) else buffer.descriptor())
                 table.append([buffer.nbytes, 1])
                 continue
             view = memoryview(buffer).cast("B")
@@ -119,7 +121,7 @@ def encode(items: Iterable[Item], taken: int = 0) -> Outgoing:
     return Outgoing([memoryview(header + body), *inline], fds)
 
 
-def _pack_item(item: Item, buffers: list[Buffer | Landing]) -> Any:
+def _pack_item(item: Item, buffers: list[_Bytes]) -> Any:
     kind = type(item)
     if kind is m.Run:
         return [
@@ -132,7 +134,7 @@ def _pack_item(item: Item, buffers: list[Buffer | Landing]) -> Any:
     return [_TAGS[kind], [_pack_field(getattr(item, name), name, buffers) for name in names]]
 
 
-def _pack_field(value: Any, name: str, buffers: list[Buffer | Landing]) -> Any:
+def _pack_field(value: Any, name: str, buffers: list[_Bytes]) -> Any:
     if name == "data" and value is not None:
         buffers.append(value)
         return {"#": len(buffers) - 1}
@@ -207,14 +209,14 @@ class FrameReader:
 
     def _decode(self, body: bytes, inline: memoryview, fd_count: int) -> Frame:
         taken, packed, table = msgpack.unpackb(body, strict_map_key=False)
-        buffers: list[Buffer] = []
+        buffers = _Buffers()
         at = 0
         for nbytes, is_file in table:
             if is_file:
                 fd_count -= 1
                 if fd_count < 0:
                     raise ValueError("more memory files than descriptors")
-                buffers.append(mapped(self._fds.popleft(), nbytes))
+                buffers.append(Departure(self._fds.popleft(), nbytes))
             else:
                 if not 0 <= nbytes <= inline.nbytes - at:
                     raise ValueError("buffers past the end")
@@ -225,7 +227,7 @@ class FrameReader:
         return Frame(taken, [_unpack_item(item, buffers) for item in packed])
 
 
-def _unpack_item(packed: Any, buffers: Sequence[Buffer]) -> Item:
+def _unpack_item(packed: Any, buffers: _Buffers) -> Item:
     tag, content = packed
     if type(tag) is not int or not 0 <= tag < len(_CLASSES):
         raise ValueError("unknown tag")
@@ -237,7 +239,7 @@ def _unpack_item(packed: Any, buffers: Sequence[Buffer]) -> Item:
     names = _FIELDS[kind]
     if len(content) != len(names):
         raise ValueError(f"{kind.__name__} has {len(names)} fields")
-    return kind(*(_unpack_field(value, buffers) for value in content))
+    return kind(*(_unpack_field(value, buffers, kind) for value in content))
 
 
 def _command(packed: Any) -> Any:
@@ -245,13 +247,35 @@ def _command(packed: Any) -> Any:
     return unpack_message(packed)
 
 
-def _unpack_field(packed: Any, buffers: Sequence[Buffer]) -> Any:
+class _Buffers(Sequence[Buffer]):
+    """The buffers of a frame. Files are mapped when they are looked up, but for what leaves."""
+
+    def __init__(self) -> None:
+        self._found: list[Buffer | Departure] = []
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._found[index]
+        return found.map() if isinstance(found, Departure) else found
+
+    def leaving(self, index: int) -> Buffer | Departure:
+        """One that is sent on: it stays the file that it is."""
+        return self._found[index]
+
+    def append(self, buffer: Buffer | Departure) -> None:
+        """The next one."""
+        self._found.append(buffer)
+
+
+def _unpack_field(packed: Any, buffers: _Buffers, kind: type) -> Any:
     if isinstance(packed, dict) and len(packed) == 1:
         ((tag, payload),) = packed.items()
         if tag == "#":
             if type(payload) is not int or not 0 <= payload < len(buffers):
                 raise ValueError("a field without its buffer")
-            return buffers[payload]
+            return buffers.leaving(payload) if kind is m.Bytes else buffers[payload]
         if tag == "@":
             facts = _unpack_item(payload, buffers)
             if not isinstance(facts, m.Facts):

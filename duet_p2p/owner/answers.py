@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from duet_p2p.engine.messages import Buffer, Started
+from duet_p2p.engine.messages import Departure, Payload, Started
 from duet_p2p.errors import DuetError
 from duet_p2p.owner.catalog import pages
 from duet_p2p.owner.ends import SessionEnd
@@ -89,12 +89,12 @@ class Answers:
         """One answer; `DuetError` if it cannot be sent."""
         self._session.post(message)
 
-    def send_value(self, call: int, value: Any, data: Buffer | None) -> None:
+    def send_value(self, call: int, value: Any, data: Payload | None) -> None:
         """A released value; its bytes go on the bulk channel."""
         if data is None:
             self._session.post(wire.Value(call, value, None))
             return
-        view = memoryview(data)
+        view = data if isinstance(data, Departure) else memoryview(data)
         # Encoded once in vain, so that no transfer begins whose message cannot be sent.
         encode_message(wire.Value(call, value, Blob(1, view.nbytes)))
         transfer = self._session.send_blob([view], view.nbytes)

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from duet_p2p import limits
+from duet_p2p.engine.messages import Departure, Payload
 from duet_p2p.errors import AuditUnavailable
 from duet_p2p.identity.keys import Key
 from duet_p2p.identity.signed_head import SignedHead
@@ -59,7 +60,7 @@ class _Pending:
     time: str
     kind: str
     facts: dict[str, Any]
-    content: tuple[bytes, bytes | bytearray | memoryview | None] | None = None
+    content: tuple[bytes, Payload | None] | None = None
     wait: Wait | None = None
     times: int = 1
     requests: list[Any] = field(default_factory=list)
@@ -271,7 +272,8 @@ class AuditLog:
         """A value as a code that only the owner, who has the key, can compare with a value."""
         value, data = content
         code = hmac.new(self._value_key, encode_value(value), hashlib.sha256)
-        code.update(b"" if data is None else data)
+        for part in data.parts() if isinstance(data, Departure) else (data or b"",):
+            code.update(part)
         return code.hexdigest()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from duet_p2p.engine.messages import Departure
 from duet_p2p.errors import DuetError
 from duet_p2p.owner.printing import CallbackThread
 from duet_p2p.wire import messages as wire
@@ -34,7 +35,7 @@ class SessionEnd(Protocol):
         """Numbers and queues an answer."""
         ...
 
-    def send_blob(self, buffers: Sequence[memoryview], nbytes: int) -> int:
+    def send_blob(self, buffers: Sequence[memoryview | Departure], nbytes: int) -> int:
         """Queues bytes on bulk and gives the transfer's number."""
         ...
 

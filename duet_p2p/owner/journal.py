@@ -12,11 +12,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from duet_p2p.engine.messages import Payload
 from duet_p2p.identity.signed_head import SignedHead
 
 __all__ = ["Content", "Journal", "LogJournal"]
 
-Content = tuple[Any, bytes | bytearray | memoryview | None]
+Content = tuple[Any, Payload | None]
 """A value in closed form and the bytes that its spans point into."""
 
 

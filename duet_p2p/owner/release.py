@@ -41,7 +41,7 @@ class Outlet(Protocol):
         """One numbered answer, in order; `DuetError` if it cannot be sent."""
         ...
 
-    def send_value(self, call: int, value: Any, data: engine.Buffer | None) -> None:
+    def send_value(self, call: int, value: Any, data: engine.Payload | None) -> None:
         """A released value, with its bytes on the bulk channel if there are any.
 
         `DuetError`, `TypeError` or `ValueError` if it cannot be sent; nothing was sent then.
@@ -106,7 +106,7 @@ class Releases:
         if leaving is not None:  # the engine's words can hold a private value
             self._not_sent(leaving, "the engine cannot give it")
 
-    def send(self, leaving: Leaving, value: Any, data: engine.Buffer | None) -> None:
+    def send(self, leaving: Leaving, value: Any, data: engine.Payload | None) -> None:
         """Has it kept in the journal, then queues it to the scientist."""
         if leaving.how == PUBLIC:
             self._queue(leaving, value, data)
@@ -131,7 +131,7 @@ class Releases:
         self,
         leaving: Leaving,
         value: Any,
-        data: engine.Buffer | None,
+        data: engine.Payload | None,
         kept: asyncio.Future[SignedHead],
     ) -> None:
         """The journal has kept the release, or cannot."""
@@ -148,7 +148,7 @@ class Releases:
             head = kept.result()
             self.post(wire.AuditHead(head.head, head.pub, head.signature))
 
-    def _queue(self, leaving: Leaving, value: Any, data: engine.Buffer | None) -> bool:
+    def _queue(self, leaving: Leaving, value: Any, data: engine.Payload | None) -> bool:
         """Queues the value to the scientist and ends its reservation; False if it cannot be."""
         call, facts = leaving.call, leaving.facts
         try:

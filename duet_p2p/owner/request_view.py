@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, Protocol, TypeVar
 
 from duet_p2p import limits
+from duet_p2p.engine.departure import in_memory
 from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import NotAllowed, RequestClosed
 from duet_p2p.objects import cards
@@ -283,7 +284,7 @@ class OwnerRequest:
 
         async def fetch() -> tuple[Any, Any]:
             record = await self._desk.look(self._record.call)
-            return record.value, record.data
+            return record.value, in_memory(record.data)
 
         if self._facts.failed:
             raise NotAllowed(f"There is no value, this failed: {self._facts.failed}")

@@ -404,7 +404,7 @@ class Service:
         """One answer; `DuetError` if it cannot be sent."""
         self._answers.post(message)
 
-    def send_value(self, call: int, value: Any, data: engine.Buffer | None) -> None:
+    def send_value(self, call: int, value: Any, data: engine.Payload | None) -> None:
         """A released value; its bytes go on the bulk channel."""
         self._answers.send_value(call, value, data)
 

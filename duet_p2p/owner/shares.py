@@ -11,6 +11,7 @@ from typing import Any
 
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
+from duet_p2p.engine.departure import in_memory
 from duet_p2p.errors import NotAllowed, PointerDeleted, QuotaExceeded, SessionLost
 from duet_p2p.objects.plan import Plan
 from duet_p2p.owner.catalog import Catalog, Item
@@ -183,7 +184,7 @@ class Shares:
         if future.done():
             return True
         if isinstance(event, engine.Bytes):
-            future.set_result((event.value, event.data))
+            future.set_result((event.value, in_memory(event.data)))
         else:
             future.set_exception(NotAllowed(f"This cannot be read: {event.reason}"))
         return True

@@ -7,17 +7,28 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from duet_p2p import limits
 from duet_p2p.errors import ConnectionLost
 from duet_p2p.session.bulk_header import CHUNK_BYTES, Kind, charge, pack, unpack
 from duet_p2p.transport.base import Channel, Peer
 
-__all__ = ["BulkSender"]
+__all__ = ["BulkSender", "Source"]
 
 _EARLY_BYTES = limits.BULK_EARLY_BYTES // CHUNK_BYTES * CHUNK_BYTES
 
 Progress = Callable[[int, int], None]  # bytes queued, bytes in all
+
+
+class Source(Protocol):
+    """Bytes to send that are somewhere else than in memory of this process."""
+
+    nbytes: int
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes, or fewer at the end."""
+        ...
 
 
 @dataclass(slots=True)
@@ -25,7 +36,7 @@ class _Outgoing:
     """A transfer that is being sent."""
 
     transfer_id: int
-    views: list[memoryview]
+    views: list[memoryview | Source]
     start: int
     offset: int
     total: int
@@ -50,10 +61,14 @@ class _Outgoing:
         left, skip = CHUNK_BYTES, self.offset
         for view in self.views:
             if skip < view.nbytes and left:
-                part = view[skip : skip + left]
+                part = (
+                    view[skip : skip + left]
+                    if isinstance(view, memoryview)
+                    else view.read(skip, left)
+                )
                 parts.append(part)
-                left -= part.nbytes
-                self.offset += part.nbytes
+                left -= len(part)
+                self.offset += len(part)
             skip = max(0, skip - view.nbytes)
         return b"".join(parts)
 
@@ -75,7 +90,7 @@ class BulkSender:
     async def send(
         self,
         transfer_id: int,
-        buffers: Sequence[memoryview],
+        buffers: Sequence[memoryview | Source],
         progress: Progress | None = None,
         *,
         start: int = 0,
@@ -87,7 +102,8 @@ class BulkSender:
 
         Args:
             transfer_id: Declared to the other side on another channel, before or after.
-            buffers: Contiguous; together they are the transfer.
+            buffers: Contiguous memory, or where bytes are read from; together they are the
+                transfer.
             progress: Called with (bytes queued, bytes in all) after each chunk.
             start: Offset to begin at, after a reconnect.
 
@@ -100,7 +116,11 @@ class BulkSender:
             ValueError: The id is being sent already, or `start` is past the end.
         """
         # A view without bytes cannot be cast.
-        views = [memoryview(buffer).cast("B") for buffer in buffers if buffer.nbytes]
+        views = [
+            buffer.cast("B") if isinstance(buffer, memoryview) else buffer
+            for buffer in buffers
+            if buffer.nbytes
+        ]
         total = sum(view.nbytes for view in views)
         if transfer_id in self._going:
             raise ValueError(f"transfer {transfer_id} is being sent already")

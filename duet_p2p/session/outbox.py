@@ -20,6 +20,7 @@ from typing import Final, Protocol
 from duet_p2p import limits
 from duet_p2p.errors import ConnectionLost, SessionClosed
 from duet_p2p.protocol.window import Outgoing
+from duet_p2p.session.bulk_sender import Source
 from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.messages import Message, Put, Value
 from duet_p2p.wire.packing import Buffer
@@ -65,7 +66,7 @@ class Sending(Protocol):
     def start_blob(
         self,
         transfer: int,
-        buffers: Sequence[memoryview],
+        buffers: Sequence[memoryview | Source],
         nbytes: int,
         progress: Progress | None,
     ) -> None:
@@ -142,7 +143,7 @@ class Outbox:
                 self._rouse(_Wake.NOW)
 
     def send_blob(
-        self, buffers: Sequence[Buffer], nbytes: int, progress: Progress | None = None
+        self, buffers: Sequence[Buffer | Source], nbytes: int, progress: Progress | None = None
     ) -> int:
         """`Session.send_blob` from any thread; the id is there at once."""
         views = flat_views(buffers, nbytes)
@@ -229,14 +230,17 @@ def _closed(end: Exception) -> SessionClosed:
     return error
 
 
-def flat_views(buffers: Sequence[Buffer], nbytes: int) -> list[memoryview]:
-    """The bytes of contiguous buffers, uncopied.
+def flat_views(buffers: Sequence[Buffer | Source], nbytes: int) -> list[memoryview | Source]:
+    """The bytes of contiguous buffers, uncopied; a source stays what it is.
 
     Raises:
         ValueError: They are not `nbytes` together.
     """
-    views: list[memoryview] = []
+    views: list[memoryview | Source] = []
     for buffer in buffers:
+        if not isinstance(buffer, Buffer):
+            views.append(buffer)
+            continue
         view = memoryview(buffer)
         if view.nbytes:  # a view without bytes cannot be cast
             views.append(view.cast("B"))

@@ -43,6 +43,7 @@ from duet_p2p.protocol.connection import (
 from duet_p2p.protocol.description import Channel
 from duet_p2p.protocol.window import Incoming, Outgoing
 from duet_p2p.session.bulk_receiver import Sink
+from duet_p2p.session.bulk_sender import Source
 from duet_p2p.session.link import Link
 from duet_p2p.session.outbox import Buffer, Outbox, Progress, flat_views
 from duet_p2p.session.transfers import Transfers
@@ -185,7 +186,7 @@ class Session:
             raise
 
     def send_blob(
-        self, buffers: Sequence[Buffer], nbytes: int, progress: Progress | None = None
+        self, buffers: Sequence[Buffer | Source], nbytes: int, progress: Progress | None = None
     ) -> int:
         """Sends bytes on the bulk channel.
 
@@ -244,7 +245,7 @@ class Session:
     def start_blob(
         self,
         transfer: int,
-        buffers: Sequence[memoryview],
+        buffers: Sequence[memoryview | Source],
         nbytes: int,
         progress: Progress | None,
     ) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from duet_p2p.errors import ConnectionLost, DuetError, ProtocolError
 from duet_p2p.session.bulk import Bulk
 from duet_p2p.session.bulk_receiver import Sink
+from duet_p2p.session.bulk_sender import Source
 from duet_p2p.session.outbox import Progress
 from duet_p2p.transport.base import Peer
 
@@ -41,7 +42,7 @@ class Moving:
 class _Outgoing:
     """A blob that the other side does not have yet."""
 
-    buffers: Sequence[memoryview]
+    buffers: Sequence[memoryview | Source]
     nbytes: int
     progress: Progress | None
     done: int = 0
@@ -81,7 +82,7 @@ class Transfers:
     def send(
         self,
         transfer: int,
-        buffers: Sequence[memoryview],
+        buffers: Sequence[memoryview | Source],
         nbytes: int,
         progress: Progress | None,
     ) -> None:

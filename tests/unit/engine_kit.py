@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from duet_p2p.engine import messages as m
+from duet_p2p.engine.departure import in_memory
 from duet_p2p.engine.engine import Engine
 from duet_p2p.surface.values import from_wire, pack, to_wire
 from duet_p2p.wire.messages import Del, Op, Put
@@ -87,7 +88,7 @@ class Driver:
         call = self.candidate(ref).call
         (event,) = self.engine.handle(m.Release(call))
         assert isinstance(event, m.Bytes), event
-        return from_wire(event.value, event.data)
+        return from_wire(event.value, in_memory(event.data))
 
     def label(self, ref: Ref) -> tuple[str, int, bool]:
         facts = self.facts(ref)

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from duet_p2p.errors import (
-    SessionClosed,
-)
+from duet_p2p.engine.departure import Departure
+from duet_p2p.errors import SessionClosed
 from duet_p2p.session.transfers import Moving
 from duet_p2p.wire.messages import Message, Put, Value
 from duet_p2p.wire.values import Blob, Span, TensorData
@@ -102,9 +101,11 @@ async def test_an_empty_blob_arrives(pair: Pair) -> None:
     assert bytes(await asyncio.wait_for(futures[0], 5)) == b""
 
 
+@pytest.mark.parametrize("kind", ["memory", "file"])
 @pytest.mark.parametrize("when", ["before", "during", "after", "unconfirmed"])
-async def test_a_blob_survives_losses(pair: Pair, when: str) -> None:
+async def test_a_blob_survives_losses(pair: Pair, when: str, kind: str) -> None:
     data = os.urandom(6_000_000)
+    source = data if kind == "memory" else Departure.holding([memoryview(data)], len(data))
     futures: list[asyncio.Future[memoryview]] = []
     received: list[int] = []
     pair.owner.session.on_message = lambda seq, message: futures.append(
@@ -113,7 +114,7 @@ async def test_a_blob_survives_losses(pair: Pair, when: str) -> None:
     if when == "before":
         pair.lose()
         await until(lambda: not pair.scientist.session.is_open)
-    transfer = pair.scientist.session.send_blob([data], len(data))
+    transfer = pair.scientist.session.send_blob([source], len(data))
     pair.scientist.session.post(Put((1,), (1,), Blob(transfer, len(data))))
     if when == "during":
         await until(lambda: bool(received) and received[-1] > 500_000)
