@@ -39,7 +39,7 @@ class Arguments:
     """Positional arguments as they came."""
     sources: list[torch.Tensor] = field(default_factory=list)
     """The tensors that were there before the call, as `refresh` last found them."""
-    reached: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
+    graph: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
     """Of a backward: leaves and statistics that the graph of its root reaches, once looked for."""
     _parts: list[list[Any]] | None = None
     _tensors: list[torch.Tensor] | None = None

@@ -86,8 +86,8 @@ class Effects:
         first = given.args[0] if given.args else None
         short = name.rpartition(".")[2]
         if name == "torch.Tensor.backward" and isinstance(first, torch.Tensor):
-            given.reached = reached_by(first)
-            reached = [*given.reached[0], *given.tensors()]
+            given.graph = reached_by(first)
+            reached = [*given.graph[0], *given.tensors()]
             return [grad for tensor in reached if (grad := gradient_of(tensor)) is not None]
         if short in _STEPS and _is_stepper(first):
             return [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
@@ -321,9 +321,8 @@ class Effects:
         rows = lineage.rows(source)
         every = written_by(every, self.writers)
         buffers = [b for b in written if isinstance(b, torch.Tensor) and b is not source]
-        before = [
-            lineage.label(buffer) for buffer in buffers
-        ]  # with momentum=0 it is all that stays
+        # with momentum=0 what was there is all that stays
+        before = [lineage.label(buffer) for buffer in buffers]
         if rows is not None and rows.axis == 0 and not any(label.is_data for label in before):
             least = min(rows.records, rows.floor, *(label.min_records for label in before))
             every = Label(Kind.MODEL, every.sources, frozenset(), least, every.injected,

@@ -61,9 +61,9 @@ class Gradients:
         if not isinstance(root, torch.Tensor):
             return
         lineage = self._lineage
-        if given.reached is None:
-            given.reached = reached_by(root)
-        leaves, kept = given.reached
+        if given.graph is None:
+            given.graph = reached_by(root)
+        leaves, kept = given.graph
         loss = join([given.beside(lineage), *map(lineage.label, given.tensors())])
         loss = met_by(loss, [lineage.label(tensor) for tensor in kept])
         came = PUBLIC
