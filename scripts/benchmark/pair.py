@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 import duet_p2p as sy
+from duet_p2p.errors import PairingTimeout
 
 __all__ = ["Owner", "Pair", "close_shared", "get", "pair", "shared_pair"]
 
@@ -39,7 +40,7 @@ for line in sys.stdin:
     print(json.dumps(value), file=answers, flush=True)
 """
 _SECONDS = 120
-_STORED_BYTES = 12 << 30
+_STORED_BYTES = 12 << 30  # the largest model of a curve, twice
 
 
 class Owner:
@@ -53,7 +54,12 @@ class Owner:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={**os.environ, "DUET_HOME": home},
+            # As many threads in the owner's engine as here, whatever torch would choose.
+            env={
+                **os.environ,
+                "DUET_HOME": home,
+                "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            },
         )
 
     def start(self, code: str) -> None:
@@ -150,12 +156,9 @@ def pair(*, audit: bool = False, accepts: bool = True, options: str = "") -> Ite
         owner = Owner(home)
         try:
             owner.run("1")  # its imports are over
-            # As many threads in the engine as here, whatever the environment says, and room for
-            # the largest model of a curve.
             owner.start(
                 f"duet = sy.launch_duet(loopback={name!r}, logging=False, timeout=60,"
-                f" audit={audit}, threads={torch.get_num_threads()},"
-                f" limits={{'stored_bytes': {_STORED_BYTES}}}{options})\n"
+                f" audit={audit}, limits={{'stored_bytes': {_STORED_BYTES}}}{options})\n"
                 + ("duet.requests.add_handler(action='accept')\n" if accepts else "")
                 + "1"
             )
@@ -163,6 +166,9 @@ def pair(*, audit: bool = False, accepts: bool = True, options: str = "") -> Ite
                 owner.value()
                 get(duet.torch.ones(1) + 1)  # what is loaded at the first operation is loaded
                 yield Pair(owner, duet)
+        except PairingTimeout:
+            owner.value()  # says why the owner has ended, if it has
+            raise
         finally:
             owner.close()
             if before is not None:

@@ -198,6 +198,30 @@ def test_a_silent_other_side_is_the_end_after_ten_timeouts() -> None:
     network.run(lambda: network.end(0) is not None, seconds=1_000)
     end = network.end(0)
     assert end is not None and end.reason is not None and not end.is_violation
+    assert network.sides[0].outbound.expiries == limits.SCTP_EXPIRIES + 1 == 11
+
+
+def test_a_lone_packet_is_acknowledged_after_10_milliseconds_and_two_at_once() -> None:
+    network = Network(Weather(delay=0.001))
+    network.open()
+    network.run(seconds=1)
+    for count, seconds in ((1, 0.012), (2, 0.002)):
+        began = network.now
+        for _ in range(count):
+            network.sides[0].send(0, 53, bytes(1_000))
+        network.run(lambda: network.sides[0].is_idle)
+        assert network.now - began == pytest.approx(seconds, abs=1e-6)
+
+
+def test_no_more_is_on_its_way_than_the_other_side_has_room_for() -> None:
+    network = Network(Weather(delay=0.05), b={"window": 5_000})
+    network.open()
+    network.packets[0].clear()
+    network.sides[0].send(0, 53, bytes(60_000))
+    network.run(seconds=0.04)
+    assert 5_000 <= sum(map(len, network.packets[0])) < 5_000 + 2 * limits.SCTP_PACKET_BYTES
+    network.run(lambda: network.sides[0].is_idle)
+    assert network.heard(1) == [bytes(60_000)]
 
 
 def test_an_idle_association_beats_and_a_dead_one_ends() -> None:
