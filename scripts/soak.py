@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from duet_p2p import limits
+from duet_p2p.errors import ConnectionLost
 from duet_p2p.transport.base import Channel
 from duet_p2p.transport.sctp.datagrams import DatagramPath
 from duet_p2p.transport.webrtc import WebRtcPeer
@@ -120,7 +121,10 @@ async def soak(minutes: float, growth: float) -> None:
         print(f"{time.monotonic() - started:6.0f} s  {moved:8.2f} GB  {now:7.1f} MB", flush=True)
         if base is not None and now > base + growth:
             raise Wrong(f"memory grew from {base:.1f} to {now:.1f} MB")
-    counts = await asyncio.gather(*saying)
+    try:
+        counts = await asyncio.gather(*saying)
+    except ConnectionLost as error:
+        raise Wrong(f"after {time.monotonic() - started:.0f} s: {error}") from error
     await asyncio.sleep(2)
     heard = [ear.next[channel] for ear in reversed(ears) for channel in Channel]
     problem = next((ear.problem for ear in ears if ear.problem), None)
@@ -139,7 +143,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--minutes", type=float, default=60)
     arguments.add_argument("--loss", type=float, default=0.005, help="share of packets dropped")
-    arguments.add_argument("--growth", type=float, default=16, help="MB")
+    arguments.add_argument("--growth", type=float, default=4, help="MB, beyond a tenth of the time")
     options = arguments.parse_args()
     lose(options.loss)
     try:
