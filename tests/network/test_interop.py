@@ -122,23 +122,28 @@ async def test_own_peers_on_one_machine_use_large_packets_and_others_what_was_tr
         await close(owner, scientist)
 
 
-async def test_packets_follow_a_later_change_of_the_pair() -> None:
-    owner, scientist = peers(("fast", "fast"))
-    await connect(owner, scientist)
-    ear = Ear(scientist)
-    owner.send(Channel.CTL, b"before")
-    await ear.count(1)
+def change_pair(owner: WebRtcPeer, scientist: WebRtcPeer) -> list[tuple[Any, Any]]:
+    """What ICE does when it finds a better path: another socket, another address."""
     pairs = []
     for one, other in ((owner, scientist), (scientist, owner)):
         here, there = one._ice._connection, other._ice._connection
         used = here._nominated[1].local_candidate.host
-        # What ICE does when it finds a better path: another socket, another address.
         [mine] = [p for p in here._protocols if p.local_candidate.host == "::1" != used]
         [theirs] = [c for c in there.local_candidates if c.host == "::1"]
         theirs._network_host = "::1"  # type: ignore[attr-defined]
         pairs.append((here, aioice.ice.CandidatePair(mine, theirs)))
     for connection, pair in pairs:
         connection._nominated[1] = pair
+    return pairs
+
+
+async def test_packets_follow_a_later_change_of_the_pair() -> None:
+    owner, scientist = peers(("fast", "fast"))
+    await connect(owner, scientist)
+    ear = Ear(scientist)
+    owner.send(Channel.CTL, b"before")
+    await ear.count(1)
+    pairs = change_pair(owner, scientist)
     owner.send(Channel.BULK, bytes(60_000))
     await ear.count(2)
     assert ear.on(Channel.BULK) == [bytes(60_000)]
@@ -146,6 +151,24 @@ async def test_packets_follow_a_later_change_of_the_pair() -> None:
     path = owner._sctp._path
     assert path is not None and path._wire is not None
     assert path._wire.pair is pairs[0][1] and path._wire.address[0] == "::1"
+    await close(owner, scientist)
+
+
+async def test_on_a_new_pair_the_largest_packet_is_searched_anew() -> None:
+    owner, scientist = peers(("fast", "stock"))
+    await connect(owner, scientist)
+    await until(lambda: packet_size(owner) == limits.SCTP_PROBE_SIZES[0])
+    assert isinstance(owner._sctp, FastSctpTransport)
+    association, seen = owner._sctp._association, []
+    ear = Ear(scientist)
+    follow = association.packet_size._on_change
+    association.packet_size._on_change = lambda size: (seen.append(size), follow(size))[1]
+    change_pair(owner, scientist)
+    owner.send(Channel.BULK, bytes(60_000))
+    await ear.count(1)
+    await until(lambda: packet_size(owner) == limits.SCTP_PROBE_SIZES[0])
+    assert seen == [limits.SCTP_PACKET_BYTES, limits.SCTP_PROBE_SIZES[0]]
+    assert ear.on(Channel.BULK) == [bytes(60_000)]
     await close(owner, scientist)
 
 
