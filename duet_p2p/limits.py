@@ -66,6 +66,7 @@ WINDOW_WAIT_SECONDS: Final = 60.0  # a full window on a lost link, until the cal
 # transport (transport/)
 STUN_SECONDS: Final = 2.0  # a STUN server that has not answered by then is not waited for
 RELAY_RELEASE_SECONDS: Final = 1.0  # for a TURN server to confirm that a relay is given up
+CONSENT_RETRANSMISSIONS: Final = 2  # of a check of consent, after 0.5 and 1.5 s; lost at 3.5 s
 LINGER_SECONDS: Final = 0.25  # after close, for messages on channel 0 to arrive
 FEED_BYTES: Final = 65_536  # handed to SCTP at once; the rest waits, sorted by channel
 EARLY_FRAMES: Final = 16  # received before somebody listens

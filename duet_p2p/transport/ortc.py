@@ -19,7 +19,7 @@ import contextlib
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -49,6 +49,7 @@ __all__ = [
     "BoundedSctpTransport",
     "Relay",
     "Servers",
+    "be_patient",
     "counters",
     "gather",
     "make_gatherer",
@@ -259,6 +260,26 @@ def set_ice_role(ice: RTCIceTransport, *, controlling: bool) -> None:
         _ = ice._connection.ice_controlling
         ice._connection.ice_controlling = controlling
         _require(ice.role == ("controlling" if controlling else "controlled"))
+
+
+def be_patient(ice: RTCIceTransport) -> None:
+    """Lets a check of consent wait some seconds for its answer; after gathering, before ICE starts.
+
+    aioice gives such a check half a second, and closes after six that failed. An answer that has to
+    pass full buffers, as in an upload over a slow line, takes longer, while data flow all the time.
+    """
+
+    def with_time(request: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        def ask(*arguments: Any, retransmissions: int | None = None, **others: Any) -> Any:
+            if retransmissions == 0:  # only a check of consent says so
+                retransmissions = limits.CONSENT_RETRANSMISSIONS
+            return request(*arguments, retransmissions=retransmissions, **others)
+
+        return ask
+
+    with _guard("request of a STUN protocol", "ice"):
+        for protocol in ice._connection._protocols:
+            protocol.request = with_time(protocol.request)  # type: ignore[method-assign]
 
 
 def nominated_pair(ice: RTCIceTransport) -> tuple[aioice.Candidate, aioice.Candidate] | None:

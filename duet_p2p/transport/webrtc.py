@@ -192,6 +192,7 @@ class WebRtcPeer:
         role = _DTLS_ROLES.get((self._setup, remote.setup))
         if role is None:
             raise ConnectFailed(stage="dtls", remedy="Both sides want the same part in DTLS.")
+        ortc.be_patient(self._ice)
         ortc.set_ice_role(self._ice, controlling=self._controlling)
         ortc.set_dtls_role(self._dtls, role)
         await self._check_paths(remote)

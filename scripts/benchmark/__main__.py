@@ -28,6 +28,7 @@ from scripts.benchmark.rows import Report, Row, median
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("channel", "connecting", "operations", "training", "transfers", "peers", "chromium")
 SLOW_PARTS = ("scaling", "lossy")
+PAIR_PARTS = ("operations", "training", "transfers")
 SIZES = (200, 1_000, 4_000, 16_000, 65_536)
 
 
@@ -155,6 +156,8 @@ def main() -> int:
     for part in options.only or PARTS + (() if options.quick else SLOW_PARTS):
         started = time.monotonic()
         print(f"== {part}", flush=True)
+        if part not in PAIR_PARTS:
+            close_shared()  # its memory is wanted by others
         run: Callable[[], None] = getattr(bench, part)
         try:
             run()

@@ -4,12 +4,14 @@ The first tests fail when a new aiortc moves one of them: that is what they are 
 """
 
 import asyncio
+import inspect
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from struct import pack, unpack_from
 from typing import Any, cast
 
+import aioice.ice
 import aioice.stun as stun
 import pytest
 from aiortc import (
@@ -41,6 +43,7 @@ async def test_aiortc_has_what_this_file_touches() -> None:
     assert gatherer._connection is connection
     assert (connection._protocols, connection._local_candidates) == ([], [])
     assert connection._nominated == {}
+    assert "retransmissions=0" in inspect.getsource(aioice.ice.Connection.query_consent)
     assert connection._queue.qsize() == 0
     assert connection.stun_server is None and connection.turn_server is None
     assert (dtls._role, dtls._ssl, dtls._task) == ("auto", None, None)

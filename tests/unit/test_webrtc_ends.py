@@ -1,6 +1,7 @@
 """Two real peers on loopback: what ends an association, and who is told."""
 
 import asyncio
+from typing import Any
 
 import aioice.ice
 import pytest
@@ -88,6 +89,33 @@ async def test_lost_consent_is_a_lost_connection(monkeypatch: pytest.MonkeyPatch
     assert isinstance(await ear.end(), ConnectionLost)
     await close(owner, scientist)
     assert len(ear.ends) == 1
+
+
+async def test_consent_that_is_answered_late_is_no_lost_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", 0.05)
+    monkeypatch.setattr(aioice.ice, "CONSENT_FAILURES", 1)
+    owner, scientist = new_pair()
+    await connect(owner, scientist)
+    ear = Ear(scientist)
+    answer, late = aioice.ice.Connection.request_received, []
+
+    def answer_late(*arguments: Any) -> None:
+        late.append(asyncio.get_running_loop().call_later(0.8, answer, *arguments))
+
+    # Full buffers on the way: an answer takes longer than aioice's half a second.
+    monkeypatch.setattr(aioice.ice.Connection, "request_received", answer_late)
+    async with asyncio.timeout(DEADLINE):
+        while len(late) < 6:
+            await asyncio.sleep(0.05)
+    owner.send(Channel.CTL, b"still here")
+    await ear.count(1)
+    assert ear.ends == []
+    monkeypatch.undo()
+    await close(owner, scientist)
+    for handle in late:
+        handle.cancel()
 
 
 async def test_an_extra_channel_ends_the_association() -> None:
