@@ -102,10 +102,23 @@ class Report:
 def machine() -> str:
     """This machine in one line, its load included: a busy one is no place to measure on."""
     return (
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {platform.machine()}, "
-        f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"{os.cpu_count()} cores ({_processor()}), {_memory_gb():.0f} GB, "
+        f"load {os.getloadavg()[0]:.1f}, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}, "
         f"{torch.get_num_threads()} threads"
     )
+
+
+def _processor() -> str:
+    """What the system calls it."""
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _memory_gb() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
 
 
 def timed(action: Callable[[], object]) -> float:
