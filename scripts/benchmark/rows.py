@@ -103,8 +103,8 @@ def machine() -> str:
     """This machine in one line, its load included: a busy one is no place to measure on."""
     return (
         f"{os.cpu_count()} cores ({_processor()}), {_memory_gb():.0f} GB, "
-        f"load {os.getloadavg()[0]:.1f}, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads"
+        f"load {os.getloadavg()[0]:.1f}, {platform.system()}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads"
     )
 
 
