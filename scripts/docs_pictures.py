@@ -23,7 +23,6 @@ sys.path.insert(0, str(ROOT))
 from tests.browser import owner_kit, page_kit, visit_kit  # noqa: E402
 from tests.browser.console_kit import Console, Partners, chromium  # noqa: E402
 from tests.browser.jupyter_kit import Jupyter  # noqa: E402
-from tests.e2e.notebook import Notebook  # noqa: E402
 
 MOST_BYTES = 150_000
 WIDE, NARROW = (1440, 900), (390, 844)
@@ -155,9 +154,11 @@ def console(album: Album, folder: Path) -> None:
 def panel(album: Album, folder: Path) -> None:
     """The live panel in JupyterLab."""
     jupyter = Jupyter(folder, "jupyterlab")
-    scientist = Notebook("scientist", folder)
     try:
-        with page_kit.browser() as browser:
+        with (
+            owner_kit.owner(folder / "duet") as scientist,  # a process like any other
+            page_kit.browser() as browser,
+        ):
             page = browser.new_page(viewport={"width": WIDE[0], "height": WIDE[1]})
             cells = [
                 "import torch, duet_p2p as sy\nduet = sy.launch_duet(loopback=True)",
@@ -165,7 +166,7 @@ def panel(album: Album, folder: Path) -> None:
             ]
             notebook = jupyter.open(page, "owner.ipynb", cells)
             notebook.start(0)
-            scientist.run("import time, duet_p2p as sy\nduet = sy.join_duet(loopback=True)", 300)
+            scientist.run("import time\nduet = sy.join_duet(loopback=True)", timeout=300)
             notebook.wait_done(0)
             notebook.run(1)
             page.locator(".duet-panel").wait_for()
@@ -180,7 +181,6 @@ def panel(album: Album, folder: Path) -> None:
             album.keep(page.screenshot(), "panel")
             scientist.run("duet.close()")
     finally:
-        scientist.close()
         jupyter.close()
 
 

@@ -91,9 +91,9 @@ class Client:
         )
 
 
-def pair(owner: Owner, client: Client, signalling: str, share: str = "") -> None:
+def pair(owner: Owner, client: Client, signalling: str, share: str = "", **options: object) -> None:
     """Connects as people do: the session ID is pasted, the client ID is typed."""
-    session_id = owner.launch(signalling, share=share)
+    session_id = owner.launch(signalling, share=share, **options)
     client.begin(session_id, signalling)
     owner.expect(client.client_id)
     client.connected()

@@ -84,10 +84,16 @@ class Owner:
             return answer["value"]
 
     def launch(self, url: str, *, share: str = "", **options: object) -> str:
-        """Starts a session at a signalling server and shares things; gives its session ID."""
+        """Starts a session at a signalling server and shares things; gives its session ID.
+
+        Its engine is in a thread, where the test does not ask for `engine="process"`: a process
+        imports torch for each session, and most tests here are about what the browser does.
+        """
+        options = {"engine": "thread", **options}
         more = "".join(f", {name}={value!r}" for name, value in options.items())
         self.session_id = self.run(
-            f"duet = sy.launch_duet(url={url!r}, wait=False{more})\n{share}\nduet.id"
+            f"duet = sy.launch_duet(url={url!r}, wait=False{more})\n{share}\nduet.id",
+            timeout=START,  # of an engine process, which imports torch too
         )
         return self.session_id
 

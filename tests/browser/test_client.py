@@ -25,7 +25,7 @@ def client(
     context = chromium.new_context()
     with bare_pages(tmp_path_factory.mktemp("pages"), signalling) as url:
         made = Client(context.new_page(), url)
-        pair(owner, made, signalling, SHARE)
+        pair(owner, made, signalling, SHARE, engine="process")
         made.run(
             "globalThis.shared = (tag) => session.pointer("
             "session.store.find(({tags}) => tags.includes(tag))), 0"  # a function would be called

@@ -14,7 +14,7 @@ from tests.browser.visit_kit import SHARE, Camera, visit
 
 pytestmark = pytest.mark.slow  # attempts have to fail, links have to be lost
 
-NO_UDP = "--force-webrtc-ip-handling-policy=disable_non_proxied_udp"
+NO_UDP = "--webrtc-ip-handling-policy=disable_non_proxied_udp"
 
 
 @pytest.fixture(scope="module")

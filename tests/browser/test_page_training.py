@@ -32,7 +32,7 @@ for step in range(200):
 @pytest.fixture
 def bench(chromium: Any, owner: Owner, signalling: str) -> Iterator[Visit]:
     with page_server(signalling=signalling) as url, visit(chromium, url) as made:
-        session_id = owner.launch(signalling, share=SHARE)
+        session_id = owner.launch(signalling, share=SHARE, engine="process")
         made.open()
         made.join(owner, session_id)
         yield made

@@ -18,7 +18,7 @@ from tests.browser.visit_kit import SHARE, SHARED, Camera, Visit, accept, deny, 
 def bench(chromium: Any, owner: Owner, signalling: str) -> Iterator[Visit]:
     """One session for all tests here: each works on names of its own."""
     with page_server(signalling=signalling) as url, visit(chromium, url) as made:
-        session_id = owner.launch(signalling, share=SHARE)
+        session_id = owner.launch(signalling, share=SHARE, engine="process")
         made.open()
         made.join(owner, session_id)
         yield made

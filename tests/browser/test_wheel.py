@@ -38,9 +38,10 @@ def installed(chromium: Any, tmp_path: Path) -> Path:
     done(*build, cwd=ROOT)
     [wheel] = tmp_path.glob("*.whl")
     environment = tmp_path / "fresh"
-    done(sys.executable, "-m", "venv", str(environment))
+    done(sys.executable, "-m", "venv", "--without-pip", str(environment))
     python = environment / "bin" / "python"
-    done(str(python), "-m", "pip", "install", "--no-deps", "--no-index", str(wheel))
+    pip = (sys.executable, "-m", "pip", "--python", str(python))
+    done(*pip, "install", "--no-deps", "--no-index", str(wheel))
     own = Path(
         done(str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])").strip()
     )

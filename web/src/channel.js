@@ -148,7 +148,7 @@ export class Channels {
     const state = this.connection.iceConnectionState;
     if (state === 'connected' || state === 'completed')
       return new DuetError('ConnectFailed', 'A path was found, but the encrypted handshake failed.', 'Try again; if it stays so, use another network.');
-    if (!/^a=candidate:/m.test(this.connection.localDescription?.sdp ?? ''))
+    if (!/^a=candidate:\S+ \d+ udp /im.test(this.connection.localDescription?.sdp ?? ''))
       return new DuetError(
         'ConnectFailed',
         'Your browser has no address that the owner could reach: your network, or a setting of the browser, blocks UDP.',
