@@ -35,7 +35,7 @@ def pack(data: Any, lengths: Any, batch_first: bool) -> tuple[Any, torch.Tensor]
         )
     outer = data.shape[:2]
     rows = torch.arange(outer[0] * outer[1]).view(outer)
-    order, sizes = torch._VF._pack_padded_sequence(rows, lengths, batch_first)  # type: ignore[attr-defined]
+    order, sizes = torch._VF._pack_padded_sequence(rows, lengths, batch_first)
     return data.flatten(0, 1).index_select(0, order), sizes
 
 
@@ -46,7 +46,7 @@ def pad(
     if isinstance(sizes, Pointer):
         raise NotAllowed("the batch sizes of a packed sequence are a tensor of this side")
     rows = torch.arange(data.shape[0])
-    places, lengths = torch._VF._pad_packed_sequence(  # type: ignore[attr-defined]
+    places, lengths = torch._VF._pad_packed_sequence(
         rows, sizes, batch_first, -1, total_length
     )
     found = data.index_select(0, places.clamp(min=0).flatten()).unflatten(0, places.shape)
