@@ -8,7 +8,7 @@ found. What is changed is the smallest thing that every caller meets, in four wa
 * the function inside a decorator's wrapper (`clip_grad_norm_`, `update_bn`, …);
 * the constructor of a base class: ``torch.optim.Adam(remote.parameters())`` gives what
   ``duet.torch.optim.Adam`` gives, and an own class says why it cannot;
-* the name `torch` in two small modules of torch, whose ``torch.Tensor`` means pointers too;
+* the name `torch` in three small modules of torch, whose ``torch.Tensor`` means pointers too;
 * tables that torch offers for this (`default_collate`), or keeps for itself (`kl_divergence`).
 
 Without a pointer among the arguments torch's own code runs, unchanged. It happens when a
@@ -24,7 +24,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 from torch.distributions import Distribution, kl
-from torch.nn.utils import _named_member_accessor, convert_parameters
+from torch.nn.utils import _named_member_accessor, convert_parameters, rnn
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.optim import Optimizer, swa_utils
 from torch.optim.lr_scheduler import LRScheduler
@@ -54,7 +54,7 @@ def know_pointers() -> None:
     for base, make in _MADE.items():
         setattr(base, "__new__", make)  # noqa: B010 - mypy knows no assignment to it
     setattr(Optimizer, "add_param_group", _of_groups(Optimizer.add_param_group))  # noqa: B010
-    for module in (_named_member_accessor, convert_parameters):
+    for module in (_named_member_accessor, convert_parameters, rnn):
         vars(module)["torch"] = _Seen("torch")
     known: dict[Any, Any] = collate.default_collate_fn_map
     known[TensorPointer] = _stacked

@@ -46,9 +46,7 @@ def pad(
     if isinstance(sizes, Pointer):
         raise NotAllowed("the batch sizes of a packed sequence are a tensor of this side")
     rows = torch.arange(data.shape[0])
-    places, lengths = torch._VF._pad_packed_sequence(
-        rows, sizes, batch_first, -1, total_length
-    )
+    places, lengths = torch._VF._pad_packed_sequence(rows, sizes, batch_first, -1, total_length)
     found = data.index_select(0, places.clamp(min=0).flatten()).unflatten(0, places.shape)
     empty = places.lt(0).view(*places.shape, *[1] * (len(data.shape) - 1))
     return found.masked_fill(empty, padding_value), lengths

@@ -33,7 +33,7 @@ def test_an_optimizer_of_this_side_is_made_over_there(both: Pair) -> None:
         made = torch.optim.Adam(params, lr=0.1)
         assert type(made) is type(both.duet.torch.optim.Adam(model.parameters()))
         assert torch.optim.lr_scheduler.StepLR(made, 1).get_last_lr() is not None
-    assert both.owner.ops.count("torch.optim.Adam") == 4
+    assert both.owner.ops.count("torch.optim.Adam") == 6
 
 
 def test_a_generator_of_pointers_says_what_to_write(both: Pair) -> None:
@@ -98,7 +98,7 @@ def test_lengths_of_an_owner_do_not_decide_shapes(both: Pair) -> None:
     assert both.owner.ops.count("torch.Tensor.flatten") == 0
 
 
-@pytest.mark.parametrize("lengths", [[2, 4], [4, 0], [4], [5, 2], [4, 2, 1]])
+@pytest.mark.parametrize("lengths", [[2, 4], [4, 0], [4], [4, 2, 1]])
 def test_a_mistake_in_lengths_has_torchs_own_words(both: Pair, lengths: list[int]) -> None:
     x = torch.randn(4, 2, 3)
     with pytest.raises(RuntimeError) as here:
