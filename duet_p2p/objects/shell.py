@@ -168,6 +168,16 @@ class Shell(nn.Module):
             else:
                 pointer.grad = self._duet_client.call("torch.zeros_like", pointer)
 
+    def register_full_backward_hook(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not for remote modules: torch would never call it, and not say so."""
+        raise NotAllowed(
+            "gradients stay on the owner's side, so a backward hook would never be called here: "
+            "take torch.autograd.grad(loss, tensor), or read .grad after backward()"
+        )
+
+    register_backward_hook = register_full_backward_hook
+    register_full_backward_pre_hook = register_full_backward_hook
+
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Whether autograd on the owner's side records operations on the parameters."""
         for pointer in self._pointers():

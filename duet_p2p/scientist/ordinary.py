@@ -7,7 +7,8 @@ found. What is changed is the smallest thing that every caller meets, in four wa
 
 * the function inside a decorator's wrapper (`clip_grad_norm_`, `update_bn`, …);
 * the constructor of a base class: ``torch.optim.Adam(remote.parameters())`` gives what
-  ``duet.torch.optim.Adam`` gives, and an own class says why it cannot;
+  ``duet.torch.optim.Adam`` gives, and an own class says why it cannot (so does the `apply` of an
+  own `autograd.Function`);
 * the name `torch` in three small modules of torch, whose ``torch.Tensor`` means pointers too;
 * tables that torch offers for this (`default_collate`), or keeps for itself (`kl_divergence`).
 
@@ -23,6 +24,7 @@ from typing import Any, Final
 
 import torch
 from torch import nn
+from torch.autograd import Function
 from torch.distributions import Distribution, kl
 from torch.nn.utils import _named_member_accessor, convert_parameters, rnn
 from torch.nn.utils.parametrize import ParametrizationList
@@ -54,6 +56,7 @@ def know_pointers() -> None:
     for base, make in _MADE.items():
         setattr(base, "__new__", make)  # noqa: B010 - mypy knows no assignment to it
     setattr(Optimizer, "add_param_group", _of_groups(Optimizer.add_param_group))  # noqa: B010
+    setattr(Function, "apply", classmethod(_applied(vars(Function)["apply"].__func__)))  # noqa: B010
     for module in (_named_member_accessor, convert_parameters, rnn):
         vars(module)["torch"] = _Seen("torch")
     known: dict[Any, Any] = collate.default_collate_fn_map
@@ -152,6 +155,20 @@ def _of_groups(own: Callable[..., Any]) -> Callable[..., Any]:
         own(self, param_group)
 
     return add_param_group
+
+
+def _applied(own: Callable[..., Any]) -> Callable[..., Any]:
+    """Its forward would run on pointers and its backward never, without a word."""
+
+    def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
+        if first_pointer(args, kwargs) is not None:
+            raise NotAllowed(
+                f"{cls.__name__}.backward is code of this side, which does not travel: compose it "
+                f"of operations (a straight-through estimator is x + (f(x) - x).detach())"
+            )
+        return own(cls, *args, **kwargs)
+
+    return apply
 
 
 def _scheduler(cls: type, *args: Any, **kwargs: Any) -> Any:

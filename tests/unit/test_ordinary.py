@@ -119,6 +119,31 @@ def test_an_owners_object_wants_no_gradient_and_says_so_at_the_line(both: Pair) 
     assert both.value(y.grad).tolist() == [2.0, 2.0, 2.0]
 
 
+class Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x.round()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:  # type: ignore[override]
+        return gradient
+
+
+def test_what_would_silently_not_run_is_refused(both: Pair) -> None:
+    x = both.share(torch.tensor([0.4, 1.6]))
+    with pytest.raises(NotAllowed, match=r"Straight\.backward is code of this side"):
+        Straight.apply(x)
+    leaf = x.clone().requires_grad_()
+    (leaf + (leaf.round() - leaf).detach()).sum().backward()
+    assert both.value(leaf.grad).tolist() == [1.0, 1.0]
+    model, seen = remote(both), []
+    with pytest.raises(NotAllowed, match="backward hook would never be called"):
+        model.register_full_backward_hook(lambda *_: None)
+    model.register_forward_hook(lambda _, __, output: seen.append(output.shape))
+    model(both.share(torch.ones(4, 3)))
+    assert seen == [(4, 2)]
+
+
 def test_real_tensors_meet_torchs_own_code(both: Pair) -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     x = torch.randn(4, 3)
@@ -145,4 +170,7 @@ def test_real_tensors_meet_torchs_own_code(both: Pair) -> None:
     assert torch.func.functional_call(model, dict(model.named_parameters()), x).shape == (4, 2)
     nn.utils.parametrizations.weight_norm(model[0])
     assert model(x).shape == (4, 2)
+    here = x.clone().requires_grad_()
+    Straight.apply(here).sum().backward()
+    assert here.grad.eq(1).all()  # type: ignore[union-attr]
     assert not both.owner.ops
