@@ -54,7 +54,7 @@ def know_pointers() -> None:
             if cell.cell_contents is inside:
                 cell.cell_contents = stand_in(inside)
     for base, make in _MADE.items():
-        setattr(base, "__new__", make)  # noqa: B010 - mypy knows no assignment to it
+        setattr(base, "__new__", staticmethod(make))  # noqa: B010 - mypy knows no assignment to it
     setattr(Optimizer, "add_param_group", _of_groups(Optimizer.add_param_group))  # noqa: B010
     setattr(Function, "apply", classmethod(_applied(vars(Function)["apply"].__func__)))  # noqa: B010
     for module in (_named_member_accessor, convert_parameters, rnn):
@@ -251,8 +251,10 @@ def _divergence(p: Any, q: Any) -> Any:
 
 def _again(client: Any, local: Distribution) -> Any:
     """A distribution of this side, made over there of the same parameters."""
-    given = {name: vars(local)[name] for name in local.arg_constraints if name in vars(local)}
+    names = list(local.arg_constraints)  # of Categorical one of both is there, of Beta neither
+    given = [name for name in names if name in vars(local)] or names
     if isinstance(local, torch.distributions.Independent):
         count = local.reinterpreted_batch_ndims
         return client.torch.distributions.Independent(_again(client, local.base_dist), count)
-    return getattr(client.torch.distributions, type(local).__name__)(**given)
+    make = getattr(client.torch.distributions, type(local).__name__)
+    return make(**{name: getattr(local, name) for name in given})

@@ -156,6 +156,7 @@ def test_real_tensors_meet_torchs_own_code(both: Pair) -> None:
     assert rates.get_last_lr() == [0.05]
     assert pickle.loads(pickle.dumps(optimizer)).param_groups[0]["lr"] == 0.05
     assert type(copy.deepcopy(Normal(x, 1.0))) is Normal
+    assert Normal(x, 1.0).expand((2, 4, 3)).sample().shape == (2, 4, 3)
     assert kl_divergence(Normal(x, 1.0), Normal(x, 1.0)).sum() == 0
     with pytest.raises(NotImplementedError):
         kl_divergence(Normal(x, 1.0), Independent(Normal(x, 1.0), 1))
