@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.parametrizations import _SpectralNorm
 
-__all__ = ["forward_of"]
+__all__ = ["stand_ins_of"]
 
 
 def _attention(
@@ -153,6 +155,15 @@ def _batch_norm(self: Any, input: Any) -> Any:
     )
 
 
+def _power_method(self: Any, weight_mat: Any, n_power_iterations: int) -> None:
+    """`parametrizations.spectral_norm`: torch writes to its vectors with ``out=``."""
+    with torch.no_grad():
+        for _ in range(n_power_iterations):
+            u = F.normalize(torch.mv(weight_mat, self._v), dim=0, eps=self.eps)
+            self._u.copy_(u)
+            self._v.copy_(F.normalize(torch.mv(weight_mat.H, u), dim=0, eps=self.eps))
+
+
 _FORWARDS: Final[Mapping[type[nn.Module], Callable[..., Any]]] = {
     nn.MultiheadAttention: _attention,
     nn.TransformerEncoderLayer: _encoder_layer,
@@ -162,9 +173,11 @@ _FORWARDS: Final[Mapping[type[nn.Module], Callable[..., Any]]] = {
 }
 
 
-def forward_of(cls: Any) -> Callable[..., Any] | None:
-    """What stands in for the forward of remote modules of this class, None for its own."""
+def stand_ins_of(cls: Any) -> dict[str, Callable[..., Any]]:
+    """Methods of remote modules of this class that take the place of torch's own."""
+    if issubclass(cls, _SpectralNorm):
+        return {"_power_method": _power_method}
     for base, forward in _FORWARDS.items():
         if issubclass(cls, base) and cls.forward is base.forward:
-            return forward
-    return None
+            return {"forward": forward}
+    return {}

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from duet_p2p.errors import NotAllowed, WrongSide
-from duet_p2p.objects.forwards import forward_of
+from duet_p2p.objects.forwards import stand_ins_of
 from duet_p2p.objects.remote import ModuleClient, Remote
 
 __all__ = ["Shell", "make_shell", "send_module", "shell_class", "tensors_of"]
@@ -168,6 +168,16 @@ class Shell(nn.Module):
             else:
                 pointer.grad = self._duet_client.call("torch.zeros_like", pointer)
 
+    def register_full_backward_hook(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not for remote modules: torch would never call it, and not say so."""
+        raise NotAllowed(
+            "gradients stay on the owner's side, so a backward hook would never be called here: "
+            "take torch.autograd.grad(loss, tensor), or read .grad after backward()"
+        )
+
+    register_backward_hook = register_full_backward_hook
+    register_full_backward_pre_hook = register_full_backward_hook
+
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Whether autograd on the owner's side records operations on the parameters."""
         for pointer in self._pointers():
@@ -282,9 +292,7 @@ def _shell_class(cls: Any) -> Any:
     if issubclass(cls, Shell):
         return cls
     members = {"__module__": cls.__module__, "__doc__": cls.__doc__, "_duet_local_class": cls}
-    forward = forward_of(cls)
-    if forward is not None:
-        members["forward"] = forward
+    members |= stand_ins_of(cls)
     return type(cls.__name__, (Shell, cls), members)
 
 
@@ -355,8 +363,20 @@ def _check_sendable(module: nn.Module) -> None:
             for tensor in (*child._parameters.values(), *child._buffers.values())
         ):
             raise NotAllowed(f"{where} is lazy: call it once here, so that its shapes are known")
-        if any(getattr(child, hooks, None) for hooks in _HOOKS):
-            raise NotAllowed(f"{where} has hooks; callables do not travel, remove them first")
+        if any(
+            _is_foreign(hook) for hooks in _HOOKS for hook in getattr(child, hooks, {}).values()
+        ):
+            raise NotAllowed(
+                f"{where} has hooks; callables do not travel: remove them, and register them on "
+                f"the remote module, where they run on this side (for nn.utils.weight_norm and "
+                f"spectral_norm take those of nn.utils.parametrizations)"
+            )
+
+
+def _is_foreign(hook: Any) -> bool:
+    """Whether a hook is not torch's own for loading older states of a `weight_norm`."""
+    function = getattr(hook, "hook", hook)
+    return getattr(function, "__module__", "") != "torch.nn.utils.parametrizations"
 
 
 def _local_copy(

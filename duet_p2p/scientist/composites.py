@@ -1,7 +1,8 @@
-"""Functions of torch with an argument that cannot travel: what it does is done on this side.
+"""Functions of torch that are composed on this side, of operations that are offered.
 
-A callable runs here and its operations over there. torch's own body would do, but it asks for real
-tensors on its way, so each is composed here of operations on pointers.
+Some have an argument that cannot travel: a callable runs here and its operations over there.
+torch's own body would do, but it asks for real tensors on its way. Others are private functions
+that public ones written in Python call (`pack_padded_sequence`, `weight_norm`, `AveragedModel`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any, Final
 
 import torch
 
-__all__ = ["find"]
+from duet_p2p.scientist import packing
+
+__all__ = ["find", "private"]
 
 
 def _triplet_margin_with_distance_loss(
@@ -42,6 +45,35 @@ def _triplet_margin_with_distance_loss(
 def _linear_cross_entropy(*args: Any, options: Any, **kwargs: Any) -> Any:
     """The options choose how much memory torch takes at once; the loss is the same without them."""
     return torch.nn.functional.linear_cross_entropy(*args, **kwargs)
+
+
+def _weight_norm(direction: Any, length: Any, dim: int = 0) -> Any:
+    """Salimans and Kingma, arXiv 1602.07868: the direction, of this length along each of `dim`."""
+    others = [axis for axis in range(len(direction.shape)) if axis != dim]
+    keeps = dim != -1 and bool(others)
+    norm = torch.linalg.vector_norm(direction, dim=others, keepdim=True) if keeps else (
+        direction.abs() if dim != -1 else torch.linalg.vector_norm(direction)
+    )  # fmt: skip
+    return direction * (length / norm)
+
+
+def _foreach_lerp_(averages: Any, news: Any, weight: Any) -> None:
+    for average, new in zip(averages, news, strict=True):
+        average.lerp_(new, weight)
+
+
+_PRIVATE: Final[Mapping[str, Callable[..., Any]]] = {
+    "_foreach_lerp_": _foreach_lerp_,
+    "_pack_padded_sequence": packing.pack,
+    "_pad_packed_sequence": packing.pad,
+    "_weight_norm": _weight_norm,
+    "pad_sequence": packing.pad_all,
+}
+
+
+def private(func: Any) -> Callable[..., Any] | None:
+    """What computes a private function of torch on this side, None if nothing does."""
+    return _PRIVATE.get(getattr(func, "__name__", ""))
 
 
 _COMPOSITES: Final[Mapping[str, tuple[str, Callable[..., Any]]]] = {

@@ -233,6 +233,9 @@ def torch_function(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
             "and used: take the same one from duet.torch.distributions"
         )
     if name is None:
+        inner = composites.private(func)
+        if inner is not None:
+            return inner(*args, **kwargs)
         shown = getattr(func, "__qualname__", None) or getattr(func, "__name__", repr(func))
         module = getattr(func, "__module__", None)
         raise denied(f"{module}.{shown}" if module else str(shown))

@@ -43,6 +43,19 @@ _LOCAL: Final[Mapping[str, Any]] = {
     "torch.finfo": torch.finfo,
     "torch.iinfo": torch.iinfo,
     "torch.nn.Module": nn.Module,
+    "torch.func.functional_call": torch.func.functional_call,
+    **{
+        f"torch.nn.utils.{name}": getattr(nn.utils, name)
+        for name in ("parameters_to_vector", "vector_to_parameters")
+    },
+    **{
+        f"torch.nn.utils.rnn.{name}": getattr(nn.utils.rnn, name)
+        for name in nn.utils.rnn.__all__
+    },
+    **{
+        f"torch.optim.swa_utils.{name}": getattr(torch.optim.swa_utils, name)
+        for name in torch.optim.swa_utils.__all__ if name != "SWALR"
+    },
     "torchvision.transforms.InterpolationMode": SimpleNamespace(
         NEAREST="nearest", NEAREST_EXACT="nearest-exact", BILINEAR="bilinear", BICUBIC="bicubic",
         BOX="box", HAMMING="hamming", LANCZOS="lanczos",
@@ -90,6 +103,7 @@ class Namespace:
     def _look_up(self, full: str) -> Any:
         if full in _LOCAL:
             return _LOCAL[full]
+        full = _ELSEWHERE.get(full, full)
         if full == "syft.lib.python":
             return namespace(self._client, "python")
         if full in _PARENTS:
@@ -135,8 +149,15 @@ class Namespace:
         raise TypeError("a remote namespace has no meaning outside its session")
 
 
+_ELSEWHERE: Final = {"torch.optim.swa_utils.SWALR": "torch.optim.lr_scheduler.SWALR"}
+"""Names that the table has in another place."""
+
 _PARENTS: Final = frozenset(
     {
+        "torch.func",
+        "torch.nn.utils",
+        "torch.nn.utils.rnn",
+        "torch.optim.swa_utils",
         "torch",
         "torchvision",
         "python",

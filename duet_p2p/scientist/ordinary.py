@@ -1,64 +1,229 @@
-"""Ordinary functions of torch that would look into real tensors, told what to do with pointers.
+"""Ordinary functions and classes of torch that would look into real tensors, told of pointers.
 
-Code that clips gradients or collates a batch calls functions that torch gives nobody a chance to
-answer (``__torch_function__`` is not asked), and that code imports them by name, so a replaced
-attribute would not be found. What is changed is the smallest thing that every caller meets: the
-function inside the wrapper of `clip_grad_norm_` and `clip_grad_value_`, and the table of types that
-`torch.utils.data.default_collate` offers for this. Without a pointer among the arguments torch's
-own code runs. It happens when a scientist's session is made, not on import.
+Where torch asks an argument what to do (``__torch_function__``) a pointer answers for itself. Some
+code asks nobody: it clips gradients, collates a batch, makes an optimizer, checks
+``isinstance(x, torch.Tensor)``. People import these by name, so a replaced attribute would not be
+found. What is changed is the smallest thing that every caller meets, in four ways:
+
+* the function inside a decorator's wrapper (`clip_grad_norm_`, `update_bn`, …);
+* the constructor of a base class: ``torch.optim.Adam(remote.parameters())`` gives what
+  ``duet.torch.optim.Adam`` gives, and an own class says why it cannot (so does the `apply` of an
+  own `autograd.Function`);
+* the name `torch` in three small modules of torch, whose ``torch.Tensor`` means pointers too;
+* tables that torch offers for this (`default_collate`), or keeps for itself (`kl_divergence`).
+
+Without a pointer among the arguments torch's own code runs, unchanged. It happens when a
+scientist's session is made, not on import.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, Final
 
 import torch
+from torch import nn
+from torch.autograd import Function
+from torch.distributions import Distribution, kl
+from torch.nn.utils import _named_member_accessor, convert_parameters, rnn
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.optim import Optimizer, swa_utils
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils import _foreach_utils
 from torch.utils.data._utils import collate
 
+from duet_p2p.errors import NotAllowed
+from duet_p2p.scientist.dispatch import first_pointer
 from duet_p2p.scientist.kinds import class_of
 from duet_p2p.scientist.pointer import Pointer
 from duet_p2p.scientist.tensor import TensorPointer
 
 __all__ = ["know_pointers"]
 
-_CLIPS: Final = {
-    "torch.nn.utils.clip_grad_norm_": torch.nn.utils.clip_grad_norm_,
-    "torch.nn.utils.clip_grad_value_": torch.nn.utils.clip_grad_value_,
-}
 _NUMBERS: Final = ("python.Int", "python.Float", "python.Bool")
 
 
 def know_pointers() -> None:
     """Makes them answer for pointers; a second time nothing changes."""
-    for name, function in _CLIPS.items():
-        cells = [
-            cell for cell in getattr(function, "__closure__", None) or ()
-            if callable(cell.cell_contents)
-        ]  # fmt: skip
-        if len(cells) == 1 and not isinstance(cells[0].cell_contents, _Clip):
-            cells[0].cell_contents = _Clip(name, cells[0].cell_contents)
+    if "__new__" in vars(Optimizer):
+        return
+    for function, stand_in in _WRAPPED.items():
+        inside = getattr(function, "__wrapped__", None)
+        for cell in getattr(function, "__closure__", None) or ():
+            if cell.cell_contents is inside:
+                cell.cell_contents = stand_in(inside)
+    for base, make in _MADE.items():
+        setattr(base, "__new__", staticmethod(make))  # noqa: B010 - mypy knows no assignment to it
+    setattr(Optimizer, "add_param_group", _of_groups(Optimizer.add_param_group))  # noqa: B010
+    setattr(Function, "apply", classmethod(_applied(vars(Function)["apply"].__func__)))  # noqa: B010
+    for module in (_named_member_accessor, convert_parameters, rnn):
+        vars(module)["torch"] = _Seen("torch")
     known: dict[Any, Any] = collate.default_collate_fn_map
-    known.setdefault(TensorPointer, _stacked)
+    known[TensorPointer] = _stacked
     for kind in _NUMBERS:
-        known.setdefault(class_of(kind), _tensor_of)
+        known[class_of(kind)] = _tensor_of
+    setattr(kl, "_KL_MEMOIZE", _Divergences(kl._KL_MEMOIZE))  # noqa: B010
 
 
-class _Clip:
-    """In place of the function inside torch's wrapper."""
+# the function inside of a wrapper
 
-    def __init__(self, name: str, own: Callable[..., Any]) -> None:
-        self._name = name
-        self._own = own
 
-    def __call__(self, parameters: Any, *args: Any, **kwargs: Any) -> Any:
-        """Goes to the owner's side if a pointer is among the parameters."""
-        if isinstance(parameters, Iterable) and not isinstance(parameters, torch.Tensor | Pointer):
-            parameters = list(parameters)
-        first = next(iter(parameters), None) if isinstance(parameters, list) else parameters
-        if not isinstance(first, Pointer):
-            return self._own(parameters, *args, **kwargs)
-        return first._client.call(self._name, parameters, *args, **kwargs)
+def _clip(name: str) -> Callable[[Any], Any]:
+    def stand_in(own: Callable[..., Any]) -> Callable[..., Any]:
+        def clip(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+            is_many = isinstance(parameters, Iterable)
+            if is_many and not isinstance(parameters, torch.Tensor | Pointer):
+                parameters = list(parameters)
+            first = next(iter(parameters), None) if isinstance(parameters, list) else parameters
+            if not isinstance(first, Pointer):
+                return own(parameters, *args, **kwargs)
+            return first._client.call(name, parameters, *args, **kwargs)
+
+        return clip
+
+    return stand_in
+
+
+def _update_bn(own: Callable[..., Any]) -> Callable[..., Any]:
+    def update_bn(loader: Any, model: Any, device: Any = None) -> None:
+        own(map(_first_of, loader) if isinstance(loader, Pointer) else loader, model, device)
+
+    return update_bn
+
+
+def _first_of(batch: Any) -> Any:
+    """The inputs of a batch; torch asks whether it is a list or a tuple."""
+    return batch if isinstance(batch, TensorPointer) else batch[0]
+
+
+def _grouped(own: Callable[..., Any]) -> Callable[..., Any]:
+    def by_device_and_dtype(lists: Any, with_indices: bool = False) -> Any:
+        if first_pointer(lists) is None:
+            return own(lists, with_indices)
+        found: dict[Any, Any] = {}
+        for row in zip(*lists, strict=True):
+            of_kind, _ = found.setdefault((row[0].device, row[0].dtype), ([[] for _ in row], []))
+            for column, value in zip(of_kind, row, strict=True):
+                column.append(value)
+        return found
+
+    return by_device_and_dtype
+
+
+_WRAPPED: Final[Mapping[Any, Callable[[Any], Any]]] = {
+    nn.utils.clip_grad_norm_: _clip("torch.nn.utils.clip_grad_norm_"),
+    nn.utils.clip_grad_value_: _clip("torch.nn.utils.clip_grad_value_"),
+    swa_utils.update_bn: _update_bn,
+    _foreach_utils._group_tensors_by_device_and_dtype: _grouped,
+}
+
+
+# the constructor of a base class
+
+
+def _remote(cls: type, pointer: Pointer, args: Any, kwargs: Any, otherwise: str) -> Any:
+    """What `duet.torch` makes under the same name; it is no instance, so `__init__` is not run."""
+    place = pointer._client.torch
+    for part in (*_NAMESPACES[next(b for b in cls.__mro__ if b in _NAMESPACES)], cls.__name__):
+        place = getattr(place, part, None)
+    if not cls.__module__.startswith("torch.") or place is None:
+        raise NotAllowed(f"{cls.__name__} is code of this side, which does not travel: {otherwise}")
+    return place(*args, **kwargs)
+
+
+def _optimizer(cls: type, *args: Any, **kwargs: Any) -> Any:
+    params = args[0] if args else kwargs.get("params")
+    found = first_pointer(params) if isinstance(params, Pointer | list | tuple | dict) else None
+    if found is None:
+        return object.__new__(cls)
+    way = "change the parameters yourself under torch.no_grad(), p -= lr * p.grad"
+    return _remote(cls, found, args, kwargs, way)
+
+
+def _of_groups(own: Callable[..., Any]) -> Callable[..., Any]:
+    """What came as a generator is seen by the constructor of torch first."""
+
+    def add_param_group(self: Any, param_group: Any) -> None:
+        params = param_group.get("params") if isinstance(param_group, dict) else None
+        if first_pointer(params if isinstance(params, list | tuple) else [params]) is not None:
+            name = type(self).__name__
+            raise NotAllowed(
+                f"these parameters are on an owner's side: give duet.torch.optim.{name}, or a list "
+                f"of them in place of a generator: {name}(list(...))"
+            )
+        own(self, param_group)
+
+    return add_param_group
+
+
+def _applied(own: Callable[..., Any]) -> Callable[..., Any]:
+    """Its forward would run on pointers and its backward never, without a word."""
+
+    def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
+        if first_pointer(args, kwargs) is not None:
+            raise NotAllowed(
+                f"{cls.__name__}.backward is code of this side, which does not travel: compose it "
+                f"of operations (a straight-through estimator is x + (f(x) - x).detach())"
+            )
+        return own(cls, *args, **kwargs)
+
+    return apply
+
+
+def _scheduler(cls: type, *args: Any, **kwargs: Any) -> Any:
+    found = first_pointer(args[:1], kwargs.get("optimizer"), kwargs.get("schedulers"))
+    if found is None:
+        return object.__new__(cls)
+    way = "LambdaLR takes a function of the epoch, which runs here"
+    return _remote(cls, found, args, kwargs, way)
+
+
+def _distribution(cls: type, *args: Any, **kwargs: Any) -> Any:
+    found = first_pointer(args, kwargs) if cls.__module__.startswith("torch.") else None
+    if found is None:
+        return object.__new__(cls)
+    return _remote(cls, found, args, kwargs, "it is not offered, compose it of operations")
+
+
+def _parametrized(cls: type, *args: Any, **kwargs: Any) -> Any:
+    if first_pointer(args[1:2], kwargs.get("original")) is not None:
+        raise NotAllowed("parametrize the local module (weight_norm, …), then send it")
+    return object.__new__(cls)
+
+
+_MADE: Final[Mapping[type, Callable[..., Any]]] = {
+    Optimizer: _optimizer,
+    LRScheduler: _scheduler,
+    Distribution: _distribution,
+    ParametrizationList: _parametrized,
+}
+_NAMESPACES: Final[Mapping[type, tuple[str, ...]]] = {
+    Optimizer: ("optim",),
+    LRScheduler: ("optim", "lr_scheduler"),
+    Distribution: ("distributions",),
+}
+
+
+# `torch.Tensor` in small modules that ask for it before they do anything
+
+
+class _Tensors(type):
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, torch.Tensor | TensorPointer)
+
+
+class _Seen(ModuleType):
+    """torch, where a pointer to a tensor is a tensor."""
+
+    class Tensor(metaclass=_Tensors):
+        """Tensors and pointers to them."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+# tables
 
 
 def _stacked(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
@@ -67,3 +232,29 @@ def _stacked(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
 
 def _tensor_of(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
     return batch[0]._client.call("torch.tensor", list(batch))
+
+
+class _Divergences(dict[Any, Any]):
+    """torch's own memory of which function is for two types of distributions."""
+
+    def __missing__(self, types: Any) -> Any:
+        if not any(issubclass(kind, Pointer) for kind in types):
+            raise KeyError(types)
+        return _divergence
+
+
+def _divergence(p: Any, q: Any) -> Any:
+    client = (p if isinstance(p, Pointer) else q)._client
+    there = [d if isinstance(d, Pointer) else _again(client, d) for d in (p, q)]
+    return client.call("torch.distributions.kl_divergence", *there)
+
+
+def _again(client: Any, local: Distribution) -> Any:
+    """A distribution of this side, made over there of the same parameters."""
+    names = list(local.arg_constraints)  # of Categorical one of both is there, of Beta neither
+    given = [name for name in names if name in vars(local)] or names
+    if isinstance(local, torch.distributions.Independent):
+        count = local.reinterpreted_batch_ndims
+        return client.torch.distributions.Independent(_again(client, local.base_dist), count)
+    make = getattr(client.torch.distributions, type(local).__name__)
+    return make(**{name: getattr(local, name) for name in given})

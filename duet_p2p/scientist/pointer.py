@@ -367,6 +367,8 @@ class Pointer(Remote):
     def __setattr__(self, name: str, value: Any) -> None:
         try:
             object.__setattr__(self, name, value)
+        except NotAllowed:
+            raise
         except AttributeError:
             raise NotAllowed(
                 f"{name!r} of a remote {self._type} cannot be set from this side"

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from duet_p2p.errors import HiddenShape
+from duet_p2p.errors import HiddenShape, NotAllowed
 from duet_p2p.scientist.containers import Length, asked_length
 from duet_p2p.scientist.pointer import Pointer
 from duet_p2p.surface.shapes import UNKNOWN, TensorSpec
@@ -76,7 +76,19 @@ class TensorPointer(Pointer):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        self._may_be_written()
         self._client.call("torch.Tensor.requires_grad=", self, value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any:
+        """Whether autograd on the owner's side records operations on it; gives it back."""
+        self._may_be_written()
+        return self._client.call("torch.Tensor.requires_grad_", self, requires_grad)
+
+    def _may_be_written(self) -> None:
+        if self._id < 0:  # nothing would fail before the gradient that is not there is read
+            raise NotAllowed(
+                "The owner's objects are read-only. Work on a copy: x.clone().requires_grad_()."
+            )
 
     @property
     def ndim(self) -> int:

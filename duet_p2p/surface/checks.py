@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import torch
@@ -154,18 +155,26 @@ def admit_bytes(nbytes: int) -> None:
 
 
 def _rnn(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    # Only the form of the layers: input, hidden, parameters. That with batch_sizes reads as far as
-    # the sizes say, and the fast kernels trust the shapes of the parameters.
-    if kwargs or len(args) != 9 or not isinstance(args[2], (list, tuple)):
+    # The packed form reads as far as the sizes say, and the fast kernels trust the shapes of the
+    # parameters.
+    if kwargs or len(args) != 9:
         raise TypeError("input, hidden, parameters, has_biases, layers, dropout, …: nine of them")
-    data, hidden, parameters, has_biases, layers, _, _, both_ways, batch_first = args
+    if isinstance(args[3], (list, tuple)):
+        data, steps, hidden, parameters, has_biases, layers, _, _, both_ways = args
+        batch = [_packed(data, steps)]
+    else:
+        data, hidden, parameters, has_biases, layers, _, _, both_ways, batch_first = args
+        if not is_tensor(data) or data.dim() not in (2, 3):
+            raise TypeError("a tensor of steps is needed")
+        batch = [data.size(0 if batch_first else 1)] if data.dim() == 3 else []
+    if not isinstance(parameters, (list, tuple)):
+        raise TypeError("the parameters are a list")
     states = list(hidden) if isinstance(hidden, (list, tuple)) else [hidden]
-    if not is_tensor(data) or not all(is_tensor(t) for t in (*states, *parameters)):
+    if not states or not all(is_tensor(t) for t in (*states, *parameters)):
         raise TypeError("tensors are needed")
-    if not isinstance(layers, int) or not 0 < layers <= len(parameters) or data.dim() not in (2, 3):
+    if not isinstance(layers, int) or not 0 < layers <= len(parameters):
         raise ValueError("the number of layers does not fit the parameters")
     directions = 2 if both_ways else 1
-    batch = [data.size(0 if batch_first else 1)] if data.dim() == 3 else []
     out = states[0].size(-1) if states[0].dim() else 0
     size = states[-1].size(-1) if states[-1].dim() else 0  # an LSTM may project what it gives out
     gates = parameters[0].size(0) // size if size and parameters[0].dim() == 2 else 0
@@ -188,6 +197,19 @@ def _rnn(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         shapes += [[out, size]] if projects else []
         if list(parameter.shape) != shapes[kind] or parameter.dtype != data.dtype:
             raise ValueError(f"a parameter of shape {tuple(parameter.shape)}")
+
+
+def _packed(data: Any, steps: Any) -> int:
+    """The sequences of a packed batch: rows of the first step, and never more of a later one."""
+    if not is_tensor(data) or data.dim() != 2 or not is_tensor(steps):
+        raise TypeError("packed rows and the number of them in each step are needed")
+    if steps.dtype != torch.int64 or steps.dim() != 1 or not 0 < steps.numel() <= len(data):
+        raise ValueError("the rows of each step are a list of whole numbers")
+    counts: list[int] = steps.detach().tolist()
+    falls = all(later <= earlier for earlier, later in pairwise(counts))
+    if not falls or counts[-1] < 1 or sum(counts) != len(data):
+        raise ValueError("the rows of the steps do not fit the data")
+    return counts[0]
 
 
 def _dense_type(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import torch
-from torch.optim import lr_scheduler
+from torch.optim import lr_scheduler, swa_utils
 
 from duet_p2p.surface.sizes import admit_items
 from duet_p2p.surface.sparse import dense, settled
@@ -188,6 +188,13 @@ def _sequential(optimizer: Any, schedulers: Any, milestones: Any, last_epoch: An
     return lr_scheduler.SequentialLR(optimizer, _inner(schedulers), places, last_epoch)
 
 
+def _averaging(
+    optimizer: Any, swa_lr: Any, anneal_epochs: Any = 10, anneal_strategy: Any = "cos",
+    last_epoch: Any = -1,
+) -> Any:  # fmt: skip
+    return swa_utils.SWALR(optimizer, swa_lr, anneal_epochs, anneal_strategy, last_epoch)
+
+
 def _chained(schedulers: Any, optimizer: Any = None) -> Any:
     return lr_scheduler.ChainedScheduler(_inner(schedulers), optimizer)
 
@@ -205,4 +212,5 @@ OPTIMIZERS: Final[dict[str, Callable[..., Any]]] = {
     f"{_PLACE}MultiplicativeLR": _of_numbers(lr_scheduler.MultiplicativeLR),
     f"{_PLACE}SequentialLR": _sequential,
     f"{_PLACE}ChainedScheduler": _chained,
+    f"{_PLACE}SWALR": _averaging,
 }

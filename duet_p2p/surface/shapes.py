@@ -422,9 +422,26 @@ def _ctc_loss(log_probs: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tenso
     return loss if reduction == "none" else loss.sum()
 
 
+def _recurrent(short: str) -> Callable[..., Any]:
+    own = getattr(torch, short)
+
+    def on_meta(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != 9 or not isinstance(args[3], (list, tuple)):
+            return own(*args, **kwargs)
+        data, _, hidden, parameters = args[:4]  # packed: how many rows a step has decides no shape
+        states = list(hidden) if isinstance(hidden, (list, tuple)) else [hidden]
+        of_all = sum(tensor.sum() for tensor in (data, *states, *parameters))
+        width = states[0].size(-1) * (2 if args[8] else 1)
+        output = data.new_zeros(data.size(0), width) * of_all
+        return (output, *(state * of_all for state in states))
+
+    return on_meta
+
+
 # Functions that look at values on the way although their shapes do not depend on them.
 _ON_META: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {
+        **{f"torch.{n}": _recurrent(n) for n in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
         "torch.cov": _covariance,
         "torch.Tensor.cov": _covariance,
         "torch.corrcoef": _covariance,

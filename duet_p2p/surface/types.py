@@ -95,7 +95,7 @@ def _types() -> dict[str, Type]:
             raise ValueError(f"{rule.name} has no type")
         cls: Any = torch if rule.name.startswith("torch.") else None
         for part in rule.name.split(".")[1:] if cls is not None else ():
-            cls = getattr(cls, part)
+            cls = getattr(cls, part, None)
         types[rule.name] = Type(rule.name, (base,), cls, types[base].pointer)
     return types
 
@@ -106,6 +106,7 @@ _BY_CLASS: Final[Mapping[type, str]] = MappingProxyType(
     {
         **{t.cls: t.name for t in TYPES.values() if t.cls is not None},
         torch.optim.lr_scheduler.ReduceLROnPlateau: "torch.optim.lr_scheduler.ReduceLROnPlateau",
+        torch.optim.swa_utils.SWALR: "torch.optim.lr_scheduler.SWALR",  # with its kin in the table
     }
 )
 

@@ -8,8 +8,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import rnn
 
-__all__ = ["VAE", "ActorCritic", "Characters", "Positions", "Texts", "Transformer"]
+__all__ = [
+    "VAE", "ActorCritic", "Attending", "Characters", "Positions", "Segmenting", "Texts",
+    "Transformer", "Variable",
+]  # fmt: skip
 
 
 class VAE(nn.Module):
@@ -98,3 +102,72 @@ class Transformer(nn.Module):
         mask = nn.Transformer.generate_square_subsequent_mask(x.size(1))
         hidden = self.positions(self.embedding(x) * math.sqrt(16))
         return self.out(self.encoder(hidden, mask=mask, is_causal=True))
+
+
+class Variable(nn.Module):
+    """Reads sequences of several lengths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(9, 4, padding_idx=0)
+        self.rnn = nn.LSTM(4, 5, batch_first=True, bidirectional=True, num_layers=2)
+        self.out = nn.Linear(10, 2)
+
+    def forward(self, x: Any, lengths: Any) -> Any:
+        packed = rnn.pack_padded_sequence(
+            self.embedding(x), lengths, batch_first=True, enforce_sorted=False
+        )
+        outputs, (state, _) = self.rnn(packed)
+        padded, again = rnn.pad_packed_sequence(outputs, batch_first=True)
+        return self.out(torch.cat((state[-2], state[-1]), dim=1)), padded, again
+
+
+class Segmenting(nn.Module):
+    """A small U-Net."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.joined = _twice(1, 4), _twice(4, 8), _twice(8, 4)
+        self.pool, self.up = nn.MaxPool2d(2), nn.ConvTranspose2d(8, 4, 2, stride=2)
+        self.coarse = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+        self.out = nn.Conv2d(12, 2, 1)
+
+    def forward(self, x: Any) -> Any:
+        fine = self.first(x)
+        deep = self.second(self.pool(fine))
+        up, coarse = self.up(deep), self.coarse(deep)
+        down, right = fine.size(2) - up.size(2), fine.size(3) - up.size(3)
+        edges = [right // 2, right - right // 2, down // 2, down - down // 2]
+        joined = self.joined(torch.cat([fine, F.pad(up, edges)], dim=1))
+        return self.out(torch.cat([joined, F.pad(coarse, edges)], dim=1))
+
+
+def _twice(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True),
+        nn.Conv2d(after, after, 3, padding=1), nn.GroupNorm(2, after), nn.ReLU(inplace=True),
+    )  # fmt: skip
+
+
+class Attending(nn.Module):
+    """Reads words and says others, after Bahdanau and others, arXiv 1409.0473."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.encoder = nn.Embedding(7, 5), nn.GRU(5, 6, batch_first=True)
+        self.match, self.weigh = nn.Linear(12, 6), nn.Parameter(torch.rand(6))
+        self.decoder, self.out = nn.GRU(11, 6, batch_first=True), nn.Linear(6, 7)
+
+    def read(self, x: Any) -> Any:
+        return self.encoder(self.words(x))
+
+    def say(self, word: Any, state: Any, memory: Any) -> Any:
+        batch, steps = memory.size(0), memory.shape[1]
+        asked = state[-1].unsqueeze(1).repeat(1, steps, 1)
+        energy = torch.tanh(self.match(torch.cat((asked, memory), dim=2))).permute(0, 2, 1)
+        weights = F.softmax(
+            torch.bmm(self.weigh.repeat(batch, 1).unsqueeze(1), energy).squeeze(1), dim=1
+        )
+        found = torch.bmm(weights.unsqueeze(1), memory)
+        outputs, state = self.decoder(torch.cat((self.words(word), found), 2), state)
+        return F.log_softmax(self.out(outputs[:, 0]), dim=1), state, weights

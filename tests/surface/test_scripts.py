@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from duet_p2p.surface.shapes import GENERATOR
+from tests.surface import tutorials
 from tests.surface.replay import SEED, assert_same, fetched
 from tests.surface.scripts import SCRIPTS
 from tests.unit.scientist_kit import Pair, pair
@@ -53,6 +54,9 @@ class There:
 def both() -> Iterator[Pair]:
     with pair() as made:
         yield made
+
+
+assert tutorials  # it adds to the programs
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -268,7 +268,7 @@ def test_recurrent_layers_run_as_the_modules_call_them(kind: str, both_ways: boo
     assert torch.allclose(result[0], expected[0])
 
 
-def test_recurrent_layers_refuse_parameters_of_other_shapes_and_batch_sizes() -> None:
+def test_recurrent_layers_refuse_parameters_of_other_shapes() -> None:
     weights = [torch.ones(20, 3), torch.ones(20, 5), torch.ones(20), torch.ones(20)]
     hidden = (torch.zeros(1, 2, 5), torch.zeros(1, 2, 5))
     x = torch.ones(4, 2, 3)
@@ -278,19 +278,26 @@ def test_recurrent_layers_refuse_parameters_of_other_shapes_and_batch_sizes() ->
         bad = [w[:-1] if i == place else w for i, w in enumerate(weights)]
         with pytest.raises((ValueError, TypeError)):
             run("torch.lstm", x, hidden, bad, *flags)
-    with pytest.raises((ValueError, TypeError)):  # the form of packed sequences
-        run(
-            "torch.lstm",
-            x[0],
-            torch.tensor([2, 10**6]),
-            hidden,
-            weights,
-            True,
-            1,
-            0.0,
-            False,
-            False,
-        )
+
+
+def test_packed_sequences_run_within_their_rows_and_not_past_them() -> None:
+    net = torch.nn.LSTM(3, 5)
+    weights, x, hidden = net.all_weights[0], torch.randn(6, 3), torch.zeros(1, 3, 5)
+    flags = (True, 1, 0.0, False, False)
+    sizes = torch.tensor([3, 2, 1])
+    rows = torch.nn.utils.rnn.PackedSequence(x, sizes)
+    found = run("torch.lstm", x, sizes, (hidden, hidden), weights, *flags)
+    assert torch.equal(found[0], net(rows)[0].data)
+    for bad in ([3, 2, 2], [3, 2], [3, 1, 2], [3, 3, 0], [7, -1, 0], [3, 2, 1, 0], [10**6], []):
+        with pytest.raises((ValueError, TypeError)):
+            run("torch.lstm", x, torch.tensor(bad), (hidden, hidden), weights, *flags)
+    for odd in (sizes.int(), sizes.float(), sizes.view(3, 1), [3, 2, 1]):
+        with pytest.raises((ValueError, TypeError)):
+            run("torch.lstm", x, odd, (hidden, hidden), weights, *flags)
+    with pytest.raises(ValueError):  # a state of another batch
+        run("torch.lstm", x, sizes, (hidden[:, :2], hidden[:, :2]), weights, *flags)
+    with pytest.raises((ValueError, TypeError)):
+        run("torch.lstm", torch.ones(4, 2, 3), sizes, (hidden, hidden), weights, *flags)
 
 
 HOSTILE = r"""
@@ -303,6 +310,11 @@ def bad(value, shape):
     return torch.full(shape, value, dtype=i)
 calls = {
     "torch.gather": lambda v: (f, 1, bad(v, (4, 2))),
+    "torch.gru": lambda v: (
+        f, torch.tensor([2, v]), torch.ones(1, 2, 2),
+        [torch.ones(6, 6), torch.ones(6, 2), torch.ones(6), torch.ones(6)],
+        True, 1, 0.0, False, False,
+    ),
     "torch.Tensor.scatter_": lambda v: (f.clone(), 1, bad(v, (4, 2)), 1.0),
     "torch.Tensor.scatter_add_": lambda v: (f.clone(), 1, bad(v, (4, 2)), f),
     "torch.index_select": lambda v: (f, 0, bad(v, (2,))),

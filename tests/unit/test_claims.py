@@ -1,0 +1,56 @@
+"""Documents claim only what a test shows: each test that they name exists, each row names one."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = {
+    "threat-model.md": ("| can ", "| property "),
+    "surface.md": ("| promise ", "| suite "),
+}
+"""Those whose rows name tests, with the beginnings of the heads of their tables."""
+OPEN = r"\*\*open\*\*|tests above|section above|No test of ours|scripts/test"
+"""What stands in a row that names no test."""
+
+
+@cache
+def functions_of(name: str) -> set[str]:
+    tree = ast.parse((ROOT / "tests" / f"{name}.py").read_text())
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name for node in tree.body if isinstance(node, kinds)}
+
+
+def named(line: str) -> list[tuple[str, str]]:
+    """Files and tests of one line; a name that begins with :: is of the file before it."""
+    found, file = [], ""
+    for path, test in re.findall(r"`([a-z0-9_/]*)::(test_\w+)`", line):
+        file = path or file
+        found.append((file, test))
+    return found
+
+
+def lines_of(document: str) -> list[str]:
+    return (ROOT / "docs" / document).read_text().splitlines()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_named_test_exists(document):
+    found = [pair for line in lines_of(document) for pair in named(line)]
+    assert len(found) > 40
+    assert [f"{file}::{test}" for file, test in found if test not in functions_of(file)] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_row_names_a_test_or_says_that_it_is_open(document):
+    heads = (*DOCUMENTS[document], "| ---")
+    rows = [line for line in lines_of(document) if line.startswith("| ")]
+    bare = [
+        row
+        for row in rows
+        if not row.startswith(heads) and not named(row) and not re.search(OPEN, row)
+    ]
+    assert bare == []
