@@ -40,6 +40,7 @@ FRAME_MAX_BYTES: Final = 16_384  # a frame of commands; larger ones are split
 FRAME_HEADER_BYTES: Final = 12  # array header 3, number 9
 FRAME_MESSAGES: Final = 4_096  # in one frame
 FRAME_FLUSH_SECONDS: Final = 0.002
+UNREAD_BYTES: Final = 512  # an operation of more is read in the owner's process too
 VALUE_DEPTH: Final = 32
 ARRAY_ITEMS: Final = 4_096
 PAIR_ITEMS: Final = 65_536

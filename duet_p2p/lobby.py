@@ -99,7 +99,8 @@ class Lobby:
         return self._handshake
 
     async def _make_session(self) -> Session:
-        session = Session(self.role, asyncio.get_running_loop())
+        is_owner = self.role == "owner"
+        session = Session(self.role, asyncio.get_running_loop(), leaves_ops=is_owner)
         session.on_link_end = self._link_ended
         return session
 

@@ -41,6 +41,7 @@ from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import ProtocolError, QuotaExceeded
 from duet_p2p.surface.context import Context, Quotas
 from duet_p2p.surface.values import from_wire, logical_numbers, pack
+from duet_p2p.wire.codec import decode_message
 from duet_p2p.wire.messages import DefinePlan, Del, Op, Put, RunClosure, RunPlan
 
 __all__ = ["Engine"]
@@ -86,6 +87,7 @@ class Engine:
         self._handlers: Final[dict[type, Callable[[Any], list[m.Event]]]] = {
             m.Configure: self._configure,
             m.Run: self._run,
+            m.Malformed: lambda c: [c],
             m.Arrived: self._arrived,
             m.Share: lambda c: [share(c, self.store, self.lineage)],
             m.SharePlan: lambda c: [self._plans.share(c)],
@@ -137,7 +139,11 @@ class Engine:
     # commands of the scientist, in order
 
     def _run(self, command: m.Run) -> list[m.Event]:
-        self._queue.extend((seq, item, command.at) for seq, item in command.commands)
+        try:
+            commands = [(seq, read(item), command.at) for seq, item in command.commands]
+        except ProtocolError as error:
+            return [m.Malformed(str(error))]
+        self._queue.extend(commands)
         return self._drain()
 
     def _arrived(self, command: m.Arrived) -> list[m.Event]:
@@ -149,8 +155,13 @@ class Engine:
         return self._drain()
 
     def _in_order(self, command: m.Snapshot | m.Read) -> list[m.Event]:
-        self._queue.append(command)
-        return self._drain()
+        if self._queue:  # behind an upload that is still on its way
+            self._queue.append(command)
+            return self._drain()
+        with self._quiet():  # it draws no random numbers
+            if isinstance(command, m.Read):
+                return [self._read(command)]
+            return [self._snapshot(command)]
 
     def _drain(self) -> list[m.Event]:
         assert self._executor is not None
@@ -359,6 +370,19 @@ def _bytes(call: int, frozen: Frozen) -> m.Event:
     # one tensor is written to its memory file from where it is
     data = packed.buffers[0] if len(packed.buffers) == 1 else b"".join(packed.buffers)
     return m.Bytes(call, packed.value, data)
+
+
+def read(command: m.Ordered | m.Unread) -> m.Ordered:
+    """The command itself.
+
+    Raises:
+        ProtocolError: it is an operation that cannot be read.
+    """
+    if not isinstance(command, m.Unread):
+        return command
+    found = decode_message(command.data)
+    assert isinstance(found, Op), "only operations are left unread"
+    return found
 
 
 def _own_name(id: int, value: Any) -> str:

@@ -143,6 +143,8 @@ class _Process:
         self._taken = 0
         self._outbox: deque[Command] = deque()
         self._wakeup = asyncio.Event()
+        self._unsent: pipe.Outgoing | None = None  # what the pipe had no room for
+        self._is_sending = False
         self._reader = pipe.FrameReader()
         self._is_stopping = False
         self.was_private = False
@@ -177,16 +179,47 @@ class _Process:
 
     def send(self, command: Command) -> None:
         self._sent += 1
-        self._outbox.append(command)
-        self._wakeup.set()
+        is_free = not self._is_sending and not self._outbox and self._unsent is None
+        if is_free and _data_bytes(command) <= _COPY_BYTES:
+            self._send_at_once(command)
+        else:
+            self._outbox.append(command)
+            self._wakeup.set()
+
+    def _send_at_once(self, command: Command) -> None:
+        """Nothing waits, so this need not wait for a turn of the loop; most commands go so."""
+        try:
+            outgoing = pipe.encode([command])
+        except (TypeError, ValueError) as error:
+            self._end_soon(f"a command could not be written: {error}")
+            return
+        try:
+            while outgoing.chunks:
+                chunk = outgoing.chunks[0]
+                if outgoing.fds:
+                    sent = socket.send_fds(self._sock, [chunk], outgoing.fds)
+                    outgoing.close()  # they went with the first byte
+                else:
+                    sent = self._sock.send(chunk)
+                outgoing.chunks[:1] = [chunk[sent:]] if sent < len(chunk) else []
+        except BlockingIOError:
+            self._unsent = outgoing
+            self._wakeup.set()
+        except OSError:
+            outgoing.close()  # the child is gone; the reader notices and says so
 
     async def _send_all(self) -> None:
         try:
             while True:
                 await self._wakeup.wait()
                 self._wakeup.clear()
+                self._is_sending = True
+                if self._unsent is not None:
+                    unsent, self._unsent = self._unsent, None
+                    await self._send_rest(unsent)
                 while self._outbox:
                     await self._send_some()
+                self._is_sending = False
         except OSError:
             pass  # the child is gone; the reader notices and says so
         except (TypeError, ValueError, ProtocolError) as error:
@@ -202,6 +235,9 @@ class _Process:
             ):
                 batch.append(self._outbox.popleft())
             outgoing = pipe.encode(batch)
+        await self._send_rest(outgoing)
+
+    async def _send_rest(self, outgoing: pipe.Outgoing) -> None:
         try:
             for number, chunk in enumerate(outgoing.chunks):
                 await self._write(chunk, outgoing.fds if number == 0 else [])
@@ -314,6 +350,8 @@ class _Process:
         self._sender.cancel()
         self._loop.remove_reader(self._sock)
         self._sock.close()
+        if self._unsent is not None:
+            self._unsent.close()
         self._reader.close()
         self._log_output()
         self._loop.remove_reader(self._output)

@@ -12,6 +12,7 @@ from typing import Any
 
 from duet_p2p.engine.departure import Departure
 from duet_p2p.engine.landing import Landing
+from duet_p2p.wire.frames import Unread
 from duet_p2p.wire.messages import DefinePlan, Del, Note, Op, Put, RunClosure, RunPlan
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Landing",
     "Learnt",
     "Leave",
+    "Malformed",
     "OpFailed",
     "Ordered",
     "Payload",
@@ -46,6 +48,7 @@ __all__ = [
     "Started",
     "Stop",
     "Text",
+    "Unread",
 ]
 
 Buffer = bytes | bytearray | memoryview
@@ -83,9 +86,19 @@ class Run:
     gaps.
     """
 
-    commands: tuple[tuple[int, Ordered], ...]
+    commands: tuple[tuple[int, Ordered | Unread], ...]
     at: float | None = None
     """When they arrived, in seconds on the owner's clock; None: now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """In place of a `Run`: one of its operations cannot be read, so none of it is executed.
+
+    The engine's answer is the same again: the session is over.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,10 +367,10 @@ class Died:
 
 
 Command = (
-    Configure | Run | Arrived | Share | SharePlan | Drop | Leave | Snapshot | Release | Discard
-    | Peek | Read | Stop
+    Configure | Run | Malformed | Arrived | Share | SharePlan | Drop | Leave | Snapshot | Release
+    | Discard | Peek | Read | Stop
 )  # fmt: skip
 Event = (
     Started | SettledUpTo | Hold | OpFailed | Learnt | Shared | Candidate | Bytes | Text | Refused
-    | Died
+    | Died | Malformed
 )  # fmt: skip

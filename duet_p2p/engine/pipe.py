@@ -39,15 +39,17 @@ Buffer = bytes | bytearray | memoryview
 Item = Any
 """A command or an event of engine/messages.py."""
 _Bytes = Buffer | Landing | Departure
+_PAIR: Final = b"\x92"  # the head of an array of two
+_PLAIN: Final = frozenset({type(None), bool, float})  # they stand for themselves
 
 _HEADER: Final = struct.Struct("<IQB")  # bytes of the body, of the inline buffers, descriptors
 _MOST_FDS: Final = 64  # in one frame; the kernel's limit is 253 in one call
-_READ_BYTES: Final = 1024 * 1024
+_READ_BYTES: Final = 64 * 1024  # more would be memory of its own at each call
 
 _CLASSES: Final[tuple[type, ...]] = (
-    m.Configure, m.Run, m.Arrived, m.Share, m.SharePlan, m.Drop, m.Leave, m.Snapshot, m.Release,
-    m.Discard, m.Peek, m.Read, m.Stop, m.Started, m.SettledUpTo, m.Hold, m.OpFailed, m.Learnt,
-    m.Shared, m.Facts, m.Candidate, m.Bytes, m.Text, m.Refused, m.Died,
+    m.Configure, m.Run, m.Malformed, m.Arrived, m.Share, m.SharePlan, m.Drop, m.Leave, m.Snapshot,
+    m.Release, m.Discard, m.Peek, m.Read, m.Stop, m.Started, m.SettledUpTo, m.Hold, m.OpFailed,
+    m.Learnt, m.Shared, m.Facts, m.Candidate, m.Bytes, m.Text, m.Refused, m.Died,
 )  # fmt: skip
 _TAGS: Final = {kind: tag for tag, kind in enumerate(_CLASSES)}
 _FIELDS: Final = {kind: tuple(f.name for f in fields(kind)) for kind in _CLASSES}
@@ -92,7 +94,10 @@ def encode(items: Iterable[Item], taken: int = 0) -> Outgoing:
         ValueError: a limit is passed.
     """
     buffers: list[_Bytes] = []
-    packed = [_pack_item(item, buffers) for item in items]
+    packed = [
+        _pack_run(item) if type(item) is m.Run else _pack(_pack_item(item, buffers))
+        for item in items
+    ]
     fds: list[int] = []
     inline: list[memoryview] = []
     table: list[list[int]] = []
@@ -111,7 +116,7 @@ def encode(items: Iterable[Item], taken: int = 0) -> Outgoing:
             else:
                 inline.append(view)
                 table.append([view.nbytes, 0])
-        body = msgpack.packb([taken, packed, table])
+        body = b"".join((_array(3), _pack(taken), _array(len(packed)), *packed, _pack(table)))
         if len(body) > PIPE_FRAME_BYTES:
             raise ValueError(f"a frame of {len(body)} bytes, {PIPE_FRAME_BYTES} allowed")
     except BaseException:
@@ -121,13 +126,27 @@ def encode(items: Iterable[Item], taken: int = 0) -> Outgoing:
     return Outgoing([memoryview(header + body), *inline], fds)
 
 
+def _pack(packed: Any) -> bytes:
+    data: bytes = msgpack.packb(packed)
+    return data
+
+
+def _array(count: int) -> bytes:
+    """The head of an array of so many items."""
+    return bytes([0x90 | count]) if count < 16 else b"\xdd" + count.to_bytes(4, "big")
+
+
+def _pack_run(run: m.Run) -> bytes:
+    """Commands as they came over the wire go on as they are: bytes that are one msgpack array."""
+    parts = [_array(2), _pack(_TAGS[m.Run]), _array(2), _array(len(run.commands))]
+    for seq, command in run.commands:
+        data = command.data if isinstance(command, m.Unread) else _pack(pack_fields(command))
+        parts += (_PAIR, _pack(seq), data)
+    return b"".join((*parts, _pack(run.at)))
+
+
 def _pack_item(item: Item, buffers: list[_Bytes]) -> Any:
     kind = type(item)
-    if kind is m.Run:
-        return [
-            _TAGS[kind],
-            [[[seq, pack_fields(message)] for seq, message in item.commands], item.at],
-        ]
     names = _FIELDS.get(kind)
     if names is None:
         raise TypeError(f"{kind.__qualname__} is neither a command nor an event")
@@ -135,6 +154,8 @@ def _pack_item(item: Item, buffers: list[_Bytes]) -> Any:
 
 
 def _pack_field(value: Any, name: str, buffers: list[_Bytes]) -> Any:
+    if type(value) in _PLAIN:
+        return value
     if name == "data" and value is not None:
         buffers.append(value)
         return {"#": len(buffers) - 1}
@@ -234,17 +255,16 @@ def _unpack_item(packed: Any, buffers: _Buffers) -> Item:
     kind = _CLASSES[tag]
     if kind is m.Run:
         commands, at = content
-        ran = tuple((int(seq), _command(message)) for seq, message in commands)
-        return m.Run(ran, None if at is None else float(at))
+        try:
+            # msgpack makes lists of all arrays, which is what the message decoder wants
+            ran = tuple([(int(seq), unpack_message(message)) for seq, message in commands])
+        except ProtocolError as error:
+            return m.Malformed(str(error))
+        return m.Run(ran, None if at is None else float(at))  # type: ignore[arg-type]
     names = _FIELDS[kind]
     if len(content) != len(names):
         raise ValueError(f"{kind.__name__} has {len(names)} fields")
     return kind(*(_unpack_field(value, buffers, kind) for value in content))
-
-
-def _command(packed: Any) -> Any:
-    # msgpack makes lists of all arrays, which is what the message decoder wants
-    return unpack_message(packed)
 
 
 class _Buffers(Sequence[Buffer]):
@@ -270,6 +290,8 @@ class _Buffers(Sequence[Buffer]):
 
 
 def _unpack_field(packed: Any, buffers: _Buffers, kind: type) -> Any:
+    if type(packed) in _PLAIN or type(packed) is str:
+        return packed
     if isinstance(packed, dict) and len(packed) == 1:
         ((tag, payload),) = packed.items()
         if tag == "#":

@@ -84,8 +84,8 @@ class Releases:
     def give(self, leaving: Leaving, value: Any, has_value: bool) -> None:
         """Sends a value from its snapshot in the engine, or at once if it is at hand."""
         if leaving.facts.failed or has_value:
-            self._outlet.to_engine(engine.Discard(leaving.call))
             self.send(leaving, value, None)
+            self._outlet.to_engine(engine.Discard(leaving.call))
         else:
             self.expect(leaving)
             self._outlet.to_engine(engine.Release(leaving.call))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from duet_p2p import limits
+from duet_p2p import errors, limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.engine.host import Host
 from duet_p2p.errors import DuetError, EngineFailed, NotAllowed, SessionClosed, SessionLost
@@ -68,7 +68,7 @@ class Service:
         self._loop = asyncio.get_running_loop()
         # told on the loop that something changed
         self.watchers: list[Callable[[], None]] = [lambda: live.soon(self._loop, self.counts)]
-        self._batch: list[tuple[int, engine.Ordered]] = []
+        self._batch: list[tuple[int, engine.Ordered | engine.Unread]] = []
         self._answers = Answers(session, journal, self._whole_store)
         self._settling = Settling(session.settled)
         self._is_up = self._has_run = False
@@ -109,6 +109,7 @@ class Service:
     def _message_table(self) -> Mapping[type, Callable[[int, Any], None]]:
         return {
             wire.Op: self._op,
+            engine.Unread: self._op,
             wire.Put: self._put,
             wire.Del: self._del,
             wire.DefinePlan: self._define,
@@ -130,6 +131,8 @@ class Service:
             engine.Bytes: self._bytes,
             engine.Refused: self._refused,
             engine.Text: self.desk.text,
+            # a broken rule of the wire that only the engine saw
+            engine.Malformed: lambda e: self._session.fail(errors.ProtocolError(e.reason)),
             engine.Died: self._died,
         }
 
@@ -238,7 +241,7 @@ class Service:
             self._session.refuse_blob(message.blob.transfer)
         self._idle()
 
-    def _op(self, seq: int, message: wire.Op) -> None:
+    def _op(self, seq: int, message: wire.Op | engine.Unread) -> None:
         self.operations += 1
         self._run(seq, message)
 
@@ -255,7 +258,7 @@ class Service:
         self.plans.ran(message.plan, times)
         self._run(seq, message)
 
-    def _run(self, seq: int, message: engine.Ordered) -> None:
+    def _run(self, seq: int, message: engine.Ordered | engine.Unread) -> None:
         self._has_run = True
         if not self._batch:
             self._loop.call_soon(self._flush)

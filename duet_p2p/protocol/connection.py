@@ -83,7 +83,7 @@ class Received:
     """A numbered message, in order and not seen before."""
 
     seq: int
-    message: Message
+    message: Message | frames.Unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Silent:
 Event = Received | Resumed | SettledTo | Completed | Left | Silent
 
 _NUMBERED: Final = {  # role of the receiver: (channel, messages) that it takes
-    "owner": (Channel.OPS, frozenset(COMMANDS.values())),
+    "owner": (Channel.OPS, frozenset({*COMMANDS.values(), frames.Unread})),
     "scientist": (Channel.CTL, frozenset(ANSWERS.values())),
 }
 
@@ -147,6 +147,7 @@ class Connection:
         transfers: Of the other side, incomplete here: id to bytes.
         now: Any clock, in seconds.
         pace: Its times.
+        leaves_ops: Each `Op` is handed over `Unread`; for an owner whose engine reads it.
     """
 
     def __init__(
@@ -159,6 +160,7 @@ class Connection:
         transfers: Mapping[int, int],
         now: float,
         pace: Pace | None = None,
+        leaves_ops: bool = False,
     ) -> None:
         self.state = State.OPENING
         self.rtt: float | None = None
@@ -170,6 +172,7 @@ class Connection:
         self._incoming = incoming
         self._epoch = epoch
         self._pace = pace or Pace()
+        self._leaves_ops = leaves_ops
         self._life: list[Message] = [Resume(incoming.received, epoch, dict(transfers))]
         self._pong: int | None = None
         self._pings = 0
@@ -196,7 +199,7 @@ class Connection:
         if self.state is State.OVER:
             return []
         self._heard = now
-        first, messages = frames.decode_frame(data)
+        first, messages = frames.decode_frame(data, leaves_ops=self._leaves_ops)
         if first:
             return self._receive_numbered(channel, first, messages, len(data), now)
         if channel != Channel.CTL:
@@ -209,7 +212,12 @@ class Connection:
         return events
 
     def _receive_numbered(
-        self, channel: int, first: int, messages: list[Message], nbytes: int, now: float
+        self,
+        channel: int,
+        first: int,
+        messages: list[Message | frames.Unread],
+        nbytes: int,
+        now: float,
     ) -> list[Event]:
         if channel != self._numbered_on or type(messages[0]) not in self._numbered:
             raise ProtocolError(f"{type(messages[0]).__name__} went the wrong way.")
@@ -221,7 +229,7 @@ class Connection:
             for index, message in enumerate(messages[old:], start=old)
         ]
 
-    def _receive_life(self, message: Message, now: float) -> list[Event]:
+    def _receive_life(self, message: Message | frames.Unread, now: float) -> list[Event]:
         if isinstance(message, Bye):
             self.state = State.OVER
             return [Left(message.reason)]

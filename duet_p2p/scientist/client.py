@@ -20,8 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import wait as wait_futures
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
 
@@ -314,15 +313,14 @@ class Client:
                 if self._state == "lost":
                     raise copy.copy(self._error) or ConnectionLost()
                 raise TimeoutError("the owner's side did not answer in time")
-            if self._state == "closed":
-                wait_futures([future], timeout=0)
-                if not future.done():
-                    raise self.ended()
+            if self._state == "closed" and not future.done():
+                raise self.ended()
             is_endless = end is None and self._state == "lost"
             # the partner may come back, but nobody waits for that without end
             if is_endless and time.monotonic() > self._lost_at + LOST_GRACE_SECONDS:
                 raise copy.copy(self._error) or ConnectionLost()
-            wait_futures([future], timeout=left)
+            with contextlib.suppress(TimeoutError, CancelledError):
+                future.exception(left)  # what it ends with is raised below
         return future.result()
 
     def is_on_loop(self) -> bool:

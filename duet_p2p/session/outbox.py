@@ -22,7 +22,7 @@ from duet_p2p.errors import ConnectionLost, SessionClosed
 from duet_p2p.protocol.window import Outgoing
 from duet_p2p.session.bulk_sender import Source
 from duet_p2p.wire.codec import encode_message
-from duet_p2p.wire.messages import Message, Put, Value
+from duet_p2p.wire.messages import Get, Message, Put, Request, Value
 from duet_p2p.wire.packing import Buffer
 
 __all__ = ["Buffer", "Outbox", "Progress", "Sending", "flat_views"]
@@ -30,6 +30,8 @@ __all__ = ["Buffer", "Outbox", "Progress", "Sending", "flat_views"]
 Progress = Callable[[int, int], None]
 """Called on the loop with (bytes queued, bytes in all)."""
 
+_ANSWERED: Final = frozenset({Get, Request})
+"""Commands that somebody is about to wait for: they do not wait for company."""
 _LOOK_SECONDS: Final = 0.5  # how often a waiting caller looks at its deadline
 
 
@@ -116,8 +118,10 @@ class Outbox:
         with self.changed:
             if self._session.end is not None or not self._outgoing.has_room(len(data)):
                 self._wait_for_room(len(data), wait)
-            full = self._unflushed + len(data) >= limits.FRAME_MAX_BYTES
-            return self._push(message, data, _Wake.NOW if full else _Wake.LATER)
+            is_due = (
+                type(message) in _ANSWERED or self._unflushed + len(data) >= limits.FRAME_MAX_BYTES
+            )
+            return self._push(message, data, _Wake.NOW if is_due else _Wake.LATER)
 
     def post(self, message: Message) -> int:
         """`Session.post`: on the loop, without waiting; sent at the end of this turn.

@@ -22,13 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from duet_p2p import limits
-from duet_p2p.errors import (
-    ConnectionLost,
-    DuetError,
-    PartnerLeft,
-    ProtocolError,
-    SessionClosed,
-)
+from duet_p2p.errors import ConnectionLost, DuetError, PartnerLeft, ProtocolError, SessionClosed
 from duet_p2p.protocol.connection import (
     Completed,
     Connection,
@@ -67,6 +61,7 @@ class Session:
             it from its owner. It stays the same when the engine is restarted: that is told by a
             message of its own.
         pace: Times of an association, in seconds.
+        leaves_ops: owner: `on_message` gets each `Op` as it came, an `Unread`.
 
     Attributes:
         on_message: called with (number, message), numbered messages only, in order, exactly once.
@@ -86,17 +81,18 @@ class Session:
         *,
         epoch: bytes = b"",
         pace: Pace | None = None,
+        leaves_ops: bool = False,
     ) -> None:
         is_owner = role == "owner"
         self.role = role
         self.partner_id = ""
         self.epoch = epoch or (os.urandom(16) if is_owner else b"")
-        self.on_message: Callable[[int, Message], None] = _ignore
+        self.on_message: Callable[[int, Any], None] = _ignore
         self.on_settled: Callable[[int], None] = _ignore
         self.on_state: Callable[[str, Exception | None], None] = _ignore
         self.on_link_end: Callable[[DuetError], None] = _ignore
         self._loop = loop
-        self._pace = pace or Pace()
+        self._pace, self._leaves_ops = pace or Pace(), leaves_ops
         self._outgoing = Outgoing(settles=not is_owner)
         self._incoming = Incoming(settles=is_owner)
         self._transfers = Transfers(loop, self._tell_complete, lambda t: self.outbox.forget(t))
@@ -277,6 +273,7 @@ class Session:
             transfers=self._transfers.pending(),
             now=self._loop.time(),
             pace=self._pace,
+            leaves_ops=self._leaves_ops,
         )
         self._pump()
         link.attach(

@@ -9,21 +9,34 @@ twice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
 from duet_p2p import limits
 from duet_p2p.errors import ProtocolError
 from duet_p2p.wire.codec import read, unpack_message
-from duet_p2p.wire.messages import ANSWERS, COMMANDS, LIFE, Message
+from duet_p2p.wire.messages import ANSWERS, COMMANDS, LIFE, Message, Op
 from duet_p2p.wire.packing import INT_MAX, Buffer
 
-__all__ = ["decode_frame", "encode_frame", "fits", "split"]
+__all__ = ["Unread", "decode_frame", "encode_frame", "fits", "split"]
 
 _GROUP: Final[dict[int, int]] = {
     tag: number for number, group in enumerate((LIFE, COMMANDS, ANSWERS)) for tag in group
 }
+
+_OP: Final = next(tag for tag, kind in COMMANDS.items() if kind is Op)
+_OP_ITEMS: Final = 1 + len(Op.__dataclass_fields__)
+
+
+class Unread(NamedTuple):
+    """An `Op` that is read where it runs, and not on the way there.
+
+    Whoever carries it has no use for names, ids and values. It is one msgpack array with the tag
+    and as many items as an `Op` has; `codec.decode_message` reads it, or refuses it.
+    """
+
+    data: bytes
 
 
 def encode_frame(first_seq: int, messages: Sequence[bytes]) -> bytes:
@@ -67,8 +80,12 @@ def split(first_seq: int, messages: Sequence[bytes]) -> Iterator[bytes]:
         yield encode_frame(first_seq and first_seq + start, messages[start:])
 
 
-def decode_frame(data: Buffer) -> tuple[int, list[Message]]:
+def decode_frame(data: Buffer, *, leaves_ops: bool = False) -> tuple[int, list[Message | Unread]]:
     """The number of the first message and the messages.
+
+    Args:
+        data: of the frame.
+        leaves_ops: each `Op` is left `Unread`.
 
     Raises:
         ProtocolError: it is not a frame, or one of its messages is malformed.
@@ -82,11 +99,31 @@ def decode_frame(data: Buffer) -> tuple[int, list[Message]]:
         raise ProtocolError("A frame starts with a number")
     if count > limits.FRAME_MESSAGES or (count > 1 and len(data) > limits.FRAME_MAX_BYTES):
         raise ProtocolError(f"A frame of {count} messages in {len(data)} bytes")
-    messages = [unpack_message(item) for item in packed[1:]]
+    if leaves_ops:
+        messages = [_left(item) or unpack_message(item) for item in packed[1:]]
+    else:
+        messages = [unpack_message(item) for item in packed[1:]]
     groups = {_GROUP[item[0]] for item in packed[1:]}
     if len(groups) > 1 or (0 in groups) != (first_seq == 0):
         raise ProtocolError("A frame mixes messages with and without a number")
     return first_seq, messages
+
+
+_pack = msgpack.Packer().pack  # of the thread that reads frames
+
+
+def _left(item: Any) -> Unread | None:
+    """An `Op` as it came; None if it is another message, or one of many bytes.
+
+    What is nested deeper than a reader on the way can bear has many bytes.
+    """
+    if type(item) is not list or len(item) != _OP_ITEMS or item[0] != _OP:
+        return None
+    try:
+        data = _pack(item)
+    except ValueError:  # deeper than this writer can bear
+        return None
+    return Unread(data) if len(data) <= limits.UNREAD_BYTES else None
 
 
 def _array_header(count: int) -> bytes:

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from duet_p2p.engine import messages as m
+from duet_p2p.engine.departure import in_memory
 from duet_p2p.engine.engine import Engine
 from duet_p2p.surface.values import from_wire, pack, to_wire
+from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.messages import Del, Note, Op, Put
 from duet_p2p.wire.values import Blob, Ref
 from tests.unit.engine_kit import Driver
@@ -100,13 +102,13 @@ def test_a_snapshot_is_frozen_at_its_place_in_the_program(d):
     d.ok("python.List.append", listed, 5, outs=0)
     d.delete(x, listed)
     (answer,) = d.engine.handle(m.Release(first.call))
-    assert from_wire(answer.value, answer.data).tolist() == [0, 0, 0]
+    assert from_wire(answer.value, in_memory(answer.data)).tolist() == [0, 0, 0]
     (text,) = d.engine.handle(m.Peek(second.call, 100))
     assert text.text == "[tensor([0., 0., 0.])]"
     (text,) = d.engine.handle(m.Peek(second.call, 5))
     assert text.text == "[tens"
     (answer,) = d.engine.handle(m.Release(second.call))
-    assert [t.tolist() for t in from_wire(answer.value, answer.data)] == [[0, 0, 0]]
+    assert [t.tolist() for t in from_wire(answer.value, in_memory(answer.data))] == [[0, 0, 0]]
     assert isinstance(d.engine.handle(m.Release(second.call))[0], m.Refused)
 
 
@@ -229,3 +231,13 @@ def test_uploads_of_every_closed_value(d):
     for value in (None, True, 2**70, 1.5, "text", b"b", [1, (2,)], {"a": 1}, range(3), slice(1)):
         assert d.release(d.put(value)) == value
     assert to_wire(d.release(d.put(torch.float32)), None).name == "float32"
+
+
+def test_nothing_of_a_run_is_executed_when_an_operation_in_it_cannot_be_read(d):
+    good = Op("torch.ones", (1,), (3,), {}, "g")
+    bad = m.Unread(b"\x96\x01\xa4name\x91\x02\x91\xc0\x90\xa1?")
+    (event,) = d.engine.handle(m.Run(((1, good), (2, bad))))
+    assert isinstance(event, m.Malformed) and "mode" in event.reason
+    assert d.candidate(Ref(1)).facts is None
+    d.engine.handle(m.Run(((1, m.Unread(encode_message(good))),)))
+    assert d.candidate(Ref(1)).facts.elements == 3

@@ -16,6 +16,7 @@ import torch
 
 from duet_p2p.engine import host as host_module
 from duet_p2p.engine import messages as m
+from duet_p2p.engine.departure import in_memory
 from duet_p2p.engine.host import ProcessHost, ThreadHost
 from duet_p2p.errors import DuetError
 from duet_p2p.surface.values import from_wire, pack, to_wire
@@ -74,7 +75,7 @@ async def test_share_compute_snapshot_release(host):
     candidate = await host.events.get(m.Candidate)
     assert candidate.facts.kind == "per_record" and not candidate.has_value
     answer = await host.events.get(m.Bytes)
-    assert torch.equal(from_wire(answer.value, answer.data), data + 1)
+    assert torch.equal(from_wire(answer.value, in_memory(answer.data)), data + 1)
     assert host.pending() == 0
 
 
@@ -161,7 +162,7 @@ async def test_the_owners_generator_is_never_touched(host):
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(42)
     torch.rand(3)
-    assert torch.equal(from_wire(answer.value, answer.data), torch.rand(3))
+    assert torch.equal(from_wire(answer.value, in_memory(answer.data)), torch.rand(3))
 
 
 async def test_a_killed_process_is_told_and_can_be_started_again(process):

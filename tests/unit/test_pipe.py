@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 
+import msgpack
 import pytest
 
 from duet_p2p.engine import messages as m
 from duet_p2p.engine import pipe
 from duet_p2p.errors import ProtocolError
 from duet_p2p.limits import PIPE_MEMORY_FILE_BYTES
+from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.messages import Del, Note, Op, Put
 from duet_p2p.wire.values import Blob, Ref, Span, TensorData
 
@@ -27,6 +29,7 @@ ITEMS = [
         (5, Del((1, 2))),
         (6, Note(3, ("x",), "text", False)),
     )),
+    m.Malformed("a reason"),
     m.Arrived(7, b"abc"),
     m.Arrived(8, LARGE),
     m.Share(-1, {"w": TENSOR}, LARGE, "torch.nn.Module", ("ages",), "", True),
@@ -157,3 +160,21 @@ def test_what_is_not_of_the_closed_set_cannot_be_written():
 def test_the_other_side_gone_reads_as_none(pair):
     pair[0].close()
     assert pipe.receive(pair[1], pipe.FrameReader()) is None
+
+
+def test_an_operation_goes_on_as_it_came_and_is_read_here():
+    op = Op("torch.relu", (1, 2), (Ref(-1), 2.5, [TENSOR]), {"dim": slice(None)}, "g")
+    run = m.Run(((1, m.Unread(encode_message(op))), (2, Del((1,)))), 1.5)
+    assert crossed(run) == m.Run(((1, op), (2, Del((1,)))), 1.5)
+
+
+@pytest.mark.parametrize("field", [{"r": 0}, {"no": 1}, {"l": [1, 2]}, 2**64 - 1])
+def test_a_run_with_an_operation_that_cannot_be_read_is_malformed_as_a_whole(field):
+    bad = m.Unread(msgpack.packb([1, "torch.relu", [2], [field], [], "g"]))
+    assert isinstance(crossed(m.Run(((1, Del((1,))), (2, bad)))), m.Malformed)
+
+
+def crossed(item):
+    outgoing = pipe.encode([item])
+    (frame,) = pipe.FrameReader().feed(b"".join(outgoing.chunks))
+    return frame.items[0]

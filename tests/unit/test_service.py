@@ -7,7 +7,7 @@ import pytest
 
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
-from duet_p2p.errors import DuetError, QuotaExceeded, SessionClosed, SessionLost
+from duet_p2p.errors import DuetError, ProtocolError, QuotaExceeded, SessionClosed, SessionLost
 from duet_p2p.owner.sharing import Prepared
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Blob, Ref, Span, TensorData
@@ -413,6 +413,16 @@ async def test_an_engine_that_cannot_start_ends_the_session(stage):
 
 
 # the end
+
+
+async def test_an_operation_that_only_the_engine_found_malformed_ends_the_session(stage):
+    left = engine.Unread(b"\x91\x01")
+    stage.receive(left)
+    await stage.settle()
+    (run,) = stage.host.take(engine.Run)
+    assert run.commands[0][1] is left
+    stage.host.say(engine.Malformed("a reason"))
+    assert isinstance(stage.session.failed, ProtocolError)
 
 
 async def test_the_end_ends_everything_that_waits(stage):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from duet_p2p import limits
 from duet_p2p.errors import ProtocolError
-from duet_p2p.wire.codec import encode_message
-from duet_p2p.wire.frames import decode_frame, encode_frame, split
+from duet_p2p.wire.codec import decode_message, encode_message
+from duet_p2p.wire.frames import Unread, decode_frame, encode_frame, split
 from duet_p2p.wire.messages import Ack, Del, Denied, Op, Ping, Value, Withdraw
 from duet_p2p.wire.packing import INT_MAX
 from duet_p2p.wire.values import Ref
@@ -127,3 +127,31 @@ def test_life_messages_are_split_without_numbers() -> None:
     frames = list(split(0, [encode_message(Ping(INT_MAX))] * 5000))
     assert sum(len(decode_frame(frame)[1]) for frame in frames) == 5000
     assert {decode_frame(frame)[0] for frame in frames} == {0}
+
+
+def test_operations_can_be_left_for_who_runs_them() -> None:
+    messages = [Op("torch.relu", (1,), (2.5,), {}, "g"), Del((1,))]
+    encoded = [encode_message(message) for message in messages]
+    first, (left, read) = decode_frame(encode_frame(7, encoded), leaves_ops=True)
+    assert (first, left, read) == (7, Unread(encoded[0]), messages[1])
+    assert decode_message(encoded[0]) == messages[0]
+
+
+@pytest.mark.parametrize("nested", [1, limits.UNREAD_BYTES, 1_010])
+def test_what_is_no_operation_or_has_many_bytes_is_read_at_once(nested: int) -> None:
+    fields = b"\x96\x01\xa1n\x91\x01\x91" + b"\x91" * nested + b"\xc0\x90\xa1g"
+    short = b"\x93\x01\xa1n\x91\x01"
+    assert len(fields) > limits.UNREAD_BYTES or nested == 1
+    with pytest.raises(ProtocolError):
+        decode_frame(b"\x92\x01" + (fields if nested > 1 else short), leaves_ops=True)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_largest_operation_that_is_left(more: int) -> None:
+    op = Op("n", (1,), ("",), {}, "g")
+    room = limits.UNREAD_BYTES - len(encode_message(op)) - 2
+    op = Op("n", (1,), ("x" * (room + more),), {}, "g")
+    data = encode_message(op)
+    assert len(data) == limits.UNREAD_BYTES + more
+    (found,) = decode_frame(encode_frame(1, [data]), leaves_ops=True)[1]
+    assert found == (op if more else Unread(data))
