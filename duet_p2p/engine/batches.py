@@ -91,8 +91,8 @@ def records_of(dataset: Any, lineage: Lineage) -> Records | None:
     is_injected = is_injected or any(r.thinned for r in known)  # a batch would forget it
     writers = bounded_writers(label.writers for label in private)
     label = Label(Kind.VERBATIM, sources, frozenset(), 1, is_injected, writers)
-    # What met the records on their way is in every batch. Of numbers over all of them (``x - mean``)
-    # it is known what a batch can be subtracted from; anything else would be forgotten.
+    # What met the records on their way is in every batch. Of numbers over all (``x - mean``) it is
+    # known what a batch can be subtracted from; anything else would be forgotten.
     met = [r for r in known if r.floor < UNBOUNDED]
     if any(r.floor < r.records or any(a.group != ("whole",) for a in r.atoms) for r in met):
         return None
@@ -108,7 +108,7 @@ def start_pass(loader: Any, lineage: Lineage) -> Pass:
     number = entry.origin
     if isinstance(loader, DataLoader) and type(loader.sampler) is SequentialSampler:
         number = 0  # each pass has the same batches
-    size = getattr(loader, "batch_size", None)
+    size = getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
     return Pass(entry.uid, number, _loader_records(loader, lineage), size or 1)
 
 

@@ -306,7 +306,9 @@ class Effects:
         rows = lineage.rows(source)
         every = written_by(every, self.writers)
         buffers = [b for b in written if isinstance(b, torch.Tensor) and b is not source]
-        before = [lineage.label(buffer) for buffer in buffers]  # with momentum=0 it is all that stays
+        before = [
+            lineage.label(buffer) for buffer in buffers
+        ]  # with momentum=0 it is all that stays
         if rows is not None and rows.axis == 0 and not any(label.is_data for label in before):
             least = min(rows.records, rows.floor, *(label.min_records for label in before))
             every = Label(Kind.MODEL, every.sources, frozenset(), least, every.injected,

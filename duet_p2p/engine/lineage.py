@@ -101,8 +101,8 @@ class Owned:
     """Entry of one storage."""
 
     __slots__ = (
-        "hash", "hidden", "in_graph", "is_copy", "is_shared", "label", "made", "nbytes", "poison", "ref",
-        "root", "training", "uid", "version", "written",
+        "hash", "hidden", "in_graph", "is_copy", "is_shared", "label", "made", "nbytes", "poison",
+        "ref", "root", "training", "uid", "version", "written",
     )  # fmt: skip
 
     def __init__(self, ref: StorageWeakRef, uid: int, nbytes: int) -> None:
@@ -112,8 +112,8 @@ class Owned:
         self.hidden = False
         """The shape of what lies here is a private fact."""
         self.in_graph = False
-        """A private tensor with a graph behind it lies here: what is written over its numbers changes
-        no gradient that will come through it, so its label stays."""
+        """A private tensor with a graph behind it lies here: what is written over its numbers
+        changes no gradient that will come through it, so its label stays."""
         self.is_shared = False
         """An owner's object: read-only on every path."""
         self.is_copy = False
