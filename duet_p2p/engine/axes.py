@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+from duet_p2p.engine import axis_features as features
 from duet_p2p.engine import axis_moves as moves
 from duet_p2p.engine import axis_networks as networks
 from duet_p2p.engine import axis_rules as rules
@@ -178,7 +179,18 @@ _RULES: Final[dict[str, Rule]] = {
     "pixel_shuffle": rules.per_record_layer(2), "pixel_unshuffle": rules.per_record_layer(2),
     **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d"), rules.dropout),
     **dict.fromkeys(("batch_norm", "group_norm", "instance_norm", "prelu"), rules.norm_layer),
-    "layer_norm": rules.layer_norm,
+    **dict.fromkeys(("layer_norm", "rms_norm"), rules.layer_norm),
+    "pad": features.pad,
+    **dict.fromkeys(
+        ("interpolate", "upsample", "channel_shuffle", "local_response_norm", "fold"),
+        features.batch_layer(3),
+    ),
+    "unfold": features.unfold,
+    "bilinear": features.bilinear,
+    "einsum": features.einsum,
+    **dict.fromkeys(
+        ("triplet_margin_loss", "margin_ranking_loss", "cosine_embedding_loss"), features.margin
+    ),
     "embedding": rules.embedding,
     **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), cell),
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), networks.recurrent),

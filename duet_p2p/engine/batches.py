@@ -108,7 +108,7 @@ def start_pass(loader: Any, lineage: Lineage) -> Pass:
     number = entry.origin
     if isinstance(loader, DataLoader) and type(loader.sampler) is SequentialSampler:
         number = 0  # each pass has the same batches
-    size = getattr(loader, "batch_size", None)
+    size = getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
     return Pass(entry.uid, number, _loader_records(loader, lineage), size or 1)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cache
+from hashlib import sha256
 from typing import Any, Final
 
 import torch
@@ -135,6 +136,9 @@ class Effects:
             self._gradients.retain(first)
         elif name == "torch.manual_seed":
             lineage.generator = given.all(lineage)
+            is_told = not is_private(lineage.generator)  # a form may not depend on private values
+            texts = [lineage.seeds, *map(repr, given.values() if is_told else ())]
+            lineage.seeds = sha256("\0".join(texts).encode()).hexdigest()
         elif isinstance(first, torch.Tensor) and name.startswith("torch.Tensor.requires_grad"):
             flags = [lineage.whole(value) for value in given.values()[1:]]
             flag = join([given.beside(lineage), *flags])

@@ -180,6 +180,8 @@ class Lineage:
         """Nothing is poisoned most of the time, and then nothing is searched for it."""
         self.generator = PUBLIC
         """Label of the session's random state."""
+        self.seeds = ""
+        """Stands for every seed that the scientist set, in order; empty if none was."""
 
     # tensors
 

@@ -7,7 +7,7 @@ are known by their contents once private values meet them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.batches import Pass
 from duet_p2p.engine.effects import CLIPS, is_random
 from duet_p2p.engine.form import (
     content_of,
@@ -143,7 +144,7 @@ class Provenance:
               targets: Iterable[torch.Tensor]) -> Made:  # fmt: skip
         """The command ran: the node of its result, which is left with what it wrote as well."""
         lineage, name = self._lineage, rule.name
-        node = made(name, op.args, op.kwargs, origin.nodes, origin.forms)
+        node = made(name, op.args, self._settings(op, name, given), origin.nodes, origin.forms)
         if is_random(name) and name not in _NEXT and not name.endswith(".iter"):
             node.has_random = True
         is_told_elsewhere = name in _LEAVES_NO_NODE or axes.base_name(name) in _NORMS
@@ -165,7 +166,8 @@ class Provenance:
         A rule that knows a recipe again must not tell by its answer that this has none.
         """
         nodes, forms = inputs_of(given.slots, self._lineage)
-        node = made(rule.name, op.args, op.kwargs, nodes, forms)
+        settings = self._settings(op, rule.name, given)
+        node = made(rule.name, op.args, settings, nodes, forms)
         if rule.name in _NEXT:
             node = self._batch(node, None, given)
         return list(self.results(node, [None] * len(op.outs)))
@@ -197,6 +199,14 @@ class Provenance:
         """`keep` of a tensor whose entry is known."""
         if entry.made is None and is_private(entry.label):
             entry.made = node
+
+    def _settings(self, op: Op, name: str, given: Arguments) -> Mapping[str, Any]:
+        """The keywords of a command; of a shuffled batch also the seeds that decide which it is."""
+        if name not in _NEXT or not self._lineage.seeds or not given.args:
+            return op.kwargs
+        entry = self._lineage.find(given.args[0])
+        is_shuffled = entry is not None and isinstance(entry.origin, Pass) and entry.origin.number
+        return {**op.kwargs, "seeds": self._lineage.seeds} if is_shuffled else op.kwargs
 
     def _batch(self, node: Made, result: Any, given: Arguments) -> Made:
         form = form_of(node)

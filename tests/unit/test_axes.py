@@ -31,6 +31,8 @@ X6 = records(4, N)  # records on axis 1
 CLASSES = torch.tensor([0, 2, 1, 1, 0, 2])
 W = records(3, 4)
 B4 = records(1, 4, 1)
+B3 = records(2, 3, 3)
+SIGNS = torch.tensor([1.0, -1, 1, 1, -1, -1])
 ZEROS = torch.zeros(N, 2)
 GATES = (records(8, 3), records(8, 2), records(8), records(8))  # of two hidden numbers
 
@@ -87,6 +89,25 @@ CASES = [
      lambda x: (x, 2), {}),
     ("group_norm", lambda x: F.group_norm(x, 2), [X4], [0], lambda x: (x, 2), {}),
     ("layer_norm", lambda x: F.layer_norm(x, (8, 8)), [X4], [0], lambda x: (x, (8, 8)), {}),
+    ("rms_norm", lambda x: F.rms_norm(x, (8, 8)), [X4], [0], lambda x: (x, (8, 8)), {}),
+    ("pad", lambda x: F.pad(x, (1, 2, 0, 1)), [X4], [0], lambda x: (x, (1, 2, 0, 1)), {}),
+    ("interpolate", lambda x: F.interpolate(x, scale_factor=2), [X4], [0], lambda x: (x,),
+     {"scale_factor": 2}),
+    ("unfold", lambda x: F.unfold(x, 2), [X4], [0], lambda x: (x, 2), {}),
+    ("unfold", lambda x: x.unfold(2, 3, 1), [X4], [0], lambda x: (x, 2, 3, 1), {}),
+    ("bilinear", lambda x, y: F.bilinear(x, y, B3), [X2, X2 * 2], [0, 0],
+     lambda x, y: (x, y, B3), {}),
+    ("einsum", lambda x: torch.einsum("nf,fo->on", x, W), [X2], [0],
+     lambda x: ("nf,fo->on", x, W), {}),
+    ("einsum", lambda x, y: torch.einsum("fn,ng->fg", x, y), [X6, X2], [1, 0],
+     lambda x, y: ("fn,ng->fg", x, y), {}),
+    ("triplet_margin_loss", lambda x, y: F.triplet_margin_loss(x, y, y.flip(1)),
+     [X2, X2 * 2], [0, 0], lambda x, y: (x, y, y), {}),
+    ("cosine_embedding_loss", lambda x, y, s: F.cosine_embedding_loss(x, y, s),
+     [X2, X2.flip(1), SIGNS], [0, 0, 0], lambda x, y, s: (x, y, s), {}),
+    ("margin_ranking_loss",
+     lambda x, y, s: F.margin_ranking_loss(x, y, s, reduction="none"), [X1, X1.flip(0), SIGNS],
+     [0, 0, 0], lambda x, y, s: (x, y, s), {"reduction": "none"}),
     ("prelu", lambda x: F.prelu(x - 0.5, torch.tensor([0.1, 0.2, 0.3])), [X2], [0],
      lambda x: (x, torch.tensor([0.1, 0.2, 0.3])), {}),
     ("embedding", lambda x: F.embedding((x > 0.5).long(), W), [X2], [0], lambda x: (x, W), {}),
@@ -249,7 +270,21 @@ CLOSED = [
     ("embedding_bag", lambda x: x, records(N), lambda x: (x, W, torch.tensor([0, 3])), {}),
     ("tril", lambda x: x.tril(), X2, lambda x: (x,), {}),
     ("expand", lambda x: x, X2, lambda x: (x,), {}),
-    ("pad", lambda x: x, X2, lambda x: (x,), {}),
+    ("pad", lambda x: F.pad(x, (0, 0, 1, -1)), X2, lambda x: (x, (0, 0, 1, -1)), {}),
+    ("interpolate", lambda x: x, X2, lambda x: (x,), {}),
+    ("unfold", lambda x: x.unfold(0, 1, 1), X2, lambda x: (x, 0, 1, 1), {}),
+    ("einsum", lambda x: x.sum(0), X2, lambda x: ("...f->f", x), {}),
+    ("einsum", lambda x: x[:3].diagonal(), X2, lambda x: ("ii->i", x), {}),
+    ("einsum", lambda x: x @ x.T, X2, lambda x: ("nf,mf->nm", x, x), {}),
+    ("bilinear", lambda x: x, X2, lambda x: (x, x, B3, records(N, 2)), {}),
+    ("triplet_margin_loss", lambda x: x, X2, lambda x: (x, x, x, 1.0), {}),
+    (
+        "linear",
+        lambda x: F.linear(x, W.T, records(N, 4)),
+        X2,
+        lambda x: (x, W.T, records(N, 4)),
+        {},
+    ),
 ]
 
 

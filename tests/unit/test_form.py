@@ -176,6 +176,29 @@ def test_other_loader_settings_or_first_weights_are_another_question(driver, oth
     assert driver.facts(first()).form != driver.facts(second()).form
 
 
+@pytest.mark.parametrize(("shuffle", "is_same"), [(True, False), (False, True)])
+def test_seeds_that_choose_the_records_of_a_batch_are_part_of_the_question(
+    driver, shuffle, is_same
+):
+    """Else one could look at home for the seed whose batch has the wanted records."""
+    step, _, _ = training(driver, shuffle=shuffle)
+    one = driver.facts(step())
+    driver.ok("torch.manual_seed", 5, outs=0)
+    other = driver.facts(step())
+    assert (one.form == other.form) is is_same
+    again = driver.facts(step())
+    assert again.form == other.form  # the seed was set once
+
+
+def test_a_seed_given_to_the_loader_before_its_first_batch_is_part_of_the_question(driver):
+    def first(seed):
+        driver.ok("torch.manual_seed", seed, outs=0)
+        step, _, _ = training(driver, shuffle=True)
+        return driver.facts(step()).form
+
+    assert first(1) != first(2)
+
+
 def test_a_fresh_start_with_the_same_weights_is_the_same_question(driver):
     first, _, _ = training(driver)
     second, _, _ = training(driver)

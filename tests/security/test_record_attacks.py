@@ -1,0 +1,298 @@
+"""One record taken for a group: axes that move, numbers that pack others, batches that are chosen.
+
+Each attack ends with an object that tells about few records, or about positions. A handler accepts
+what is called ``loss``; only honest aggregates over ten records or more may pass it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from duet_p2p.owner.duet import OwnerDuet
+from duet_p2p.wire import messages as wire
+from duet_p2p.wire.values import Dtype, Ref
+from tests.security.raw_peer import RawPeer, against
+
+X, Y, TABLE, SMALL, BYTES, CUBE = (Ref(-n) for n in range(1, 7))
+T, F, DATA = "torch.Tensor.", "torch.nn.functional.", "torch.utils.data."
+Attack = Callable[[RawPeer], Ref]
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[tuple[OwnerDuet, RawPeer]]:
+    with against() as (duet, raw):
+        duet.send(torch.arange(64.0) + 100, tags=["x"])
+        duet.send(torch.arange(64) % 3, tags=["y"])
+        duet.send(torch.rand(64, 3), tags=["table"])
+        duet.send(torch.rand(5), tags=["small"])
+        duet.send(torch.arange(64, dtype=torch.uint8), tags=["bytes"])
+        duet.send(torch.rand(64, 64), tags=["square"])
+        duet.requests.add_handler(name="loss", action="accept")
+        yield duet, raw
+
+
+def total(p: RawPeer, value: Ref) -> Ref:
+    return p.op("torch.sum", value)
+
+
+def turned(p: RawPeer) -> Ref:
+    """Records on axis 1."""
+    return p.op(T + "t", TABLE)
+
+
+def loader(p: RawPeer, *parts: Ref, **settings: Any) -> Ref:
+    data = p.op(DATA + "TensorDataset", *parts)
+    return p.op(DATA + "DataLoader", data, **{"batch_size": 64, **settings})
+
+
+def batch(p: RawPeer, of: Ref, part: int = 0) -> Ref:
+    taken = p.op("python.next", p.op("python.iter", of))
+    return p.op("python.List.__getitem__", taken, part)
+
+
+def loaded(p: RawPeer, data: Ref, **settings: Any) -> Ref:
+    return batch(p, p.op(DATA + "DataLoader", data, **{"batch_size": 64, **settings}))
+
+
+def mine(p: RawPeer, *shape: int) -> Ref:
+    """One at the fifth record."""
+    made = torch.zeros(shape or (64,))
+    made[5] = 1
+    return p.put(made)
+
+
+def few(p: RawPeer, count: int) -> Ref:
+    return p.op(T + "__getitem__", X, slice(0, count))
+
+
+def _sinking_bias(p: RawPeer) -> Ref:
+    bias = torch.full((64, 3), -1e9)
+    bias[5] = 0
+    return total(p, p.op("torch.relu", p.op(F + "linear", TABLE, p.put(torch.eye(3)), p.put(bias))))
+
+
+def _small_group(p: RawPeer) -> Ref:
+    rows = p.op("torch.add", p.op("torch.mul", X, 0.0), p.op("torch.mean", SMALL))
+    return p.op("torch.mean", batch(p, loader(p, rows)))
+
+
+def _written_in_the_middle(p: RawPeer) -> Ref:
+    own = p.op(T + "clone", X)
+    going = p.op("python.iter", loader(p, own))
+    p.do(T + "__setitem__", own, slice(1, None), 0.0)
+    return total(p, p.op("python.List.__getitem__", p.op("python.next", going), 0))
+
+
+def _masked_in_the_middle(p: RawPeer) -> Ref:
+    own = p.op(T + "clone", X)
+    going = p.op("python.iter", loader(p, own))
+    p.do(T + "mul_", own, mine(p))
+    return total(p, p.op("python.List.__getitem__", p.op("python.next", going), 0))
+
+
+def _all_but_the_last_batch(p: RawPeer) -> Ref:
+    centred = p.op("torch.sub", TABLE, p.op("torch.mean", TABLE, 0))
+    return p.op("torch.mean", batch(p, loader(p, centred, batch_size=63)))
+
+
+def _private_order(p: RawPeer) -> Ref:
+    p.do("torch.manual_seed", p.op("python.Int", p.op(T + "__getitem__", X, 5)))
+    taken = total(p, batch(p, loader(p, X, batch_size=32, shuffle=True)))
+    p.do("torch.manual_seed", 1)
+    return taken
+
+
+def _last_of_many(p: RawPeer) -> Ref:
+    going = p.op("python.iter", loader(p, X, batch_size=63))
+    p.op("python.next", going)
+    return total(p, p.op("python.List.__getitem__", p.op("python.next", going), 0))
+
+
+def _two_passes(p: RawPeer) -> Ref:
+    shuffled = loader(p, X, batch_size=63, shuffle=True)
+    one, other = (total(p, batch(p, shuffled)) for _ in range(2))
+    return p.op("torch.sub", one, other)
+
+
+def _whole_and_batch(p: RawPeer) -> Ref:
+    return p.op("torch.sub", total(p, X), total(p, batch(p, loader(p, X, batch_size=63))))
+
+
+def _packed(p: RawPeer) -> Ref:
+    """Eight records in the eight bytes of one whole number."""
+    weights = [256**n for n in range(7)] + [0] * 57
+    return total(p, p.op("torch.mul", p.op(T + "long", BYTES), p.put(torch.tensor(weights))))
+
+
+def _carried(p: RawPeer) -> Ref:
+    """Whole numbers that run over: only the lowest bits of one record stay."""
+    shifts = p.put(torch.tensor([63 if n != 5 else 0 for n in range(64)]))
+    return total(p, p.op(T + "__lshift__", p.op(T + "long", BYTES), shifts))
+
+
+def _mixed_by_view(p: RawPeer) -> Ref:
+    return total(p, p.op("torch.amax", p.op(T + "view", X, 8, 8), 1))
+
+
+def _ordered(p: RawPeer) -> Ref:
+    values = p.op("python.List", X)
+    p.do("python.List.sort", values)
+    return p.op("python.List.__getitem__", values, 0)
+
+
+def _sorted_set(p: RawPeer) -> Ref:
+    members = p.op("python.Set", p.op("python.List", X))
+    return p.op("python.next", p.op("python.iter", members))
+
+
+ATTACKS: dict[str, Attack] = {
+    # arguments in another order, of another rank, of another size than a rule thinks of
+    "a lookup whose table comes first": lambda p: p.op(
+        "torch.mean", p.op("torch.embedding", TABLE, p.put(torch.full((64,), 5)))),
+    "a bias for each record": _sinking_bias,
+    "a similarity along an axis that broadcasting made": lambda p: total(
+        p, p.op(F + "cosine_similarity", TABLE, p.put(torch.rand(1, 64, 3)))),
+    "a gather of one row": lambda p: total(
+        p, p.op("torch.gather", TABLE, 1, p.put(torch.zeros(1, 1, dtype=torch.int64)))),
+    # the record axis, moved
+    "a soft maximum of what was turned": lambda p: total(p, p.op(F + "softmax", turned(p), 1)),
+    "a scan of what was turned": lambda p: total(p, p.op("torch.cumsum", turned(p), 1)),
+    "weights of powers of two on what was turned": lambda p: total(
+        p, p.op("torch.mv", turned(p), p.put(2.0 ** torch.arange(64) % 1e9))),
+    "a normalisation over the records": lambda p: total(p, p.op(F + "normalize", TABLE, 2.0, 0)),
+    "softmax over the records": lambda p: total(p, p.op("torch.softmax", TABLE, 0)),
+    "records folded into a square": _mixed_by_view,
+    "records folded and summed by halves": lambda p: p.op(
+        "torch.mean", p.op("torch.select", p.op(T + "reshape", X, 2, 32), 0, 0)),
+    "all pairs of records": lambda p: p.op("torch.amax", p.op(
+        "torch.sub", p.op(T + "unsqueeze", X, 1), p.op(T + "unsqueeze", X, 0))),
+    "a square taken along its other axis": lambda p: total(
+        p, p.op("torch.diagonal", CUBE)),
+    "a square times itself": lambda p: total(p, p.op("torch.trace", p.op("torch.mm", CUBE, CUBE))),
+    "axes in another order, by einsum": lambda p: total(
+        p, p.op("torch.einsum", "ij->ji", p.op("torch.einsum", "ij,i->ij", TABLE, mine(p)))),
+    "one record by einsum": lambda p: p.op("torch.einsum", "ij,i->", TABLE, mine(p)),
+    "one record by tensordot": lambda p: p.op("torch.tensordot", mine(p), X, 1),
+    "one record by a matrix": lambda p: total(p, p.op("torch.matmul", mine(p), TABLE)),
+    "one record by an outer product": lambda p: p.op(
+        "torch.trace", p.op("torch.outer", X, mine(p))),
+    "a product of Kronecker": lambda p: p.op("torch.amax", p.op("torch.kron", X, mine(p))),
+    # numbers that hold others
+    "eight records in one whole number": _packed,
+    "whole numbers that run over": _carried,
+    "numbers read as smaller ones": lambda p: p.op(
+        "torch.mean", p.op(T + "float", p.op(T + "view", X, Dtype("uint8")))),
+    "pairs of numbers read as complex ones": lambda p: total(
+        p, p.op("torch.view_as_complex", p.op(T + "view", X, 32, 2))),
+    "complex numbers read as pairs": lambda p: total(p, p.op("torch.amax", p.op(
+        "torch.view_as_real", p.op("torch.complex", X, X)), 0)),
+    "numbers too coarse for a sum": lambda p: p.op("torch.amax", p.op(
+        T + "to", X, Dtype("float8_e5m2"))),
+    "bits of one record": lambda p: p.op(
+        "torch.bitwise_and", p.op(T + "__getitem__", BYTES, 5), 1),
+    # statistics that are a record
+    **{f"a deviation of {n}": (lambda p, n=n: p.op("torch.std", few(p, n))) for n in (1, 2, 9)},
+    "a variance of the five that were shared": lambda p: p.op("torch.var", SMALL),
+    "a bin with one record": lambda p: p.op(T + "__getitem__", p.op(
+        "torch.histc", X, 64, 100, 164), 5),
+    "counts": lambda p: p.op(T + "__getitem__", p.op("torch.bincount", Y, None, 8), 1),
+    "the values that occur": lambda p: total(p, p.op("torch.unique", Y)),
+    "how many values occur": lambda p: p.op("torch.numel", p.op("torch.unique", Y)),
+    "the most frequent": lambda p: p.ops("torch.mode", 2, X)[0],
+    "the middle one": lambda p: p.op("torch.median", X),
+    "the middle one of those that are numbers": lambda p: p.op("torch.nanmedian", X),
+    "the seventh": lambda p: p.ops("torch.kthvalue", 2, X, 7)[0],
+    "smallest and largest": lambda p: p.ops("torch.aminmax", 2, X)[1],
+    "the largest, by a distance": lambda p: p.op("torch.dist", X, p.put(torch.zeros(64)), 1e9),
+    "distances between records": lambda p: p.op("torch.amin", p.op("torch.pdist", TABLE)),
+    "steps between records": lambda p: p.op("torch.amax", p.op("torch.diff", X)),
+    "an area under the records": lambda p: p.op("torch.trapezoid", X, p.put(
+        torch.arange(64.0))),
+    "correlations of records": lambda p: total(p, p.op("torch.corrcoef", TABLE)),
+    "records scaled by their own size": lambda p: total(p, p.op("torch.renorm", TABLE, 2, 0, 1.0)),
+    "a place in the order": lambda p: p.op("torch.searchsorted", X, p.put(torch.tensor([105.5]))),
+    "a sum by places": lambda p: total(p, p.op(T + "__getitem__", p.op(
+        "torch.index_add", p.put(torch.zeros(64)), 0, p.put(torch.arange(64)), X), slice(5, 6))),
+    "sums of segments": lambda p: p.op("torch.amax", p.op(
+        "torch.segment_reduce", X, "sum", lengths=p.put(torch.ones(64, dtype=torch.int64)))),
+    "windows of one record": lambda p: total(p, p.op(T + "__getitem__", p.op(
+        T + "unfold", X, 0, 1, 1), 5)),
+    "neighbours of channels": lambda p: p.op("torch.amax", p.op(
+        F + "local_response_norm", p.op(T + "view", X, 1, 64, 1), 3)),
+    # batches
+    "a small group behind a data set": _small_group,
+    "a data set written to in the middle of a pass": _written_in_the_middle,
+    "a data set masked in the middle of a pass": _masked_in_the_middle,
+    "all but the last short batch, with a mean over all beside it": _all_but_the_last_batch,
+    "an order that a private seed decided": _private_order,
+    "batches of one": lambda p: p.op("torch.mean", batch(p, loader(p, X, batch_size=1))),
+    "batches of nine": lambda p: p.op("torch.mean", batch(p, loader(p, X, batch_size=9))),
+    "the short batch at the end": _last_of_many,
+    "two passes over nearly the same": _two_passes,
+    "all against a batch": _whole_and_batch,
+    "an element from behind": lambda p: p.op("torch.mean", p.op(
+        "python.Tuple.__getitem__", p.op(
+            DATA + "Dataset.__getitem__", p.op(DATA + "TensorDataset", X), -1), 0)),
+    "a part of a part": lambda p: p.op("torch.mean", loaded(p, p.op(DATA + "Subset", p.op(
+        DATA + "Subset", p.op(DATA + "TensorDataset", X), [5] * 64), list(range(64))))),
+    "a split of one": lambda p: p.op("torch.mean", loaded(p, p.op(
+        "python.List.__getitem__", p.op(
+            DATA + "random_split", p.op(DATA + "TensorDataset", X), [1, 63]), 0))),
+    "two data sets joined": lambda p: p.op("torch.mean", loaded(p, p.op(
+        DATA + "ConcatDataset", [p.op(DATA + "TensorDataset", X)] * 2), batch_size=128)),
+    "numbers beside the records that say which they are": lambda p: total(p, p.op(
+        "torch.mul", *(batch(p, of, n) for of in [loader(p, X, mine(p))] for n in (0, 1)))),
+    "a sampler with a weight for one record": lambda p: p.op("torch.mean", loaded(
+        p, p.op(DATA + "TensorDataset", X), order=("weighted", mine(p), 64, True))),
+    "a sampler that names records": lambda p: p.op("torch.mean", loaded(
+        p, p.op(DATA + "TensorDataset", X), order=("list", [5] * 64))),
+    "a random sampler that draws twice": lambda p: p.op("torch.mean", loaded(
+        p, p.op(DATA + "TensorDataset", X), order=("random", None, True, 64))),
+    "a sampler of the first twelve": lambda p: p.op("torch.mean", loaded(
+        p, p.op(DATA + "TensorDataset", X), order=("sequential", 12), batch_size=12)),
+    # containers
+    "an order of private numbers": _ordered,
+    "a member of a set": _sorted_set,
+    "a text's length": lambda p: p.op("python.len", p.op("python.String", p.op(
+        "python.Float", p.op(T + "__getitem__", X, 5)))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_few_records_wait_for_the_owner(session: Any, name: str) -> None:
+    _, raw = session
+    target = ATTACKS[name](raw)
+    answer = raw.get(target)
+    assert not isinstance(answer, wire.Value)
+    if isinstance(answer, wire.Failed):  # refused for a public reason: there is no such name
+        assert "105" not in answer.text
+        return
+    assert raw.ask(target, "loss") == "Expired"
+
+
+def test_most_attacks_are_really_carried_out(session: Any) -> None:
+    """What is refused because of a misspelt call would attack nothing."""
+    _, raw = session
+    refused = [n for n, a in ATTACKS.items() if isinstance(raw.get(a(raw)), wire.Failed)]
+    assert refused == []
+
+
+def test_honest_aggregates_pass(session: Any) -> None:
+    """Over a batch, over data with their mean taken off, of what was turned, by class."""
+    _, raw = session
+    raw.do("torch.manual_seed", 3)  # some attacks left the random numbers private
+    centred = raw.op("torch.sub", TABLE, raw.op("torch.mean", TABLE, 0))
+    gram = raw.op("torch.matmul", turned(raw), TABLE)
+    for honest in (
+        raw.op("torch.mean", batch(raw, loader(raw, X, batch_size=32, shuffle=True))),
+        raw.op("torch.mean", batch(raw, loader(raw, centred, batch_size=32))),
+        raw.op("torch.mean", raw.op("torch.mean", turned(raw), 1)),
+        raw.op("torch.sum", gram),
+        raw.op(F + "cross_entropy", TABLE, Y),
+        raw.op(F + "linear", raw.op("torch.mean", TABLE, 0), raw.put(torch.ones(1, 3))),
+    ):
+        assert raw.ask(honest, "loss") == "Value"
