@@ -97,7 +97,7 @@ class ShortWays:
         if known.node is None or storage._cdata in found.storages:
             given = run.given = call.arguments(store)
             node = known.node or whole.provenance.plain(
-                op, call.rule.name, given, is_met=routine.is_met
+                op, call.rule.name, given, found.entries, is_met=routine.is_met
             )
             self._label(run, known.verdict, result, found.storages, node)
         else:
@@ -139,7 +139,7 @@ class ShortWays:
             whole.check_shared(run)
         verdict = routine.verdict_on(question)
         # nothing was written, so the arguments are still what the command was given
-        node = whole.provenance.plain(op, run.rule.name, given, is_met=run.is_met)
+        node = whole.provenance.plain(op, run.rule.name, given, question.entries, is_met=run.is_met)
         self._label(run, verdict, result, question.storages, node)
         if op.outs:
             tags = result_tags(run.rule.name, [slot.tags for slot in given.slots.values()])
