@@ -171,19 +171,10 @@ def _by_rows(
     """The verdict of the name's rule on the record axis, None if it closes the way."""
     if not short:
         return None
-    opened: list[Rows] = []
-    met = [beside]
-    for tensor, label in zip(tensors, labels, strict=True):
-        if not label.is_data:
-            met.append(label)
-            continue
-        rows = lineage.rows(tensor)
-        if rows is None:
-            return None
-        opened.append(rows)
-    if any((r.key, r.records) != (opened[0].key, opened[0].records) for r in opened):
+    opened = _opened(tensors, labels, lineage)
+    if opened is None:
         return None
-
+    met = [beside, *[label for label in labels if not label.is_data]]
     call = axes.Call(
         short,
         given.args,
@@ -225,6 +216,23 @@ def _by_rows(
     thinned = thinned.union(*(r.thinned for r in opened))
     rows = Rows(found.axis, records, opened[0].key, atoms, floor, thinned)
     return Verdict(label, rows, axes=found.axes)
+
+
+def _opened(
+    tensors: list[torch.Tensor], labels: list[Label], lineage: Lineage
+) -> list[Rows] | None:
+    """The rows of the tensors that carry records; None if not all are known to have the same."""
+    opened: list[Rows] = []
+    for tensor, label in zip(tensors, labels, strict=True):
+        if not label.is_data:
+            continue
+        rows = lineage.rows(tensor)
+        if rows is None:
+            return None
+        opened.append(rows)
+    if any((r.key, r.records) != (opened[0].key, opened[0].records) for r in opened):
+        return None
+    return opened
 
 
 def typed(rule: Rule, given: Arguments, result: Any) -> Any:

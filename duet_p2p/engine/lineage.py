@@ -96,7 +96,7 @@ _NOT_PARTS: Final = (
 )  # fmt: skip
 
 
-_free_reference: Final[Callable[[int], None]] = torch.UntypedStorage._free_weak_ref
+_free_reference: Final[Callable[[Any], None]] = torch.UntypedStorage._free_weak_ref
 
 
 class Owned:
@@ -126,20 +126,20 @@ class Owned:
     """Of a parameter that was trained: what the owner is told about it (training.py)."""
 
     def __init__(self, storage: torch.UntypedStorage, uid: int) -> None:
-        self._reference: int = storage._weak_ref()
+        self._reference: Any = storage._weak_ref()
         self.uid = uid
         self.label = PUBLIC
         self.version = 0
         """Commands that could have written it."""
         self.nbytes = storage.nbytes()
 
-    def __del__(self, free: Callable[[int], None] = _free_reference) -> None:
+    def __del__(self, free: Callable[[Any], None] = _free_reference) -> None:
         free(self._reference)
 
     @property
     def is_gone(self) -> bool:
         """Whether the storage is; until this is freed, no other one has its address."""
-        return bool(torch.UntypedStorage._expired(self._reference))  # type: ignore[no-untyped-call]
+        return bool(torch.UntypedStorage._expired(self._reference))
 
     @property
     def read_only(self) -> str:

@@ -86,8 +86,9 @@ class Repetition:
             slot = find(known.local)
             if slot is None or slot.label is not PUBLIC or slot.poison is not None:
                 return None
-            value = slot.value
-            if type(value) is not known.kind or slot.tags is not known.tags:
+            value: Any = slot.value
+            kind: type = type(value)  # not to be narrowed
+            if kind is not known.kind or slot.tags is not known.tags:
                 return None
             if (
                 value.shape != known.shape or value.dtype is not known.dtype
