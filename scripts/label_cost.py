@@ -44,13 +44,14 @@ def measure(rounds: int = ROUNDS) -> dict[str, tuple[float, float]]:
     results = [given.args[0] + 1.0 for _ in range(REPEATS)]
 
     def like_before(result: torch.Tensor) -> None:
-        question = executor._routines.question(rule, op.mode, given)
+        question = executor._short_ways.routines.question(rule, op.mode, given)
         assert question is not None
-        routine = executor._routines.find(question)
+        routine = executor._short_ways.routines.find(question)
         assert routine is not None
-        node = executor.provenance.plain(op, rule.name, given, is_met=routine.is_met)
         storage = storage_of(result)
         assert storage._cdata not in question.storages
+        entries, is_met = question.entries, routine.is_met
+        node = executor.provenance.plain(op, rule.name, given, entries, is_met=is_met)
         entry = judging.label_fresh(routine.verdict_on(question), result, storage, lineage)
         executor.provenance.keep_in(entry, node)
 

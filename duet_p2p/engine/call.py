@@ -90,13 +90,15 @@ class RepeatedCall(Call):
 
     Attributes:
         repetition: what it found in its last run, if that was plain.
+        misses: how often in a row it found something else, as with a loader's batches.
     """
 
-    __slots__ = ("_args", "_kwargs", "repetition")
+    __slots__ = ("_args", "_kwargs", "misses", "repetition")
 
     def __init__(self, op: Op) -> None:
         super().__init__(op)
         self.repetition: Repetition | None = None
+        self.misses = 0
         self._args = tuple([_part(value) for value in self.op.args])
         self._kwargs = tuple([(key, *_part(value)) for key, value in self.op.kwargs.items()])
 

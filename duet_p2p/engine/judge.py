@@ -171,19 +171,10 @@ def _by_rows(
     """The verdict of the name's rule on the record axis, None if it closes the way."""
     if not short:
         return None
-    opened: list[Rows] = []
-    met = [beside]
-    for tensor, label in zip(tensors, labels, strict=True):
-        if not label.is_data:
-            met.append(label)
-            continue
-        rows = lineage.rows(tensor)
-        if rows is None:
-            return None
-        opened.append(rows)
-    if any((r.key, r.records) != (opened[0].key, opened[0].records) for r in opened):
+    opened = _opened(tensors, labels, lineage)
+    if opened is None:
         return None
-
+    met = [beside, *[label for label in labels if not label.is_data]]
     call = axes.Call(
         short,
         given.args,
@@ -227,6 +218,23 @@ def _by_rows(
     return Verdict(label, rows, axes=found.axes)
 
 
+def _opened(
+    tensors: list[torch.Tensor], labels: list[Label], lineage: Lineage
+) -> list[Rows] | None:
+    """The rows of the tensors that carry records; None if not all are known to have the same."""
+    opened: list[Rows] = []
+    for tensor, label in zip(tensors, labels, strict=True):
+        if not label.is_data:
+            continue
+        rows = lineage.rows(tensor)
+        if rows is None:
+            return None
+        opened.append(rows)
+    if any((r.key, r.records) != (opened[0].key, opened[0].records) for r in opened):
+        return None
+    return opened
+
+
 def typed(rule: Rule, given: Arguments, result: Any) -> Any:
     """A private number of the type that public facts say: a power's could tell a sign.
 
@@ -253,7 +261,8 @@ def label_fresh(
     entry = lineage.own_storage(storage)
     before, label = entry.label, verdict.label
     entry.label = label if before is PUBLIC else join((before, label))
-    entry.in_graph = entry.in_graph or result.requires_grad
+    if result.requires_grad:
+        entry.in_graph = True
     if verdict.is_hidden:
         entry.hidden = True
     if verdict.rows is not None:

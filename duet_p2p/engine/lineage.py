@@ -20,7 +20,7 @@ import os
 import struct
 import sys
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -32,7 +32,6 @@ from types import (
 from typing import Any, Final
 
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, Rows, join, to_per_record
 from duet_p2p.engine.recipe import Made
@@ -97,41 +96,53 @@ _NOT_PARTS: Final = (
 )  # fmt: skip
 
 
+_free_reference: Final[Callable[[Any], None]] = torch.UntypedStorage._free_weak_ref
+
+
 class Owned:
-    """Entry of one storage."""
+    """Entry of one storage.
 
-    __slots__ = (
-        "hash", "hidden", "in_graph", "is_copy", "is_shared", "label", "made", "nbytes", "poison",
-        "ref", "root", "training", "uid", "version", "written",
-    )  # fmt: skip
+    One is made with nearly each operation, so what few of them have stands on the class.
+    """
 
-    def __init__(self, ref: StorageWeakRef, uid: int, nbytes: int) -> None:
-        self.ref = ref
+    __slots__ = ("__dict__", "_reference", "label", "nbytes", "uid", "version")
+
+    hidden: bool = False
+    """The shape of what lies here is a private fact."""
+    in_graph: bool = False
+    """A private tensor with a graph behind it lies here: what is written over its numbers changes
+    no gradient that will come through it, so its label stays."""
+    is_shared: bool = False
+    """An owner's object: read-only on every path."""
+    is_copy: bool = False
+    """The dense copy of a sparse gradient: who writes to it means the gradient."""
+    poison: Poison | None = None
+    made: Made | None = None
+    """How a private storage came to be; for form.py, as the next three."""
+    written: Made | None = None
+    """The newest of the commands that wrote to it in place; training steps are in the label."""
+    root: str = ""
+    """Hash of the last public content, once private values were written over it."""
+    hash: tuple[tuple[int, int], str] | None = None
+    """Hash of a public content, and the version that it is of."""
+    training: Any = None
+    """Of a parameter that was trained: what the owner is told about it (training.py)."""
+
+    def __init__(self, storage: torch.UntypedStorage, uid: int) -> None:
+        self._reference: Any = storage._weak_ref()
         self.uid = uid
         self.label = PUBLIC
-        self.hidden = False
-        """The shape of what lies here is a private fact."""
-        self.in_graph = False
-        """A private tensor with a graph behind it lies here: what is written over its numbers
-        changes no gradient that will come through it, so its label stays."""
-        self.is_shared = False
-        """An owner's object: read-only on every path."""
-        self.is_copy = False
-        """The dense copy of a sparse gradient: who writes to it means the gradient."""
-        self.poison: Poison | None = None
         self.version = 0
         """Commands that could have written it."""
-        self.nbytes = nbytes
-        self.made: Made | None = None
-        """How a private storage came to be; for form.py, as the next three."""
-        self.written: Made | None = None
-        """The newest of the commands that wrote to it in place; training steps are in the label."""
-        self.root = ""
-        """Hash of the last public content, once private values were written over it."""
-        self.hash: tuple[tuple[int, int], str] | None = None
-        """Hash of a public content, and the version that it is of."""
-        self.training: Any = None
-        """Of a parameter that was trained: what the owner is told about it (training.py)."""
+        self.nbytes = storage.nbytes()
+
+    def __del__(self, free: Callable[[Any], None] = _free_reference) -> None:
+        free(self._reference)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the storage is; until this is freed, no other one has its address."""
+        return bool(torch.UntypedStorage._expired(self._reference))
 
     @property
     def read_only(self) -> str:
@@ -172,6 +183,8 @@ class Lineage:
 
     def __init__(self) -> None:
         self._storages: dict[int, Owned] = {}
+        self.at: Final = self._storages.get
+        """The entry of a living storage by its address, as `storage_of` gives it."""
         self._objects: dict[int, Tracked] = {}
         self._uid = 0
         self._key = os.urandom(16)
@@ -192,10 +205,6 @@ class Lineage:
         except NotImplementedError:  # a sparse one
             return self._storages.get(storage_of(tensor)._cdata)
 
-    def at(self, storage: int) -> Owned | None:
-        """The entry of a living storage by its address, as `storage_of` gives it."""
-        return self._storages.get(storage)
-
     def own(self, tensor: torch.Tensor) -> Owned:
         """The entry of the storage under a tensor, made now if need be."""
         entry = self.entry(tensor)
@@ -208,8 +217,7 @@ class Lineage:
             if len(self._storages) >= self._sweep_at:
                 self.sweep()
             self._uid += 1
-            entry = Owned(_weak(storage), self._uid, storage.nbytes())
-            self._storages[storage._cdata] = entry
+            entry = self._storages[storage._cdata] = Owned(storage, self._uid)
         return entry
 
     def label(self, tensor: torch.Tensor) -> Label:
@@ -286,7 +294,7 @@ class Lineage:
 
     def sweep(self) -> None:
         """Drop entries of storages that are gone, and of objects that only this table holds."""
-        dead = [key for key, entry in self._storages.items() if _is_expired(entry.ref)]
+        dead = [key for key, entry in self._storages.items() if entry.is_gone]
         for key in dead:
             del self._storages[key]
         for key, tracked in list(self._objects.items()):
@@ -418,14 +426,6 @@ class Lineage:
 def storage_of(tensor: torch.Tensor) -> torch.UntypedStorage:
     """The storage whose label is the tensor's; a sparse one has none but those of its parts."""
     return (tensor._values() if tensor.is_sparse else tensor).untyped_storage()
-
-
-def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:
-    return StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-
-
-def _is_expired(reference: StorageWeakRef) -> bool:
-    return bool(reference.expired())  # type: ignore[no-untyped-call]
 
 
 def reach(value: Any, *, grads: bool = False) -> list[Any]:

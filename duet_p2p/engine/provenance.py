@@ -7,7 +7,7 @@ are known by their contents once private values meet them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -172,20 +172,24 @@ class Provenance:
             node = self._batch(node, None, given)
         return list(self.results(node, [None] * len(op.outs)))
 
-    def plain(self, op: Op, name: str, given: Arguments, *, is_met: bool) -> Made:
+    def plain(self, op: Op, name: str, given: Arguments, entries: Sequence[Owned | None], *,
+              is_met: bool) -> Made:  # fmt: skip
         """The node of a command that gives one new tensor, writes to nothing and draws nothing.
 
         Args:
             op: the command.
             name: canonical.
             given: its arguments.
+            entries: of the tensors among them, in order.
             is_met: a private value takes part.
         """
-        if is_met:
-            nodes, forms = inputs_of(given.slots, self._lineage)
-            return made(name, op.args, op.kwargs, nodes, forms)
         slots = given.slots.items()
         nodes = {id: slot.made for id, slot in slots if slot.made is not None}
+        is_simple = all(map(_is_its_node, entries))
+        is_simple = is_simple and all([isinstance(slot.value, torch.Tensor) for _, slot in slots])
+        if is_met and not is_simple:  # contents, settings and what training made are in the form
+            nodes, forms = inputs_of(given.slots, self._lineage)
+            return made(name, op.args, op.kwargs, nodes, forms)
         return made(name, op.args, op.kwargs, nodes)
 
     def keep(self, node: Made, result: torch.Tensor) -> None:
@@ -228,6 +232,13 @@ class Provenance:
                 if isinstance(part, torch.Tensor):
                     self.keep(own, part)
             yield own
+
+
+def _is_its_node(entry: Owned | None) -> bool:
+    """Whether a tensor is known by its node alone: private from the start, and never written to."""
+    if entry is None or entry.written is not None or entry.root:
+        return False
+    return entry.label.kind is not Kind.PUBLIC
 
 
 _NORMS: Final = frozenset({"batch_norm", "instance_norm"})

@@ -25,12 +25,15 @@ class SessionRandom:
         fresh.seed()
         self._cpu = fresh.get_state()
         self._cuda: list[torch.Tensor] | None = None
+        self._has_cuda: bool | None = None
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
         """The default generators are the session's within this block."""
         with GENERATOR:
-            has_cuda = torch.cuda.is_available()
+            if self._has_cuda is None:  # which asks the environment each time
+                self._has_cuda = torch.cuda.is_available()
+            has_cuda = self._has_cuda
             cpu = torch.get_rng_state()
             cuda = torch.cuda.get_rng_state_all() if has_cuda else []
             torch.set_rng_state(self._cpu)

@@ -22,12 +22,19 @@ _NO_FORMS: Mapping[int, str] = {}
 
 
 class Made:
-    """One operation, or a boundary (no inputs, a name in `op`)."""
+    """One operation, or a boundary (no inputs, a name in `op`).
 
-    __slots__ = (
-        "args", "depth", "form", "forms", "has_random", "inputs", "is_boundary", "is_cut", "kwargs",
-        "op",
-    )  # fmt: skip
+    One is made with each operation, so what few of them have stands on the class.
+    """
+
+    __slots__ = ("__dict__", "args", "depth", "forms", "inputs", "kwargs", "op")
+
+    is_boundary: bool = False
+    is_cut: bool = False
+    form: str = ""
+    """What form.py works out; kept, also when the inputs are forgotten."""
+    has_random: bool = False
+    """Random numbers took part that were drawn for this value."""
 
     def __init__(
         self,
@@ -35,23 +42,14 @@ class Made:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         inputs: dict[int, Made],
-        *,
-        is_boundary: bool = False,
         forms: Mapping[int, str] = _NO_FORMS,
-        form: str = "",
     ) -> None:
         self.op = op
         self.args = args
         self.kwargs = kwargs
         self.inputs = inputs
-        self.is_boundary = is_boundary
-        self.is_cut = False
-        self.form = form
-        """What form.py works out; kept, also when the inputs are forgotten."""
         self.forms = forms
         """Of inputs whose form is not that of their node: public contents, trained state."""
-        self.has_random = False
-        """Random numbers took part that were drawn for this value."""
         self.depth = 1
         for node in inputs.values():
             if node.has_random:
@@ -86,7 +84,9 @@ def boundary(text: str, form: str = "") -> Made:
         text: for people.
         form: what stands for it where later requests are compared.
     """
-    return Made(text, (), {}, {}, is_boundary=True, form=form)
+    node = Made(text, (), {}, {})
+    node.is_boundary, node.form = True, form
+    return node
 
 
 def made(
@@ -101,7 +101,7 @@ def made(
         if type(value) not in _KEPT:
             args = tuple([_short(value) for value in args])
             break
-    return Made(op, args, kwargs, inputs, forms=forms)
+    return Made(op, args, kwargs, inputs, forms)
 
 
 _KEPT = frozenset({wire.Ref, bool, int, float, type(None)})

@@ -22,7 +22,7 @@ import torch
 from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.judge import Verdict
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, Rows
-from duet_p2p.engine.lineage import HIDDEN_MARK, ROWS_MARK, Lineage
+from duet_p2p.engine.lineage import HIDDEN_MARK, ROWS_MARK, Lineage, Owned
 from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.routine import Routine
 from duet_p2p.engine.store import Slot, Store
@@ -79,14 +79,16 @@ class Repetition:
         slots: dict[int, Slot] = {}
         by_place: list[Slot | None] = [None] * len(args)
         storages: list[int] = []
+        entries: list[Owned | None] = []
         shared: list[tuple[torch.Tensor, int]] = []
         at, find = lineage.at, store.find
         for known in self.operands:
             slot = find(known.local)
             if slot is None or slot.label is not PUBLIC or slot.poison is not None:
                 return None
-            value = slot.value
-            if type(value) is not known.kind or slot.tags is not known.tags:
+            value: Any = slot.value
+            kind: type = type(value)  # not to be narrowed
+            if kind is not known.kind or slot.tags is not known.tags:
                 return None
             if (
                 value.shape != known.shape or value.dtype is not known.dtype
@@ -118,12 +120,13 @@ class Repetition:
             args[known.position] = value
             slots[known.local] = by_place[known.position] = slot
             storages.append(storage)
+            entries.append(entry)
         for place, known in enumerate(self.operands):
             for before in range(place):
                 is_same = args[self.operands[before].position] is args[known.position]
                 if is_same is not (self.operands[before].first == known.first):
                     return None
-        return Found(tuple(args), slots, tuple(by_place), storages, shared)
+        return Found(tuple(args), slots, tuple(by_place), storages, entries, shared)
 
 
 @dataclass(slots=True)
@@ -134,6 +137,7 @@ class Found:
     slots: dict[int, Slot]
     at: tuple[Slot | None, ...]
     storages: list[int]
+    entries: list[Owned | None]
     shared: list[tuple[torch.Tensor, int]]
     """Owner's objects among them, with their versions."""
 

@@ -16,6 +16,7 @@ numbers, lists, a time that values decide) there is no question, and it goes the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -26,7 +27,7 @@ from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.effects import is_random
 from duet_p2p.engine.judge import Verdict
 from duet_p2p.engine.labels import PUBLIC, Rows
-from duet_p2p.engine.lineage import HIDDEN_MARK, ROWS_MARK, Lineage
+from duet_p2p.engine.lineage import HIDDEN_MARK, ROWS_MARK, Lineage, Owned
 from duet_p2p.surface.callables import NEEDS_CONTEXT
 from duet_p2p.surface.shapes import TensorSpec, result_bytes
 from duet_p2p.surface.table import TABLE, Rule, writes
@@ -34,6 +35,7 @@ from duet_p2p.surface.timing import is_value_timed
 
 __all__ = ["Question", "Routine", "Routines"]
 
+_STRIDED: Final = torch.strided
 _TENSORS: Final = frozenset({torch.Tensor, torch.nn.Parameter})
 _NUMBERS: Final = frozenset({bool, int, float, complex, type(None), torch.dtype})
 _Records = tuple[str | int, ...]
@@ -45,18 +47,38 @@ _APART: Final = frozenset({
 """Bases of names with effects of their own."""
 
 
-class Question(NamedTuple):
-    """Everything that the answers follow from, and what was found on the way."""
+class Question:
+    """Everything that the answers follow from, and what was found on the way.
 
-    key: tuple[Any, ...]
-    storages: tuple[int, ...]
-    """Of the arguments."""
-    shared: tuple[torch.Tensor, ...]
-    """Owner's objects among the arguments."""
-    records: tuple[_Records, ...]
-    """The `Rows.key` of operands with records, each once, in order."""
-    masks: tuple[int, ...]
-    """The dropouts behind those rows, each once, in order: no two steps have the same ones."""
+    Attributes:
+        key: all of the first.
+        storages: of the tensors among the arguments, in order.
+        entries: of the same.
+        shared: owner's objects among the arguments.
+        records: the `Rows.key` of operands with records, each once, in order.
+        masks: the dropouts behind those rows, each once, in order: no two steps have the same ones.
+    """
+
+    __slots__ = ("entries", "key", "masks", "records", "shared", "storages")
+
+    def __init__(self, storages: list[int], entries: list[Owned | None]) -> None:
+        self.key: tuple[Any, ...] = ()
+        self.storages = storages
+        self.entries = entries
+        self.shared: list[torch.Tensor] = []
+        self.records: list[_Records] = []
+        self.masks: list[int] = []
+
+    def rows(self, rows: Rows) -> tuple[Any, ...]:
+        """What rules may ask about the rows of an operand."""
+        records, masks, thinned = self.records, self.masks, rows.thinned
+        if rows.key not in records:
+            records.append(rows.key)
+        if thinned:
+            masks += [m for m, _ in sorted(thinned) if m not in masks]
+            thinned = frozenset([(masks.index(m), c) for m, c in thinned])
+        place = records.index(rows.key)
+        return (rows.axis, rows.records, rows.atoms, rows.floor, thinned, place)
 
 
 class Routine(NamedTuple):
@@ -117,84 +139,62 @@ class Routines:
 
     def question(self, rule: Rule, mode: str, given: Arguments) -> Question | None:
         """What this command asks; None if it is not plain."""
-        if rule.name not in _PLAIN:
+        name = rule.name
+        if name not in _PLAIN:
             return None
         for slot in given.slots.values():
             if slot.label is not PUBLIC or slot.poison is not None:
                 return None
-        asked = _Asked(rule.name, mode, len(given.args), *given.kwargs)
-        for value in given.values():
+        values: Iterable[Any] = given.args
+        parts: list[Any] = [name, mode, len(given.args)]
+        if given.kwargs:
+            parts += given.kwargs
+            values = (*given.args, *given.kwargs.values())
+        tensors: list[torch.Tensor] = []
+        entries: list[Owned | None] = []
+        storages: list[int] = []
+        found = Question(storages, entries)
+        at = self._lineage.at
+        for value in values:  # each begins with its type
             kind = type(value)
-            if kind in _TENSORS:
-                if not asked.add_tensor(value, self._lineage):
+            if kind not in _TENSORS:
+                if not (kind in _NUMBERS or _is_plain(kind, value)):
                     return None
-            elif not asked.add_plain(kind, value):
+                parts += (kind, value)  # 1, 1.0 and True are equal
+                continue
+            marks = value.__dict__
+            if value.layout is not _STRIDED or not value.is_cpu or HIDDEN_MARK in marks:
                 return None
-        tensors = asked.tensors
-        if writes(rule) and not (len(tensors) == 1 and given.args and given.args[0] is tensors[0]):
+            storage = value.untyped_storage()._cdata
+            entry = at(storage)
+            label = rows = None
+            if entry is not None:
+                if entry.hidden or entry.poison is not None:
+                    return None
+                label, mark = entry.label, marks.get(ROWS_MARK)
+                if mark is not None and mark[1] == entry.uid and mark[2] == entry.version:
+                    rows = found.rows(mark[0])
+                if entry.is_shared:
+                    found.shared.append(value)
+            # rules tell an operand that stands twice from two that look the same
+            place = _place(tensors, value) if tensors else 0
+            parts += (kind, value.shape, value.dtype, value.requires_grad, label, rows, place)
+            tensors.append(value)
+            storages.append(storage)
+            entries.append(entry)
+        if name in _WRITING and not (
+            len(tensors) == 1 and given.args and given.args[0] is tensors[0]
+        ):
             return None  # a tensor may say whether something is written
-        return Question(
-            tuple(asked.parts),
-            tuple(asked.storages),
-            tuple(asked.shared),
-            tuple(asked.records),
-            tuple(asked.masks),
-        )
+        found.key = tuple(parts)
+        return found
 
 
-class _Asked:
-    """A question while it is put together; each value begins with its type."""
-
-    __slots__ = ("masks", "parts", "records", "shared", "storages", "tensors")
-
-    def __init__(self, *parts: Any) -> None:
-        self.parts: list[Any] = [*parts]
-        self.tensors: list[torch.Tensor] = []
-        self.storages: list[int] = []
-        self.shared: list[torch.Tensor] = []
-        self.records: list[_Records] = []
-        self.masks: list[int] = []
-
-    def add_plain(self, kind: type, value: Any) -> bool:
-        """A number or text; whether it is plain."""
-        if kind is tuple:
-            if not all([type(item) is int for item in value]):
-                return False
-        elif kind not in _NUMBERS and not (kind in _TEXTS and len(value) <= limits.PRECEDENT_CHARS):
-            return False
-        self.parts += (kind, value)  # 1, 1.0 and True are equal
-        return True
-
-    def add_tensor(self, value: torch.Tensor, lineage: Lineage) -> bool:
-        """What rules may ask of a tensor; whether it is plain."""
-        if value.layout is not torch.strided or not value.is_cpu:
-            return False
-        storage = value.untyped_storage()._cdata
-        entry, marks = lineage.at(storage), value.__dict__
-        if HIDDEN_MARK in marks:
-            return False
-        label = rows = same = None
-        if entry is not None:
-            if entry.hidden or entry.poison is not None:
-                return False
-            label, mark = entry.label, marks.get(ROWS_MARK)
-            if mark is not None and mark[1] == entry.uid and mark[2] == entry.version:
-                rows = mark[0]
-                if rows.key not in self.records:
-                    self.records.append(rows.key)
-                same = self.records.index(rows.key)
-                self.masks += [m for m, _ in sorted(rows.thinned) if m not in self.masks]
-                thinned = frozenset([(self.masks.index(m), c) for m, c in rows.thinned])
-                rows = (rows.axis, rows.records, rows.atoms, rows.floor, thinned)
-            if entry.is_shared:
-                self.shared.append(value)
-        # rules tell an operand that stands twice from two that look the same
-        place = _place(self.tensors, value) if self.tensors else 0
-        self.parts += (type(value), value.shape, value.dtype, value.requires_grad, label, rows,
-                       same, place)  # fmt: skip
-        self.tensors.append(value)
-        self.storages.append(storage)
-        return True
+def _is_plain(kind: type, value: Any) -> bool:
+    """Whether this is a short text, or a tuple of ints."""
+    if kind is tuple:
+        return all([type(item) is int for item in value])
+    return kind in _TEXTS and len(value) <= limits.PRECEDENT_CHARS
 
 
 def _place(tensors: list[torch.Tensor], tensor: torch.Tensor) -> int:
@@ -222,3 +222,5 @@ def _can_be_plain(rule: Rule) -> bool:
 
 _PLAIN: Final = frozenset(rule.name for rule in TABLE.values() if _can_be_plain(rule))
 """Names whose calls give a new tensor and do nothing else, as far as the name tells."""
+_WRITING: Final = frozenset(name for name in _PLAIN if writes(TABLE[name]))
+"""Those of them that write to an argument if another one says so."""

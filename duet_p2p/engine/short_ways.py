@@ -70,16 +70,18 @@ class ShortWays:
 
     def repeat(self, op: Op, call: Call) -> bool:
         """Whether a plan's command could run as it did last time."""
-        known = call.repetition if isinstance(call, RepeatedCall) else None
-        if known is None:
+        if not isinstance(call, RepeatedCall) or call.repetition is None:
             return False
+        known = call.repetition
         whole, store, admission = self._whole, self._whole.store, self._whole.admission
         out = op.outs[0]
         if not (store.is_fresh(out) and len(store) < admission.room.objects):
             return False
         found = known.found(store, self._lineage)
         if found is None:
+            call.misses += 1
             return False
+        call.misses = 0
         routine = known.routine
         if not admission.admit_again(routine.spec, routine.nbytes, store):
             return False
@@ -97,7 +99,7 @@ class ShortWays:
         if known.node is None or storage._cdata in found.storages:
             given = run.given = call.arguments(store)
             node = known.node or whole.provenance.plain(
-                op, call.rule.name, given, is_met=routine.is_met
+                op, call.rule.name, given, found.entries, is_met=routine.is_met
             )
             self._label(run, known.verdict, result, found.storages, node)
         else:
@@ -139,11 +141,11 @@ class ShortWays:
             whole.check_shared(run)
         verdict = routine.verdict_on(question)
         # nothing was written, so the arguments are still what the command was given
-        node = whole.provenance.plain(op, run.rule.name, given, is_met=run.is_met)
+        node = whole.provenance.plain(op, run.rule.name, given, question.entries, is_met=run.is_met)
         self._label(run, verdict, result, question.storages, node)
         if op.outs:
             tags = result_tags(run.rule.name, [slot.tags for slot in given.slots.values()])
-            if isinstance(call, RepeatedCall):
+            if isinstance(call, RepeatedCall) and (call.misses < 4 or call.misses % 16 == 0):
                 call.repetition = repetition_of(given, routine, verdict, tags, node, self._lineage)
             whole.store.put(op.outs[0], Slot(result, tags=tags, made=node))
         return True

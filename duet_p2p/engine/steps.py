@@ -3,9 +3,9 @@
 That is how each optimizer looks from its second private step on: a step leaves one label on all
 that it holds. Then what the executor works out for the command by looking at each part by itself
 follows from two labels, that one and the one of the gradients. So all parts are looked at once, in
-a few plain loops, for whether they are like this; if they are, the command runs, gets and leaves
-exactly what it would have on the whole way. Nothing is remembered from one command to the next but
-where parts stand (holding.py), and that is compared each time.
+a few plain loops, for whether they are like this. If they are, the command runs, and gets and
+leaves exactly what it would have on the whole way. Nothing is remembered from one command to the
+next but where parts stand (holding.py), and that is compared each time.
 
 Whatever is out of the ordinary has no short way: poison, hidden shapes, an owner's object or a copy
 among the parts, something that is public or was labelled by itself, sparse gradients, gradients

@@ -23,7 +23,7 @@ from duet_p2p.limits import ARRAY_ITEMS
 from duet_p2p.objects.python import plain
 from duet_p2p.objects.remote import Remote
 from duet_p2p.scientist import composites, knowledge, local_facts
-from duet_p2p.scientist.pointer import Pointer
+from duet_p2p.scientist.pointer import Pointer, put_seq
 from duet_p2p.scientist.results import results_of
 from duet_p2p.scientist.tensor import TensorPointer
 from duet_p2p.surface import names, shapes, table, values
@@ -95,7 +95,7 @@ def run(client: Client, name: str, args: Sequence[Any], kwargs: Mapping[str, Any
     outs = tuple([pointer._id for pointer in made])
     seq = client.issue(Op(rule.name, outs, wire_args, wire_kwargs, mode), inputs, made)
     for pointer in made:
-        pointer._seq = seq
+        put_seq(pointer, seq)
     if result is not None and not made and isinstance(inferred, TensorSpec):
         result._spec = inferred  # changed in place
     effect = knowledge.EFFECTS.get(rule.name)

@@ -11,8 +11,9 @@ Most pointers live for microseconds, so they hold little: what only some need is
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from duet_p2p.errors import NotAllowed, PointerDeleted, PrivateValueError, StepError, WrongSide
 from duet_p2p.objects import cards
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from duet_p2p.scientist.client import Client
     from duet_p2p.scientist.requests import Request, RequestStatus
 
-__all__ = ["AnyPointer", "Pointer", "make"]
+__all__ = ["AnyPointer", "Pointer", "make", "put_seq"]
 
 
 class More:
@@ -459,21 +460,42 @@ def make(
     length: int | None = None,
 ) -> Any:
     """A pointer of the class that belongs to the remote type."""
-    from duet_p2p.scientist.kinds import class_of
-
-    cls = class_of(type_name)
+    cls = _CLASSES.get(type_name) or _class_of(type_name)
     pointer = cls.__new__(cls)
-    put = object.__setattr__
-    put(pointer, "_client", client)
-    put(pointer, "_id", object_id)
-    put(pointer, "_type", type_name)
-    put(pointer, "_spec", spec)
-    put(pointer, "_items", items)
-    put(pointer, "_length", length)
-    put(pointer, "_seq", 0)
-    put(pointer, "_tags", tags)
-    put(pointer, "_gone", "")
-    put(pointer, "_more", None)
+    _put_client(pointer, client)
+    _put_id(pointer, object_id)
+    _put_type(pointer, type_name)
+    _put_spec(pointer, spec)
+    _put_items(pointer, items)
+    _put_length(pointer, length)
+    _put_seq(pointer, 0)
+    _put_tags(pointer, tags)
+    _put_gone(pointer, "")
+    _put_more(pointer, None)
     if spec is None and object_id > 0 and cls._expects_meta:
         client.await_meta(pointer)
     return pointer
+
+
+_CLASSES: Final[dict[str, type[Pointer]]] = {}
+
+
+def _class_of(type_name: str) -> type[Pointer]:
+    from duet_p2p.scientist.kinds import class_of
+
+    found = _CLASSES[type_name] = class_of(type_name)
+    return found
+
+
+def _setter(slot: str) -> Callable[[Pointer, Any], None]:
+    put: Callable[[Pointer, Any], None] = vars(Pointer)[slot].__set__
+    return put
+
+
+# A slot's own setter: a name would be looked up each time, and `__setattr__` of a pointer asked.
+_put_client, _put_id, _put_type, _put_spec, _put_items, _put_length, _put_seq, _put_tags = map(
+    _setter, ("_client", "_id", "_type", "_spec", "_items", "_length", "_seq", "_tags")
+)
+_put_gone, _put_more = map(_setter, ("_gone", "_more"))
+put_seq: Final = _put_seq
+"""Sets the number of the command that makes a pointer's object."""

@@ -31,7 +31,7 @@ _OWN: Final = (
 )
 """Our code and torch's: a frame in there is not the scientist's line."""
 
-_is_internal: dict[CodeType, bool] = {}
+_is_internal: dict[int, tuple[CodeType, bool]] = {}
 
 
 def current() -> Site | None:
@@ -39,10 +39,11 @@ def current() -> Site | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        internal = _is_internal.get(code)
-        if internal is None:
-            internal = _is_internal[code] = code.co_filename.startswith(_OWN)
-        if not internal:
+        # by the code's identity: its own hash goes over all that it holds
+        known = _is_internal.get(id(code))
+        if known is None or known[0] is not code:
+            known = _is_internal[id(code)] = (code, code.co_filename.startswith(_OWN))
+        if not known[1]:
             return code, frame.f_lineno
         frame = frame.f_back
     return None
