@@ -279,7 +279,7 @@ def be_patient(ice: RTCIceTransport) -> None:
 
     with _guard("request of a STUN protocol", "ice"):
         for protocol in ice._connection._protocols:
-            protocol.request = with_time(protocol.request)  # type: ignore[method-assign]
+            protocol.request = with_time(protocol.request)  # type: ignore[method-assign, assignment]
 
 
 def nominated_pair(ice: RTCIceTransport) -> tuple[aioice.Candidate, aioice.Candidate] | None:

@@ -54,6 +54,8 @@ def draw(report: Report, folder: Path) -> None:
         is_ratio = name in ("steps", "pairs", "loss", "delay")
         axes.set_xscale("log" if name not in ("pairs", "loss", "delay") else "linear")
         axes.set_yscale("linear" if is_ratio else "log")
+        if is_ratio:
+            axes.set_ylim(bottom=0)
         if name == "steps":
             axes.axhline(1.0, color="grey", linewidth=1, linestyle=":")
         axes.set_title(title, fontsize=10)

@@ -51,7 +51,7 @@ def measure(
         size = 1000
         while size <= curve_to:
             times = 3 if size <= 10**8 else 1
-            report.point("tensor: up", size, size / _bulk(session, size, times))
+            report.point("tensor: up", size, _bulk(session, size, times))
             size *= 10
     with shared_pair(accepts=False) as session:
         idle = _approvals(session, lambda: None, 0.02)
