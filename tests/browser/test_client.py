@@ -230,24 +230,6 @@ def test_the_path_is_shown_and_hosts_stay_hidden_behind_names(client: Client) ->
     assert hosts and all(host.endswith(".local") for host in hosts)
 
 
-def test_the_owner_finds_a_browser_behind_its_names(owner: Owner, client: Client) -> None:
-    """Chromium shows names instead of addresses, and answers when somebody looks them up."""
-    own = client.run("session.channels.connection.localDescription.sdp")
-    [name, *_] = {line.split()[4] for line in own.splitlines() if " typ host" in line}
-    found = owner.run(
-        f"""
-import asyncio
-from duet_p2p.protocol.description import Candidate, Description
-from duet_p2p.session.mdns import resolve_names
-behind = (Candidate("1", 1, {name!r}, 1000, "host"),)
-found = asyncio.run(
-    resolve_names(Description("abcd", "p" * 22, bytes(32), "active", behind), loopback=True))
-[candidate.address for candidate in found.candidates]
-"""
-    )
-    assert len(found) == 1 and not found[0].endswith(".local"), found
-
-
 def test_every_stage_was_told_with_its_time(client: Client) -> None:
     stages = client.told("stage")
     done = [told["stage"] for told in stages if told["state"] == "done"]

@@ -16,7 +16,7 @@ import pytest
 
 from tests.browser.visit_kit import visit
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # builds and installs
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # builds, installs, imports torch
 ROOT = Path(__file__).parents[2]
 SECONDS = 200.0
 
