@@ -51,6 +51,7 @@ class Bench:
                     (4 << 20) if self._quick else (24 << 20),
                     1_000 if self._quick else 4_000,
                     channel.SMALL,
+                    () if stocks else SIZES[1:-1],
                 )
             )
             fasts.append(
@@ -62,10 +63,10 @@ class Bench:
                 )
             )
         small_packets = channel.measure("fast", packet=1_188, bulk_bytes=32 << 20, messages=10_000)
-        self._stock = median(bulk for bulk, _ in stocks)
+        self._stock = median(bulk for bulk, *_ in stocks)
         self._ping = median(fast.ping for fast in fasts)
         bulk, small = (median(getattr(f, name) for f in fasts) for name in ("bulk", "small"))
-        small_stock = median(rate for _, rate in stocks)
+        small_stock = median(rate for _, rate, _ in stocks)
         self.report.add(
             Row("stock aiortc: bulk", self._stock, "B/s"),
             Row("data channel: bulk, messages of 64 KiB", bulk / self._stock, "×",
@@ -79,6 +80,8 @@ class Bench:
         for size, rate in fasts[0].throughput:
             self.report.point("throughput: duet", size, rate)
         self.report.point("throughput: stock aiortc", channel.SMALL, small_stock * channel.SMALL)
+        for size, rate in stocks[0][2]:
+            self.report.point("throughput: stock aiortc", size, rate)
         self.report.point("throughput: stock aiortc", 65_536, self._stock)
 
     def connecting(self) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
@@ -41,7 +42,9 @@ async def _other() -> None:
     await connection.close()
 
 
-async def _measure(nbytes: int, messages: int, small: int) -> tuple[float, float]:
+async def _measure(
+    nbytes: int, messages: int, small: int, sizes: Sequence[int]
+) -> tuple[float, float, list[tuple[int, float]]]:
     connection, channel = _connection()
     answers: asyncio.Queue[bytes] = asyncio.Queue()
     opened = asyncio.Event()
@@ -74,21 +77,30 @@ async def _measure(nbytes: int, messages: int, small: int) -> tuple[float, float
         count = max(1, nbytes // _MESSAGE)
         bulk = count * _MESSAGE / await stream(os.urandom(_MESSAGE), count)
         rate = messages / await stream(bytes(small), messages)
+        throughput = []
+        for size in sizes:
+            count = max(1, min(messages, nbytes // 8 // size))
+            throughput.append((size, count * size / await stream(os.urandom(size), count)))
         channel.send(b"bye")  # type: ignore[attr-defined]
         await other.wait()
     finally:
         if other.returncode is None:
             other.kill()
         await connection.close()
-    return bulk, rate
+    return bulk, rate, throughput
 
 
-def measure(nbytes: int, messages: int, small: int) -> tuple[float, float]:
-    """Bytes per second of large messages, and small ones per second, one way."""
+def measure(
+    nbytes: int, messages: int, small: int, sizes: Sequence[int] = ()
+) -> tuple[float, float, list[tuple[int, float]]]:
+    """Bytes per second of large messages, and small ones per second, one way.
 
-    async def bounded() -> tuple[float, float]:
+    Also bytes per second of messages of each of `sizes`.
+    """
+
+    async def bounded() -> tuple[float, float, list[tuple[int, float]]]:
         async with asyncio.timeout(_SECONDS):
-            return await _measure(nbytes, messages, small)
+            return await _measure(nbytes, messages, small, sizes)
 
     return asyncio.run(bounded())
 

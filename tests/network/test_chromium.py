@@ -28,7 +28,7 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
-PATIENCE = 100.0
+PATIENCE, LOSSY_PATIENCE = 100.0, 200.0
 OURS, THEIRS = 1, 2  # who makes a message
 
 pytestmark = [
@@ -149,12 +149,13 @@ async def test_every_message_arrives_in_order_both_ways(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2 * LOSSY_PATIENCE)
 @pytest.mark.parametrize(("loss", "count"), [(0.02, 600), (0.10, 200)])
 async def test_every_message_arrives_in_order_both_ways_over_a_lossy_path(
     loss: float, count: int
 ) -> None:
     path = Path(seed=count)
-    async with asyncio.timeout(PATIENCE), chromium_page() as page:
+    async with asyncio.timeout(LOSSY_PATIENCE), chromium_page() as page:
         peer = WebRtcPeer(controlling=True, loopback=True, sctp="fast")
         await joined_over(path, page, peer)
         path.loss = loss

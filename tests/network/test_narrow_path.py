@@ -154,6 +154,7 @@ def joined(stack: ExitStack, networks: Networks) -> tuple[Far, Far]:
 
 @pytest.mark.network
 @pytest.mark.slow
+@pytest.mark.timeout(4 * PATIENCE)
 @pytest.mark.parametrize("networks", ["router", "silent router"], indirect=True)
 def test_packets_fit_a_link_of_any_width_and_follow_it_when_it_narrows(networks: Networks) -> None:
     largest, smaller, *_ = limits.SCTP_PROBE_SIZES
