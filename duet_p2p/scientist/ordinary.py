@@ -158,7 +158,11 @@ def _of_groups(own: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _applied(own: Any) -> Callable[..., Any]:
-    """Its forward would run on pointers and its backward never, without a word."""
+    """Its forward would run on pointers and its backward never, without a word.
+
+    Args:
+        own: torch's class method, which may be one of C.
+    """
 
     def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
         if first_pointer(args, kwargs) is not None:
