@@ -278,17 +278,8 @@ def test_few_records_wait_for_the_owner(session: Any, name: str) -> None:
     target = ATTACKS[name](raw)
     answer = raw.get(target)
     assert not isinstance(answer, wire.Value)
-    if isinstance(answer, wire.Failed):  # refused for a public reason: there is no such name
-        assert "105" not in answer.text
-        return
+    assert not isinstance(answer, wire.Failed), answer.text  # a misspelt call attacks nothing
     assert raw.ask(target, "loss") == "Expired"
-
-
-def test_most_attacks_are_really_carried_out(session: Any) -> None:
-    """What is refused because of a misspelt call would attack nothing."""
-    _, raw = session
-    refused = [n for n, a in ATTACKS.items() if isinstance(raw.get(a(raw)), wire.Failed)]
-    assert refused == []
 
 
 def test_honest_aggregates_pass(fresh: Any) -> None:
