@@ -62,7 +62,8 @@ def described(tensors: Iterable[torch.Tensor], lineage: Lineage) -> tuple[str, .
         if entry is None or entry.training is None:
             continue
         training = entry.training
-        lines[f"trained in {training.steps:,} steps of {training.optimizer}"] = None
+        count = f"{training.steps:,} step{'s' * (training.steps != 1)}"
+        lines[f"trained in {count} of {training.optimizer}"] = None
         if training.largest:
             low, high = training.smallest, training.largest
             many = f"{high:,}" if low == high else f"{low:,} to {high:,}"

@@ -62,6 +62,13 @@ def records_text(facts: Facts) -> str:
     return text
 
 
+def _what(facts: Facts) -> str:
+    """One line; the recipe of what an optimizer changed ends where it was first made."""
+    text = clean_line(facts.summary, _LINE_CHARS) or facts.type
+    steps = [line for line in facts.training if line.startswith("trained ")]
+    return ", then ".join((text, *steps))
+
+
 def full_text(
     request: Shown,
     facts: Facts,
@@ -80,7 +87,7 @@ def full_text(
     if facts.failed:
         lines.append(f"  FAILED      {clean_line(facts.failed, _LINE_CHARS)}")
     else:
-        lines.append(f"  what        {clean_line(facts.summary, _LINE_CHARS) or facts.type}")
+        lines.append(f"  what        {_what(facts)}")
         lines.append(
             f"  value       {facts.kind}: {facts.type}{shape}, {facts.elements:,} "
             f"number{'s' * (facts.elements != 1)}, {facts.nbytes:,} bytes"
@@ -92,7 +99,7 @@ def full_text(
     lines.append(f"  records     {records_text(facts)}")
     for name, before in zip(sources, released, strict=False):
         lines.append(f"  depends on  {clean_line(name, _LINE_CHARS)} (released before: {before})")
-    if facts.kind == "model":
+    if facts.kind == "model" or facts.training:
         lines += [f"  model       {line}" for line in (*facts.training, MODEL_WARNING)]
     lines.append(f"  why         {request.why}")
     lines += [f"  handler     {look}" for look in looks]

@@ -130,6 +130,25 @@ def test_a_distribution_of_public_numbers_stays_public(d, secret):
     assert d.facts(d.ok("torch.distributions.Distribution.sample", normal)).kind == "public"
 
 
+@pytest.mark.parametrize(("name", "settings"), [
+    ("RandomHorizontalFlip", (0.5,)), ("RandomCrop", (4,)), ("RandomRotation", (90,)),
+    ("ColorJitter", (0.5,)), ("RandomErasing", (1.0,)), ("RandomResizedCrop", (4,)),
+    ("GaussianBlur", (3,)),
+])  # fmt: skip
+def test_a_random_transform_after_a_private_seed_labels_what_goes_through_it(
+    d, secret, name, settings
+):
+    """How a public picture was turned would tell the seed."""
+    pytest.importorskip("torchvision")
+    place = "torchvision.transforms."
+    transform = d.ok(place + name, *settings)
+    image = d.put(torch.arange(108.0).reshape(3, 6, 6) / 108)
+    d.ok("torch.manual_seed", 3, outs=0)
+    assert d.facts(d.ok(place + "Transform.__call__", transform, image)).kind == "public"
+    d.ok("torch.manual_seed", number(d, secret), outs=0)
+    assert is_labelled(d, d.ok(place + "Transform.__call__", transform, image))
+
+
 def test_a_transform_made_of_a_private_number_labels_what_goes_through_it(d, secret):
     pytest.importorskip("torchvision")
     place = "torchvision.transforms."

@@ -101,6 +101,21 @@ def test_a_model_says_how_it_was_trained_and_what_it_can_contain(owner):
     assert MODEL_WARNING in str(request)
 
 
+def test_what_an_optimizer_changed_is_said_to_be_trained_whatever_its_kind(owner):
+    duet, program = owner
+    weight = program.run("torch.nn.Parameter", program.put(torch.zeros(80, 4)))
+    assert "then trained" not in str(waiting(duet, program, program.run("torch.mean", X), "mean"))
+    optimizer = program.run("torch.optim.SGD", [weight], lr=0.5)
+    loss = program.run("torch.sum", program.run("torch.mul", weight, X))
+    program.run("torch.Tensor.backward", loss)
+    program.run("torch.optim.Optimizer.step", optimizer)
+    request = waiting(duet, program, weight, "harmless")
+    assert request.kind == "per_record"
+    what = next(line for line in str(request).splitlines() if line.startswith("  what"))
+    assert what.endswith(", then trained in 1 step of SGD")
+    assert MODEL_WARNING in str(request)
+
+
 def test_always_covers_a_training_run_from_its_second_loss_on(owner):
     duet, program = owner
     step, _ = trained(program)
