@@ -13,6 +13,7 @@ import torch
 
 from duet_p2p.engine import holding, messages
 from duet_p2p.engine.short_ways import ShortWays
+from duet_p2p.limits import RECIPE_STEPS
 from duet_p2p.wire.messages import Note
 from duet_p2p.wire.values import Ref
 from tests.unit.plan_kit import Planner, step
@@ -318,6 +319,35 @@ def with_and_without(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) ->
         patch.setattr(holding, "holding_of", lambda _: None)
         patch.setattr("duet_p2p.engine.form.holding_of", lambda _: None)
         return short, run()
+
+
+def test_a_recipe_that_grew_too_long_does_not_shorten_those_of_later_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run() -> list[Any]:
+        engine = Planner()
+        x = engine.share(torch.ones(8, 3))
+        plan = engine.define(
+            step("torch.Tensor.exp", 2, Ref(1)), step("torch.Tensor.sum", 3, Ref(2)), outputs=(3,)
+        )
+        total, found = engine.ok("torch.Tensor.sum", x), []
+        for _ in range(2 * RECIPE_STEPS + 9):
+            (one,) = engine.go(plan, x)
+            total = engine.ok("torch.Tensor.add", total, one)
+            found.append((engine.facts(one).recipe, engine.facts(one).form))
+        return [*found, engine.facts(total).kind]
+
+    short, long = with_and_without(monkeypatch, run)
+    assert short == long
+
+
+def test_a_command_with_two_results_is_not_taken_for_one_with_one() -> None:
+    engine = Planner()
+    x = engine.share(torch.ones(8, 3))
+    for _ in range(3):
+        engine.ok("torch.Tensor.exp", x)
+    engine.run("torch.Tensor.exp", x, outs=2)
+    assert len(engine.failures()) == 1
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
