@@ -56,7 +56,7 @@ def know_pointers() -> None:
     for base, make in _MADE.items():
         setattr(base, "__new__", staticmethod(make))  # noqa: B010 - mypy knows no assignment to it
     setattr(Optimizer, "add_param_group", _of_groups(Optimizer.add_param_group))  # noqa: B010
-    setattr(Function, "apply", classmethod(_applied(vars(Function)["apply"].__func__)))  # noqa: B010
+    setattr(Function, "apply", classmethod(_applied(vars(Function)["apply"])))  # noqa: B010
     for module in (_named_member_accessor, convert_parameters, rnn):
         vars(module)["torch"] = _Seen("torch")
     known: dict[Any, Any] = collate.default_collate_fn_map
@@ -157,7 +157,7 @@ def _of_groups(own: Callable[..., Any]) -> Callable[..., Any]:
     return add_param_group
 
 
-def _applied(own: Callable[..., Any]) -> Callable[..., Any]:
+def _applied(own: Any) -> Callable[..., Any]:
     """Its forward would run on pointers and its backward never, without a word."""
 
     def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
@@ -166,7 +166,7 @@ def _applied(own: Callable[..., Any]) -> Callable[..., Any]:
                 f"{cls.__name__}.backward is code of this side, which does not travel: compose it "
                 f"of operations (a straight-through estimator is x + (f(x) - x).detach())"
             )
-        return own(cls, *args, **kwargs)
+        return own.__get__(None, cls)(*args, **kwargs)  # a class method, of Python or of C
 
     return apply
 
