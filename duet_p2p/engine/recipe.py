@@ -62,19 +62,24 @@ class Made:
     def _cut(self) -> None:
         """Forget what lies further back than a text can show, so that no chain grows for ever.
 
-        Runs once per `RECIPE_STEPS` operations, so its cost is spread.
+        What is kept of it are copies: other results have their nodes in common with this one, and
+        theirs stay as they are. Runs once per `RECIPE_STEPS` operations, so its cost is spread.
         """
-        layer = [self]
-        for left in range(RECIPE_STEPS, 0, -1):
-            below: dict[int, Made] = {}
-            for node in layer:
-                node.depth = left
-                below.update((id(child), child) for child in node.inputs.values())
-            layer = list(below.values())
-        for node in layer:
-            node.is_cut = bool(node.inputs)
-            node.inputs = {}
-            node.depth = 0
+        copies: dict[int, Made] = {}
+        kept, layer = [(self, self)], [self]
+        for left in range(RECIPE_STEPS - 1, -1, -1):
+            below = {id(child): child for node in layer for child in node.inputs.values()}
+            layer = [child for key, child in below.items() if key not in copies]
+            for child in layer:
+                copy = copies[id(child)] = Made(child.op, child.args, child.kwargs, {}, child.forms)
+                copy.is_boundary, copy.form, copy.depth = child.is_boundary, child.form, left
+                copy.has_random = child.has_random
+                copy.is_cut = child.is_cut or (left == 0 and bool(child.inputs))
+                if left:
+                    kept.append((copy, child))
+        for node, known in kept:
+            node.inputs = {id_: copies[id(child)] for id_, child in known.inputs.items()}
+        self.depth = RECIPE_STEPS
 
 
 def boundary(text: str, form: str = "") -> Made:

@@ -73,6 +73,8 @@ class ShortWays:
         if not isinstance(call, RepeatedCall) or call.repetition is None:
             return False
         known = call.repetition
+        if known.node is not None and known.node.is_cut:  # that of a new result is not
+            return False
         whole, store, admission = self._whole, self._whole.store, self._whole.admission
         out = op.outs[0]
         if not (store.is_fresh(out) and len(store) < admission.room.objects):
@@ -118,7 +120,7 @@ class ShortWays:
             return self._backward(run)
         question = run.question = self.routines.question(run.rule, run.op.mode, run.given)
         routine = None if question is None else self.routines.find(question)
-        if question is None or routine is None:
+        if question is None or routine is None or len(run.op.outs) > 1:
             return False
         return self._routine(run, question, routine, call)
 

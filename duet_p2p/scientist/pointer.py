@@ -468,7 +468,7 @@ def make(
     _put_spec(pointer, spec)
     _put_items(pointer, items)
     _put_length(pointer, length)
-    _put_seq(pointer, 0)
+    put_seq(pointer, 0)
     _put_tags(pointer, tags)
     _put_gone(pointer, "")
     _put_more(pointer, None)
@@ -487,15 +487,10 @@ def _class_of(type_name: str) -> type[Pointer]:
     return found
 
 
-def _setter(slot: str) -> Callable[[Pointer, Any], None]:
-    put: Callable[[Pointer, Any], None] = vars(Pointer)[slot].__set__
-    return put
-
-
 # A slot's own setter: a name would be looked up each time, and `__setattr__` of a pointer asked.
-_put_client, _put_id, _put_type, _put_spec, _put_items, _put_length, _put_seq, _put_tags = map(
-    _setter, ("_client", "_id", "_type", "_spec", "_items", "_length", "_seq", "_tags")
-)
-_put_gone, _put_more = map(_setter, ("_gone", "_more"))
-put_seq: Final = _put_seq
+_SLOTS: Final = vars(Pointer)
+_put_client, _put_id, _put_type = (_SLOTS[n].__set__ for n in ("_client", "_id", "_type"))
+_put_spec, _put_items, _put_length = (_SLOTS[n].__set__ for n in ("_spec", "_items", "_length"))
+_put_tags, _put_gone, _put_more = (_SLOTS[n].__set__ for n in ("_tags", "_gone", "_more"))
+put_seq: Final[Callable[[Pointer, int], None]] = _SLOTS["_seq"].__set__
 """Sets the number of the command that makes a pointer's object."""
