@@ -13,6 +13,7 @@ from scripts.benchmark import (
     channel,
     chromium,
     connecting,
+    console,
     lossy,
     operations,
     peers,
@@ -26,9 +27,10 @@ from scripts.benchmark.pair import close_shared
 from scripts.benchmark.rows import Report, Row, median
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("channel", "connecting", "operations", "training", "transfers", "peers", "chromium")
+PARTS = ("channel", "connecting", "operations", "training", "transfers", "console", "peers",
+         "chromium")  # fmt: skip
 SLOW_PARTS = ("scaling", "lossy")
-PAIR_PARTS = ("operations", "training", "transfers")
+PAIR_PARTS = ("operations", "training", "transfers", "console")
 SIZES = (200, 1_000, 4_000, 16_000, 65_536)
 
 
@@ -125,6 +127,10 @@ class Bench:
     def chromium(self) -> None:
         """Against a page."""
         chromium.measure(self.report, nbytes=(16 << 20) if self._quick else (64 << 20))
+
+    def console(self) -> None:
+        """What an owner sees, and when."""
+        console.measure(self.report, repeats=10 if self._quick else 30)
 
     def scaling(self) -> None:
         """Several pairs."""

@@ -17,10 +17,10 @@ from duet_p2p.transport.base import Channel, Description
 from duet_p2p.transport.webrtc import WebRtcPeer
 from scripts.benchmark.rows import Report, Row
 
-__all__ = ["measure"]
+__all__ = ["FLAGS", "measure"]
 
 _PAGE = Path(__file__).with_name("page.js")
-_FLAGS = (
+FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
@@ -47,7 +47,7 @@ async def _measure(chromium: str, count: int) -> tuple[float, float, float]:
 
     async with asyncio.timeout(_SECONDS), async_playwright() as started:
         browser = await started.chromium.launch(
-            executable_path=chromium, headless=True, args=list(_FLAGS)
+            executable_path=chromium, headless=True, args=list(FLAGS)
         )
         try:
             page = await browser.new_page()
