@@ -85,6 +85,7 @@ def test_the_first_cases_are_equal(both: Joined, name: str, training: bool) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # some classes have dozens of cases
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("name", INFOS)
 def test_every_case_is_equal(both: Joined, name: str, training: bool) -> None:
