@@ -59,7 +59,7 @@ class FakeSession:
         return len(self.posted)
 
     def send_blob(self, buffers, nbytes):
-        self.blobs.append(b"".join(buffers))
+        self.blobs.append(b"".join(map(bytes, buffers)))
         assert len(self.blobs[-1]) == nbytes
         return len(self.blobs)
 

@@ -148,15 +148,15 @@ export class Channels {
     const state = this.connection.iceConnectionState;
     if (state === 'connected' || state === 'completed')
       return new DuetError('ConnectFailed', 'A path was found, but the encrypted handshake failed.', 'Try again; if it stays so, use another network.');
+    const hasTurn = this.iceServers.some(({ urls }) => [urls].flat().some((url) => url.startsWith('turn')));
+    if (hasTurn && !(await this.hasRelay()))
+      return new DuetError('ConnectFailed', 'The TURN server gave no relay address: it cannot be reached, or it refused the credentials.', 'Ask the host of the signalling server.');
     if (!/^a=candidate:\S+ \d+ udp /im.test(this.connection.localDescription?.sdp ?? ''))
       return new DuetError(
         'ConnectFailed',
         'Your browser has no address that the owner could reach: your network, or a setting of the browser, blocks UDP.',
         'Ask the host of the signalling server for TURN, or try another network or browser.',
       );
-    const hasTurn = this.iceServers.some(({ urls }) => [urls].flat().some((url) => url.startsWith('turn')));
-    if (hasTurn && !(await this.hasRelay()))
-      return new DuetError('ConnectFailed', 'The TURN server gave no relay address: it cannot be reached, or it refused the credentials.', 'Ask the host of the signalling server.');
     return new DuetError(
       'ConnectFailed',
       'No direct path between the two networks.',
