@@ -40,6 +40,7 @@ for line in sys.stdin:
     print(json.dumps(value), file=answers, flush=True)
 """
 _SECONDS = 120
+_TICKS_AT_REST = 5  # in half a second: who waits for a partner looks around now and then
 _STORED_BYTES = 12 << 30  # the largest model of a curve, twice
 
 
@@ -93,7 +94,7 @@ class Owner:
         """Until neither it nor its engine does anything: whatever was being loaded is loaded."""
         deadline = time.monotonic() + _SECONDS
         before = -1
-        while (ticks := self._ticks()) - before > 1:
+        while (ticks := self._ticks()) - before > _TICKS_AT_REST:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the owner's process does not rest within {_SECONDS} s")
             before = ticks
