@@ -324,7 +324,7 @@ def test_hostile_names_are_text(console, partners, tmp_path):
     ("width", "scheme"),
     [
         (390, "dark"),
-        (1440, "light"),
+        pytest.param(1440, "light", marks=pytest.mark.slow),
         pytest.param(390, "light", marks=pytest.mark.slow),
         pytest.param(1440, "dark", marks=pytest.mark.slow),
     ],
@@ -411,6 +411,7 @@ def test_the_way_in_is_used_up_and_a_reload_keeps_it(console, partners):
     expect(page.locator("#badge")).to_have_attribute("data-state", "open")
 
 
+@pytest.mark.slow
 def test_the_command_of_the_same_user_opens_it(console, partners):
     opened = subprocess.run(
         [sys.executable, "-m", "duet_p2p.cli", "console", "--no-browser"],

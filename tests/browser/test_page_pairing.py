@@ -148,6 +148,7 @@ def modules(text: str, mask: int) -> set[tuple[int, int]]:
     return {(x, y) for y, row in enumerate(code.matrix) for x, is_dark in enumerate(row) if is_dark}
 
 
+@pytest.mark.slow
 def test_a_reload_keeps_the_id_and_joins_again_by_itself(
     visitor: Visit, owner: Owner, session_id: str
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_reload_keeps_the_id_and_joins_again_by_itself(
     visitor.state_of("again", "Released")
 
 
+@pytest.mark.slow
 def test_stop_ends_the_session_and_leave_goes_back(
     visitor: Visit, owner: Owner, session_id: str
 ) -> None:

@@ -240,6 +240,7 @@ def test_the_activity_can_be_saved(bench: Visit) -> None:
     page.click("#log-details summary")
 
 
+@pytest.mark.slow
 def test_a_reload_brings_back_results_and_requests_and_what_was_released_meanwhile(
     bench: Visit, owner: Owner, camera: Camera
 ) -> None:

@@ -48,6 +48,7 @@ def test_the_scientist_keeps_the_heads_of_the_owners_log(
 
 
 def test_the_log_can_be_elsewhere_or_off(owner: Notebook, tmp_path: Path) -> None:
+    owner.run("import duet_p2p as sy")
     path = tmp_path / "mine.sqlite"
     for audit, found in ((repr(str(path)), str(path)), ("False", "off")):
         owner.run(f"duet = sy.launch_duet(loopback='none', wait=False, audit={audit})")

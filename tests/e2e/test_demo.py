@@ -52,14 +52,8 @@ def test_the_walk_through_trains_above_90_percent() -> None:
     assert re.search(r"Requests +\d+ accepted, [1-9]\d* denied", text)
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        pytest.param("Session ID", marks=pytest.mark.slow),
-        "Connected.",
-        pytest.param("batch   10", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["Session ID", "Connected.", "batch   10"])
 def test_ctrl_c_ends_all_processes(moment: str) -> None:
     with demo() as process:
         assert process.stdout is not None

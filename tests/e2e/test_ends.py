@@ -59,6 +59,7 @@ def test_a_killed_owner_ends_the_scientists_wait(fresh: Pair) -> None:
     assert failure.value.kind == "ConnectionLost"
 
 
+@pytest.mark.slow
 def test_a_killed_scientist_is_noticed_by_the_owner(fresh: Pair) -> None:
     owner, scientist = fresh
     scientist.signal(signal.SIGKILL)
@@ -75,6 +76,7 @@ def test_a_killed_scientist_is_noticed_by_the_owner(fresh: Pair) -> None:
     assert seen[1].startswith("ConnectionLost: ")
 
 
+@pytest.mark.slow
 def test_a_clean_close_is_seen_at_once(fresh: Pair) -> None:
     owner, scientist = fresh
     waiting = scientist.start("ones.get(request_block=True, timeout_secs=-1)")

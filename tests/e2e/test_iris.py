@@ -5,6 +5,8 @@ import pytest
 from tests.e2e.conftest import wait_for_store
 from tests.e2e.notebook import Notebook
 
+pytestmark = pytest.mark.slow  # 01-basics and the walk-through are its like in the default run
+
 Pair = tuple[Notebook, Notebook]
 
 NET = """

@@ -55,7 +55,7 @@ def run(
 
 
 @pytest.mark.brief
-@pytest.mark.parametrize("name", ["01-basics", "03-iris"])
+@pytest.mark.parametrize("name", ["01-basics"])
 def test_an_example_runs_as_a_program_too(server: str, home: Path, name: str) -> None:
     """In kernels all four of the first ones run: test_notebook_kernels.py."""
     owners, check = EXAMPLES[name]

@@ -8,6 +8,8 @@ import pytest
 from tests.e2e.conftest import connect, wait_for_store
 from tests.e2e.notebook import CellError, Notebook
 
+pytestmark = pytest.mark.slow  # three processes
+
 STEPS = """
 def train(duet, local, data, target):
     remote = local.send(duet)

@@ -34,7 +34,9 @@ async def leaving_nothing() -> AsyncIterator[None]:
     assert open_sockets() <= sockets
 
 
-@pytest.fixture(autouse=True, params=["fast", "stock"], name="association")
+@pytest.fixture(
+    autouse=True, params=["fast", pytest.param("stock", marks=pytest.mark.slow)], name="association"
+)
 def both_associations(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every test of the module that imports it holds for both associations."""
     monkeypatch.setenv("DUET_SCTP", request.param)
