@@ -61,6 +61,7 @@ def checked(visitor: Visit) -> None:
     page.set_viewport_size({"width": 1440, "height": 900})
 
 
+@pytest.mark.slow
 def test_pairing_is_open_to_everybody(visitor: Visit) -> None:
     page = visitor.page
     visitor.open()
@@ -76,6 +77,7 @@ def test_pairing_is_open_to_everybody(visitor: Visit) -> None:
         assert size >= 19
 
 
+@pytest.mark.slow
 def test_waiting_and_failing_are_open_to_everybody(
     visitor: Visit, signalling: str, tmp_path: Path
 ) -> None:

@@ -107,6 +107,7 @@ def test_closing_leaves_no_thread_and_no_process(fresh: Pair) -> None:
         assert children.read_text().split() == []
 
 
+@pytest.mark.slow
 def test_a_killed_engine_is_reported_and_the_session_survives(fresh: Pair) -> None:
     owner, scientist = fresh
     scientist.run("own = ones + 1")

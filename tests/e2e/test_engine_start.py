@@ -91,6 +91,7 @@ def test_the_two_meet_and_send_before_the_engine_is_there(sides: Sides) -> None:
     assert owner.run("duet.status()['engine']['pid']") == int((engine / "pid").read_text())
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_killed_while_it_starts_is_told_to_both(sides: Sides) -> None:
     owner, scientist, engine = sides
     meet(owner, scientist, engine)

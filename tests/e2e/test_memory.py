@@ -26,6 +26,7 @@ WATCH = """
 """
 
 
+@pytest.mark.slow
 def test_a_download_is_held_once_and_in_no_process(pair: tuple[Notebook, Notebook]) -> None:
     owner, scientist = pair
     owner.run(WATCH)

@@ -152,6 +152,7 @@ def test_loopback_needs_no_server_and_no_typing(home: Path, terminals: list[Term
     scientist.read_until("READY")
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_and_without_a_server_serves_its_own(
     home: Path, tmp_path: Path, terminals: list[Terminal]
 ) -> None:
