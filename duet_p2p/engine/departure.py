@@ -8,12 +8,11 @@ which reads it chunk by chunk and maps nothing: neither of the two processes gro
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from duet_p2p.engine.landing import SEALS, check_sealed, mapped
+from duet_p2p.engine.landing import check_sealed, mapped, sealed
 
 __all__ = ["Departure", "in_memory"]
 
@@ -44,16 +43,7 @@ class Departure:
         Raises:
             OSError: no more files, or no memory.
         """
-        fd = os.memfd_create("duet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            for part in parts:
-                while part:
-                    part = part[os.write(fd, part) :]
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
-        except BaseException:
-            os.close(fd)
-            raise
-        return cls(fd, nbytes)
+        return cls(sealed(parts), nbytes)
 
     def __len__(self) -> int:
         return self.nbytes

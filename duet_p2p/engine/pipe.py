@@ -14,7 +14,6 @@ from it without trusting it.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 import struct
@@ -27,7 +26,7 @@ import msgpack
 
 from duet_p2p.engine import messages as m
 from duet_p2p.engine.departure import Departure
-from duet_p2p.engine.landing import HAS_MEMORY_FILES, SEALS, Landing
+from duet_p2p.engine.landing import HAS_MEMORY_FILES, Landing, sealed
 from duet_p2p.errors import ProtocolError
 from duet_p2p.limits import PIPE_FRAME_BYTES, PIPE_MEMORY_FILE_BYTES
 from duet_p2p.wire.codec import pack_value, unpack_message, unpack_value
@@ -111,7 +110,7 @@ def encode(items: Iterable[Item], taken: int = 0) -> Outgoing:
                 continue
             view = memoryview(buffer).cast("B")
             if view.nbytes >= PIPE_MEMORY_FILE_BYTES and HAS_MEMORY_FILES and len(fds) < _MOST_FDS:
-                fds.append(_sealed(view))
+                fds.append(sealed([view]))
                 table.append([view.nbytes, 1])
             else:
                 inline.append(view)
@@ -162,18 +161,6 @@ def _pack_field(value: Any, name: str, buffers: list[_Bytes]) -> Any:
     if isinstance(value, m.Facts):
         return {"@": _pack_item(value, buffers)}
     return pack_value(value, buffers)  # type: ignore[arg-type]  # it only adds to them
-
-
-def _sealed(data: memoryview) -> int:
-    fd = os.memfd_create("duet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        while data:
-            data = data[os.write(fd, data) :]
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 # decoding

@@ -91,12 +91,9 @@ class ShortWays:
             whole.watch.is_public()
         run = Running(op, call.rule, call.function, known.given(found), is_met=routine.is_met)
         run.shared = found.shared
-        result = whole.called(run)
-        if type(result) is not torch.Tensor or not is_as_expected(result, routine.spec):
-            self._go_on(run, result)
+        result = self._foreseen(run, routine)
+        if result is None:
             return True
-        if run.shared:
-            whole.check_shared(run)
         storage = storage_of(result)
         if known.node is None or storage._cdata in found.storages:
             given = run.given = call.arguments(store)
@@ -135,12 +132,9 @@ class ShortWays:
             whole.watch.is_public()
         if question.shared:
             run.shared = [(t, t._version) for t in question.shared if not t.is_inference()]
-        result = whole.called(run)
-        if type(result) is not torch.Tensor or not is_as_expected(result, routine.spec):
-            self._go_on(run, result)
+        result = self._foreseen(run, routine)
+        if result is None:
             return True
-        if run.shared:
-            whole.check_shared(run)
         verdict = routine.verdict_on(question)
         # nothing was written, so the arguments are still what the command was given
         node = whole.provenance.plain(op, run.rule.name, given, question.entries, is_met=run.is_met)
@@ -165,11 +159,17 @@ class ShortWays:
         else:
             provenance.keep_in(label_fresh(verdict, result, storage, self._lineage), node)
 
-    def _go_on(self, run: Running, result: Any) -> None:
-        """It gave something else than was foreseen: the whole way from here on."""
-        provenance = self._whole.provenance
-        run.origin = provenance.before(run.op, run.rule, run.given, [], run.is_met)
-        self._whole.finish(run, result)
+    def _foreseen(self, run: Running, routine: Routine) -> torch.Tensor | None:
+        """What the call gives; None if that was not foreseen, and went the whole way from there."""
+        whole = self._whole
+        result = whole.called(run)
+        if type(result) is torch.Tensor and is_as_expected(result, routine.spec):
+            if run.shared:
+                whole.check_shared(run)
+            return result
+        run.origin = whole.provenance.before(run.op, run.rule, run.given, [], run.is_met)
+        whole.finish(run, result)
+        return None
 
     def _backward(self, run: Running) -> bool:
         """From a private loss alone, to leaves that have no gradients yet."""
