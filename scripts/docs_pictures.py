@@ -26,16 +26,10 @@ from tests.browser.jupyter_kit import Jupyter  # noqa: E402
 
 MOST_BYTES = 150_000
 WIDE, NARROW = (1440, 900), (390, 844)
-SHARE = """
+AGES = """
 torch.manual_seed(3)
 ages = torch.randint(18, 90, (200,))
 duet.send(ages, tags=["ages"], description="Ages of 200 patients at admission")
-hours = torch.rand(200) * 10
-duet.send(hours, tags=["hours"], description="Hours of study in a week")
-score = 3 * hours + 12 + 0.1 * torch.randn(200)
-duet.send(score, tags=["score"], description="Score in the exam")
-duet.send(torch.rand(64, 28, 28), tags=["scans", "pilot"], shapes="private",
-          description="One scan for each patient. Not to be used outside of the pilot.")
 """
 
 
@@ -77,7 +71,7 @@ def pairing(album: Album, folder: Path) -> None:
         visit_kit.visit(browser, url, viewport={"width": 1440, "height": 900}) as visitor,
     ):
         page = visitor.page
-        session_id = owner.launch(signalling, share=SHARE)
+        session_id = owner.launch(signalling, share=AGES + visit_kit.OTHERS)
         visitor.open(f"#{session_id}")
         album.take(page, "pairing-phone", NARROW)
         page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})

@@ -12,10 +12,7 @@ from typing import Any
 from tests.browser.owner_kit import Owner
 from tests.browser.page_kit import PATIENCE_MS, pictures, watch
 
-SHARE = """
-torch.manual_seed(0)
-ages = torch.tensor([25, 32, 49, 65, 88, 22] * 20)
-duet.send(ages, tags=["ages"], description="Ages of 120 patients at admission")
+OTHERS = """
 hours = torch.rand(200) * 10
 duet.send(hours, tags=["hours"], description="Hours of study in a week")
 score = 3 * hours + 12 + 0.1 * torch.randn(200)
@@ -23,6 +20,14 @@ duet.send(score, tags=["score"], description="Score in the exam")
 duet.send(torch.rand(64, 28, 28), tags=["scans", "pilot"], shapes="private",
           description="One scan for each patient. Not to be used outside of the pilot.")
 """
+SHARE = (
+    """
+torch.manual_seed(0)
+ages = torch.tensor([25, 32, 49, 65, 88, 22] * 20)
+duet.send(ages, tags=["ages"], description="Ages of 120 patients at admission")
+"""
+    + OTHERS
+)
 SHARED = ["ages", "hours", "score", "scans"]
 
 

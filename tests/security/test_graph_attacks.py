@@ -157,23 +157,26 @@ def a_part_of_a_product_written_over(p: RawPeer) -> Ref:
 # what a graph keeps is changed before it is walked
 
 
-@attack
-def statistics_that_became_private(p: RawPeer) -> Ref:
-    """Batch norm writes its means without telling torch: a public graph gave the private ones."""
+def looked_at_later(p: RawPeer) -> tuple[Ref, Ref]:
+    """A public leaf and a loss of it, whose graph keeps statistics of two records by now."""
     w = p.put(torch.ones(2, 3, requires_grad=True))
     mean, variance = p.put(torch.zeros(3)), p.put(torch.ones(3))
     loss = total(p, p.op(F + "batch_norm", w, mean, variance, None, None, False, 0.1, 0.0))
     p.op(F + "batch_norm", two(p), mean, variance, None, None, True, 1.0)
+    return w, loss
+
+
+@attack
+def statistics_that_became_private(p: RawPeer) -> Ref:
+    """Batch norm writes its means without telling torch: a public graph gave the private ones."""
+    w, loss = looked_at_later(p)
     p.do(T + "backward", loss)
     return grad(p, w)
 
 
 @attack
 def statistics_that_became_private_asked_by_hand(p: RawPeer) -> Ref:
-    w = p.put(torch.ones(2, 3, requires_grad=True))
-    mean, variance = p.put(torch.zeros(3)), p.put(torch.ones(3))
-    loss = total(p, p.op(F + "batch_norm", w, mean, variance, None, None, False, 0.1, 0.0))
-    p.op(F + "batch_norm", two(p), mean, variance, None, None, True, 1.0)
+    w, loss = looked_at_later(p)
     return first(p, p.op("torch.autograd.grad", loss, [w]))
 
 
