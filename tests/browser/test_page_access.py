@@ -112,6 +112,19 @@ def test_dark_and_light_follow_the_system(visitor: Visit) -> None:
     assert len(grounds) == 2
 
 
+def tab_to(page: Any, name: str) -> None:
+    """Presses Tab until what is called so has the focus."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(
+            "(({activeElement: e}) => (e.getAttribute('aria-label') ?? e.textContent).trim())"
+            "(document)"
+        )
+        if focused == name:
+            return
+    raise AssertionError(f"{name} cannot be reached with Tab")
+
+
 @pytest.mark.slow
 def test_from_the_link_to_a_value_with_the_keyboard_alone(
     visitor: Visit, owner: Owner, signalling: str
@@ -133,18 +146,7 @@ def test_from_the_link_to_a_value_with_the_keyboard_alone(
     page.keyboard.press("Enter")
     visitor.chip("m").wait_for()
 
-    def reach(name: str) -> None:
-        for _ in range(40):
-            page.keyboard.press("Tab")
-            focused = page.evaluate(
-                "(({activeElement: e}) => (e.getAttribute('aria-label') ?? e.textContent).trim())"
-                "(document)"
-            )
-            if focused == name:
-                return
-        raise AssertionError(f"{name} cannot be reached with Tab")
-
-    reach("Request")
+    tab_to(page, "Request")
     page.keyboard.press("Enter")
     visitor.until("document.activeElement.name === 'reason'")
     page.keyboard.type("Only with keys")
@@ -168,7 +170,7 @@ def test_from_the_link_to_a_value_with_the_keyboard_alone(
     checked(visitor)
     page.click("#source")
     page.keyboard.press("Escape")
-    reach("Remove from the list")
+    tab_to(page, "Remove from the list")
     page.click("#source")
     page.keyboard.type("ages.m")
     page.locator("#completions [role=option]").first.wait_for()
