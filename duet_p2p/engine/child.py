@@ -36,10 +36,11 @@ def main(fd: int, parent: int, page: int) -> int:
     if os.getppid() != parent:
         return 0  # the parent died before it could be watched
     # Loaded here: whatever fails from now on fails in a process that is hardened and watched.
-    from duet_p2p.engine import landlock, pipe
+    from duet_p2p.engine import heap, landlock, pipe
     from duet_p2p.engine.messages import Configure
     from duet_p2p.engine.watch import ProcessWatch
 
+    heap.keep_freed_memory()
     warnings.simplefilter("default")  # to stderr, which is the owner's log
     reader = pipe.FrameReader()
     with socket.socket(fileno=fd) as sock, contextlib.suppress(BrokenPipeError, ConnectionError):
