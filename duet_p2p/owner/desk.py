@@ -469,7 +469,7 @@ class Desk:
 
 def _case(record: Record) -> Case:
     facts = _facts(record)
-    return Case(record.name, facts, _refusal(facts))
+    return Case(record.name, facts, _refusal(facts), is_again=bool(record.why))
 
 
 def _facts(record: Record) -> engine.Facts:
