@@ -183,8 +183,8 @@ class OwnerRequest:
 
     @property
     def object_tags(self) -> list[str]:
-        """Its tags, inherited operation names included."""
-        return list(self._facts.tags)
+        """Its tags, inherited operation names included, cleaned."""
+        return [clean_line(tag, limits.NAME_CHARS) for tag in self._facts.tags]
 
     @property
     def object_type(self) -> str:
