@@ -245,7 +245,7 @@ class Views:
                     rule=clean_line(look.handler.conditions.described() or "everything", 500),
                     why=clean_line(look.why, 500),
                 )
-                for look in self._desk.explain(record.call)[:_LOOKS]
+                for look in self._desk.explain(record)[:_LOOKS]
             ],
             fixed=_why_not_bound(self._desk.policy, facts),
             refusal=case.refusal,

@@ -90,7 +90,8 @@ class AuditFile:
             raise _unavailable(path, error) from error
         try:
             self._prepare(create)
-        except sqlite3.Error as error:
+            self._opened = os.lstat(path)
+        except (OSError, sqlite3.Error) as error:
             self.connection.close()
             raise _unavailable(path, error) from error
 
@@ -109,7 +110,11 @@ class AuditFile:
 
         Raises:
             sqlite3.Error: nothing of the group was written.
+            OSError: the file was moved or deleted. SQLite would write on into one without a name,
+                which nobody can read afterwards.
         """
+        if not os.path.samestat(os.lstat(self.path), self._opened):
+            raise FileNotFoundError("another file is in its place")
         connection = self.connection
         connection.execute("BEGIN IMMEDIATE")
         try:

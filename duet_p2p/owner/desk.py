@@ -244,9 +244,9 @@ class Desk:
         for handler in self.policy.handlers():
             self.remove_handler(handler)
 
-    def explain(self, call: int) -> tuple[Look, ...]:
+    def explain(self, record: Record) -> tuple[Look, ...]:
         """How the present handlers look at a request, decided or not."""
-        return self.policy.explain(self.case(call), self._clock())
+        return self.policy.explain(_case(record), self._clock())
 
     def case(self, call: int) -> Case:
         """What handlers see of a request, decided or not."""
@@ -469,7 +469,7 @@ class Desk:
 
 def _case(record: Record) -> Case:
     facts = _facts(record)
-    return Case(record.name, facts, _refusal(facts))
+    return Case(record.name, facts, _refusal(facts), is_again=bool(record.why))
 
 
 def _facts(record: Record) -> engine.Facts:

@@ -189,7 +189,7 @@ class OwnerRequests(RequestList):
         binding = None
         if isinstance(recipe, OwnerRequest):
             if action == "accept":
-                binding = self._caller.run(self._desk.bind, recipe.call)
+                binding = recipe.bind()
                 recipe = UNSET
             else:
                 recipe = recipe.recipe

@@ -58,6 +58,8 @@ class Case:
     facts: Facts
     refusal: str = ""
     """Why no rule and no click can release this (a type that cannot be sent), or empty."""
+    is_again: bool = False
+    """It was judged before and goes on waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +150,11 @@ class Handler:
     """Life in seconds; -1: as long as the session."""
     id: str = field(default_factory=lambda: secrets.token_hex(16))
     uses: int = 0
-    """Decisions taken; for accept, reserved ones included."""
+    """Decisions taken; for accept, reserved ones and silent failures included."""
     model_uses: int = 0
     """Those among them that let a model out."""
     elements: int = 0
-    """Numbers released, reserved ones included."""
+    """Numbers released, reserved ones included; a silent failure is one."""
     denied_recipes: dict[str, None] = field(default_factory=dict)
     """What a labelled deny handler denied, oldest first: denied under any other name as well."""
 

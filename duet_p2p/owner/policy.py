@@ -165,6 +165,7 @@ class Policy:
         for handler in self._in_order(now):
             against = self._against(handler, case)
             if against:
+                self._count_silence(handler, case)
                 continue
             if handler.action == DENY:
                 handler.uses += 1
@@ -288,6 +289,21 @@ class Policy:
                     "max_elements=None"
                 )
         return ""
+
+    def _count_silence(self, handler: Handler, case: Case) -> None:
+        """A failure under a label that is accepted otherwise counts as the number that it is not.
+
+        That no answer comes tells that it failed. If that were free, a program whose failure hangs
+        on the data would ask as often as it likes.
+        """
+        if not handler.is_guarded or not case.facts.failed or case.is_again:
+            return
+        if _label_against(handler.conditions, case):
+            return
+        handler.uses += 1
+        handler.elements += 1
+        for source in self._counts_for(handler, case.facts):
+            self._counted[source] += 1
 
     def _counts_for(self, handler: Handler, facts: Facts) -> tuple[int, ...]:
         # max_elements=None is the owner's word for "any number"; so it is for the sum as well.

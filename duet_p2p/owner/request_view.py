@@ -20,6 +20,7 @@ from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import NotAllowed, RequestClosed
 from duet_p2p.objects import cards
 from duet_p2p.objects.words import clean_line
+from duet_p2p.owner.binding import Binding
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.policy import Look
 from duet_p2p.owner.request_text import full_text, records_text
@@ -121,7 +122,7 @@ class OwnerRequest:
             RequestClosed: it is not pending any more; nothing was changed.
             NotAllowed: it cannot be bound, or cannot be sent at all.
         """
-        self._caller.run(lambda: self._desk.accept(self._record.call, always=always))
+        self._caller.run(lambda: self._desk.accept(self._own_call(), always=always))
         self._caller.wait_on(_until_queued, self._desk, self._record.call)
 
     approve = grant = accept
@@ -132,13 +133,14 @@ class OwnerRequest:
         Raises:
             RequestClosed: it is not pending any more; nothing was changed.
         """
-        self._caller.run(self._desk.deny, self._record.call, reason or "")
+        self._caller.run(lambda: self._desk.deny(self._own_call(), reason or ""))
 
     reject = withdraw = deny
 
     def wait(self, timeout: float | None = None) -> Status:
         """Waits until it is decided or `timeout` seconds are over, and returns the status."""
-        self._caller.wait_on(self._desk.decided, self._record.call, timeout)
+        if self._record.is_pending:
+            self._caller.wait_on(self._desk.decided, self._record.call, timeout)
         return self._record.status
 
     # what was asked
@@ -181,8 +183,8 @@ class OwnerRequest:
 
     @property
     def object_tags(self) -> list[str]:
-        """Its tags, inherited operation names included."""
-        return list(self._facts.tags)
+        """Its tags, inherited operation names included, cleaned."""
+        return [clean_line(tag, limits.NAME_CHARS) for tag in self._facts.tags]
 
     @property
     def object_type(self) -> str:
@@ -283,12 +285,20 @@ class OwnerRequest:
         """
 
         async def fetch() -> tuple[Any, Any]:
-            record = await self._desk.look(self._record.call)
+            record = await self._desk.look(self._own_call())
             return record.value, in_memory(record.data)
 
         if self._facts.failed:
             raise NotAllowed(f"There is no value, this failed: {self._facts.failed}")
         return self._reader.decode(*self._caller.wait_on(fetch))
+
+    def _own_call(self) -> int:
+        """Its number at the desk; on the loop. One that is over was perhaps used again since."""
+        if not self._record.is_pending:
+            raise RequestClosed(
+                f"Request {self.id} ({self.name!r}) is {self.status.value}; nothing was changed."
+            )
+        return self._record.call
 
     @property
     def _facts(self) -> Facts:
@@ -327,8 +337,16 @@ class OwnerRequest:
         """Everything about it, over several lines: ``print(duet.requests[0])``."""
         if self._on_shown is not None:
             self._on_shown()
-        looks = self._caller.read(self._desk.explain, self._record.call)
+        looks = self.looks()
         return full_text(self, self._facts, self.sources, self.released_before, looks)
+
+    def looks(self) -> tuple[Look, ...]:
+        """How the handlers in force look at it, decided or not."""
+        return self._caller.read(self._desk.explain, self._record)
+
+    def bind(self) -> Binding:
+        """What ties later requests to this one, decided or not; see `Policy.bind`."""
+        return self._caller.run(self._desk.policy.bind, self._facts)
 
     def __repr__(self) -> str:
         if self._on_shown is not None:
@@ -372,14 +390,13 @@ class RequestList:
         self._desk = desk
         self._caller = caller
         self._reader = reader
-        self._shown: list[int] = []
+        self._shown: list[Record] = []
 
     @property
     def requests(self) -> list[OwnerRequest]:
         """All of them as a list."""
-        records = self._pending()
-        self._shown = [record.call for record in records]
-        return [self._view(record) for record in records]
+        self._shown = self._pending()
+        return [self._view(record) for record in self._shown]
 
     @property
     def history(self) -> list[OwnerRequest]:
@@ -398,7 +415,7 @@ class RequestList:
     def explain(self, request: OwnerRequest | str | int) -> list[Look]:
         """Which handlers look at a request, and why each takes it or not."""
         view = request if isinstance(request, OwnerRequest) else self[request]
-        return list(self._caller.read(self._desk.explain, view._record.call))
+        return list(view.looks())
 
     def get_request_id_from_object_id(self, object_id: str | int) -> str | None:
         """Id of the open request for an object (its text id), newest first; None if none."""
@@ -412,24 +429,23 @@ class RequestList:
             return self._by_id(key)
         if isinstance(key, bool) or not isinstance(key, int):
             raise TypeError(f"a request is named by position or full id, not by {key!r}")
-        pending = {record.call: record for record in self._pending()}
-        rows = self._shown + [call for call in pending if call not in self._shown]
+        pending = self._pending()
+        # Records, not numbers: a number can be used again by another request.
+        rows = self._shown + [record for record in pending if record not in self._shown]
         try:
-            call = rows[key]
+            record = rows[key]
         except IndexError:
             raise IndexError(f"there are {len(pending)} requests, none at {key}") from None
-        if call not in pending:
-            record = self._caller.read(self._desk.book.find, call)
-            end = record.status.value if record else "forgotten"
+        if not record.is_pending:
             raise RequestClosed(
-                f"The request in row {key} of the listing that was shown is {end}. "
-                "Look at duet.requests again."
+                f"The request in row {key} of the listing that was shown is "
+                f"{record.status.value}. Look at duet.requests again."
             )
 
         def shown() -> None:
             self._shown = rows
 
-        return self._view(pending[call], shown)
+        return self._view(record, shown)
 
     def __len__(self) -> int:
         return len(self._pending())
@@ -455,10 +471,10 @@ class RequestList:
         return OwnerRequest(record, self._desk, self._caller, self._reader, on_shown)
 
     def _by_id(self, key: str) -> OwnerRequest:
-        try:
-            record = self._caller.read(self._desk.book.find, int(key, 16))
-        except ValueError:
-            record = None
+        # What was shown under this id comes first: it may be over, and the id used again.
+        record = next((shown for shown in self._shown if shown.id == key), None)
+        with contextlib.suppress(ValueError):
+            record = record or self._caller.read(self._desk.book.find, int(key, 16))
         if record is None or record.id != key or record.facts is None:
             raise KeyError(f"no request has the id {key!r}")
         return self._view(record)

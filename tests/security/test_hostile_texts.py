@@ -60,7 +60,9 @@ def write_everywhere(duet, scientist, texts):
         noted = (None, (text, "plan"), text, True)
         scientist.send(DefinePlan(next(ids), text, 1, (), (step,), (2,), True, *noted))
         duet.requests.add_handler(action="deny", name=f"{text}{number}", tags=[text, str(number)])
+        scientist.send(wire.Note(1, (text,), text, True))
         scientist.request(1, text, text)
+        scientist.op(text[:100], next(ids), Ref(-1))
     scientist.wait_for(lambda: len(duet.requests) == len(texts))
     for request, text in list(zip(duet.requests.requests, texts, strict=True))[::3]:
         request.deny(text)
@@ -94,6 +96,16 @@ def test_an_owner_sees_a_scientists_texts_as_texts(owners, view):
         assert_harmless(shown, plain)
         seen += 1
     assert seen == 1 or seen >= len(SENT[::3])
+
+
+def test_what_an_owner_prints_is_text(owners):
+    """An unknown name is in `duet.errors`, a tag in a table: escapes would move the cursor."""
+    (duet, _), _ = owners
+    assert len({str(failure) for failure in duet.errors}) >= len(SENT)
+    for shown in (*duet.errors, *duet.requests, *duet.requests.explain(duet.requests[0])):
+        assert_harmless_text(str(shown))
+    for table in (duet.requests.pandas, duet.store.pandas):
+        assert_harmless_text(table.to_string())
 
 
 def test_an_owners_looking_sends_nothing(owners):

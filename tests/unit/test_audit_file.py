@@ -1,6 +1,7 @@
 """The audit log on disk: append-only, private, whole after a crash, shared by processes."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -11,9 +12,12 @@ import time
 import pytest
 
 from duet_p2p.errors import AuditUnavailable, IdentityFileUnsafe
+from duet_p2p.identity.keys import Key
+from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.owner.audit_chain import GENESIS, Entry, check
 from duet_p2p.owner.audit_file import AuditFile, audit_path
 
+KEY = Key.from_seed(bytes(range(32)), "owner")
 ENTRY = Entry("2026-01-01T00:00:00", "S1", "request", '{"name": "loss"}')
 
 
@@ -90,6 +94,37 @@ def test_damage_past_the_triggers_is_found(path):
     assert found.problems == ("row 3 is not what was written behind the row before it",)
     file.connection.execute("DELETE FROM rows WHERE number = 3")
     assert not check(file.rows())
+    file.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files are not deleted there")
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_log_that_was_deleted_or_replaced_takes_no_rows(path, is_replaced):
+    file = AuditFile(path)
+    file.append([ENTRY])
+    path.unlink()
+    if is_replaced:
+        AuditFile(path).close()
+    with pytest.raises(FileNotFoundError):
+        file.append([ENTRY])
+    file.close()
+
+
+def test_a_write_ahead_file_that_was_cut_is_a_cut_end(path, tmp_path):
+    """What a crash, or somebody, left of SQLite's second file is a beginning of the chain."""
+    file = AuditFile(path)
+    heads = [SignedHead.sign(KEY, file.append([ENTRY] * 3)) for _ in range(20)]
+    copy = tmp_path / "copy.sqlite"
+    for end in ("", "-wal"):
+        shutil.copy(f"{path}{end}", f"{copy}{end}")
+    wal = tmp_path / "copy.sqlite-wal"
+    os.truncate(wal, wal.stat().st_size // 2)
+    found = AuditFile(copy)
+    assert 0 < found.count() < 60
+    assert check(found.rows())
+    assert not check(found.rows(), [heads[-1]])
+    assert check(found.rows(), [heads[0]])
+    found.close()
     file.close()
 
 
@@ -176,6 +211,8 @@ def test_several_writers_make_one_chain(path):
 WRITER = """
 import sys
 from pathlib import Path
+from duet_p2p.identity.keys import Key
+from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.owner.audit_chain import Entry
 from duet_p2p.owner.audit_file import AuditFile
 file, number = AuditFile(Path(sys.argv[1])), 0

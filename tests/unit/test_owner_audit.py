@@ -1,6 +1,7 @@
 """`duet.audit` over a real engine: what a session leaves behind, and what its end is."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -152,6 +153,19 @@ def test_a_full_disk_stops_releases_and_not_the_session(pair):
     duet.requests[0].accept()
     assert isinstance(scientist.answer(call), wire.Value)
     assert duet.audit.verify(*heads(scientist))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files are not deleted there")
+def test_a_deleted_log_stops_releases_and_not_the_session(pair, path):
+    duet, scientist = pair
+    call = ask_for_the_mean(duet, scientist)
+    duet._audit.flush()
+    path.unlink()
+    duet.requests[0].accept()
+    assert scientist.answer(call) == wire.Denied(call, "this value cannot be sent")
+    assert "cannot be written" in duet.status()["audit"]
+    scientist.op("torch.zeros", 3, 2)
+    assert isinstance(scientist.get(3), wire.Value)
 
 
 def test_a_session_without_a_log_says_so():

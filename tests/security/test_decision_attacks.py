@@ -1,0 +1,102 @@
+"""Attacks on the owner's word: another question under the same number, and answers without one."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from duet_p2p import limits
+from duet_p2p.errors import RequestClosed
+from duet_p2p.owner.duet import OwnerDuet
+from duet_p2p.wire import messages as wire
+from duet_p2p.wire.values import Ref
+from tests.security.raw_peer import RawPeer, against
+
+X, CLASSES, TABLE = Ref(-1), Ref(-2), Ref(-3)
+F = "torch.nn.functional."
+Session = tuple[OwnerDuet, RawPeer]
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with against() as (duet, raw):
+        duet.send(torch.arange(64.0), tags=["x"])
+        duet.send(torch.arange(64) % 3, tags=["classes"])
+        duet.send(torch.rand(64, 3), tags=["table"])
+        yield duet, raw
+
+
+def remade(duet: OwnerDuet, raw: RawPeer, call: int) -> None:
+    """Withdraws a request, has it forgotten by a flood, and uses its number for the data."""
+    raw.send(wire.Withdraw(call))
+    for _ in range(limits.REQUEST_HISTORY):
+        raw.send(wire.Withdraw(raw.request(X, "flood")))
+    raw.send(wire.Request(call, X.id, "harmless", "", None))
+    raw.wait(lambda: [r for r in duet.requests if r.kind == "verbatim"])
+
+
+def test_a_number_that_is_used_again_is_not_the_request_that_was_shown(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old requests are forgotten; then their numbers can stand for the data itself."""
+    monkeypatch.setattr(limits, "REQUEST_HISTORY", 3)
+    duet, raw = session
+    call = raw.request(raw.op("torch.mean", X), "harmless")
+    raw.wait(lambda: len(duet.requests) == 1)
+    assert list(duet.requests.pandas["Name"]) == ["harmless"]
+    request, key = duet.requests[0], duet.requests[0].id
+    remade(duet, raw, call)
+    for word in (
+        request.accept,
+        request.deny,
+        lambda: request.value,
+        lambda: duet.requests[0].accept(),
+        lambda: duet.requests[key].accept(),
+    ):
+        with pytest.raises(RequestClosed):
+            word()
+    assert request.wait() == "Withdrawn"
+    assert [look.handler for look in duet.requests.explain(request)] == []
+    bound = duet.requests.add_handler("accept", recipe=request)  # what was shown, not the data
+    assert bound.conditions.binding.kind == "aggregate"
+    assert len(duet.requests) == 1
+    assert raw.ask(raw.op("torch.mean", X), "any") == "Value"
+    assert all(m.call != call for m in raw.told(wire.Value))
+    duet.requests.pandas  # noqa: B018  shown again: now it is known what it is
+    assert duet.requests[0].kind == "verbatim"
+
+
+def loss(raw: RawPeer, classes: int) -> Ref:
+    """Fails if a record's class is not below `classes`: a fact about records, not about a loss."""
+    logits = raw.op(F + "linear", TABLE, raw.put(torch.rand(classes, 3)))
+    return raw.op(F + "cross_entropy", logits, CLASSES)
+
+
+def test_failures_under_an_accepted_name_end_like_numbers(session: Session) -> None:
+    """A silence where a number would have come is an answer; 1,000 of both is the limit."""
+    duet, raw = session
+    duet._service.desk.policy.numbers_per_source = 6
+    duet.requests.add_handler(name="loss", action="accept")
+    asked = [raw.ask(loss(raw, classes), "loss") for classes in (3, 2, 2, 3, 2, 3, 3, 3)]
+    assert asked == ["Value", "Expired", "Expired", "Value", "Expired", "Value"] + ["Expired"] * 2
+
+
+@pytest.mark.parametrize("limit", [{"element_quota": 3}, {"max_uses": 3}])
+def test_failures_use_up_what_a_rule_may_decide(session: Session, limit: dict[str, int]) -> None:
+    """Each limit of a rule on a name is one on the failures that its silence tells, too."""
+    duet, raw = session
+    duet.requests.add_handler(name="loss", action="accept", **limit)
+    asked = [raw.ask(loss(raw, classes), "loss") for classes in (2, 3, 2, 3)]
+    assert asked[:3] == ["Expired", "Value", "Expired"]
+    assert asked[3] != "Value"
+
+
+def test_a_failure_that_waits_counts_once(session: Session) -> None:
+    """However many rules come while it waits."""
+    duet, raw = session
+    rule = duet.requests.add_handler(name="loss", action="accept")
+    raw.request(loss(raw, 2), "loss")
+    raw.wait(lambda: len(duet.requests) == 1)
+    for name in ("a", "b", "c"):
+        duet.requests.add_handler(name=name, action="accept")
+    assert rule.uses == 1
