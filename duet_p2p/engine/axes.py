@@ -159,10 +159,10 @@ _RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(
         ("amax", "amin", "argmax", "argmin", "median", "nanmedian", "mode", "softmax",
          "log_softmax", "softmin", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp",
-         "logsumexp", "all", "any", "prod", "flip", "select", "narrow", "index_select", "gather"),
+         "logsumexp", "all", "any", "prod", "select", "narrow", "index_select", "gather"),
         rules.over_features(1, None),
     ),
-    "flip": rules.over_features(1, None, name="dims"),
+    "flip": moves.flip,
     **dict.fromkeys(("sort", "argsort", "glu"), rules.over_features(1, -1)),
     **dict.fromkeys(("split", "chunk"), rules.over_features(2, 0)),
     "unbind": rules.over_features(1, 0),

@@ -7,6 +7,7 @@ from typing import Any
 from duet_p2p.engine.axis_rules import Call, dims_of, first_rows, met, others_have_none
 
 __all__ = [
+    "flip",
     "getitem",
     "join",
     "m_transpose",
@@ -103,6 +104,18 @@ def permute(call: Call) -> int | None:
         given = given[0]
     dims = dims_of(list(given), first[0].ndim)
     return dims.index(first[1].axis) if dims and first[1].axis in dims else None
+
+
+def flip(call: Call) -> int | None:
+    """Feature axes run backwards; ``x.flip(1, 0)`` names several without a list."""
+    first = first_rows(call)
+    if first is None:
+        return None
+    given = call.kwargs.get("dims", call.args[1:])
+    if isinstance(given, tuple) and len(given) == 1:
+        given = given[0]
+    dims = dims_of(given, first[0].ndim)
+    return first[1].axis if dims and first[1].axis not in dims else None
 
 
 def getitem(call: Call) -> int | None:

@@ -263,8 +263,13 @@ def over_features(
             if other is tensor:
                 continue
             if found is None:
-                if other.ndim > tensor.ndim or not met(call, other, rows.axis):
-                    return None  # axes are counted in the larger one
+                # Of fewer axes it is laid along the last ones: its places are not what they seem.
+                # An index along a feature axis is not laid along anything.
+                is_index = call.short == "index_select"
+                if not is_index and other.ndim != tensor.ndim:
+                    return None
+                if not met(call, other, rows.axis):
+                    return None
             elif found.axis != rows.axis or other.ndim != tensor.ndim:
                 return None
         return _without(call, tensor, rows, dims)

@@ -166,6 +166,10 @@ ATTACKS: dict[str, Attack] = {
     "a bias for each record": _sinking_bias,
     "a similarity along an axis that broadcasting made": lambda p: total(
         p, p.op(F + "cosine_similarity", TABLE, p.put(torch.rand(1, 64, 3)))),
+    "a similarity to a row of one's own, laid along the records": lambda p: total(
+        p, p.op(F + "cosine_similarity", turned(p), mine(p), 0)),
+    "records beside those that stand opposite, by a flip without a list": lambda p: total(
+        p, p.op("torch.mul", TABLE, p.op(T + "flip", TABLE, 1, 0))),
     "a gather of one row": lambda p: total(
         p, p.op("torch.gather", TABLE, 1, p.put(torch.zeros(1, 1, dtype=torch.int64)))),
     # the record axis, moved
