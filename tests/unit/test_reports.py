@@ -1,4 +1,4 @@
-"""When the other side is told what has arrived: batches for ours, every second packet for others."""
+"""When the other side is told what has arrived: once a batch, or every second packet."""
 
 from duet_p2p import limits
 from duet_p2p.transport.sctp.chunks import FIRST, LAST, Sack, parse_chunk
