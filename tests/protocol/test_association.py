@@ -213,6 +213,23 @@ def test_a_lone_packet_is_acknowledged_after_10_milliseconds_and_two_at_once() -
         assert network.now - began == pytest.approx(seconds, abs=1e-6)
 
 
+def reports_of_one_window(packet_limit: int) -> int:
+    """SACKs for nine packets that come together from a side with such a limit."""
+    network = Network(Weather(delay=0.01), a={"packet_limit": packet_limit})
+    network.open()
+    network.packets[1].clear()
+    network.sides[0].send(0, 53, bytes(10_000))
+    network.run(lambda: network.sides[0].is_idle)
+    assert network.heard(1) == [bytes(10_000)]
+    return sum(packet[12] == Kind.SACK for packet in network.packets[1])
+
+
+def test_a_partner_that_is_not_ours_gets_a_report_for_every_second_packet() -> None:
+    # it sends a few packets for each report, so one for a whole batch would starve it
+    assert reports_of_one_window(limits.SCTP_PACKET_MAX_BYTES) == 1
+    assert reports_of_one_window(0) == 5
+
+
 def test_no_more_is_on_its_way_than_the_other_side_has_room_for() -> None:
     network = Network(Weather(delay=0.05), b={"window": 5_000})
     network.open()

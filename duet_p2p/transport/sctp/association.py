@@ -53,6 +53,7 @@ from duet_p2p.transport.sctp.packet import (
 from duet_p2p.transport.sctp.packet_size import PacketSize
 from duet_p2p.transport.sctp.pulse import Pulse
 from duet_p2p.transport.sctp.repetition import Repetition
+from duet_p2p.transport.sctp.reports import Reports
 from duet_p2p.transport.sctp.resets import Resets
 from duet_p2p.transport.sctp.states import HEARS_DATA, SENDS_DATA, Input, State, next_state
 
@@ -88,6 +89,7 @@ class Association:
         self.packet_size = PacketSize(self.outbound.set_packet)
         # Known once the other side has spoken.
         self._inbound: Inbound | None = None
+        self._reports: Reports | None = None
         self._resets: Resets | None = None
         self._incoming: Envelope | None = None
         self._outgoing: Envelope | None = None
@@ -96,8 +98,6 @@ class Association:
         # What waits to be sent.
         self._packets: list[bytes] = []
         self._control: list[bytes] = []
-        self._unacknowledged = 0  # packets with DATA
-        self._ack_deadline: float | None = None
         self._repetition = Repetition()
         self._began_at = 0.0
 
@@ -181,18 +181,12 @@ class Association:
             return ready
         control, self._control = self._control, []
         can_send = self.state in SENDS_DATA
-        inbound = self._inbound
-        if inbound is not None and (inbound.wants_sack or self._unacknowledged):
-            if (
-                inbound.wants_sack
-                or self._unacknowledged >= 2
-                or (can_send and self.outbound.has_work)
-            ):
-                control.insert(0, inbound.build_sack())
-                self._unacknowledged = 0
-                self._ack_deadline = None
-            elif self._ack_deadline is None:
-                self._ack_deadline = now + limits.SCTP_ACK_SECONDS
+        if self._reports is not None:
+            ready += [envelope.wrap([report]) for report in self._reports.take_waiting()]
+            has_company = can_send and self.outbound.has_work
+            report = self._reports.due(has_company=has_company, now=now)
+            if report is not None:
+                control.insert(0, report)
         if control:
             *full, control = sort_chunks(control, limits.SCTP_PACKET_BYTES)
             ready += map(envelope.wrap, full)
@@ -208,7 +202,7 @@ class Association:
             return None
         deadlines = (
             self._repetition.deadline,
-            self._ack_deadline,
+            self._reports.deadline if self._reports is not None else None,
             self.outbound.deadline,
             self._resets.deadline if self._resets is not None else None,
             self._pulse.deadline,
@@ -220,10 +214,9 @@ class Association:
         """Does what is due."""
         if self.state in (State.CLOSED, State.ENDED):
             return
-        if self._ack_deadline is not None and self._ack_deadline <= now:
-            self._ack_deadline = None
-            if self._inbound is not None:
-                self._inbound.wants_sack = True
+        reports = self._reports
+        if reports is not None and reports.deadline is not None and reports.deadline <= now:
+            reports.expire()
         has_given_up = False
         repetition = self._repetition
         if repetition.deadline is not None and repetition.deadline <= now:
@@ -293,8 +286,8 @@ class Association:
             hears = self.state in HEARS_DATA
             if self.state is State.ENDED:
                 return
-        if has_data:
-            self._unacknowledged += 1
+        if has_data and self._reports is not None:
+            self._reports.heard()
 
     def _overtakes(self, now: float) -> bool:
         """Whether DATA overtook the COOKIE ACK, or that was lost: who sends it has our cookie."""
@@ -433,7 +426,8 @@ class Association:
             init.tsn, self._options.window, self._options.max_message, self.events
         )
         self._resets = Resets(self._first, init.tsn)
-        self._packet_limit = packet_limit_of(init)
+        self._packet_limit = packet_limit_of(init)  # only ours say one
+        self._reports = Reports(self._inbound, for_batches=self._packet_limit > 0)
         gives_up = init.find(Parameter.FORWARD_TSN) is not None
         self.outbound.agree(peer_window=init.window, gives_up=gives_up, packet=self._options.packet)
 
