@@ -102,7 +102,8 @@ def test_what_an_owner_prints_is_text(owners):
     """An unknown name is in `duet.errors`, a tag in a table: escapes would move the cursor."""
     (duet, _), _ = owners
     assert len({str(failure) for failure in duet.errors}) >= len(SENT)
-    for shown in (*duet.errors, *duet.requests, *duet.requests.explain(duet.requests[0])):
+    waiting = list(duet.requests)
+    for shown in (*duet.errors, *waiting, *duet.requests.explain(waiting[0])):
         assert_harmless_text(str(shown))
     for table in (duet.requests.pandas, duet.store.pandas):
         assert_harmless_text(table.to_string())
