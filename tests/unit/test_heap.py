@@ -9,11 +9,11 @@ ROUNDS, TENSORS, BYTES = 4, 20, 3 << 20
 STEP_PAGES = TENSORS * BYTES // 4096
 
 STEPS = f"""
-import resource, sys, torch
+import resource, torch
 from duet_p2p.engine.heap import keep_freed_memory
 if not keep_freed_memory():
     print("no glibc")
-    sys.exit()
+    raise SystemExit
 def step():
     kept = [torch.ones({BYTES}, dtype=torch.uint8) for _ in range({TENSORS})]
 step(), step()
