@@ -81,6 +81,12 @@ class Shell(nn.Module):
         if isinstance(tensor, Remote):
             self._buffers[name] = tensor  # type: ignore[assignment]
 
+    def get_parameter(self, target: str) -> Any:
+        """As in torch, which asks what it found whether it is a Parameter."""
+        path, _, name = target.rpartition(".")
+        found = self.get_submodule(path)._parameters.get(name)
+        return found if isinstance(found, Remote) else super().get_parameter(target)
+
     # what a remote module has on top of a local one
 
     def parameters(self, recurse: bool = True) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import torch
 
+from duet_p2p.objects.remote import Remote
 from duet_p2p.scientist import packing
 
 __all__ = ["find", "private"]
@@ -62,12 +63,25 @@ def _foreach_lerp_(averages: Any, news: Any, weight: Any) -> None:
         average.lerp_(new, weight)
 
 
+def _result_type(*operands: Any) -> torch.dtype:
+    """By dtypes and ranks alone, so nothing has to be asked."""
+
+    def bare(value: Any) -> Any:
+        if not isinstance(value, Remote):
+            return value
+        tensor: Any = value
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+
+    return torch.result_type(*(bare(value) for value in operands))
+
+
 _PRIVATE: Final[Mapping[str, Callable[..., Any]]] = {
     "_foreach_lerp_": _foreach_lerp_,
     "_pack_padded_sequence": packing.pack,
     "_pad_packed_sequence": packing.pad,
     "_weight_norm": _weight_norm,
     "pad_sequence": packing.pad_all,
+    "result_type": _result_type,
 }
 
 

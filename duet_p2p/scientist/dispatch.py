@@ -13,6 +13,7 @@ import types as python_types
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from itertools import chain, islice
+from operator import index
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -85,6 +86,10 @@ def run(client: Client, name: str, args: Sequence[Any], kwargs: Mapping[str, Any
     if not args and "tensor" in kwargs:  # torch.nn.init passes everything by keyword
         args, kwargs = (kwargs["tensor"],), {k: v for k, v in kwargs.items() if k != "tensor"}
     kwargs = plain_keywords(rule.name, kwargs)
+    if kwargs.get("out") is not None:
+        raise NotAllowed(f"{name} is not offered with out=: use its result, or p.copy_(result)")
+    if torch.is_autocast_enabled("cpu"):
+        raise NotAllowed("autocast does not reach an owner's side: convert with .bfloat16(), .to()")
     mode = grad_mode()
     inferred = _infer(rule, args, kwargs, mode)
     inputs: list[Pointer] = []
@@ -136,10 +141,16 @@ def spec_of(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: spec_of(item) for key, item in value.items()}
     if kind is slice:
-        return slice(spec_of(value.start), spec_of(value.stop), spec_of(value.step))
+        return slice(*(spec_of(part) for part in _bounds(value)))
     value = plain(value)
     refuse(value)
     return value
+
+
+def _bounds(value: slice) -> list[Any]:
+    """Of a slice; a tensor of this side is a number there (``x[i : i + 8]`` for i in `randint`)."""
+    parts = (value.start, value.stop, value.step)
+    return [index(part) if isinstance(part, torch.Tensor) else part for part in parts]
 
 
 def refuse(value: Any) -> None:
@@ -194,8 +205,7 @@ def _wire(client: Client, value: Any, inputs: list[Pointer]) -> Any:
             (_wire(client, key, inputs), _wire(client, item, inputs)) for key, item in value.items()
         )
     if kind is slice:
-        parts = (value.start, value.stop, value.step)
-        return slice(*(_wire(client, part, inputs) for part in parts))
+        return slice(*(_wire(client, part, inputs) for part in _bounds(value)))
     if isinstance(value, list | tuple) and kind is not torch.Size:  # a named tuple, a list's kin
         return [_wire(client, item, inputs) for item in value]
     if isinstance(value, _LAZY):  # `filter(lambda p: p.requires_grad, model.parameters())`

@@ -36,6 +36,8 @@ _NOTHING: Final = Known("python.Any")
 
 _LISTS: Final = frozenset({"python.List", "python.Tuple", "python.Set"})
 _DICTS: Final = frozenset({"python.Dict", "python.OrderedDict"})
+_POSITIONS: Final = frozenset({"torch.where", "torch.nonzero", "torch.Tensor.nonzero"})
+"""What they give in a tuple: the places of a condition."""
 
 
 def item_type(args: Sequence[Any]) -> str:
@@ -81,6 +83,10 @@ def made(name: str, args: Sequence[Any]) -> tuple[Any, int | None]:
     """Items and length of what a constructor of the surface makes."""
     if name == "python.collect":
         return list(args), len(args)
+    if name in _POSITIONS:  # one tensor an axis; how long they are is for nobody here to know
+        spec = known_of(args[0]).spec if args else None
+        axes = max(1, len(spec.shape)) if spec is not None else None
+        return None if axes is None else [Known("torch.Tensor")] * axes, axes
     if name == "python.state_dict":
         names, refs = args
         return dict(zip(names, refs, strict=True)), len(names)

@@ -3,13 +3,14 @@
 Where torch asks an argument what to do (``__torch_function__``) a pointer answers for itself. Some
 code asks nobody: it clips gradients, collates a batch, makes an optimizer, checks
 ``isinstance(x, torch.Tensor)``. People import these by name, so a replaced attribute would not be
-found. What is changed is the smallest thing that every caller meets, in four ways:
+found. What is changed is the smallest thing that every caller meets, in five ways:
 
 * the function inside a decorator's wrapper (`clip_grad_norm_`, `update_bn`, …);
 * the constructor of a base class: ``torch.optim.Adam(remote.parameters())`` gives what
   ``duet.torch.optim.Adam`` gives, and an own class says why it cannot (so does the `apply` of an
   own `autograd.Function`);
 * the name `torch` in three small modules of torch, whose ``torch.Tensor`` means pointers too;
+* four of `nn.init`, which write through ``out=``, take unwritten memory or ask for values;
 * tables that torch offers for this (`default_collate`), or keeps for itself (`kl_divergence`).
 
 Without a pointer among the arguments torch's own code runs, unchanged. It happens when a
@@ -19,6 +20,7 @@ scientist's session is made, not on import.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from types import ModuleType
 from typing import Any, Final
 
@@ -64,6 +66,8 @@ def know_pointers() -> None:
     for kind in _NUMBERS:
         known[class_of(kind)] = _tensor_of
     setattr(kl, "_KL_MEMOIZE", _Divergences(kl._KL_MEMOIZE))  # noqa: B010
+    for name in _INITIAL:
+        setattr(nn.init, name, _filled(getattr(nn.init, name)))
 
 
 # the function inside of a wrapper
@@ -117,6 +121,19 @@ _WRAPPED: Final[Mapping[Any, Callable[[Any], Any]]] = {
     swa_utils.update_bn: _update_bn,
     _foreach_utils._group_tensors_by_device_and_dtype: _grouped,
 }
+
+
+_INITIAL: Final = ("eye_", "orthogonal_", "sparse_", "trunc_normal_")
+
+
+def _filled(own: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(own)
+    def fill(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(tensor, Pointer):
+            return own(tensor, *args, **kwargs)
+        return tensor._client.call(f"torch.nn.init.{own.__name__}", tensor, *args, **kwargs)
+
+    return fill
 
 
 # the constructor of a base class

@@ -219,7 +219,8 @@ def _degree(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     degree = argument(args, kwargs, 1, "n")
     most = limits.POLYNOMIAL_DEGREE
     if is_tensor(degree):
-        if degree.numel() and not bool((degree.abs() <= most).all()):  # false for nan, too
+        sizes = degree if degree.dtype is torch.bool else degree.abs()  # there is no abs of bool
+        if not bool((sizes <= most).all()):  # false for nan, too
             raise QuotaExceeded(f"a degree above {most}")
     elif not isinstance(degree, (int, float)) or not abs(degree) <= most:
         raise QuotaExceeded(f"a degree above {most}")

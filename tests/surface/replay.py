@@ -180,7 +180,7 @@ def remotely(duet: ScientistDuet, call: Call, args: Any, kwargs: Any) -> Any:
         return fetched(result)
 
 
-def gradients(call: Call, args: Any, kwargs: Any) -> list[Any]:
+def gradients(call: Call, *args: Any, **kwargs: Any) -> list[Any]:
     """The gradients of every leaf that wants one, after one backward through all results."""
     leaves = [leaf for leaf in tensors_in((args, kwargs)) if leaf.requires_grad]
     with_loss(call(*args, **kwargs))

@@ -109,6 +109,7 @@ def test_what_would_run_or_grow_without_end_is_refused() -> None:
     degree = limits.POLYNOMIAL_DEGREE
     x = torch.tensor([0.5])
     run("torch.special.hermite_polynomial_h", x, degree)
+    run("torch.special.hermite_polynomial_h", x, torch.tensor([True]))
     for worse in (degree + 1, torch.tensor([degree + 1]), torch.tensor([float("nan")])):
         with pytest.raises(QuotaExceeded):
             run("torch.special.hermite_polynomial_h", x, worse)

@@ -175,3 +175,44 @@ def test_real_tensors_meet_torchs_own_code(both: Pair) -> None:
     Straight.apply(here).sum().backward()
     assert here.grad.eq(1).all()  # type: ignore[union-attr]
     assert not both.owner.ops
+
+
+@pytest.mark.parametrize("name", ["eye_", "orthogonal_", "sparse_", "trunc_normal_"])
+def test_first_weights_are_those_of_local_torch(both: Pair, name: str) -> None:
+    more = {"sparsity": 0.5} if name == "sparse_" else {}
+    mine, theirs = torch.ones(4, 3), both.duet.torch.ones(4, 3)
+    torch.manual_seed(3)
+    expected = getattr(nn.init, name)(mine, **more).clone()
+    both.duet.torch.manual_seed(3)
+    assert getattr(nn.init, name)(theirs, **more) is theirs
+    assert torch.equal(theirs.get(), expected)
+
+
+def test_autocast_and_out_are_refused_at_the_line(both: Pair) -> None:
+    x = both.duet.torch.ones(2)
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(NotAllowed, match="autocast"):
+        x * 2
+    with pytest.raises(NotAllowed, match=r"out=.*copy_"):
+        torch.add(x, 1, out=x)
+    assert both.owner.ops == ["torch.ones"]
+
+
+def test_a_number_in_a_local_tensor_bounds_a_slice_and_shapes_stay_known(both: Pair) -> None:
+    x = both.duet.torch.arange(20)
+    assert [x[at : at + 3].shape[0] for at in torch.tensor([2, 18])] == [3, 2]
+    with pytest.raises(TypeError, match="single element"):
+        x[torch.tensor([1, 2]) :]
+
+
+def test_places_of_a_condition_are_a_tuple_of_known_length(both: Pair) -> None:
+    condition = both.duet.torch.eye(3) > 0
+    for rows, columns in (torch.where(condition), condition.nonzero(as_tuple=True)):
+        assert torch.equal((rows + columns).get(), torch.tensor([0, 2, 4]))
+
+
+def test_what_torch_asks_for_by_class_or_dtype_is_found(both: Pair) -> None:
+    model = remote(both)
+    assert model.get_parameter("weight") is model.weight
+    with pytest.raises(AttributeError):
+        model.get_parameter("width")
+    assert torch.result_type(both.duet.torch.ones(2), both.duet.torch.arange(2)) == torch.float32
