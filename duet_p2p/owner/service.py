@@ -261,6 +261,7 @@ class Service:
     def _run(self, seq: int, message: engine.Ordered | engine.Unread) -> None:
         self._has_run = True
         if not self._batch:
+            self._settling.given(seq)  # an answer to older ones may come before the flush
             self._loop.call_soon(self._flush)
         self._batch.append((seq, message))
 

@@ -88,6 +88,17 @@ async def test_settled_is_told_up_to_what_was_executed(stage):
     assert stage.session.settled_to == [1, 2]
 
 
+async def test_what_waits_for_its_run_is_not_settled_by_an_older_answer(stage):
+    stage.receive(op(1))
+    await stage.settle()
+    stage.receive(op(2), op(3))
+    stage.host.say(engine.SettledUpTo(1))
+    assert stage.session.settled_to == [1]
+    await stage.settle()
+    stage.host.say(engine.SettledUpTo(3))
+    assert stage.session.settled_to == [1, 3]
+
+
 async def test_messages_without_the_engine_settle_behind_it_only(stage):
     stage.receive(op(1), wire.Withdraw(99))
     assert stage.session.settled_to == []
