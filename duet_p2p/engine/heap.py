@@ -6,8 +6,8 @@ one and often all at its end, and the next step fetches them again: each page of
 and 4 KiB of zeros. For the walk-through's network these were ten thousand faults and a quarter of
 the step's time, twice as many as the same loop on local tensors has.
 
-Only glibc can be told so; elsewhere nothing is done. Memory that is kept is free for every later
-command, so it counts against the engine's limit only as long as it is used or could be.
+Only glibc can be told so; elsewhere nothing is done. What is kept counts against the engine's limit
+of memory, as if it were in use.
 """
 
 from __future__ import annotations

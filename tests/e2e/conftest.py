@@ -93,3 +93,16 @@ def wait_for_store(scientist: Notebook, count: int, duet: str = "duet") -> None:
         assert len({duet}.store) >= {count}
         """
     )
+
+
+def wait_for_request(owner: Notebook) -> None:
+    """Until one waits for the owner's word."""
+    owner.run(
+        """
+        import time
+        deadline = time.monotonic() + 30
+        while not len(duet.requests):
+            assert time.monotonic() < deadline, "no request came"
+            time.sleep(0.01)
+        """
+    )

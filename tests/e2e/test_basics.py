@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.e2e.conftest import wait_for_store
+from tests.e2e.conftest import wait_for_request, wait_for_store
 from tests.e2e.notebook import CellError, Notebook
 
 Pair = tuple[Notebook, Notebook]
@@ -78,14 +78,3 @@ def test_an_accept_all_handler_gives_everything_and_says_so(ages: Pair) -> None:
     whole = scientist.run("ages.get(request_block=True, delete_obj=False).tolist()")
     assert whole == [25, 32, 49, 65, 88, 22]
     assert owner.run("ages_ptr.get().tolist()") == whole
-
-
-def wait_for_request(owner: Notebook) -> None:
-    owner.run(
-        """
-        import time
-        deadline = time.monotonic() + 30
-        while not len(duet.requests) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        """
-    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import connect
+from tests.e2e.conftest import connect, wait_for_request
 from tests.e2e.notebook import CellError, Notebook
 
 Pair = tuple[Notebook, Notebook]
@@ -20,14 +20,6 @@ deadline = time.monotonic() + 30
 while not len(duet.store) and time.monotonic() < deadline:
     time.sleep(0.01)
 ones = duet.store["ones"]
-"""
-
-AWAIT_REQUEST = """
-import time
-deadline = time.monotonic() + 30
-while not len(duet.requests):
-    assert time.monotonic() < deadline, "no request came"
-    time.sleep(0.01)
 """
 
 
@@ -121,7 +113,7 @@ def test_a_killed_engine_is_reported_and_the_session_survives(fresh: Pair) -> No
     # Once its request is there, the engine rests: killed at work on private data it would be
     # another case, in which the session is suspended.
     scientist.run("own = ones + 1; asked = own.request(name='own')")
-    owner.run(AWAIT_REQUEST)
+    wait_for_request(owner)
     engine = owner.run("duet.status()['engine'].get('pid')")
     os.kill(engine, signal.SIGKILL)
     deadline = time.monotonic() + 20

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -230,11 +231,20 @@ def attacked(
 
 
 @contextmanager
-def against(**settings: Any) -> Iterator[tuple[OwnerDuet, RawPeer]]:
-    """The same with the engine in a thread; both end with the block."""
+def against(
+    shared: Mapping[str, torch.Tensor] = MappingProxyType({}), **settings: Any
+) -> Iterator[tuple[OwnerDuet, RawPeer]]:
+    """The same with the engine in a thread; both end with the block.
+
+    Args:
+        shared: what the owner sends at first, by tag; the ids are -1, -2, …
+        settings: see `attacked`.
+    """
     state = torch.get_rng_state()
     duet, raw, bridge = attacked({}, ThreadHost(), **settings)
     try:
+        for tag, value in shared.items():
+            duet.send(value, tags=[tag])
         yield duet, raw
     finally:
         duet.close()

@@ -19,11 +19,10 @@ Session = tuple[OwnerDuet, RawPeer]
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    with against() as (duet, raw):
-        duet.send(torch.arange(64.0), tags=["x"])
-        duet.send(torch.arange(64) % 3, tags=["classes"])
-        duet.send(torch.rand(64, 3), tags=["table"])
-        yield duet, raw
+    with against(
+        {"x": torch.arange(64.0), "classes": torch.arange(64) % 3, "table": torch.rand(64, 3)}
+    ) as made:
+        yield made
 
 
 def remade(duet: OwnerDuet, raw: RawPeer, call: int) -> None:

@@ -31,9 +31,7 @@ def attack(function: Attack) -> Attack:
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[tuple[OwnerDuet, RawPeer]]:
-    with against() as (duet, raw):
-        duet.send(torch.arange(64.0) + 100, tags=["x"])
-        duet.send(torch.rand(64, 3), tags=["table"])
+    with against({"x": torch.arange(64.0) + 100, "table": torch.rand(64, 3)}) as (duet, raw):
         duet.requests.add_handler(name="loss", action="accept")
         yield duet, raw
 

@@ -34,13 +34,15 @@ def fresh() -> Iterator[tuple[OwnerDuet, RawPeer]]:
 
 
 def opened() -> Iterator[tuple[OwnerDuet, RawPeer]]:
-    with against() as (duet, raw):
-        duet.send(torch.arange(64.0) + 100, tags=["x"])
-        duet.send(torch.arange(64) % 3, tags=["y"])
-        duet.send(torch.rand(64, 3), tags=["table"])
-        duet.send(torch.rand(5), tags=["small"])
-        duet.send(torch.arange(64, dtype=torch.uint8), tags=["bytes"])
-        duet.send(torch.rand(64, 64), tags=["square"])
+    shared = {
+        "x": torch.arange(64.0) + 100,
+        "y": torch.arange(64) % 3,
+        "table": torch.rand(64, 3),
+        "small": torch.rand(5),
+        "bytes": torch.arange(64, dtype=torch.uint8),
+        "square": torch.rand(64, 64),
+    }
+    with against(shared) as (duet, raw):
         duet.requests.add_handler(name="loss", action="accept")
         yield duet, raw
 

@@ -24,10 +24,9 @@ Session = tuple[OwnerDuet, RawPeer]
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    with against() as (duet, raw):
-        duet.send(torch.arange(64.0), tags=["x"])
-        duet.send(torch.arange(64) % 3, tags=["y"])
-        duet.send(torch.rand(64, 3), tags=["table"])
+    with against(
+        {"x": torch.arange(64.0), "y": torch.arange(64) % 3, "table": torch.rand(64, 3)}
+    ) as (duet, raw):
         duet.requests.add_handler(name="loss", action="accept")
         yield duet, raw
 

@@ -211,8 +211,6 @@ def test_several_writers_make_one_chain(path):
 WRITER = """
 import sys
 from pathlib import Path
-from duet_p2p.identity.keys import Key
-from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.owner.audit_chain import Entry
 from duet_p2p.owner.audit_file import AuditFile
 file, number = AuditFile(Path(sys.argv[1])), 0
