@@ -255,8 +255,13 @@ async def _ask_relay(connection: aioice.Connection, relay: Relay) -> _Answer:
 
 
 def set_ice_role(ice: RTCIceTransport, *, controlling: bool) -> None:
-    """Says who nominates: the owner. aiortc's default is that both are controlled."""
-    with _guard("ICE role that can be set", "ice"):
+    """Says who nominates: the owner; before gathering, since checks are answered from then on.
+
+    aiortc's default is that both are controlled. An owner that still believed so met a first check
+    with "role conflict", the scientist then nominated, and the owner, which had taken its role
+    meanwhile, did not hear it: ICE ended on one side only.
+    """
+    with _guard("ICE role that can be set", "gathering"):
         _ = ice._connection.ice_controlling
         ice._connection.ice_controlling = controlling
         _require(ice.role == ("controlling" if controlling else "controlled"))

@@ -81,7 +81,6 @@ class WebRtcPeer:
         answer_setup: str = "active",
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._controlling = controlling
         self._loopback = loopback
         self._relay_only = relay_only
         self._servers = ortc.pick_servers(ice_servers)
@@ -94,6 +93,8 @@ class WebRtcPeer:
         self._fingerprint = _sha256(certificate)
         self._gatherer = ortc.make_gatherer(relay_only=relay_only)
         self._ice = RTCIceTransport(self._gatherer)
+        # Not later: the other side's first check may be here before this side connects.
+        ortc.set_ice_role(self._ice, controlling=controlling)
         self._dtls = RTCDtlsTransport(self._ice, [certificate])
         self._pump: asyncio.Future[None] | None = None
         self._sctp = self._make_sctp(choose(sctp))
@@ -193,7 +194,6 @@ class WebRtcPeer:
         if role is None:
             raise ConnectFailed(stage="dtls", remedy="Both sides want the same part in DTLS.")
         ortc.be_patient(self._ice)
-        ortc.set_ice_role(self._ice, controlling=self._controlling)
         ortc.set_dtls_role(self._dtls, role)
         await self._check_paths(remote)
 

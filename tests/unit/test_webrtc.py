@@ -77,6 +77,24 @@ async def test_without_remote_candidates_the_peers_own_checks_are_enough() -> No
     await close(owner, scientist)
 
 
+@pytest.mark.parametrize("highest", ["owner", "scientist"])
+@pytest.mark.parametrize("first", ["owner", "scientist"])
+async def test_peers_agree_who_nominates_whoever_begins(first: str, highest: str) -> None:
+    peers = dict(zip(("owner", "scientist"), new_pair(), strict=True))
+    for name, peer in peers.items():  # what decides, where both claim one role
+        peer._ice._connection._tie_breaker = 1 + (name == highest)
+    halves = {name: await peer.gather() for name, peer in peers.items()}
+    second = next(name for name in peers if name != first)
+    begun = asyncio.ensure_future(peers[first].connect(halves[second]))
+    async with asyncio.timeout(DEADLINE):
+        while not peers[second]._ice._connection._early_checks:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # an answer that had denied the role would have had its effect
+        await asyncio.gather(begun, peers[second].connect(halves[first]))
+    assert [peer._ice.role for peer in peers.values()] == ["controlling", "controlled"]
+    await close(*peers.values())
+
+
 async def test_a_wrong_password_ends_by_the_callers_deadline_at_the_stage_ice() -> None:
     owner, scientist = new_pair()
     offer, answer = await owner.gather(), await scientist.gather()
