@@ -190,6 +190,22 @@ def test_a_lone_loss_costs_no_timeout() -> None:
     assert network.now - started < 0.2
 
 
+def test_the_lost_end_of_a_burst_costs_one_late_answer_and_not_one_a_packet() -> None:
+    network = Network(Weather(delay=0.01))
+    network.open()
+    network.sides[0].send(0, 53, bytes(60_000))
+    network.run(lambda: network.sides[0].is_idle)  # the window has grown
+    network.sides[0].send(0, 53, bytes(30_000))
+    network.weather.loss = 1.0
+    started = network.now
+    network.run(seconds=0.001)
+    network.weather.loss = 0.0
+    network.run(lambda: network.sides[0].is_idle)
+    assert network.heard(1) == [bytes(60_000), bytes(30_000)]
+    assert network.lost == network.sides[0].outbound.retransmissions > 20
+    assert network.now - started < 0.3  # virtual seconds, not one late answer after another
+
+
 def test_a_silent_other_side_is_the_end_after_ten_timeouts() -> None:
     network = Network()
     network.open()

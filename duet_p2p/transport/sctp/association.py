@@ -43,7 +43,8 @@ from duet_p2p.transport.sctp.events import (
 )
 from duet_p2p.transport.sctp.inbound import Inbound
 from duet_p2p.transport.sctp.options import Options
-from duet_p2p.transport.sctp.outbound import Outbound, Outgoing
+from duet_p2p.transport.sctp.outbound import Outbound
+from duet_p2p.transport.sctp.outgoing import Outgoing
 from duet_p2p.transport.sctp.packet import (
     Envelope,
     find_chunks,

@@ -23,7 +23,7 @@ from duet_p2p.transport.sctp.events import (
     StreamsReset,
     StreamsRestarted,
 )
-from duet_p2p.transport.sctp.outbound import Outgoing
+from duet_p2p.transport.sctp.outgoing import Outgoing
 from duet_p2p.transport.sctp.states import SENDS_DATA
 
 __all__ = ["Channels", "DataChannel"]

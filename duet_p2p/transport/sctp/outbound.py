@@ -7,18 +7,17 @@ trace. Numbers (TSN) are counted on past 2**32 here; only the wire has them modu
 Loss is seen as RFC 9260 wants it, by three reports of something newer; and again for a fragment
 that was sent again, if what is newer was sent after that. Otherwise one fragment that is lost
 twice would cost a whole timeout. When an answer is late, the oldest fragment is sent once more
-before the timeout: that repairs a lost end, or brings back a report that was lost itself.
+before the timeout: that repairs a lost end, or brings back a report that was lost itself. When it
+arrives and nothing after it is there, what had been sent before it is lost as well.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Final
 
 from duet_p2p.transport.sctp.chunks import (
-    DATA_HEADER_BYTES,
     FIRST,
     LAST,
     UNORDERED,
@@ -28,41 +27,15 @@ from duet_p2p.transport.sctp.chunks import (
 from duet_p2p.transport.sctp.congestion import CongestionWindow, RoundTrip
 from duet_p2p.transport.sctp.inbound import MODULUS, unwrap
 from duet_p2p.transport.sctp.intervals import difference
+from duet_p2p.transport.sctp.outgoing import Outgoing, user_data_of
 from duet_p2p.transport.sctp.packet import HEADER_BYTES
 
-__all__ = ["Outbound", "Outgoing", "user_data_of"]
+__all__ = ["Outbound"]
 
 _MISSES: Final = 3  # reports of something newer, until a fragment counts as lost
 
 # Where a fragment is. Integers, because this is looked at for each fragment of each report.
 _IN_FLIGHT, _LOST, _ARRIVED, _GIVEN_UP = range(4)
-
-
-def user_data_of(packet: int) -> int:
-    """Bytes of a message in a full packet of `packet` bytes."""
-    return (packet - HEADER_BYTES - DATA_HEADER_BYTES) & ~3
-
-
-@dataclass(slots=True, eq=False)
-class Outgoing:
-    """A message on its way out."""
-
-    stream: int
-    ppid: int
-    data: bytes
-    is_ordered: bool = True
-    max_retransmits: int | None = None
-    expires: float | None = None
-    """Time after which it is given up."""
-    sequence: int = 0
-    position: int = 0
-    """Bytes that are cut into fragments."""
-    is_given_up: bool = False
-
-    @property
-    def is_reliable(self) -> bool:
-        """Whether it is never given up."""
-        return self.max_retransmits is None and self.expires is None
 
 
 class _Fragment:
@@ -120,6 +93,7 @@ class Outbound:
         self.deadline: float | None = None
         self.expiries = 0
         self._may_probe = True  # whether `deadline` is that of a probe
+        self._probed: int | None = None  # number of the fragment that a probe sent again
         self._resent_at = -1.0
 
     def agree(self, *, peer_window: int, gives_up: bool, packet: int) -> None:
@@ -309,6 +283,10 @@ class Outbound:
         elif self._blocks:
             self._blocks = []
         self.window.arrived(last)
+        if self._probed is not None and last >= self._probed:
+            if last == self._probed:
+                self._lose_earlier(self._resent_at, now)
+            self._probed = None
         if last > before and self._is_full:
             self.window.grow(arrived)
         # Without anything in flight one fragment may always be sent: it asks for the window.
@@ -390,14 +368,27 @@ class Outbound:
                     continue
                 fragment.misses += 1
                 if fragment.misses >= enough:
-                    self._flight -= fragment.size
-                    fragment.state = _LOST
-                    self.window.lost(self._next - 1)
-                    if not self._give_up(number, now):
-                        heappush(self._lost, number)
+                    self._lose(number, fragment, now)
             if end >= newest:
                 break
             start = end + 1
+
+    def _lose(self, number: int, fragment: _Fragment, now: float) -> None:
+        self._flight -= fragment.size
+        fragment.state = _LOST
+        self.window.lost(self._next - 1)
+        if not self._give_up(number, now):
+            heappush(self._lost, number)
+
+    def _lose_earlier(self, moment: float, now: float) -> None:
+        """What is in flight since before a moment is lost: something sent then has arrived.
+
+        As RFC 8985 has it for TCP. Without this the end of a burst that the path dropped came back
+        one fragment at a time, each after another late answer.
+        """
+        for number, fragment in list(self._sent.items()):
+            if fragment.state == _IN_FLIGHT and fragment.sent_at < moment:
+                self._lose(number, fragment, now)
 
     def expire(self, now: float) -> None:
         """The deadline passed: an answer is late, or nothing in flight is believed in any more."""
@@ -434,6 +425,7 @@ class Outbound:
             fragment.state = _LOST
             self._flight -= fragment.size
             heappush(self._lost, oldest)
+            self._probed = oldest
         self._set_deadline(now)
 
     # giving up (RFC 3758)
