@@ -13,7 +13,8 @@ from duet_p2p.transport.sctp.events import (
     StreamsReset,
     StreamsRestarted,
 )
-from duet_p2p.transport.sctp.packet import Envelope
+from duet_p2p.transport.sctp.outgoing import user_data_of
+from duet_p2p.transport.sctp.packet import Envelope, find_chunks
 from duet_p2p.transport.sctp.states import TRANSITIONS, Input, State, next_state
 from tests.protocol.network_kit import Network, Weather
 
@@ -204,6 +205,27 @@ def test_the_lost_end_of_a_burst_costs_one_late_answer_and_not_one_a_packet() ->
     assert network.heard(1) == [bytes(60_000), bytes(30_000)]
     assert network.lost == network.sides[0].outbound.retransmissions > 20
     assert network.now - started < 0.3  # virtual seconds, not one late answer after another
+
+
+def test_a_message_goes_on_where_it_was_when_packets_grow_until_it_would_fit_whole() -> None:
+    network = Network(Weather(delay=0.01))
+    network.open()
+    outbound = network.sides[0].outbound
+    small, large = user_data_of(limits.SCTP_PACKET_BYTES), user_data_of(limits.SCTP_PROBE_SIZES[0])
+    said = [bytes([number]) * (small + 12) for number in range(40)]
+    assert small + 12 <= large
+    for message in said:
+        network.sides[0].send(0, 53, message)
+    network.run(lambda: any(0 < found.position < small + 12 for found in outbound._messages))
+    outbound.set_packet(limits.SCTP_PROBE_SIZES[0])
+    network.run(lambda: network.sides[0].is_idle)
+    beginnings = [
+        chunk
+        for packet in network.packets[0]
+        for chunk in find_chunks(packet)
+        if chunk[0] == Kind.DATA and chunk[1] & FIRST
+    ]
+    assert (network.heard(1), len(beginnings)) == (said, 40)  # begun once each
 
 
 def test_a_silent_other_side_is_the_end_after_ten_timeouts() -> None:

@@ -230,7 +230,7 @@ class Outbound:
         stream, sequence, ppid = message.stream, message.sequence, message.ppid
         order = 0 if message.is_ordered else UNORDERED
         size = len(data)
-        if size <= unit:  # most messages
+        if size <= unit and not message.position:  # most messages
             wire = build_data(FIRST | LAST | order, number % MODULUS, stream, sequence, ppid, data)
             sent[number] = _Fragment(message, wire, size, now)
             self._next += 1
