@@ -56,6 +56,8 @@ class Run:
         self.thread.start()
 
     def _run(self) -> None:
+        from jupyter_core.utils import ensure_event_loop
+
         try:
             self.client.start_channels()
             self.client.wait_for_ready(timeout=max(1, self.end - time.monotonic()))
@@ -64,6 +66,8 @@ class Run:
                     return
         except Exception as error:  # the test's thread tells it, with what was printed
             self.error = f"{type(error).__name__}: {error}"
+        finally:
+            ensure_event_loop().close()  # jupyter_client made one for this thread
 
     def _cell(self, source: str) -> bool:
         """Whether it ran to its end without an error."""
