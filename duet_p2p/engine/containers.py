@@ -12,9 +12,9 @@ from typing import Any, Final
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from duet_p2p.engine import choice
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass, next_batch, start_pass
-from duet_p2p.engine.gradients import gradient_of, leaves_of
 from duet_p2p.engine.labels import METADATA, PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
@@ -28,6 +28,7 @@ __all__ = [
     "label_fresh",
     "label_results",
     "prepare",
+    "taken",
 ]
 
 _TYPES: Final = frozenset({"List", "Tuple", "Dict", "OrderedDict", "Set", "Iterator", "Any"})
@@ -135,41 +136,41 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
 
 
 def _choose(given: Arguments, lineage: Lineage) -> None:
-    """A private number chooses one of these: all of them are marked, since one would tell it."""
+    """A private number chooses one of the elements, or a default beside them."""
     iterator = given.args[0] if given.args else None
     holder = getattr(iterator, "source", iterator)
     if not isinstance(holder, _HOLDING):
         return
-    structure = _labels([iterator, holder], lineage)[1]
-    index = join((given.label_from(1, 2, lineage), structure))
+    index = _chooser(given, lineage)
     if not is_private(index):
         return
     label = to_per_record(join((index, given.all(lineage))))
-    for value in holder.values() if isinstance(holder, dict) else holder:
-        if not is_atomic(value):
-            lineage.add(value, label, hidden=True)
-            for part in reach(value):
-                _mark_behind(part, label, lineage)
+    choice.mark(holder.values() if isinstance(holder, dict) else holder, label, lineage)
+    choice.mark(given.values()[2:], label, lineage)
 
 
-def _mark_behind(part: Any, label: Label, lineage: Lineage) -> None:
-    """What else tells which one was chosen: that it has failed, and what a backward reaches."""
-    if isinstance(part, Poison):
-        poison: Poison | None = part
-        entry = lineage.track(part)
-        entry.structure = join((entry.structure, label))
-    elif isinstance(part, torch.Tensor):
-        poison = lineage.own(part).poison
-        for leaf in leaves_of([part]):
-            lineage.add(leaf, label)
-            lineage.choose(leaf)
-            if (grad := gradient_of(leaf)) is not None:
-                lineage.add(grad, label)
-    else:
-        tracked = lineage.find(part)
-        poison = None if tracked is None else tracked.poison
-    if poison is not None:
-        poison.is_public, poison.label = False, join((poison.label, label))
+def _chooser(given: Arguments, lineage: Lineage) -> Label:
+    """What decides which element a getter gives."""
+    iterator = given.args[0]
+    structure = _labels([iterator, getattr(iterator, "source", iterator)], lineage)[1]
+    return join((given.label_from(1, 2, lineage), structure))
+
+
+def taken(name: str, given: Arguments, result: Any, lineage: Lineage) -> Any:
+    """What a getter gave, able to carry the label of what chose it.
+
+    Args:
+        name: of the call.
+        given: its arguments.
+        result: what it gave.
+        lineage: where labels are kept.
+    """
+    if name.rpartition(".")[2] not in _GETTERS or not given.args or is_atomic(result):
+        return result
+    if not is_private(_chooser(given, lineage)):
+        return result
+    is_slice = len(given.args) > 1 and isinstance(given.args[1], slice)
+    return choice.apart(result, lineage, is_new=is_slice)
 
 
 def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import torch
 
-from duet_p2p.engine import containers
+from duet_p2p.engine import choice, containers
 from duet_p2p.engine.admission import Admission, Limits, SizeRefused
 from duet_p2p.engine.arguments import Arguments, is_private, resolve
 from duet_p2p.engine.call import Call
@@ -261,13 +261,15 @@ class Executor:
         for target in run.targets if not run.owned else ():
             lineage.written(target)
         self._effects.after(rule.name, given, result, run.targets)
-        verdict = None
+        verdict, given_by_torch = None, result
         if run.is_container:
+            result = containers.taken(rule.name, given, result, lineage)
             containers.draw(given, result, run.extra, lineage)
             label = containers.label_results(rule.name, given, result, lineage)
             if rule.name not in containers.STEPWISE:
                 containers.label_fresh(given, result, lineage)
         else:
+            result = choice.apart_views(rule.short, given, result, lineage)
             label, verdict = self._labelling.label(run, result, is_inferred=admission.is_inferred)
             self._charge(result)
         node = self.provenance.after(run.op, rule, given, result, run.origin, run.targets)
@@ -278,6 +280,7 @@ class Executor:
             )
         elif run.question is not None and verdict is not None and label is PUBLIC:
             is_plain = not (run.targets or run.is_container) and run.extra is PUBLIC
+            is_plain = is_plain and result is given_by_torch
             if is_plain and admission.is_plain and type(result) is torch.Tensor:
                 self._short_ways.routines.learn(run.question, admission.spec, run.is_met, verdict)
 

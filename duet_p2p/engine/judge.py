@@ -13,6 +13,7 @@ import torch
 
 from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.choice import viewed_by
 from duet_p2p.engine.labels import (
     METADATA,
     PUBLIC,
@@ -271,6 +272,7 @@ def label_fresh(
 
 
 def apply(
+    name: str,
     verdict: Verdict,
     result: Any,
     given: Arguments,
@@ -280,6 +282,7 @@ def apply(
     """Put the labels on the results; gives the label for the slot.
 
     Args:
+        name: last part of the call's.
         verdict: of the call.
         result: what the call gave.
         given: its arguments.
@@ -301,7 +304,7 @@ def apply(
     for part in reach(result):
         if isinstance(part, torch.Tensor):
             if not label.is_public or id(part) in written:
-                _apply_to(part, verdict, given, own, id(part) in written, lineage)
+                _apply_to(name, part, verdict, given, own, id(part) in written, lineage)
         elif isinstance(part, tuple):
             # an empty one has no parts that could carry the label of its length
             atomic = atomic or not part or any(is_atomic(p) for p in part)
@@ -318,6 +321,7 @@ def apply(
 
 
 def _apply_to(
+    name: str,
     part: torch.Tensor,
     verdict: Verdict,
     given: Arguments,
@@ -338,8 +342,7 @@ def _apply_to(
             lineage.hide(part)
     elif storage._cdata in own:
         # A view: the storage says where it came from; the choice of the view may say more.
-        others = [lineage.label(t) for key, t in own.items() if key != storage._cdata]
-        beside = join([given.beside(lineage), *others])
+        beside = viewed_by(name, given, part, lineage)
         if is_private(beside):
             owned.label = join((owned.label, to_per_record(beside)))
         if is_hidden:

@@ -65,7 +65,7 @@ class Labelling:
                     continue  # effects gave the buffers a better label
                 entry.label = join((entry.label, verdict.label))
         inplace = frozenset(id(target) for target in run.targets)
-        return apply(verdict, result, given, inplace, lineage), verdict
+        return apply(rule.short, verdict, result, given, inplace, lineage), verdict
 
     def _label_object(self, run: Running, made: Any) -> None:
         """What an object holds keeps its own labels; the rest of its arguments are its content."""

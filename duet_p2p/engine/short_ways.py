@@ -154,7 +154,7 @@ class ShortWays:
             return
         provenance, storage = self._whole.provenance, storage_of(result)
         if storage._cdata in storages:
-            apply(verdict, result, run.given, frozenset(), self._lineage)
+            apply(run.rule.short, verdict, result, run.given, frozenset(), self._lineage)
             provenance.keep(node, result)
         else:
             provenance.keep_in(label_fresh(verdict, result, storage, self._lineage), node)

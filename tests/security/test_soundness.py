@@ -192,6 +192,24 @@ def an_owners_object_that_a_private_number_chose(d: Seen) -> None:
 
 
 @found
+def an_own_default_beside_an_element_that_a_private_key_chose(d: Seen) -> None:
+    number = d.run("python.Int", d.run(T + "__getitem__", WHOLE, 0))
+    pairs, default = d.run("python.Dict"), d.run("torch.ones", [2])
+    d.run("python.Dict.__setitem__", pairs, 1, d.run("torch.zeros", [3]), outs=0)
+    chosen = d.run("python.Dict.dict_get", pairs, number, default)
+    d.run(T + "zero_", chosen)
+    d.run(T + "add", default, 1)
+
+
+@found
+def an_owners_object_that_is_the_same_or_a_copy(d: Seen) -> None:
+    number = d.run("python.Int", d.run(T + "__getitem__", WHOLE, 0))
+    either = d.run("python.List.__getitem__", d.run("python.collect", X, WHOLE), number)
+    d.run(T + "zero_", d.run(T + "to", X, d.run(T + "dtype", either)))
+    d.run(T + "is_set_to", X, either)
+
+
+@found
 def a_text_of_an_error_with_an_address_in_it(d: Seen) -> None:
     d.run("python.List.index", [1, 2], d.run("python.iter", [1]))
 

@@ -1,0 +1,168 @@
+"""A private number's choice is in the label of what it chose, and not in the owner's objects."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from duet_p2p.engine.choice import apart
+from duet_p2p.engine.lineage import Lineage, storage_of
+from duet_p2p.wire.values import Ref
+from tests.unit.engine_kit import Driver
+
+T, LIST = "torch.Tensor.", "python.List."
+N = 64
+
+
+class Scene(Driver):
+    """Two owner's tensors of the same shape, and a private number that is zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x = self.share(torch.rand(N, 4))
+        self.y = self.share(torch.rand(N, 4))
+        self.zero = self.ok("python.Int", self.ok(T + "select", self.share(torch.zeros(N)), 0, 3))
+
+    def kept(self) -> None:
+        """Both are what they were: a mean of either is an aggregate."""
+        for ref in (self.x, self.y):
+            assert self.label(ref) == ("verbatim", 1, False)
+            assert self.label(self.ok("torch.mean", ref)) == ("aggregate", N, False)
+            assert not self.engine.store.get(ref.id).value.__dict__.get("_duet_hidden")
+
+
+def box(d: Scene) -> Ref:
+    return d.ok("python.collect", d.x, d.y)
+
+
+def pairs(d: Scene) -> Ref:
+    both = d.ok("python.Dict")
+    for key, ref in enumerate((d.x, d.y)):
+        d.run("python.Dict.__setitem__", both, key, ref, outs=0)
+    return both
+
+
+def sliced(d: Scene) -> Ref:
+    part = d.ok(LIST + "__getitem__", box(d), slice(d.zero, None))
+    return d.ok(LIST + "__getitem__", part, 0)
+
+
+def sliced_tuple(d: Scene) -> Ref:
+    part = d.ok("python.Tuple.__getitem__", d.ok("python.Tuple", box(d)), slice(d.zero, None))
+    return d.ok("python.Tuple.__getitem__", part, 0)
+
+
+def popped(d: Scene) -> Ref:
+    of = box(d)
+    d.ok(LIST + "pop", of, d.zero)
+    return d.ok(LIST + "__getitem__", of, 0)
+
+
+CHOICES = {
+    "an element of a list": lambda d: d.ok(LIST + "__getitem__", box(d), d.zero),
+    "an element of a tuple": lambda d: d.ok(
+        "python.Tuple.__getitem__", d.ok("python.Tuple", box(d)), d.zero),
+    "a value of a dict": lambda d: d.ok("python.Dict.__getitem__", pairs(d), d.zero),
+    "a value or a default": lambda d: d.ok("python.Dict.dict_get", pairs(d), d.zero, d.y),
+    "one of a part": sliced,
+    "one of a part of a tuple": sliced_tuple,
+    "one taken out": lambda d: d.ok(LIST + "pop", box(d), d.zero),
+    "one that was left": popped,
+    "one that an iterator came to": lambda d: d.ok("python.next", d.ok(
+        "python.iter", d.ok(LIST + "__getitem__", box(d), slice(d.zero, None)))),
+    "a row": lambda d: d.ok(T + "__getitem__", d.x, d.zero),
+    "a row by a number that is a tensor": lambda d: d.ok(
+        T + "__getitem__", d.x, d.ok(T + "long", d.ok(T + "select", Ref(-3), 0, 1))),
+    "a stretch": lambda d: d.ok(T + "narrow", d.x, 0, d.zero, 3),
+    "one of several parts": lambda d: d.ok("python.Tuple.__getitem__", d.ok(
+        "torch.tensor_split", d.x, (d.zero,)), 1),
+    "the same or a copy": lambda d: d.ok(T + "to", d.x, d.ok(T + "dtype", d.ok(
+        LIST + "__getitem__", box(d), d.zero))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_only_what_was_chosen_tells_the_choice(name: str) -> None:
+    d = Scene()
+    chosen = CHOICES[name](d)
+    for told in (chosen, d.ok("torch.mean", chosen), d.ok(T + "shape", chosen)):
+        facts = d.facts(told)
+        assert facts.kind == "per_record"
+        assert -3 in facts.sources
+    d.kept()
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_what_was_chosen_is_as_read_only_as_the_owners_object(name: str) -> None:
+    d = Scene()
+    d.run(T + "zero_", CHOICES[name](d))
+    (failure,) = d.failures()
+    assert failure.code == "NotAllowed"
+    assert d.release(d.x).abs().sum() > 0
+    d.kept()
+
+
+def test_reading_it_costs_no_memory_and_gives_the_owners_numbers() -> None:
+    d = Scene()
+    lineage = d.engine.lineage
+    before = lineage.stored_bytes()
+    chosen = d.ok(LIST + "__getitem__", box(d), d.zero)
+    assert lineage.stored_bytes() == before
+    assert torch.equal(d.release(chosen), d.release(d.x))
+
+
+def test_a_chosen_object_outlives_the_one_that_it_stands_for() -> None:
+    lineage, x = Lineage(), torch.arange(6.0)
+    lineage.own(x).is_shared = True
+    alias = apart(x[2:], lineage)
+    del x
+    assert torch.equal(alias, torch.arange(2.0, 6))
+
+
+@pytest.mark.parametrize("tensor", [
+    torch.rand(3, 4), torch.rand(3, 4).T, torch.rand(4, 3)[1:, ::2], torch.rand(3).expand(2, 3),
+    torch.zeros(0, 3), torch.tensor(2.0), torch.rand(3) > 0.5, torch.rand(3).bfloat16(),
+    torch.rand(3).cfloat(), torch.arange(3),
+], ids=str)  # fmt: skip
+def test_it_lies_apart_over_the_same_bytes(tensor: torch.Tensor) -> None:
+    lineage = Lineage()
+    lineage.own(tensor).is_shared = True
+    alias = apart(tensor, lineage)
+    one, other = storage_of(tensor), storage_of(alias)
+    assert one._cdata != other._cdata and one.data_ptr() == other.data_ptr()
+    assert torch.equal(alias, tensor)
+    assert (alias.stride(), alias.dtype) == (tensor.stride(), tensor.dtype)
+    assert lineage.own(alias).read_only
+
+
+def test_what_can_be_written_to_is_marked_whatever_was_chosen() -> None:
+    d = Scene()
+    mine, other = d.put(torch.ones(3)), d.put(torch.ones(3))
+    of = d.ok("python.collect", mine, other, d.x)
+    d.ok(LIST + "__getitem__", of, d.zero)
+    assert d.label(mine)[0] == d.label(other)[0] == "per_record"
+    d.kept()
+
+
+def test_a_default_that_a_private_key_could_have_chosen_is_marked() -> None:
+    d = Scene()
+    default = d.put(torch.ones(3))
+    d.ok("python.Dict.dict_get", pairs(d), d.zero, default)
+    assert d.label(default)[0] == "per_record"
+
+
+@pytest.mark.parametrize("name", ["view_as", "reshape_as", "expand_as", "type_as"])
+def test_a_shape_or_type_that_is_taken_over_tells_no_numbers(name: str) -> None:
+    d = Scene()
+    like = d.ok("torch.mul", d.y, 2.0)
+    d.ok(T + name, d.x, like)
+    d.kept()
+
+
+def test_a_hidden_shape_that_is_taken_over_is_told() -> None:
+    d = Scene()
+    some = d.ok("torch.masked_select", d.y, d.ok(T + "gt", d.y, -1.0))
+    hidden = d.ok(T + "view", d.ok("torch.masked_select", d.x, d.ok(T + "gt", d.x, -1.0)), N, 4)
+    viewed = d.ok(T + "view_as", d.x, hidden)
+    assert d.label(viewed)[0] == d.label(some)[0] == "per_record"
+    d.kept()
