@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine.holding import parts_of
-from duet_p2p.engine.labels import PUBLIC, Kind, Label, join
+from duet_p2p.engine.labels import PUBLIC, Kind, Label, Rows, join
 from duet_p2p.engine.lineage import ATOMIC, Lineage, Owned, is_atomic, with_grads
 from duet_p2p.engine.store import Slot, Store
 from duet_p2p.surface import shapes
@@ -41,6 +41,8 @@ class Arguments:
     """The tensors that were there before the call, as `refresh` last found them."""
     graph: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
     """Of a backward: leaves and statistics that the graph of its root reaches, once looked for."""
+    written: dict[int, Rows] = field(default_factory=dict)
+    """Where the records lay in tensors that the call wrote to in place; by identity."""
     _parts: list[list[Any]] | None = None
     _tensors: list[torch.Tensor] | None = None
     _is_plain: bool | None = None
@@ -64,6 +66,10 @@ class Arguments:
     def forget(self) -> None:
         """Look at stateful arguments anew: the call may have changed what they hold."""
         self._parts = self._tensors = self._beside = self._with_grads = self._owned = None
+
+    def rows(self, tensor: torch.Tensor, lineage: Lineage) -> Rows | None:
+        """Where the records lay in an argument that the call was given."""
+        return self.written.get(id(tensor)) or lineage.rows(tensor)
 
     def values(self) -> list[Any]:
         """All arguments, positional ones first."""

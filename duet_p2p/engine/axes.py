@@ -21,6 +21,7 @@ from functools import cache
 from typing import Final
 
 from duet_p2p.engine import axis_features as features
+from duet_p2p.engine import axis_losses as losses
 from duet_p2p.engine import axis_moves as moves
 from duet_p2p.engine import axis_networks as networks
 from duet_p2p.engine import axis_rules as rules
@@ -31,6 +32,7 @@ __all__ = [
     "BY_VALUES",
     "COPIES",
     "ELEMENTWISE",
+    "IN_PLACE",
     "LABELLED",
     "Call",
     "Outcome",
@@ -50,6 +52,8 @@ class Outcome:
     """Of each result, where they are not the same."""
     thinned: tuple[int, float] | None = None
     """Of a dropout: which one, and its chance."""
+    folded: int = 1
+    """Of a reshape: into how many parts it cut each record; below zero if it joined them again."""
 
     @property
     def is_reduced(self) -> bool:
@@ -65,7 +69,7 @@ def outcome(call: Call) -> Outcome | None:
         return None
     places = found if isinstance(found, tuple) else ()
     axis = found[0] if isinstance(found, tuple) else found
-    return Outcome(axis, call.injected, places, call.thinned)
+    return Outcome(axis, call.injected, places, call.thinned, call.folded)
 
 
 @cache
@@ -80,7 +84,7 @@ def base_name(name: str) -> str:
     if short.startswith("__") and short.endswith("__"):
         inner = short[2:-2]
         return _DUNDERS.get(inner, inner if inner in ("getitem",) else "")
-    if prefix == "torch.linalg" and short != "vector_norm":
+    if prefix == "torch.linalg" and short not in ("vector_norm", "matmul", "vecdot"):
         return ""  # linalg.norm of a matrix is its largest singular value
     short = short.rstrip("_")
     return _ALIASES.get(short, short)
@@ -114,8 +118,8 @@ _ALIASES: Final = {
 }
 
 _ELEMENTWISE_NAMES: Final = """
-abs acos acosh add addcdiv addcmul and arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin
-asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor celu ceil clamp clamp_max
+abs acos acosh add addcdiv addcmul and angle arccos arccosh arcsin arcsinh arctan arctan2 arctanh
+asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor celu ceil clamp clamp_max
 clamp_min clip conj conj_physical copysign cos cosh deg2rad digamma div divide elu eq erf erfc
 erfinv exp exp2 expit expm1 fix float_power floor floor_divide fmax fmin fmod frac gelu ge greater
 greater_equal gt hardshrink hardsigmoid hardswish hardtanh heaviside hypot i0 invert isclose
@@ -125,33 +129,33 @@ logsigmoid lt masked_fill maximum minimum mish mul multiply mvlgamma nan_to_num 
 nextafter not_equal or pos positive pow rad2deg real imag reciprocal relu relu6 remainder round
 rsqrt rsub selu sgn sigmoid sign signbit silu sin sinc sinh softplus softshrink softsign sqrt
 square sub subtract tan tanh tanhshrink threshold true_divide trunc xlogy xor
+entr erfcx gammainc gammaincc gammaln gcd i0e i1 i1e igamma igammac lcm log_ndtr ndtr ndtri
+polygamma psi xlog1py zeta
 """
 ELEMENTWISE: Final = frozenset(_ELEMENTWISE_NAMES.split())
 """Bases of names that broadcast their operands; a number among them changes no shape."""
 
 _COPIES_NAMES: Final = """
-alias clone contiguous cpu cuda data detach double float half bfloat16 int long short bool to type
-type_as requires_grad Parameter positive pos flatten reshape view view_as reshape_as unsqueeze
+alias clone contiguous cpu cuda data detach double float half bfloat16 int long short bool byte char
+cfloat cdouble to type
+type_as requires_grad Parameter positive pos flatten ravel reshape view view_as reshape_as unsqueeze
 squeeze transpose t T mT permute getitem select narrow index_select split chunk unbind
 """
 COPIES: Final = frozenset(_COPIES_NAMES.split())
 """Bases of names whose results hold the same numbers, only moved or converted."""
 
-_LOSSES: Final = """
-nll_loss cross_entropy mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy
-binary_cross_entropy_with_logits kl_div poisson_nll_loss soft_margin_loss hinge_embedding_loss
-"""
-
 _RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(ELEMENTWISE, rules.elementwise),
-    **dict.fromkeys(_LOSSES.split(), rules.loss),
+    **dict.fromkeys(losses.LOSSES, losses.loss),
     **dict.fromkeys(
         ("alias", "clone", "contiguous", "cpu", "cuda", "data", "detach", "double", "float", "half",
-         "bfloat16", "int", "long", "short", "bool", "to", "type", "requires_grad", "retain_grad"),
+         "bfloat16", "int", "long", "short", "bool", "byte", "char", "cfloat", "cdouble", "to",
+         "type", "requires_grad", "retain_grad", "resolve_conj", "resolve_neg"),
         moves.same,
     ),
     **dict.fromkeys(
-        ("sum", "mean", "nansum", "nanmean", "std", "var", "count_nonzero"), rules.sum_rule
+        ("sum", "mean", "nansum", "nanmean", "std", "var", "count_nonzero", "std_mean", "var_mean"),
+        rules.sum_rule,
     ),
     "norm": rules.norm,
     "where": rules.where,
@@ -162,6 +166,11 @@ _RULES: Final[dict[str, Rule]] = {
          "logsumexp", "all", "any", "prod", "select", "narrow", "index_select", "gather"),
         rules.over_features(1, None),
     ),
+    **dict.fromkeys(
+        ("quantile", "nanquantile", "take_along_dim"), rules.over_features(2, None)
+    ),
+    **dict.fromkeys(("kthvalue", "diff"), rules.over_features(2, -1)),
+    **dict.fromkeys(("tensor_split", "split_with_sizes"), rules.over_features(2, 0)),
     "flip": moves.flip,
     **dict.fromkeys(("sort", "argsort", "glu"), rules.over_features(1, -1)),
     **dict.fromkeys(("split", "chunk"), rules.over_features(2, 0)),
@@ -169,28 +178,40 @@ _RULES: Final[dict[str, Rule]] = {
     "topk": rules.over_features(2, -1),
     "normalize": rules.over_features(2, 1),
     "cosine_similarity": rules.over_features(2, 1),
+    "vecdot": rules.over_features(2, -1),
     "linear": rules.linear,
-    **dict.fromkeys(("matmul", "mm", "mv", "bmm", "rmatmul"), rules.matmul),
+    **dict.fromkeys(("matmul", "mm", "mv", "bmm", "rmatmul", "dot", "vdot"), rules.matmul),
     "addmm": rules.addmm,
     **{f"conv{n}d": rules.per_record_layer(n) for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": rules.per_record_layer(n) for n in (1, 2, 3)},
     **{f"{kind}_pool{n}d": rules.per_record_layer(n)
        for kind in ("max", "avg", "lp", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)},
+    **{f"{kind}_pool{n}d_with_indices": rules.per_record_layer(n)
+       for kind in ("max", "adaptive_max") for n in (1, 2, 3)},
     "pixel_shuffle": rules.per_record_layer(2), "pixel_unshuffle": rules.per_record_layer(2),
-    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d"), rules.dropout),
+    **dict.fromkeys(
+        ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout",
+         "feature_alpha_dropout"),
+        rules.dropout,
+    ),
     **dict.fromkeys(("batch_norm", "group_norm", "instance_norm", "prelu"), rules.norm_layer),
     **dict.fromkeys(("layer_norm", "rms_norm"), rules.layer_norm),
     "pad": features.pad,
     **dict.fromkeys(
-        ("interpolate", "upsample", "channel_shuffle", "local_response_norm", "fold"),
+        ("interpolate", "upsample", "upsample_bilinear", "upsample_nearest", "channel_shuffle",
+         "local_response_norm", "fold"),
         features.batch_layer(3),
     ),
     "unfold": features.unfold,
     "bilinear": features.bilinear,
     "einsum": features.einsum,
-    **dict.fromkeys(
-        ("triplet_margin_loss", "margin_ranking_loss", "cosine_embedding_loss"), features.margin
-    ),
+    "pairwise_distance": features.distance, "cdist": features.distances,
+    **dict.fromkeys(("cov", "corrcoef"), features.covariance),
+    **dict.fromkeys(("bucketize", "isin"), features.members),
+    **dict.fromkeys(("tril", "triu"), features.last_two),
+    **dict.fromkeys(("grid_sample", "affine_grid"), features.batch_of(3)),
+    **{f"max_unpool{n}d": features.batch_of(n + 2) for n in (1, 2, 3)},
+    "gumbel_softmax": features.drawn, "rrelu": features.leaky,
     "embedding": rules.embedding,
     **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), cell),
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), networks.recurrent),
@@ -198,7 +219,13 @@ _RULES: Final[dict[str, Rule]] = {
     "multi_head_attention_forward": networks.heads,
     "embedding_bag": networks.bag,
     "one_hot": rules.one_hot,
-    **dict.fromkeys(("view", "reshape", "flatten", "view_as", "reshape_as"), moves.reshape),
+    **dict.fromkeys(
+        ("view", "reshape", "flatten", "ravel", "view_as", "reshape_as", "unflatten"),
+        moves.reshape,
+    ),
+    **dict.fromkeys(("expand", "expand_as", "broadcast_to", "repeat", "tile"), moves.laid_out),
+    "type_as": moves.typed, "roll": moves.roll, "movedim": moves.move, "moveaxis": moves.move,
+    **dict.fromkeys(("hstack", "column_stack"), moves.columns),
     "unsqueeze": moves.unsqueeze, "squeeze": moves.squeeze,
     "transpose": moves.transpose, "t": moves.reverse, "T": moves.reverse, "mT": moves.m_transpose,
     "permute": moves.permute,
@@ -211,5 +238,7 @@ BY_VALUES: Final = frozenset(
     if rule in (cell, rules.dropout, networks.recurrent, networks.attention, networks.heads)
 )  # fmt: skip
 """Bases of names whose rule looks at the values of a public operand, or draws a mask each time."""
+IN_PLACE: Final = ELEMENTWISE | {name for name, rule in _RULES.items() if rule is rules.dropout}
+"""Bases of names that may write over their first argument what they would give otherwise."""
 LABELLED: Final = frozenset({"nll_loss", "cross_entropy"})
 """Losses that look a record's own class up: the classes may be whole beside thinned records."""

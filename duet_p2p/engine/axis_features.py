@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import torch
 
 from duet_p2p.engine.axis_rules import (
@@ -11,14 +9,28 @@ from duet_p2p.engine.axis_rules import (
     Call,
     Rule,
     dims_of,
+    elementwise,
     first_rows,
     met,
     others_have_none,
+    over_features,
 )
 
-__all__ = ["batch_layer", "bilinear", "einsum", "margin", "pad", "unfold"]
-
-_REDUCTIONS: Final = {"mean": REDUCED, "sum": REDUCED, "none": 0}
+__all__ = [
+    "batch_layer",
+    "batch_of",
+    "bilinear",
+    "covariance",
+    "distance",
+    "distances",
+    "drawn",
+    "einsum",
+    "last_two",
+    "leaky",
+    "members",
+    "pad",
+    "unfold",
+]
 
 
 def pad(call: Call) -> int | None:
@@ -85,34 +97,88 @@ def bilinear(call: Call) -> int | None:
     return axis if all(met(call, t, axis) for t in sides if call.rows(t) is None) else None
 
 
-def margin(call: Call) -> int | None:
-    """Losses with a margin over vectors (N, D) or numbers (N), one for each record.
+def distance(call: Call) -> int | None:
+    """``pairwise_distance(x, y)``: over the last axis, and before that like `elementwise`."""
+    found, results = elementwise(call), call.results()
+    if found is None or len(call.tensors()) != 2 or len(results) != 1:
+        return None
+    is_kept = bool(call.get("keepdim", 4, False))
+    axis = found if is_kept else found + 1  # `elementwise` counted from the right
+    return axis if axis < results[0].ndim - is_kept else None
 
-    ``triplet_margin_loss``, ``margin_ranking_loss``, ``cosine_embedding_loss``: every tensor among
-    the arguments has the records on axis 0, or meets them there.
-    """
-    reduction = call.kwargs.get("reduction", "mean")
-    given = [v for v in (*call.args, *call.kwargs.values()) if isinstance(v, torch.Tensor)]
-    if any(k in call.kwargs for k in ("size_average", "reduce")) or len(call.args) > len(given):
-        return None  # numbers by position: old switches can be among them
-    if reduction not in _REDUCTIONS or call.kwargs.get("swap") not in (None, False):
+
+def distances(call: Call) -> int | None:
+    """``cdist(x, centres)``: each record against points without records, or its own points."""
+    left, right = call.get("x1", 0), call.get("x2", 1)
+    if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
         return None
-    sizes = {t.shape[0] for t in given if t.ndim}
-    if len(sizes) != 1 or any(t.ndim not in (1, 2) for t in given):
+    of_left, of_right = call.rows(left), call.rows(right)
+    if of_left and of_right:
+        is_batch = left.ndim == right.ndim == 3 and of_left.axis == of_right.axis == 0
+        return 0 if is_batch else None
+    if left.ndim != 2 or right.ndim != 2:
         return None
-    for tensor in given:
-        rows = call.rows(tensor)
-        if rows is None:
-            if not met(call, tensor, 0):
+    if of_left:
+        return 0 if of_left.axis == 0 else None
+    return 1 if of_right and of_right.axis == 0 else None
+
+
+def covariance(call: Call) -> int | None:
+    """``cov`` and ``corrcoef`` of variables by observations: sums over the observations."""
+    first = first_rows(call)
+    if first is None or len(call.tensors()) != 1 or first[0].ndim != 2:
+        return None
+    tensor, rows = first
+    return REDUCED if rows.axis == tensor.ndim - 1 else None
+
+
+def members(call: Call) -> int | None:
+    """``bucketize(x, bounds)`` and ``isin(x, set)``: each number against all of the second."""
+    first = first_rows(call)
+    other = call.get("boundaries" if call.short == "bucketize" else "test_elements", 1)
+    if first is None or not others_have_none(call, first[0]):
+        return None
+    return first[1].axis if isinstance(other, torch.Tensor) else None
+
+
+def last_two(call: Call) -> int | None:
+    """``tril`` and ``triu`` of each matrix of a batch."""
+    first = first_rows(call)
+    if first is None or not others_have_none(call, first[0]):
+        return None
+    return first[1].axis if first[1].axis < first[0].ndim - 2 else None
+
+
+def batch_of(least: int) -> Rule:
+    """Layers whose operands all have the records on axis 0, or meet them there."""
+
+    def rule(call: Call) -> int | None:
+        tensors = call.tensors()
+        for tensor in tensors:
+            rows = call.rows(tensor)
+            if tensor.ndim < least:
                 return None
-        elif rows.axis != 0:
-            return None
-    is_vector = call.short != "margin_ranking_loss"
-    if is_vector and given[0].ndim != 2:
-        return None
-    if not is_vector and len({t.ndim for t in given}) != 1:
-        return None
-    return _REDUCTIONS[reduction]
+            if rows is not None:
+                if rows.axis != 0:
+                    return None
+            elif not met(call, tensor, 0):
+                return None
+        return 0 if len({t.shape[0] for t in tensors}) == 1 else None
+
+    return rule
+
+
+def drawn(call: Call) -> int | None:
+    """``gumbel_softmax(x, tau, hard, eps, dim)``: numbers of a known seed meet each record."""
+    call.injected = True
+    return over_features(4, -1)(call)
+
+
+def leaky(call: Call) -> int | None:
+    """``rrelu``: a slope of its own for each number below zero in training, else one for all."""
+    is_training = call.get("training", 3, False)
+    call.injected = bool(is_training)
+    return elementwise(call)
 
 
 def einsum(call: Call) -> int | None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from duet_p2p.engine.axis_rules import Call, dims_of, first_rows, met, others_have_none
+from duet_p2p.engine.labels import FOLDED
 
 __all__ = [
+    "columns",
     "flip",
     "getitem",
     "join",
+    "laid_out",
     "m_transpose",
+    "move",
     "permute",
     "reshape",
     "reverse",
+    "roll",
     "same",
     "squeeze",
     "transpose",
+    "typed",
     "unsqueeze",
 ]
 
@@ -27,13 +33,92 @@ def same(call: Call) -> int | None:
     return first[1].axis if first and others_have_none(call, first[0]) else None
 
 
+_FOLDS: Final = frozenset({"view", "reshape", "flatten", "ravel", "view_as", "reshape_as"})
+
+
+def typed(call: Call) -> int | None:
+    """``x.type_as(y)``: the same places, and nothing of the other but its type."""
+    first = first_rows(call)
+    return None if first is None else first[1].axis
+
+
+def laid_out(call: Call) -> int | None:
+    """``expand``, ``repeat``, ``tile``: more axes on the left, features more than once.
+
+    The sizes are the last word: records that are repeated are as many as before no more.
+    """
+    first, results = first_rows(call), call.results()
+    if first is None or len(results) != 1 or first[1].records < 2:
+        return None
+    tensor, rows = first
+    axis = rows.axis + results[0].ndim - tensor.ndim
+    return axis if results[0].shape[axis] == rows.records else None
+
+
+def roll(call: Call) -> int | None:
+    """Features go round; without axes the records do, too."""
+    first = first_rows(call)
+    if first is None or not others_have_none(call, first[0]):
+        return None
+    dims = dims_of(call.get("dims", 2), first[0].ndim)
+    return first[1].axis if dims and first[1].axis not in dims else None
+
+
+def move(call: Call) -> int | None:
+    """``movedim(x, from, to)``."""
+    first = first_rows(call)
+    if first is None:
+        return None
+    tensor, rows = first
+    sources = dims_of(call.get("source", 1), tensor.ndim)
+    places = dims_of(call.get("destination", 2), tensor.ndim)
+    if sources is None or places is None or len(sources) != len(places):
+        return None
+    if rows.axis in sources:
+        return places[sources.index(rows.axis)]
+    rest = [axis for axis in range(tensor.ndim) if axis not in sources]
+    free = [axis for axis in range(tensor.ndim) if axis not in places]
+    return free[rest.index(rows.axis)]
+
+
+def columns(call: Call) -> int | None:
+    """``hstack`` of matrices and ``column_stack``: next to each other along axis 1."""
+    parts = call.get("tensors", 0)
+    if not isinstance(parts, list | tuple) or not parts:
+        return None
+    least = 2 if call.short == "hstack" else 1
+    for part in parts:
+        rows = call.rows(part)
+        if not least <= part.ndim or (rows is not None and rows.axis != 0):
+            return None
+        if rows is None and not met(call, part, 0):
+            return None
+    return 0
+
+
 def reshape(call: Call) -> int | None:
-    """A leading axis that keeps its size keeps its rows; other changes may mix them."""
+    """A leading axis that keeps its size keeps its rows; one that grows holds parts of records.
+
+    ``x.view(-1, classes)`` lays the steps of each record one after another: they still are treated
+    alike, and all of them are no more records than before. The way back is known, too.
+    """
     first = first_rows(call)
     results = call.results()
-    if first is None or len(results) != 1:
+    if first is None or len(results) != 1 or first[1].axis != 0 or not results[0].ndim:
         return None
-    return 0 if first[1].axis == 0 and results[0].shape[:1] == first[0].shape[:1] else None
+    tensor, rows = first
+    size, parts = results[0].shape[0], rows.key[-1]
+    if size == rows.records:
+        return 0
+    if call.short not in _FOLDS or not tensor.numel() or results[0].dtype is not tensor.dtype:
+        return None
+    if rows.key[-2:-1] == (FOLDED,) and isinstance(parts, int) and size * parts == rows.records:
+        call.folded = -parts
+        return 0
+    if size <= rows.records or size % rows.records:
+        return None
+    call.folded = size // rows.records
+    return 0
 
 
 def unsqueeze(call: Call) -> int | None:
@@ -130,8 +215,15 @@ def getitem(call: Call) -> int | None:
             return None
     elif not parts or not (isinstance(parts[0], slice) and parts[0] == slice(None)):
         return None
+    rest = parts[1:]
+    if parts[0] == slice(None) and sum(isinstance(p, list) for p in rest) == 1:
+        # columns by their numbers; beside other numbers they could take the first place
+        columns = next(p for p in rest if isinstance(p, list))
+        others_are_slices = all(isinstance(p, slice) for p in rest if not isinstance(p, list))
+        are_numbers = bool(columns) and all(type(n) is int for n in columns)
+        return 0 if others_are_slices and are_numbers else None
     plain = all(
-        isinstance(p, slice) or (isinstance(p, int) and not isinstance(p, bool)) for p in parts[1:]
+        isinstance(p, slice) or (isinstance(p, int) and not isinstance(p, bool)) for p in rest
     )
     return 0 if plain else None
 

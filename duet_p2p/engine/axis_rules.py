@@ -6,12 +6,10 @@ them took the axis away, or None if records got mixed, told apart or chosen.
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 
 import torch
@@ -31,7 +29,6 @@ __all__ = [
     "first_rows",
     "layer_norm",
     "linear",
-    "loss",
     "matmul",
     "met",
     "norm",
@@ -50,6 +47,8 @@ _DROPOUT_LOG2: Final = 64  # 2^-64: the chance that a mask leaves a sum over no 
 _REPEATED_LOG2: Final = 40  # the same for all masks on the way together
 _DROPPED_LOG2: Final = 16  # 2^-16: the chance that a mask drops none, so that one is rarely dropped
 _DROPOUTS: Final = itertools.count(1)
+_RESTING: Final = frozenset({"alpha_dropout", "feature_alpha_dropout"})
+"""Dropouts that do nothing unless they are told that this is training."""
 
 
 @dataclass(slots=True)
@@ -67,6 +66,8 @@ class Call:
     """Set by `met` when something public told the records apart."""
     thinned: tuple[int, float] | None = None
     """Set by `dropout`: a number of its own, and the chance."""
+    folded: int = 1
+    """Set by `reshape`: into how many parts it cut each record; below zero: joined them again."""
 
     def get(self, name: str, position: int, default: Any = None) -> Any:
         """An argument by name or position."""
@@ -174,7 +175,8 @@ def dropout(call: Call) -> int | None:
     first = first_rows(call)
     if first is None or not others_have_none(call, first[0]):
         return None
-    chance, is_training = call.get("p", 1, 0.5), call.get("training", 2, True)
+    chance = call.get("p", 1, 0.5)
+    is_training = call.get("training", 2, call.kwargs.get("train", call.short not in _RESTING))
     if isinstance(chance, bool) or not isinstance(chance, int | float):
         return None
     if not is_training or chance == 0:
@@ -186,14 +188,15 @@ def thin(call: Call, rows: Rows, chance: Any) -> bool:
     """A mask of this chance falls on these records; False if the chance is no number."""
     if isinstance(chance, bool) or not isinstance(chance, int | float):
         return False
+    records = min(rows.records, rows.floor)  # parts of records are no records
     if (
         not 0 < chance <= 0.5
-        or -math.log2(chance) * rows.records < _DROPOUT_LOG2
-        or -math.log2(1 - chance) * rows.records < _DROPPED_LOG2
+        or -math.log2(chance) * records < _DROPOUT_LOG2
+        or -math.log2(1 - chance) * records < _DROPPED_LOG2
     ):
         call.injected = True
     kept = math.prod(1 - c for _, c in rows.thinned) * (1 - chance)
-    if rows.thinned and -math.log2(1 - kept) * rows.records < _REPEATED_LOG2:
+    if rows.thinned and -math.log2(1 - kept) * records < _REPEATED_LOG2:
         call.injected = True
     call.thinned = (next(_DROPOUTS), chance)
     return True
@@ -343,55 +346,6 @@ def one_hot(call: Call) -> int | None:
     return first[1].axis if first and call.get("num_classes", 1, -1) > 0 else None
 
 
-def loss(call: Call) -> int | None:
-    """Losses of torch.nn.functional: one per record, then `reduction`."""
-    signature = _signature(call.short)
-    if signature is None:
-        return None
-    try:
-        bound = signature.bind(*call.args, **call.kwargs)
-    except TypeError:
-        return None
-    bound.apply_defaults()
-    given = bound.arguments
-    if given.get("size_average") is not None or given.get("reduce") is not None:
-        return None
-    operands = [v for v in given.values() if isinstance(v, torch.Tensor)]
-    weight = given.get("weight") if call.short in ("nll_loss", "cross_entropy") else None
-    if weight is not None and call.rows(weight) is not None:
-        return None
-    for tensor in operands:
-        rows = call.rows(tensor)
-        if rows is not None:
-            if rows.axis != 0:
-                return None
-        elif tensor is not weight and not met(call, tensor, 0):
-            return None
-    if not _same_ranks(call, operands, weight):
-        return None
-    reduction = given.get("reduction")
-    if reduction in ("mean", "sum", "batchmean"):
-        return REDUCED
-    return 0 if reduction == "none" else None
-
-
-def _same_ranks(call: Call, operands: list[torch.Tensor], weight: torch.Tensor | None) -> bool:
-    """Operands of elementwise losses broadcast: axis 0 of each must be the same axis."""
-    if call.short in ("nll_loss", "cross_entropy"):
-        return operands[0].ndim >= 2
-    ranks = {t.ndim for t in operands if t is not weight and t.numel() != 1}
-    return len(ranks) <= 1
-
-
-@cache
-def _signature(short: str) -> inspect.Signature | None:
-    function = getattr(torch.nn.functional, short, None)
-    try:
-        return None if function is None else inspect.signature(function)
-    except (TypeError, ValueError):
-        return None
-
-
 def matmul(call: Call) -> int | None:
     """``x @ W`` contracts features; contracting the records of both sides is a sum over them."""
     if len(call.args) != 2:
@@ -405,8 +359,8 @@ def matmul(call: Call) -> int | None:
     if left.ndim < 1 or right.ndim < 1 or len(call.tensors()) != 2:
         return None
     if of_left and of_right:
-        both_2d = left.ndim == right.ndim == 2
-        if both_2d and of_left.axis == 1 and of_right.axis == 0:
+        are_matrices = left.ndim <= 2 and right.ndim <= 2
+        if are_matrices and of_left.axis == left.ndim - 1 and of_right.axis == 0:
             return REDUCED
         is_batch = left.ndim == right.ndim >= 3 and of_left.axis == of_right.axis < left.ndim - 2
         return of_left.axis if is_batch else None

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.gradients import gradient_of, leaves_of
@@ -121,13 +122,12 @@ def _stands_apart(value: Any, lineage: Lineage) -> bool:
 def _alias(tensor: torch.Tensor, lineage: Lineage) -> torch.Tensor:
     known, storage = lineage.own(tensor), tensor.untyped_storage()
     with torch.no_grad():
+        flat = torch.empty(0, dtype=torch.uint8, device=tensor.device)
         if storage.nbytes():
-            flat = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
-            other = torch.from_dlpack(flat).untyped_storage()
-        else:
-            other = torch.UntypedStorage(0, device=tensor.device)
+            flat = from_dlpack(flat.set_(storage))
         alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-        alias.set_(other, tensor.storage_offset(), tensor.shape, tensor.stride())
+        place = tensor.storage_offset(), tensor.shape, tensor.stride()
+        alias.set_(flat.untyped_storage(), *place)
     entry = lineage.own(alias)
     entry.label, entry.hidden, entry.is_shared = known.label, known.hidden, True
     return alias

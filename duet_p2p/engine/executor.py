@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import torch
 
-from duet_p2p.engine import choice, containers
+from duet_p2p.engine import axes, choice, containers
 from duet_p2p.engine.admission import Admission, Limits, SizeRefused
 from duet_p2p.engine.arguments import Arguments, is_private, resolve
 from duet_p2p.engine.call import Call
@@ -258,7 +258,10 @@ class Executor:
             given.forget()
         for entry in run.owned:
             entry.version += 1
+        is_uniform = axes.base_name(rule.name) in axes.IN_PLACE
         for target in run.targets if not run.owned else ():
+            if is_uniform and (rows := lineage.rows(target)) is not None:
+                given.written[id(target)] = rows
             lineage.written(target)
         self._effects.after(rule.name, given, result, run.targets)
         verdict, given_by_torch = None, result

@@ -15,6 +15,7 @@ from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.choice import viewed_by
 from duet_p2p.engine.labels import (
+    FOLDED,
     METADATA,
     PUBLIC,
     THINNED,
@@ -172,7 +173,7 @@ def _by_rows(
     """The verdict of the name's rule on the record axis, None if it closes the way."""
     if not short:
         return None
-    opened = _opened(tensors, labels, lineage)
+    opened = _opened(given, tensors, labels, lineage)
     if opened is None:
         return None
     met = [beside, *[label for label in labels if not label.is_data]]
@@ -181,7 +182,7 @@ def _by_rows(
         given.args,
         given.kwargs,
         result,
-        lambda t: lineage.rows(t),
+        lambda t: given.rows(t, lineage),
         lambda t: is_private(lineage.label(t)),
     )
     found = axes.outcome(call)
@@ -205,7 +206,12 @@ def _by_rows(
     if found.thinned is not None:
         atoms = frozenset(Atom(a.sources, (*a.group, THINNED)) for a in atoms)
     injected = found.injected or every.injected or is_mixed
-    records = opened[0].records
+    records, key = opened[0].records, opened[0].key
+    if found.folded > 1:
+        floor, key = min(floor, records), (*key, FOLDED, found.folded)
+        records *= found.folded
+    elif found.folded < 0:
+        records, key = records // -found.folded, key[:-2]
     if found.is_reduced:
         least = min(records, floor)
         label = Label(Kind.AGGREGATE, every.sources, atoms if least > 1 else frozenset(), least,
@@ -215,19 +221,19 @@ def _by_rows(
     kind = Kind.VERBATIM if is_copy and not injected else Kind.ROWS
     label = Label(kind, every.sources, frozenset(), 1, injected, every.writers)
     thinned = thinned.union(*(r.thinned for r in opened))
-    rows = Rows(found.axis, records, opened[0].key, atoms, floor, thinned)
+    rows = Rows(found.axis, records, key, atoms, floor, thinned)
     return Verdict(label, rows, axes=found.axes)
 
 
 def _opened(
-    tensors: list[torch.Tensor], labels: list[Label], lineage: Lineage
+    given: Arguments, tensors: list[torch.Tensor], labels: list[Label], lineage: Lineage
 ) -> list[Rows] | None:
     """The rows of the tensors that carry records; None if not all are known to have the same."""
     opened: list[Rows] = []
     for tensor, label in zip(tensors, labels, strict=True):
         if not label.is_data:
             continue
-        rows = lineage.rows(tensor)
+        rows = given.rows(tensor, lineage)
         if rows is None:
             return None
         opened.append(rows)

@@ -24,6 +24,7 @@ from typing import Final
 from duet_p2p.limits import WRITERS
 
 __all__ = [
+    "FOLDED",
     "METADATA",
     "PUBLIC",
     "THINNED",
@@ -125,6 +126,8 @@ _NONE: Final[frozenset[Atom]] = frozenset()
 _NO_WRITERS: Final[frozenset[str]] = frozenset()
 THINNED: Final = "thinned"
 """At the end of the group of an atom some of whose records a dropout left out."""
+FOLDED: Final = "folded"
+"""In the key of rows that are parts of records, one after another, before how many of each."""
 UNBOUND: Final = "*"
 """In place of a form that cannot be worked out; no approval covers it."""
 UNBOUND_WRITERS: Final = frozenset({UNBOUND})

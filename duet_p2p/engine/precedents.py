@@ -60,7 +60,7 @@ class Precedents:
         parts += given.kwargs
         for value in given.values():
             if type(value) in _TENSORS:
-                parts.append(self._facts(value))
+                parts.append(self._facts(value, given))
             elif isinstance(value, str | bytes) and len(value) > limits.PRECEDENT_CHARS:
                 return None
             elif is_atomic(value):
@@ -82,13 +82,13 @@ class Precedents:
             return None
         return question
 
-    def _facts(self, tensor: torch.Tensor) -> tuple[Any, ...]:
+    def _facts(self, tensor: torch.Tensor, given: Arguments) -> tuple[Any, ...]:
         lineage = self._lineage
         entry = lineage.entry(tensor)
         hidden = lineage.hidden(tensor)  # a view's shape can be, and that of its storage not
         if entry is None:
             return tensor.shape, tensor.dtype, tensor.requires_grad, hidden
-        rows = lineage.rows(tensor)
+        rows = given.rows(tensor, lineage)
         return tensor.shape, tensor.dtype, tensor.requires_grad, hidden, entry.label, rows
 
 

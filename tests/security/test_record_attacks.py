@@ -134,6 +134,18 @@ def _whole_and_batch(p: RawPeer) -> Ref:
     return p.op("torch.sub", total(p, X), total(p, batch(p, loader(p, X, batch_size=63))))
 
 
+def parts(p: RawPeer) -> Ref:
+    """Three of each record, one after another."""
+    return p.op(T + "view", TABLE, -1)
+
+
+def _all_but_one(p: RawPeer) -> Ref:
+    own = p.op(T + "clone", X)
+    for rest in (slice(0, 5), slice(6, None)):
+        p.do(T + "mul_", p.op(T + "__getitem__", own, rest), 0.0)
+    return total(p, own)
+
+
 def _packed(p: RawPeer) -> Ref:
     """Eight records in the eight bytes of one whole number."""
     weights = [256**n for n in range(7)] + [0] * 57
@@ -197,6 +209,29 @@ ATTACKS: dict[str, Attack] = {
     "one record by an outer product": lambda p: p.op(
         "torch.trace", p.op("torch.outer", X, mine(p))),
     "a product of Kronecker": lambda p: p.op("torch.amax", p.op("torch.kron", X, mine(p))),
+    # parts of records are no records, and records once more are no more of them
+    "the parts of a few records": lambda p: total(
+        p, p.op(T + "__getitem__", parts(p), slice(0, 12))),
+    "a batch of parts": lambda p: p.op("torch.mean", batch(p, loader(p, parts(p), batch_size=12))),
+    "parts joined across records": lambda p: p.op("torch.mean", p.op(
+        "torch.amax", p.op(T + "view", parts(p), 32, 6), 1)),
+    "parts laid beside whole records": lambda p: total(p, p.op(
+        "torch.mul", parts(p), p.op(T + "repeat", X, 3))),
+    "records once more, one after another": lambda p: total(p, p.op(T + "repeat", TABLE, 2, 1)),
+    "a record laid out as many": lambda p: p.op("torch.mean", p.op(
+        T + "expand", p.op(T + "__getitem__", TABLE, slice(3, 4)), 64, 3)),
+    "records that went round": lambda p: total(p, p.op(
+        "torch.mul", TABLE, p.op("torch.roll", TABLE, 1, 0))),
+    "columns by numbers that take the first place": lambda p: total(p, p.op(
+        "torch.amax", p.op(T + "__getitem__", p.op(T + "view", CUBE, 64, 8, 8),
+                           (slice(None), 0, [5])), 0)),
+    # written in place
+    "a mask written in place": lambda p: total(p, p.op(T + "mul_", p.op(T + "clone", X), mine(p))),
+    "all but one set to zero, through a view": _all_but_one,
+    "what lay there before its axes changed places": lambda p: total(p, p.op(
+        F + "softmax", p.op(T + "t_", p.op(T + "clone", TABLE)), 1)),
+    "a scan written in place": lambda p: p.op("torch.amax", p.op(
+        T + "cumsum_", p.op(T + "clone", X), 0)),
     # numbers that hold others
     "eight records in one whole number": _packed,
     "whole numbers that run over": _carried,
@@ -228,6 +263,13 @@ ATTACKS: dict[str, Attack] = {
     "steps between records": lambda p: p.op("torch.amax", p.op("torch.diff", X)),
     "an area under the records": lambda p: p.op("torch.trapezoid", X, p.put(
         torch.arange(64.0))),
+    "the largest, as a quantile": lambda p: p.op("torch.quantile", X, 1.0),
+    "the largest of a column, as a quantile": lambda p: total(
+        p, p.op("torch.quantile", TABLE, 1.0, 0)),
+    "the smallest distance to another record": lambda p: p.op(
+        "torch.amin", p.op("torch.cdist", TABLE, TABLE)),
+    "a deviation with one record's weight": lambda p: total(
+        p, p.op("torch.cov", turned(p), aweights=mine(p))),
     "correlations of records": lambda p: total(p, p.op("torch.corrcoef", TABLE)),
     "records scaled by their own size": lambda p: total(p, p.op("torch.renorm", TABLE, 2, 0, 1.0)),
     "a place in the order": lambda p: p.op("torch.searchsorted", X, p.put(torch.tensor([105.5]))),
@@ -288,6 +330,27 @@ def test_few_records_wait_for_the_owner(session: Any, name: str) -> None:
     assert raw.ask(target, "loss") == "Expired"
 
 
+def usual(p: RawPeer) -> Iterator[Ref]:
+    """What programs of every day do: each of these was taken for single records once."""
+    guess = p.op("torch.argmax", TABLE, 1, keepdim=True)
+    yield p.op("torch.eq", guess, p.op(T + "view_as", Y, guess))
+    yield p.op(T + "relu_", p.op(T + "clone", TABLE))
+    yield p.op(F + "relu", p.op(T + "clone", TABLE), inplace=True)
+    yield p.op(T + "__iadd__", p.op("torch.mul", TABLE, 2.0), TABLE)
+    yield p.op("torch.matmul", turned(p), X)
+    yield p.op("torch.cov", turned(p))
+    yield p.op(T + "__getitem__", TABLE, (slice(None), [0, 2]))
+    yield p.op(F + "mse_loss", parts(p), p.op(T + "reshape", p.op("torch.mul", TABLE, 2.0), -1))
+    yield p.op(T + "view", p.op("torch.exp", parts(p)), 64, 3)
+    near = p.op("torch.argmin", p.op("torch.cdist", TABLE, p.put(torch.eye(3))), 1)
+    ones = p.op(T + "float", p.op(F + "one_hot", near, 3))
+    yield p.op("torch.matmul", p.op(T + "t", ones), TABLE)  # sums of the clusters of k-means
+    yield p.op(F + "one_hot", p.op("torch.bucketize", X, p.put(torch.tensor([110.0, 140]))), 3)
+    yield p.op(F + "pairwise_distance", TABLE, p.put(torch.ones(3)))
+    often = p.op("torch.mean", TABLE, 0)
+    yield p.op(F + "binary_cross_entropy_with_logits", TABLE, TABLE, pos_weight=often)
+
+
 def test_honest_aggregates_pass(fresh: Any) -> None:
     """Over a batch, over data with their mean taken off, of what was turned, by class."""
     _, raw = fresh
@@ -300,5 +363,6 @@ def test_honest_aggregates_pass(fresh: Any) -> None:
         raw.op("torch.sum", gram),
         raw.op(F + "cross_entropy", TABLE, Y),
         raw.op(F + "linear", raw.op("torch.mean", TABLE, 0), raw.put(torch.ones(1, 3))),
+        *(total(raw, value) for value in usual(raw)),
     ):
         assert raw.ask(honest, "loss") == "Value"

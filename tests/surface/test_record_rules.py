@@ -21,7 +21,10 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from duet_p2p.engine import axes
 from duet_p2p.engine.labels import Atom, Rows
 from duet_p2p.surface.table import TABLE
-from tests.surface import replay  # noqa: F401 - makes samples quick
+from tests.surface import (
+    record_sweep,
+    replay,  # noqa: F401 - makes samples quick
+)
 
 ATOMS = frozenset({Atom(frozenset({-1}), ("whole",))})
 SAMPLES = 4
@@ -147,6 +150,28 @@ def test_a_rule_keeps_what_it_promises(entry: str) -> None:
 def test_the_oracle_finds_a_rule_that_promises_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(axes._RULES, "cumsum", axes._RULES["relu"])
     assert any(broken(case) for case in cases(OPS["cumsum"]))
+
+
+@pytest.mark.slow
+def test_random_calls_of_every_rule_keep_its_promises() -> None:
+    found = []
+    for name in {axes.base_name(name): name for name in reversed(record_sweep.NAMES)}.values():
+        found += record_sweep.sweep(name, 40)[1]
+    assert found == []
+
+
+@pytest.mark.parametrize(("name", "like", "why"), [
+    ("torch.softmax", "relu", "a change of one record changed another's result"),
+    ("torch.sort", "relu", "another order of the records gives something else"),
+    ("torch.amax", "sum", "a number over all records depends on one of them"),
+    ("torch.matmul", "relu", "another order of the records gives something else"),
+])  # fmt: skip
+def test_random_calls_find_a_rule_that_promises_too_much(
+    monkeypatch: pytest.MonkeyPatch, name: str, like: str, why: str
+) -> None:
+    monkeypatch.setitem(axes._RULES, axes.base_name(name), axes._RULES[like])
+    _, found = record_sweep.sweep(name, 300)
+    assert any(text.endswith(why) for text in found)
 
 
 def test_most_names_with_a_rule_are_in_the_database() -> None:

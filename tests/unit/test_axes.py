@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from duet_p2p.engine import axes
-from duet_p2p.engine.labels import Atom, Rows
+from duet_p2p.engine.labels import FOLDED, Atom, Rows
 
 N = 6
 F = torch.nn.functional
@@ -33,6 +33,8 @@ W = records(3, 4)
 B4 = records(1, 4, 1)
 B3 = records(2, 3, 3)
 SIGNS = torch.tensor([1.0, -1, 1, 1, -1, -1])
+SETS = torch.tensor([[0, -1, 0], [2, 1, -1], [1, -1, 2], [0, 2, -1], [2, -1, 0], [1, 0, 2]])
+EDGES = torch.tensor([0.2, 0.5, 2.0])
 ZEROS = torch.zeros(N, 2)
 GATES = (records(8, 3), records(8, 2), records(8), records(8))  # of two hidden numbers
 
@@ -158,6 +160,60 @@ CASES = [
     ("unbind", lambda x: x.unbind(1), [X4], [0], lambda x: (x, 1), {}),
     ("cat", lambda x, y: torch.cat([x, y], 1), [X2, X2 * 2], [0, 0], lambda x, y: ([x, y], 1), {}),
     ("stack", lambda x, y: torch.stack([x, y]), [X2, X2 * 2], [0, 0], lambda x, y: ([x, y],), {}),
+    ("hstack", lambda x, y: torch.hstack([x, y]), [X2, X2 * 2], [0, 0], lambda x, y: ([x, y],), {}),
+    ("column_stack", lambda x, y: torch.column_stack([x, y]), [X1, X2], [0, 0],
+     lambda x, y: ([x, y],), {}),
+    ("getitem", lambda x: x[:, [2, 0]], [X2], [0], lambda x: (x, (slice(None), [2, 0])), {}),
+    ("expand", lambda x: x.expand(2, N, 3), [X2], [0], lambda x: (x, 2, N, 3), {}),
+    ("repeat", lambda x: x.repeat(1, 2), [X2], [0], lambda x: (x, 1, 2), {}),
+    ("roll", lambda x: x.roll(1, 1), [X2], [0], lambda x: (x, 1, 1), {}),
+    ("movedim", lambda x: x.movedim(0, 2), [X4], [0], lambda x: (x, 0, 2), {}),
+    ("movedim", lambda x: x.movedim((3, 1), (0, -1)), [X4], [0],
+     lambda x: (x, (3, 1), (0, -1)), {}),
+    ("unflatten", lambda x: x.unflatten(3, (2, 4)), [X4], [0], lambda x: (x, 3, (2, 4)), {}),
+    ("tril", lambda x: x.tril(), [X4], [0], lambda x: (x,), {}),
+    ("quantile", lambda x: x.quantile(0.9, 1), [X2], [0], lambda x: (x, 0.9, 1), {}),
+    ("diff", lambda x: x.diff(), [X2], [0], lambda x: (x,), {}),
+    ("std_mean", lambda x: torch.std_mean(x, 0), [X2], [0], lambda x: (x, 0), {}),
+    ("var_mean", lambda x: torch.var_mean(x, 1), [X2], [0], lambda x: (x, 1), {}),
+    ("matmul", lambda x, y: x @ y, [X6, X1], [1, 0], lambda x, y: (x, y), {}),
+    ("dot", lambda x, y: x.dot(y), [X1, X1 * 2], [0, 0], lambda x, y: (x, y), {}),
+    ("cov", lambda x: x.cov(), [X6], [1], lambda x: (x,), {}),
+    ("corrcoef", lambda x: x.corrcoef(), [X6], [1], lambda x: (x,), {}),
+    ("cdist", lambda x: torch.cdist(x, B3[0]), [X2], [0], lambda x: (x, B3[0]), {}),
+    ("cdist", lambda x: torch.cdist(B3[0], x), [X2], [0], lambda x: (B3[0], x), {}),
+    ("bucketize", lambda x: torch.bucketize(x, EDGES), [X2], [0], lambda x: (x, EDGES), {}),
+    ("isin", lambda c: torch.isin(c, EDGES.long()), [CLASSES], [0],
+     lambda c: (c, EDGES.long()), {}),
+    ("grid_sample", lambda x, g: F.grid_sample(x, g, align_corners=False),
+     [X4, records(N, 3, 3, 2) - 0.5], [0, 0], lambda x, g: (x, g), {"align_corners": False}),
+    ("rrelu", lambda x: F.rrelu(x - 0.5), [X2], [0], lambda x: (x,), {}),
+    ("alpha_dropout", lambda x: F.alpha_dropout(x), [X2], [0], lambda x: (x,), {}),
+    ("pairwise_distance", lambda x, y: F.pairwise_distance(x, y), [X2, X2.flip(1)], [0, 0],
+     lambda x, y: (x, y), {}),
+    ("pairwise_distance", lambda x: F.pairwise_distance(x, W[:, 0], keepdim=True), [X2], [0],
+     lambda x: (x, W[:, 0]), {"keepdim": True}),
+    ("multi_margin_loss", lambda x, y: F.multi_margin_loss(x, y, weight=W[:, 0]), [X2, CLASSES],
+     [0, 0], lambda x, y: (x, y), {"weight": W[:, 0]}),
+    ("multilabel_margin_loss", lambda x, y: F.multilabel_margin_loss(x, y), [X2, SETS], [0, 0],
+     lambda x, y: (x, y), {}),
+    ("multilabel_soft_margin_loss",
+     lambda x, y: F.multilabel_soft_margin_loss(x, y, W[:, 0], reduction="none"),
+     [X2, X2.flip(1)], [0, 0], lambda x, y: (x, y, W[:, 0]), {"reduction": "none"}),
+    ("gaussian_nll_loss", lambda x, y, v: F.gaussian_nll_loss(x, y, v), [X2, X2 * 2, X1],
+     [0, 0, 0], lambda x, y, v: (x, y, v), {}),
+    ("gaussian_nll_loss", lambda x, y: F.gaussian_nll_loss(x, y, records(1, 3)), [X2, X2 * 2],
+     [0, 0], lambda x, y: (x, y, records(1, 3)), {}),
+    ("triplet_margin_loss", lambda x, y: F.triplet_margin_loss(x, y, y * 2, 0.5, swap=True),
+     [X2, X2 * 2], [0, 0], lambda x, y: (x, y, y, 0.5), {"swap": True}),
+    ("triplet_margin_with_distance_loss",
+     lambda x, y: F.triplet_margin_with_distance_loss(x, y, y * 2, reduction="none"),
+     [X2, X2 * 2], [0, 0], lambda x, y: (x, y, y), {"reduction": "none"}),
+    ("binary_cross_entropy_with_logits",
+     lambda x, y: F.binary_cross_entropy_with_logits(x, y, pos_weight=W[:, 0]), [X2, X2.flip(1)],
+     [0, 0], lambda x, y: (x, y), {"pos_weight": W[:, 0]}),
+    ("binary_cross_entropy", lambda x, y: F.binary_cross_entropy(x, y, W[:, 0]),
+     [X2, X2.flip(1)], [0, 0], lambda x, y: (x, y, W[:, 0]), {}),
 ]  # fmt: skip
 
 
@@ -230,7 +286,8 @@ CLOSED = [
     ("linear", lambda x: F.linear(x, records(3, N)), X6, lambda x: (x, records(3, N)), {}),
     ("conv2d", lambda x: x, records(2, N, 8, 8), lambda x: (x,), {}),
     ("view", lambda x: x.view(3, N), X2, lambda x: (x, 3, N), {}),
-    ("view", lambda x: x.view(-1), X2, lambda x: (x, -1), {}),
+    ("view", lambda x: x.view(9, 2), X2, lambda x: (x, 9, 2), {}),
+    ("view", lambda x: x.view(torch.uint8).view(-1), X2[:, :1].clone(), lambda x: (x, -1), {}),
     ("cat", lambda x: torch.cat([x, x]), X2, lambda x: ([x, x],), {}),
     ("logsumexp", lambda x: x.logsumexp(0), X2, lambda x: (x, 0), {}),
     ("prod", lambda x: x.prod(), X2, lambda x: (x,), {}),
@@ -269,7 +326,34 @@ CLOSED = [
     ),
     ("embedding_bag", lambda x: x, records(N), lambda x: (x, W, torch.tensor([0, 3])), {}),
     ("tril", lambda x: x.tril(), X2, lambda x: (x,), {}),
-    ("expand", lambda x: x, X2, lambda x: (x,), {}),
+    ("repeat", lambda x: x.repeat(2, 1), X2, lambda x: (x, 2, 1), {}),
+    ("roll", lambda x: x.roll(1, 0), X2, lambda x: (x, 1, 0), {}),
+    ("roll", lambda x: x.roll(1), X2, lambda x: (x, 1), {}),
+    (
+        "getitem",
+        lambda x: x[:, 0, :, [0]],
+        X4,
+        lambda x: (x, (slice(None), 0, slice(None), [0])),
+        {},
+    ),
+    ("cov", lambda x: x.cov(), X2, lambda x: (x,), {}),
+    ("cov", lambda x: x.cov(aweights=records(N)), X6, lambda x: (x,), {"aweights": records(N)}),
+    ("cdist", lambda x: torch.cdist(x, x), X2, lambda x: (x, x), {}),
+    ("quantile", lambda x: x.quantile(0.9, 0), X2, lambda x: (x, 0.9, 0), {}),
+    ("quantile", lambda x: x.quantile(1.0), X2, lambda x: (x, 1.0), {}),
+    ("kthvalue", lambda x: x.kthvalue(2, 0), X2, lambda x: (x, 2, 0), {}),
+    ("diff", lambda x: x.diff(), X1, lambda x: (x,), {}),
+    ("std_mean", lambda x: torch.cummax(x, 0), X2, lambda x: (x, "0"), {}),
+    ("hstack", lambda x: torch.hstack([x, x]), X1, lambda x: ([x, x],), {}),
+    (
+        "gaussian_nll_loss",
+        lambda x: F.gaussian_nll_loss(X2, x[:3], 0.5),
+        X1,
+        lambda x: (X2, x, 0.5),
+        {},
+    ),
+    ("triplet_margin_loss", lambda x: F.triplet_margin_loss(x, x, x), X1, lambda x: (x, x, x), {}),
+    ("multi_margin_loss", lambda x: x, X1, lambda x: (x, torch.tensor(1)), {}),
     ("pad", lambda x: F.pad(x, (0, 0, 1, -1)), X2, lambda x: (x, (0, 0, 1, -1)), {}),
     ("interpolate", lambda x: x, X2, lambda x: (x,), {}),
     ("unfold", lambda x: x.unfold(0, 1, 1), X2, lambda x: (x, 0, 1, 1), {}),
@@ -277,7 +361,7 @@ CLOSED = [
     ("einsum", lambda x: x[:3].diagonal(), X2, lambda x: ("ii->i", x), {}),
     ("einsum", lambda x: x @ x.T, X2, lambda x: ("nf,mf->nm", x, x), {}),
     ("bilinear", lambda x: x, X2, lambda x: (x, x, B3, records(N, 2)), {}),
-    ("triplet_margin_loss", lambda x: x, X2, lambda x: (x, x, x, 1.0), {}),
+    ("triplet_margin_loss", lambda x: x, X2, lambda x: (x, x, x), {"reduce": False}),
     (
         "linear",
         lambda x: F.linear(x, W.T, records(N, 4)),
@@ -298,6 +382,23 @@ def test_what_mixes_or_chooses_records_closes_the_way(case):
     except (TypeError, RuntimeError):
         pytest.fail("the case itself is wrong")
     assert judged(short, arguments(x), kwargs, [(x, where)], result) is None
+
+
+def test_parts_of_records_lie_one_after_another_and_are_joined_again():
+    call = axes.Call("view", (X2, -1), {}, X2.view(-1), lambda t: rows(0), bool)
+    found = axes.outcome(call)
+    assert found is not None and (found.axis, found.folded) == (0, 3)
+    parts = Rows(0, 3 * N, ("whole", FOLDED, 3), ATOMS, N)
+    for size, folded in ((N, -3), (3 * N, 1), (6 * N, 2)):
+        result = X2.repeat(1, 2).view(size, -1)
+        found = axes.outcome(axes.Call("view", (X2.view(-1),), {}, result, lambda t: parts, bool))
+        assert found is not None and found.folded == folded
+    for size in (2, 2 * N):  # parts of several records together
+        result = X2.view(size, -1)
+        assert (
+            axes.outcome(axes.Call("view", (X2.view(-1),), {}, result, lambda t: parts, bool))
+            is None
+        )
 
 
 @pytest.mark.parametrize("public", [records(N, 1), records(N, 3)])
