@@ -187,7 +187,10 @@ class Damage:
         tensors they are is found by the call on zeros in the place of private values.
         """
         lineage, values = self._lineage, given.values()
-        own = [v for v in values if isinstance(v, torch.Tensor) and not lineage.label(v).is_data]
+        own = [
+            v for v in values
+            if isinstance(v, torch.Tensor) and not ((e := lineage.entry(v)) and e.is_shared)
+        ]  # fmt: skip
         is_known = not any(isinstance(v, Poison) for v in values) or rule.short != "__getitem__"
         if not own or not is_known or not base_name(rule.name) or "tensor" not in rule.result:
             return
@@ -205,8 +208,9 @@ class Damage:
         finally:
             torch.set_rng_state(random)
         viewed = {storage_of(t)._cdata for t in reach(result) if isinstance(t, torch.Tensor)}
-        for tensor in own:
-            if storage_of(tensor)._cdata in viewed:
+        for tensor, made in zip(values, [*args, *kwargs.values()], strict=True):
+            is_own = any(tensor is one for one in own)
+            if is_own and isinstance(made, torch.Tensor) and storage_of(made)._cdata in viewed:
                 entry = lineage.own(tensor)
                 entry.label = join((entry.label, to_per_record(poison.label)))
 

@@ -44,9 +44,13 @@ LISTS = frozenset({"cat", "stack", "hstack", "column_stack"})
 SHAPES = ((N,), (N, N), (1, N), (N, 1), (N, N, N), (N, 1, N), (N, N, N, N), (N,) * 5)
 PLAIN: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, -2, 3, 0.5, 1.5, "mean", "none", "sum", "batchmean", "fro",
-    (0,), (1,), (-1,), (0, 1), (), [0], [1], (N, N), [N, -1], (1, 1), (N, N, N), "ij->j", "ij->i",
-    "ij,jk->ik", "ij,ik->jk", "ij,ij->", "ijk->ij", slice(None), (slice(None), 1), (..., 0),
+    (0,), (1,), (-1,), (0, 1), (), [0], [1], (N, N), [N, -1], (1, 1), (N, N, N), slice(None), (slice(None), 1), (..., 0),
     (slice(None), [0, 2, 1]), (slice(None), slice(1, 3)), (None, slice(None)),
+)  # fmt: skip
+AXES = (0, 1, 1, 1, -1, 2, -2)
+TEXTS = (
+    "i->", "i->i", "ij->j", "ij->i", "ij->ji", "ij->", "ii->i", "...i->i", "ijk->ikj", "i,i->i",
+    "ij,jk->ik", "ij,ik->jk", "ij,ij->", "ij,ij->ij", "ij,j->i", "ij,i->j", "ij,kj->ik", "ij,jk",
 )  # fmt: skip
 WORDS: dict[str, tuple[Any, ...]] = {
     "dim": (0, 1, -1, -2, (0,), (1,), (), None), "keepdim": (True, False), "p": (1, 2, 0.5, 3),
@@ -101,7 +105,10 @@ class Attempt:
                 if changed is not None:
                     target = tensor.select(value.axis, changed)
                     is_float = tensor.is_floating_point()
-                    target.copy_(target * 0.5 + 0.27 if is_float else (target + 1) % N)
+                    if tensor.dtype is torch.bool:
+                        target.logical_not_()
+                    else:
+                        target.copy_(target * 0.5 + 0.27 if is_float else (target + 1) % N)
                 rows[id(tensor)] = Rows(value.axis, N, ("whole",), ATOMS)
             kept.append(tensor)
             return tensor
@@ -131,7 +138,8 @@ class Attempt:
         places = found.axes or (found.axis,) * len(before)
         pairs = [(t, axis) for t, axis in zip(before, places, strict=False)]
         if not found.is_reduced:
-            pairs = [(t, a) if a < t.ndim and t.shape[a] == N else (t, None) for t, a in pairs]
+            size = N * max(1, found.folded)
+            pairs = [(t, a) if a < t.ndim and t.shape[a] == size else (t, None) for t, a in pairs]
         short = axes.base_name(self.name)
         order = torch.tensor([1, 2, 3, 0])
         runs = [self.run(order=order), *(self.run(changed=record) for record in range(N))]
@@ -141,7 +149,7 @@ class Attempt:
         for number, (one, axis) in enumerate(pairs):
             if axis is None or (found.thinned and not found.is_reduced):
                 continue
-            moved = one if found.is_reduced else one.index_select(axis, order)
+            moved = one if found.is_reduced else one.index_select(axis, parts(order, found))
             if moved.shape != after[number].shape or not same(moved, after[number]):
                 return "another order of the records gives something else"
             touched = [(~alike(one, other[number])) for other in changes]
@@ -153,10 +161,16 @@ class Attempt:
                     return "a number over all records depends on one of them"
             elif short not in MIXES:
                 for record, where in enumerate(touched):
-                    rest = [r for r in range(N) if r != record]
-                    if where.index_select(axis, torch.tensor(rest)).any():
+                    rest = torch.tensor([r for r in range(N) if r != record])
+                    if where.index_select(axis, parts(rest, found)).any():
                         return "a change of one record changed another's result"
         return ""
+
+
+def parts(records: torch.Tensor, found: axes.Outcome) -> torch.Tensor:
+    """Where these records lie in the result, in which each can have several parts."""
+    count = max(1, found.folded)
+    return (records[:, None] * count + torch.arange(count)).reshape(-1)
 
 
 def alike(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -175,8 +189,11 @@ def same(one: torch.Tensor, other: torch.Tensor) -> bool:
 def operand(random: Random, *, first: bool = False) -> Operand:
     shape = random.choice(SHAPES[:7] if first else SHAPES[:5])
     generator = torch.Generator().manual_seed(random.randrange(1 << 30))
-    if random.random() < (0.15 if first else 0.3):
+    kind = random.random()
+    if kind < (0.15 if first else 0.3):
         tensor = torch.randint(0, N, shape, generator=generator)
+    elif kind < 0.4 and not first:
+        tensor = torch.rand(shape, generator=generator) > 0.5
     else:
         tensor = torch.rand(shape, generator=generator) * 0.8 + 0.1
     places = [axis for axis, size in enumerate(shape) if size == N]
@@ -187,9 +204,10 @@ def operand(random: Random, *, first: bool = False) -> Operand:
 
 
 def argument(random: Random) -> Any:
-    if random.random() < 0.5:
+    kind = random.random()
+    if kind < 0.4:
         return operand(random)
-    return random.choice(PLAIN)
+    return random.choice(AXES) if kind < 0.7 else random.choice(PLAIN)
 
 
 def attempts(name: str, count: int, seed: int = 0) -> Iterator[Attempt]:
@@ -205,6 +223,8 @@ def attempts(name: str, count: int, seed: int = 0) -> Iterator[Attempt]:
         args = [first] + [argument(random) for _ in range(many)]
         if kind > 0.95 and many:  # the data second, as in `rmatmul`, `polygamma`, `einsum`
             args[0], args[1] = args[1], args[0]
+        if axes.base_name(name) == "einsum":
+            args = [random.choice(TEXTS), *(operand(random) for _ in range(random.choice((1, 2))))]
         words = random.sample(sorted(WORDS), random.choice((0, 0, 1, 1, 2)))
         kwargs = {
             word: random.choice(WORDS[word]) if WORDS[word] else operand(random) for word in words

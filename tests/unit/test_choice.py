@@ -166,3 +166,15 @@ def test_a_hidden_shape_that_is_taken_over_is_told() -> None:
     viewed = d.ok(T + "view_as", d.x, hidden)
     assert d.label(viewed)[0] == d.label(some)[0] == "per_record"
     d.kept()
+
+
+@pytest.mark.parametrize("values", [torch.zeros(N), torch.full((N,), 1e6)])
+def test_a_view_that_could_not_be_made_marks_what_one_that_could_would_have(
+    values: torch.Tensor,
+) -> None:
+    d = Driver()
+    x, number = d.share(torch.rand(N, 4)), d.share(values)
+    own = d.ok("torch.mul", x, 2.0)
+    d.run(T + "narrow", own, 0, d.ok("python.Int", d.ok(T + "select", number, 0, 3)), 1)
+    assert d.label(own)[0] == d.label(d.ok("torch.mean", own))[0] == "per_record"
+    assert d.label(d.ok("torch.mean", x)) == ("aggregate", N, False)

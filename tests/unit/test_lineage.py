@@ -356,3 +356,36 @@ def test_after_a_dropout_over_a_short_batch_what_is_trained_stays_injected():
     assert kinds[True] == [("aggregate", 64, False)] * 4
     assert kinds[False][:3] == [("aggregate", 64, False)] * 2 + [("aggregate", 32, True)]
     assert all(kind == "aggregate" and injected for kind, _, injected in kinds[False][3:])
+
+
+def test_layers_that_write_in_place_keep_the_way_to_an_aggregate():
+    d = Driver()
+    images = d.share(torch.rand(64, 2, 6, 6))
+    weight = d.put(torch.rand(3, 2, 3, 3).requires_grad_())
+    hidden = d.ok("torch.nn.functional.conv2d", images, weight)
+    d.ok("torch.Tensor.add_", hidden, d.ok("torch.nn.functional.conv2d", images, weight))
+    d.ok("torch.nn.functional.relu", hidden, inplace=True)
+    d.ok("torch.Tensor.backward", d.ok("torch.mean", hidden), outs=0)
+    assert d.label(d.ok("torch.Tensor.grad", weight)) == ("aggregate", 64, False)
+
+
+def test_what_another_name_of_the_same_numbers_was_written_with_has_no_rows():
+    d = Driver()
+    own = d.ok("torch.mul", d.share(torch.rand(64, 4)), 2.0)
+    column = d.ok("torch.Tensor.__getitem__", own, (slice(None), 0))
+    d.ok("torch.Tensor.mul_", column, 2.0)
+    assert d.label(d.ok("torch.sum", column)) == ("aggregate", 64, False)
+    assert d.label(d.ok("torch.sum", own))[:2] == ("per_record", 1)
+
+
+def test_parts_of_records_count_as_the_records_that_they_are_of():
+    d = Driver()
+    scores, classes = d.share(torch.rand(20, 5, 4)), d.share(torch.randint(0, 4, (20, 5)))
+    parts = d.ok("torch.Tensor.view", scores, -1, 4)
+    loss = d.ok("torch.nn.functional.cross_entropy", parts, d.ok("torch.Tensor.view", classes, -1))
+    assert d.label(loss) == ("aggregate", 20, False)
+    # a mask over a hundred parts is one over twenty records
+    masked = d.ok("torch.nn.functional.dropout", parts, 0.5)
+    assert d.label(d.ok("torch.sum", masked)) == ("aggregate", 20, True)
+    other = d.ok("torch.Tensor.view", d.share(torch.rand(25, 4, 4)), -1, 4)
+    assert d.label(d.ok("torch.sum", d.ok("torch.mul", parts, other)))[0] == "per_record"
