@@ -44,8 +44,9 @@ LISTS = frozenset({"cat", "stack", "hstack", "column_stack"})
 SHAPES = ((N,), (N, N), (1, N), (N, 1), (N, N, N), (N, 1, N), (N, N, N, N), (N,) * 5)
 PLAIN: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, -2, 3, 0.5, 1.5, "mean", "none", "sum", "batchmean", "fro",
-    (0,), (1,), (-1,), (0, 1), (), [0], [1], (N, N), [N, -1], (1, 1), (N, N, N), slice(None), (slice(None), 1), (..., 0),
-    (slice(None), [0, 2, 1]), (slice(None), slice(1, 3)), (None, slice(None)),
+    (0,), (1,), (-1,), (0, 1), (), [0], [1], (N, N), [N, -1], (1, 1), (N, N, N),
+    slice(None), (slice(None), 1), (..., 0), (slice(None), [0, 2, 1]), (slice(None), slice(1, 3)),
+    (None, slice(None)),
 )  # fmt: skip
 AXES = (0, 1, 1, 1, -1, 2, -2)
 TEXTS = (
