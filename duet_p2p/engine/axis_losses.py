@@ -65,6 +65,8 @@ def loss(call: Call) -> int | None:
         if call.short in _CLASS_WEIGHTS:
             if call.rows(tensor) is not None or tensor.ndim != 1:
                 return None
+        elif tensor.ndim > operands[0].ndim:
+            return None  # it would put axes before that of the records
         elif not _meets(call, tensor, tensor.ndim - operands[0].ndim):
             return None
     return _REDUCTIONS.get(given.get("reduction", ""))

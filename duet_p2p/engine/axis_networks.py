@@ -55,6 +55,8 @@ def attention(call: Call) -> int | None:
     axis = first.axis
     places = [(t, axis) for t in parts]
     if isinstance(mask, torch.Tensor):
+        if mask.ndim > parts[0].ndim:
+            return None
         places.append((mask, mask.ndim - parts[0].ndim + axis))
     if not found or not _all_meet(call, places):
         return None

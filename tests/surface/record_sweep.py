@@ -188,7 +188,7 @@ def same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def operand(random: Random, *, first: bool = False) -> Operand:
-    shape = random.choice(SHAPES[:7] if first else SHAPES[:5])
+    shape = random.choice(SHAPES[:7] if first else SHAPES[:6])
     generator = torch.Generator().manual_seed(random.randrange(1 << 30))
     kind = random.random()
     if kind < (0.15 if first else 0.3):

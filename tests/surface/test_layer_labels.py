@@ -1,0 +1,77 @@
+"""Layers and losses as people write them, on an owner's records: each sum is an aggregate.
+
+A module calls several functions of torch, by position and by keyword, and a function with one rule
+may be called through another name. So the rules are asked here through the pointers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.unit.scientist_kit import accept, pair
+
+N = 70
+
+Program = Callable[[Any, Any, Any], Any]
+PROGRAMS: dict[str, Program] = {
+    "PairwiseDistance": lambda x, y, c: nn.PairwiseDistance(1)(x, y),
+    "CosineSimilarity": lambda x, y, c: nn.CosineSimilarity()(x, y),
+    "GaussianNLLLoss": lambda x, y, c: nn.GaussianNLLLoss(full=True)(x, y, x.exp()),
+    "GaussianNLLLoss, one variance": lambda x, y, c: nn.GaussianNLLLoss()(x, y, x.exp()[:, :1]),
+    "MultiMarginLoss": lambda x, y, c: nn.MultiMarginLoss(weight=torch.ones(4))(x, c),
+    "MultiLabelMarginLoss": lambda x, y, c: nn.MultiLabelMarginLoss()(x, (y * 4).long()),
+    "MultiLabelSoftMarginLoss": lambda x, y, c: nn.MultiLabelSoftMarginLoss()(x, y.round()),
+    "TripletMarginLoss": lambda x, y, c: nn.TripletMarginLoss(swap=True)(x, y, x * y),
+    "TripletMarginWithDistanceLoss": lambda x, y, c: nn.TripletMarginWithDistanceLoss()(x, y, x),
+    "CosineEmbeddingLoss": lambda x, y, c: nn.CosineEmbeddingLoss(0.1)(x, y, (c > 1) * 2 - 1),
+    "MarginRankingLoss": lambda x, y, c: nn.MarginRankingLoss(0.1)(x[:, 0], y[:, 0], x[:, 1]),
+    "BCEWithLogitsLoss": lambda x, y, c: nn.BCEWithLogitsLoss(pos_weight=torch.rand(4))(x, y),
+    "BCELoss": lambda x, y, c: nn.BCELoss(torch.rand(4))(x.sigmoid(), y),
+    "AlphaDropout": lambda x, y, c: nn.AlphaDropout(0.3)(x),
+    "AlphaDropout at rest": lambda x, y, c: nn.AlphaDropout(0.3).eval()(x),
+    "RReLU at rest": lambda x, y, c: nn.RReLU().eval()(x - 0.5),
+    "ReLU in place": lambda x, y, c: nn.ReLU(inplace=True)(x * 2),
+    "Unflatten": lambda x, y, c: nn.Unflatten(1, (2, 2))(x),
+    "a residual in place": lambda x, y, c: (x * 2).add_(x),
+    "accuracy": lambda x, y, c: x.argmax(1, keepdim=True).eq(c.view_as(x.argmax(1, keepdim=True))),
+    "a loss over all steps": lambda x, y, c: nn.functional.cross_entropy(
+        torch.stack([x, y], 1).view(-1, 4), torch.stack([c, c], 1).view(-1)
+    ),
+    "a regression": lambda x, y, c: torch.linalg.solve(x.T @ x, x.T @ y[:, 0]),
+    "clusters": lambda x, y, c: (
+        nn.functional.one_hot(torch.cdist(x, torch.rand(3, 4)).argmin(1), 3).float().T @ x
+    ),
+    "covariances": lambda x, y, c: torch.cov(x.T),
+    "a histogram": lambda x, y, c: nn.functional.one_hot(
+        torch.bucketize(x[:, 0], torch.tensor([0.2, 0.6])), 3
+    ),
+    "class by class": lambda x, y, c: torch.std_mean(x[:, [0, 2]], 0)[1],
+}
+
+
+@pytest.fixture(scope="module")
+def scene() -> Any:
+    with pair(accept) as both:
+        x, y = (both.share(torch.rand(N, 4)) for _ in range(2))
+        yield both, x, y, both.share(torch.arange(N) % 4)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_sum_is_an_aggregate_of_all_records(scene: Any, name: str) -> None:
+    both, x, y, c = scene
+    PROGRAMS[name](x, y, c).sum().get(request_block=True)
+    facts = both.owner.asked[-1][1]
+    assert (facts.kind, facts.min_records, facts.injected) == ("aggregate", N, False)
+
+
+def test_numbers_of_a_known_seed_that_meet_each_record_are_injected(scene: Any) -> None:
+    both, x, *_ = scene
+    for drawn in (nn.RReLU()(x - 0.5), nn.functional.gumbel_softmax(x), nn.AlphaDropout(0.6)(x)):
+        drawn.sum().get(request_block=True)
+        facts = both.owner.asked[-1][1]
+        assert (facts.kind, facts.min_records, facts.injected) == ("aggregate", N, True)
