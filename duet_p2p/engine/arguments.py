@@ -75,6 +75,10 @@ class Arguments:
         """All arguments, positional ones first."""
         return [*self.args, *self.kwargs.values()] if self.kwargs else list(self.args)
 
+    def setting(self, name: str, position: int, default: Any = False) -> Any:
+        """An argument by name or position."""
+        return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
+
     def label_at(self, position: int) -> Label:
         """The label that the slot of a positional argument holds."""
         slot = self.at[position] if position < len(self.at) else None

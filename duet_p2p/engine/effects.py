@@ -48,12 +48,13 @@ _RANDOM: Final = frozenset(_RANDOM_NAMES.split())
 
 _BY_SHAPE_NAMES: Final = """
 rand randn randint randperm rand_like randn_like randint_like dropout dropout1d dropout2d
-dropout3d alpha_dropout feature_alpha_dropout rrelu next iter __next__
+dropout3d alpha_dropout feature_alpha_dropout gumbel_softmax next iter __next__
 """
 _BY_SHAPE: Final = frozenset(_BY_SHAPE_NAMES.split())
 """They draw as many numbers as the shape says, whatever the values are.
 
 Not so ``bernoulli`` and ``normal``: they fail before they draw if a chance or a deviation is none.
+Nor ``rrelu``: it draws one for each number that is not above zero.
 """
 
 
@@ -157,6 +158,8 @@ class Effects:
         """How many numbers are drawn may depend on values; then all later ones do."""
         lineage = self._lineage
         short = name.rpartition(".")[2]
+        if short.rstrip("_") == "rrelu" and given.setting("training", 3) is False:
+            return
         by_shape = short.rstrip("_") in _BY_SHAPE or short in _BY_SHAPE
         by_shape = by_shape or name.startswith("torch.nn.init.")
         others = [v for v in given.values()[1:] if isinstance(v, torch.Tensor)]

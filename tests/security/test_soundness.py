@@ -210,6 +210,15 @@ def an_owners_object_that_is_the_same_or_a_copy(d: Seen) -> None:
 
 
 @found
+def a_random_number_after_a_layer_that_draws_one_for_each_that_is_negative(d: Seen) -> None:
+    d.run("torch.nn.functional.rrelu", V, training=True)
+    d.run("torch.rand", 1)
+    d.run("torch.manual_seed", 1, outs=0)
+    d.run("torch.rrelu_", d.run(T + "clone", V), 0.1, 0.3, True)
+    d.run("torch.rand", 1)
+
+
+@found
 def a_text_of_an_error_with_an_address_in_it(d: Seen) -> None:
     d.run("python.List.index", [1, 2], d.run("python.iter", [1]))
 
