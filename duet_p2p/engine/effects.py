@@ -42,13 +42,16 @@ _RANDOM_NAMES: Final = """
 rand randn randint randperm rand_like randn_like randint_like normal bernoulli multinomial poisson
 binomial dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout rrelu
 gumbel_softmax sample rsample random uniform exponential cauchy geometric log_normal random_split
-next iter __next__ fractional_max_pool2d fractional_max_pool3d
+next iter __next__ fractional_max_pool2d fractional_max_pool3d fractional_max_pool2d_with_indices
+fractional_max_pool3d_with_indices svd_lowrank pca_lowrank
 """
 _RANDOM: Final = frozenset(_RANDOM_NAMES.split())
 
 _BY_SHAPE_NAMES: Final = """
 rand randn randint randperm rand_like randn_like randint_like dropout dropout1d dropout2d
 dropout3d alpha_dropout feature_alpha_dropout gumbel_softmax next iter __next__
+fractional_max_pool2d fractional_max_pool3d fractional_max_pool2d_with_indices
+fractional_max_pool3d_with_indices svd_lowrank pca_lowrank
 """
 _BY_SHAPE: Final = frozenset(_BY_SHAPE_NAMES.split())
 """They draw as many numbers as the shape says, whatever the values are.

@@ -142,7 +142,7 @@ class Attempt:
             size = N * max(1, found.folded)
             pairs = [(t, a) if a < t.ndim and t.shape[a] == size else (t, None) for t, a in pairs]
         short = axes.base_name(self.name)
-        order = torch.tensor([1, 2, 3, 0])
+        order = torch.tensor([1, 3, 0, 2])
         runs = [self.run(order=order), *(self.run(changed=record) for record in range(N))]
         if None in runs:
             return ""  # classes that do not fit are found by their own check
