@@ -32,7 +32,7 @@ from duet_p2p.engine.labels import (
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.training import note_step
 
-__all__ = ["Effects", "is_random", "label_apart"]
+__all__ = ["Effects", "draws_by_shape", "is_random", "label_apart"]
 
 _STEPS: Final = frozenset(
     {"step", "load_state_dict", "add_param_group", "follow", "zero_grad", "feed"}
@@ -66,6 +66,13 @@ def is_random(name: str) -> bool:
     """Whether a name draws from the session's generator."""
     short = name.rpartition(".")[2]
     return short.rstrip("_") in _RANDOM or short in _RANDOM or name.startswith("torch.nn.init.")
+
+
+def draws_by_shape(name: str) -> bool:
+    """Whether a random name draws as many numbers whatever the values are."""
+    short = name.rpartition(".")[2]
+    is_listed = short.rstrip("_") in _BY_SHAPE or short in _BY_SHAPE
+    return is_listed or name.startswith("torch.nn.init.")
 
 
 class Effects:
@@ -163,8 +170,7 @@ class Effects:
         short = name.rpartition(".")[2]
         if short.rstrip("_") == "rrelu" and given.setting("training", 3) is False:
             return
-        by_shape = short.rstrip("_") in _BY_SHAPE or short in _BY_SHAPE
-        by_shape = by_shape or name.startswith("torch.nn.init.")
+        by_shape = draws_by_shape(name)
         others = [v for v in given.values()[1:] if isinstance(v, torch.Tensor)]
         # a chance that is no chance fails, and then nothing is drawn
         is_chosen = any(is_private(lineage.label(value)) for value in others)
