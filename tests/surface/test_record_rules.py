@@ -153,10 +153,12 @@ def test_the_oracle_finds_a_rule_that_promises_too_much(monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_random_calls_of_every_rule_keep_its_promises() -> None:
     found = []
-    for name in {axes.base_name(name): name for name in reversed(record_sweep.NAMES)}.values():
-        found += record_sweep.sweep(name, 40)[1]
+    for base, name in {axes.base_name(n): n for n in reversed(record_sweep.NAMES)}.items():
+        # the elementwise ones have one rule
+        found += record_sweep.sweep(name, 3 if base in axes.ELEMENTWISE else 25)[1]
     assert found == []
 
 
