@@ -44,9 +44,9 @@ def measure(rounds: int = ROUNDS) -> dict[str, tuple[float, float]]:
     results = [given.args[0] + 1.0 for _ in range(REPEATS)]
 
     def like_before(result: torch.Tensor) -> None:
-        question = executor._short_ways.routines.question(rule, op.mode, given)
+        question = executor.short_ways.routines.question(rule, op.mode, given)
         assert question is not None
-        routine = executor._short_ways.routines.find(question)
+        routine = executor.short_ways.routines.find(question)
         assert routine is not None
         storage = storage_of(result)
         assert storage._cdata not in question.storages

@@ -146,6 +146,19 @@ class Admission:
             return False
         return True
 
+    def admit_stretch(self, largest: int, nbytes: int, most: int, held: Held) -> bool:
+        """Whether there is room for plain commands whose sizes are known, with nothing to count.
+
+        Args:
+            largest: bytes of the largest result.
+            nbytes: of all results.
+            most: how many results are there at once.
+            held: the objects that there are.
+        """
+        if len(held) + most > self.room.objects or largest > self.limits.result_bytes:
+            return False
+        return self.room.take(nbytes)
+
     def admit_time(self, rule: Rule, given: Arguments, *, is_container: bool) -> None:
         """A call on private values is about to run.
 

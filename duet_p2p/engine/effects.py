@@ -262,6 +262,13 @@ class Effects:
         self.writers, self._records = writers, loss.min_records
         self._gradients.enter(leaves, loss, writers)
 
+    def leave_backward(
+        self, leaves: list[torch.Tensor], loss: Label, writers: frozenset[str]
+    ) -> None:
+        """`enter_backward`, of one that has run by now, and `after` it."""
+        self.writers, self._records = writers, loss.min_records
+        self._gradients.leave(leaves, loss, writers)
+
     def note(self, optimizer: Any) -> None:
         """It made a step, with the gradients of the last backward."""
         note_step(optimizer, self._records, self._lineage)

@@ -48,6 +48,8 @@ __all__ = ["Engine"]
 
 _log = logging.getLogger("duet_p2p.engine")
 
+_UNEVENTFUL: Final = frozenset({RunPlan, Del})
+"""Commands that are not counted by themselves: each command of a plan is, or the plan is played."""
 _Queued = tuple[int, m.Ordered, float | None] | m.Snapshot | m.Read | m.Release | m.Peek
 
 
@@ -73,7 +75,7 @@ class Engine:
         self.store = Store()
         self.lineage = Lineage()
         self._effects = Effects(self.lineage)
-        self._plans = Plans(self.store, self.lineage)
+        self._plans = Plans(self.store, self.lineage, self._effects)
         self._closures = Closures(self.store, self.lineage, self._effects, self._plans)
         self._random = SessionRandom()
         self._executor: Executor | None = None
@@ -110,6 +112,8 @@ class Engine:
         if self._executor is None and not isinstance(command, m.Configure):
             raise RuntimeError("the engine is not configured")
         self._watch.begin(0, type(command).__name__)
+        if type(command) is not m.Run:
+            self.lineage.epoch += 1
         events = self._handlers[type(command)](command)
         self._watch.rest()  # not after a mistake of ours: the process ends in the middle of this
         return events
@@ -170,6 +174,8 @@ class Engine:
         with self._random.swapped_in(), self._quiet():
             while self._queue and not self._is_blocked(self._queue[0]):
                 item = self._queue.popleft()
+                if not isinstance(item, tuple) or type(item[1]) not in _UNEVENTFUL:
+                    self.lineage.epoch += 1
                 if isinstance(item, tuple):
                     seq, command, at = item
                     pacing.arrived(at)

@@ -64,7 +64,7 @@ class Executor:
         self._lineage = lineage
         self._effects = effects
         self._labelling = Labelling(lineage, effects)
-        self._short_ways = ShortWays(self, lineage, effects)
+        self.short_ways = ShortWays(self, lineage, effects)
         self._writes = Writes(lineage, effects)
         self._context = context
         self.admission = Admission(lineage, limits)
@@ -79,6 +79,11 @@ class Executor:
     def store(self) -> Store:
         """The objects that commands find: the session's, or those of a plan's run."""
         return self._store
+
+    @property
+    def is_open(self) -> bool:
+        """No private value decides that commands run at all, or what random numbers are drawn."""
+        return self._because is PUBLIC and self._lineage.generator.is_public
 
     def configure(self, context: Context, limits: Limits) -> None:
         """Other settings from the next command on; what was counted stays counted."""
@@ -109,6 +114,7 @@ class Executor:
         outer = self.admission.spec, self._named
         self._now, self.admission.spec, self._named = (seq, op.name), None, None
         self.watch.begin(seq, op.name)
+        self._lineage.epoch += 1
         try:
             self._run(op, call)
         except LeftOut:
@@ -153,13 +159,13 @@ class Executor:
     # the way of one command
 
     def _run(self, op: Op, call: Call | None) -> None:
-        is_open = self._because is PUBLIC and self._lineage.generator.is_public
-        if is_open and call is not None and self._short_ways.repeat(op, call):
+        is_open = self.is_open
+        if is_open and call is not None and self.short_ways.repeat(op, call):
             return
         rule, function, given = self._admit_name(op, call)
         self._named = rule, given
         run = Running(op, rule, function, given)
-        if is_open and self._short_ways.take(run, call):
+        if is_open and self.short_ways.take(run, call):
             return
         if not self._is_left_out(run):
             self._prepare(run)
@@ -285,7 +291,7 @@ class Executor:
             is_plain = not (run.targets or run.is_container) and run.extra is PUBLIC
             is_plain = is_plain and result is given_by_torch
             if is_plain and admission.is_plain and type(result) is torch.Tensor:
-                self._short_ways.routines.learn(run.question, admission.spec, run.is_met, verdict)
+                self.short_ways.routines.learn(run.question, admission.spec, run.is_met, verdict)
 
     def _admit_name(self, op: Op, call: Call | None) -> tuple[Rule, Callable[..., Any], Arguments]:
         try:

@@ -79,7 +79,7 @@ class Gradients:
                 of_leaf = to_per_record(join((came, lineage.label(leaf))))
             every.append(of_leaf)
             self._expect(leaf, of_leaf)
-        for tensor in given.tensors():
+        for tensor in given.tensors()[1:]:  # the first is the root
             if not tensor.is_leaf:
                 self.retain(tensor)  # what stands in inputs= retains from now on
         worst = to_per_record(join(every)) if is_private(loss) else PUBLIC
@@ -104,8 +104,20 @@ class Gradients:
 
     def enter(self, leaves: Iterable[torch.Tensor], loss: Label, writers: frozenset[str]) -> None:
         """`before` of a backward whose `fresh` leaves are these, and whose root is this private."""
-        came = written_by(to_per_record(loss) if loss.is_data else loss, writers)
+        came = came_to(loss, writers)
         self._expected += [_Expected(leaf, came, None) for leaf in leaves]
+
+    def leave(self, leaves: Iterable[torch.Tensor], loss: Label, writers: frozenset[str]) -> None:
+        """`enter` and `after` of a backward that has run."""
+        lineage, came = self._lineage, came_to(loss, writers)
+        for leaf in leaves:
+            grad = leaf.grad
+            if grad is None:
+                continue
+            if grad.is_sparse:
+                grad = leaf.grad = settled(grad)
+            entry = lineage.own_storage(storage_of(grad))
+            entry.label = came if entry.label is PUBLIC else join((entry.label, came))
 
     def _inner(self) -> Iterator[torch.Tensor]:
         for reference in list(self._retaining):
@@ -154,6 +166,15 @@ class Gradients:
         entry.is_copy = True
         if known is not None:
             entry.label, entry.poison = join((entry.label, known.label)), known.poison
+
+
+def came_to(loss: Label, writers: frozenset[str]) -> Label:
+    """The label of the gradients that come from a private loss, of leaves without records.
+
+    An aggregate's gradients are sums over the same records. Anything else hands single records to
+    the leaves.
+    """
+    return written_by(to_per_record(loss) if loss.is_data else loss, writers)
 
 
 def gradient_of(tensor: torch.Tensor) -> torch.Tensor | None:

@@ -13,7 +13,7 @@ through each time.
 from __future__ import annotations
 
 from collections.abc import Collection
-from itertools import chain
+from itertools import chain, count
 from operator import is_
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 
 from duet_p2p.engine.lineage import is_atomic, reach
 
-__all__ = ["Holding", "holding_of", "parts_of"]
+__all__ = ["Holding", "holding_of", "last_holding", "parts_of"]
 
 
 class Holding:
@@ -34,10 +34,11 @@ class Holding:
         has_plain_settings: the groups hold numbers and texts beside their parameters.
         settings: what form.py says of them, once it was asked.
         form: what form.py said of all of it, when its parts had these facts.
+        number: no other walk has it.
     """
 
     __slots__ = ("_found", "_lengths", "_places", "_rest", "facts", "form", "has_plain_settings",
-                 "objects", "settings", "tensors")  # fmt: skip
+                 "number", "objects", "settings", "tensors")  # fmt: skip
 
     def __init__(self, optimizer: Optimizer) -> None:
         """Walks through an optimizer.
@@ -45,6 +46,7 @@ class Holding:
         Raises:
             TypeError: it holds something that cannot be looked at like this.
         """
+        self.number = next(_NUMBERS)
         self._rest = reach(optimizer)[1:]
         self.tensors = [part for part in self._rest if isinstance(part, torch.Tensor)]
         self.objects: list[Any] = []
@@ -87,6 +89,7 @@ class Holding:
         return [optimizer, *self._rest]
 
 
+_NUMBERS: Final = count()
 _MARK: Final = "_optimizer_holding"
 """Attribute of an optimizer; `reach` leaves out what begins like this."""
 
@@ -107,6 +110,12 @@ def holding_of(optimizer: Optimizer) -> Holding | None:
     except TypeError:
         found = None
     vars(optimizer)[_MARK] = found
+    return found
+
+
+def last_holding(optimizer: Optimizer) -> Holding | None:
+    """What `holding_of` gave last, for those who know that nothing has changed since."""
+    found: Holding | None = vars(optimizer).get(_MARK)
     return found
 
 

@@ -188,7 +188,7 @@ class Lineage:
         self._objects: dict[int, Tracked] = {}
         self._uid = 0
         self._key = os.urandom(16)
-        self._sweep_at = 4096
+        self._sweep_at, self.epoch = 4096, 0  # the latter counts what happens (score.py)
         self.has_poison = False
         """Nothing is poisoned most of the time, and then nothing is searched for it."""
         self.generator = PUBLIC

@@ -12,7 +12,7 @@ command on private values has failed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,14 @@ from duet_p2p import limits
 from duet_p2p.engine import learning
 from duet_p2p.engine import messages as m
 from duet_p2p.engine.call import RepeatedCall
+from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.failures import code_of, text_of
 from duet_p2p.engine.form import form_of, hashed, inputs_of
 from duet_p2p.engine.frame import Frame
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.score import Score
 from duet_p2p.engine.store import IdError, PlanOutput, Poison, Slot, Store
 from duet_p2p.errors import DuetError, QuotaExceeded
 from duet_p2p.surface.plan import check, digest_of, joined, refs_of
@@ -48,14 +50,17 @@ class Plan:
     drops: tuple[tuple[int, ...], ...]
     """Of each command, the locals that nothing after it names."""
     nbytes: int
+    score: Score
+    """What of it is played."""
 
 
 class Plans:
     """The plans of one session, by id."""
 
-    def __init__(self, store: Store, lineage: Lineage) -> None:
+    def __init__(self, store: Store, lineage: Lineage, effects: Effects) -> None:
         self._store = store
         self._lineage = lineage
+        self._effects = effects
         self._plans: dict[int, Plan] = {}
         self._parts: list[DefinePlan] = []  # of one plan that is not complete
         self._runs = 0
@@ -103,17 +108,20 @@ class Plans:
             raise QuotaExceeded(f"more than {limits.PLANS_STEPS} commands in all plans")
         if nbytes + sum(plan.nbytes for plan in self._plans.values()) > limits.PLANS_BYTES:
             raise QuotaExceeded(f"more than {limits.PLANS_BYTES} bytes of plans")
+        calls = tuple(
+            RepeatedCall(Op(step.name, step.outs, step.args, step.kwargs, step.mode))
+            for step in definition.steps
+        )
+        drops = _drops(definition)
         plan = Plan(
             digest_of(definition),
             definition.inputs,
             definition.captures,
-            tuple(
-                RepeatedCall(Op(step.name, step.outs, step.args, step.kwargs, step.mode))
-                for step in definition.steps
-            ),
+            calls,
             definition.outputs,
-            _drops(definition),
+            drops,
             nbytes,
+            Score(calls, drops),
         )
         self._plans[id] = plan
         return plan
@@ -151,13 +159,12 @@ class Plans:
             return self.refused(seq, "RunPlan", message.outs, error)
         frame = Frame(self._store, given)
         run = PlanRun(seq, plan, frame, executor, self._lineage)
-        _, forms = inputs_of(given, self._lineage)
-        known = [forms.get(n) or form_of(slot.made) for n, slot in sorted(given.items())]
-        stands = executor.provenance.run = hashed("plan", plan.digest, *known)
+        run.objects = tuple([slot.uid for slot in given.values()])
+        stands = executor.provenance.run = self._stands(plan, given, run.objects)
         held: list[list[Slot]] = [[] for _ in plan.outputs]
         free = _last_local(plan) + 1 if message.times else 0
         for _ in range(max(1, message.times)):
-            run.once()
+            run.once(self._effects)
             for position, slot in enumerate(run.outputs()):
                 held[position].append(slot)
                 if message.times:
@@ -177,6 +184,14 @@ class Plans:
             name = "python.collect" if message.times else run.maker(position)
             events += learning.of_results(Op(name, (id,), (), {}, "g"), self._store, self._lineage)
         return events
+
+    def _stands(self, plan: Plan, given: Mapping[int, Slot], objects: tuple[int, ...]) -> str:
+        """Stands for a plan and all that a run is given."""
+        if plan.score.is_as_left(objects, self._lineage):
+            return plan.score.run
+        _, forms = inputs_of(given, self._lineage)
+        known = [forms.get(n) or form_of(slot.made) for n, slot in sorted(given.items())]
+        return hashed("plan", plan.digest, *known)
 
     def refused(
         self, seq: int, command: str, outs: Iterable[int], error: Exception
@@ -219,19 +234,42 @@ class PlanRun:
         self._executor = executor
         self._lineage = lineage
         self.events: list[m.Event] = []
+        self.objects: tuple[int, ...] = ()
+        """What it was given, each by the `uid` of its slot."""
         self._told: set[tuple[int, bool]] = set()  # a failure of one command is told once
 
-    def once(self) -> None:
-        """Every command, in order."""
-        executor, seq = self._executor, self._seq
+    def once(self, effects: Effects | None = None) -> None:
+        """Every command, in order.
+
+        Args:
+            effects: of the session, where commands can be played; None: none can be.
+        """
+        executor, calls, number = self._executor, self._plan.calls, 0
+        score = None if effects is None or not executor.is_open else self._plan.score
         with executor.within(self._frame):
-            for number, call in enumerate(self._plan.calls):
-                failed = executor.run_safely(seq, call.op, call)
-                if failed is not None and (number, failed.is_public) not in self._told:
-                    self._told.add((number, failed.is_public))
-                    self.events.append(failed)
-                for local in self._plan.drops[number]:
-                    self._let_go(self._frame.take(local))
+            while number < len(calls):
+                call = None
+                if score is not None and effects is not None and number == score.begin:
+                    number, call = score.play(
+                        self._seq, self.objects, executor.provenance.run, self._frame, executor,
+                        self._lineage, effects,
+                    )  # fmt: skip
+                    if number == len(calls):
+                        break
+                self._command(number, call or calls[number], score)
+                number += 1
+
+    def _command(self, number: int, call: RepeatedCall, score: Score | None) -> None:
+        if score is not None:
+            score.before(number)
+        failed = self._executor.run_safely(self._seq, call.op, call)
+        if score is not None:
+            score.after(number, has_failed=failed is not None)
+        if failed is not None and (number, failed.is_public) not in self._told:
+            self._told.add((number, failed.is_public))
+            self.events.append(failed)
+        for local in self._plan.drops[number]:
+            self._let_go(self._frame.take(local))
 
     def outputs(self) -> list[Slot]:
         """Takes the outputs of the run that is over out of the frame."""

@@ -51,6 +51,17 @@ class Room:
                 raise QuotaExceeded(f"more than {self.nbytes} bytes in the store")
         self._since += nbytes
 
+    def take(self, nbytes: int) -> bool:
+        """`admit_bytes` where it takes no count; whether there is room."""
+        if self._counted + self._since + nbytes > self.nbytes:
+            return False
+        self._since += nbytes
+        return True
+
+    def give_back(self, nbytes: int) -> None:
+        """So many of the bytes that were taken last are not stored after all."""
+        self._since -= nbytes
+
     def _stored(self, held: Held) -> int:
         storages = {}
         for slot in held:

@@ -33,7 +33,7 @@ from duet_p2p.surface.shapes import TensorSpec, result_bytes
 from duet_p2p.surface.table import TABLE, Rule, writes
 from duet_p2p.surface.timing import is_value_timed
 
-__all__ = ["Question", "Routine", "Routines"]
+__all__ = ["Question", "Routine", "Routines", "can_be_plain"]
 
 _STRIDED: Final = torch.strided
 _TENSORS: Final = frozenset({torch.Tensor, torch.nn.Parameter})
@@ -188,6 +188,11 @@ class Routines:
             return None  # a tensor may say whether something is written
         found.key = tuple(parts)
         return found
+
+
+def can_be_plain(name: str) -> bool:
+    """Whether a canonical name is one whose calls give a new tensor and do nothing else."""
+    return name in _PLAIN
 
 
 def _is_plain(kind: type, value: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 
 from duet_p2p.engine.admission import Admission
-from duet_p2p.engine.arguments import is_private
+from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.call import Call, RepeatedCall
 from duet_p2p.engine.damage import is_as_expected
 from duet_p2p.engine.effects import Effects
@@ -28,7 +28,7 @@ from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.repetition import repetition_of
 from duet_p2p.engine.routine import Question, Routine, Routines
 from duet_p2p.engine.running import Running
-from duet_p2p.engine.steps import STEP, Steps
+from duet_p2p.engine.steps import STEP, Step, Steps
 from duet_p2p.engine.store import Slot, Store
 from duet_p2p.engine.watch import Watch
 from duet_p2p.surface.tags import result_tags
@@ -65,7 +65,7 @@ class ShortWays:
         self._whole = whole
         self._lineage = lineage
         self._effects = effects
-        self._steps = Steps(lineage)
+        self.steps = Steps(lineage)
         self.routines = Routines(lineage)
 
     def repeat(self, op: Op, call: Call) -> bool:
@@ -197,8 +197,8 @@ class ShortWays:
         return True
 
     def _step(self, run: Running) -> bool:
-        steps, given = self._steps, run.given
-        step = steps.find(run.rule, given, run.op.outs)
+        steps = self.steps
+        step = steps.find(run.rule, run.given, run.op.outs)
         if step is None:
             return False
         is_step, writer = run.rule.name == STEP, None
@@ -208,15 +208,25 @@ class ShortWays:
                 return False
         self._whole.admission.pass_nothing()
         run.targets, run.before, run.is_met = step.targets(), step.label, True
+        self.enter_step(step, writer)
+        self._whole.called(run)
+        if is_step:
+            self.leave_step(step)
+        return True
+
+    def enter_step(self, step: Step, writer: str | None) -> None:
+        """Labels and versions of a step; `writer`: what it leaves in labels; None: `zero_grad`."""
         self._effects.writers = frozenset() if writer is None else frozenset({writer})
         if writer is None:
-            steps.enter_zero_grad(step)
+            self.steps.enter_zero_grad(step)
         else:
-            steps.enter(step, writer)
-        self._whole.called(run)
-        if is_step and not steps.is_as_foreseen(step):
-            given.forget()
-            self._effects.after(STEP, given, None, run.targets)
-        elif is_step:
+            self.steps.enter(step, writer)
+
+    def leave_step(self, step: Step) -> bool:
+        """A step was made; whether it made nothing new and moved nothing."""
+        if self.steps.is_as_foreseen(step):
             self._effects.note(step.optimizer)
-        return True
+            return True
+        given = Arguments((step.optimizer,), {})
+        self._effects.after(STEP, given, None, step.targets())
+        return False

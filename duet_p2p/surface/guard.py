@@ -18,7 +18,7 @@ from duet_p2p.surface.checks import CHECKS
 from duet_p2p.surface.counts import COUNTS
 from duet_p2p.surface.table import Rule
 
-__all__ = ["guarded"]
+__all__ = ["apart", "guarded"]
 
 REFUSED: Final = frozenset(
     {
@@ -88,4 +88,24 @@ def guarded(rule: Rule, function: Callable[..., Any]) -> Callable[..., Any]:
             raise TypeError(f"{name} does not take these types")
         return result
 
+    if not is_operator:
+        vars(run)["apart"] = (function, tuple(checks))
     return run
+
+
+def apart(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A guarded function without what only plain arguments decide: they passed once.
+
+    The checks of the name look at values, so they stay.
+    """
+    function, checks = vars(run).get("apart", (run, ()))
+    if not checks:
+        found: Callable[..., Any] = function
+        return found
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for check in checks:
+            check(args, kwargs)
+        return function(*args, **kwargs)
+
+    return checked

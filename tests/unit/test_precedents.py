@@ -83,7 +83,7 @@ def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert executor is not None
     known: Precedents = executor._labelling.precedents
     assert len(known._known) == 3
-    assert len(executor._short_ways.routines._known) == 3
+    assert len(executor.short_ways.routines._known) == 3
 
 
 def test_a_view_of_hidden_size_is_not_one_of_the_same_size(asked: list[str]) -> None:

@@ -1,0 +1,414 @@
+"""A plan's run that is played leaves what it would have left command by command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+from duet_p2p.engine import messages
+from duet_p2p.engine.score import Score
+from duet_p2p.engine.stretch import Stretch
+from duet_p2p.wire.messages import DefinePlan, Note, PlanStep
+from duet_p2p.wire.values import Ref
+from tests.unit.plan_kit import Planner, step
+from tests.unit.test_short_ways import (
+    CHANGES,
+    KINDS,
+    STEP,
+    ZERO_GRAD,
+    Trainer,
+    everything,
+    told,
+)
+
+ROWS = 16
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+    """Of each run that was played: how many commands, and whether to the end."""
+    runs: list[tuple[int, bool]] = []
+    real = Stretch.play
+
+    def play(self: Stretch, *args: Any) -> Any:
+        place, call = real(self, *args)
+        runs.append((place - self.begin, place == self.end and call is None))
+        return place, call
+
+    monkeypatch.setattr(Stretch, "play", play)
+    return runs
+
+
+def both_ways(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> tuple[Any, Any]:
+    """What a story tells when runs are played, and when none is."""
+    short = run()
+    with monkeypatch.context() as patch:
+        patch.setattr(Score, "play", lambda score, *_: (score.begin, None))
+        return short, run()
+
+
+def labels(engine: Planner) -> list[Any]:
+    """Labels with their row sets, rows and tags of all that the store holds."""
+    return [_renumbered(repr(found)) for found in _labels(engine)]
+
+
+def _renumbered(text: str) -> str:
+    """Passes by the order of their mention: their numbers are of no meaning."""
+    numbers: dict[str, int] = {}
+    return re.sub(
+        r"\('(batch|pass)', (\d+)",
+        lambda found: f"('{found[1]}', {numbers.setdefault(found[2], len(numbers))}",
+        text,
+    )
+
+
+def _labels(engine: Planner) -> list[Any]:
+    found: list[Any] = []
+    lineage = engine.engine.lineage
+    for id in sorted(engine.engine.store.ids()):
+        slot = engine.engine.store.get(id)
+        value = slot.value
+        if isinstance(value, torch.Tensor):
+            entry = lineage.entry(value)
+            rows = None if entry is None else lineage.rows(value)
+            found.append((id, repr(lineage.label(value)), repr(rows), slot.tags, slot.label))
+            found.append(None if entry is None else (entry.hidden, entry.in_graph, entry.root))
+        else:
+            found.append((id, repr(lineage.whole(value)), slot.tags, repr(slot.label)))
+    found.append((repr(lineage.generator), lineage.has_poison))
+    return found
+
+
+def test_from_the_fifth_step_on_a_recorded_step_is_played(played: list[tuple[int, bool]]) -> None:
+    trainer = Trainer("Adam")
+    for _ in range(8):
+        trainer.planned(trainer.data)
+    assert played[-4:] == [(7, True)] * 4
+
+
+def test_once_a_run_was_like_its_predecessor_no_look_is_taken(
+    monkeypatch: pytest.MonkeyPatch, played: list[tuple[int, bool]]
+) -> None:
+    trainer = Trainer()
+    for _ in range(6):
+        trainer.planned(trainer.data)
+    looks: list[int] = []
+    real = Score._look
+    monkeypatch.setattr(Score, "_look", lambda *args: looks.append(1) or real(*args))
+    before = len(played)
+    for _ in range(3):
+        trainer.planned(trainer.data)
+    assert (looks, len(played) - before) == ([], 3)
+    trainer.planned(trainer.other)
+    trainer.facts(trainer.weights)
+    trainer.planned(trainer.other)
+    assert len(looks) == 2
+
+
+def test_what_a_look_is_spared_for_would_have_been_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal runs leave the same: whenever no look is taken, one would find what was found."""
+    spared: list[bool] = []
+    real = Score.play
+
+    def play(self: Score, seq: int, objects: Any, run: str, frame: Any, *rest: Any) -> Any:
+        stretch, lineage = self._stretch, rest[1]
+        if self.is_as_left(objects, lineage) and self._is_settled and run == self.run:
+            found = self._look(run, frame, lineage)
+            assert stretch is not None and found is not None
+            spared.append(stretch.finds(found))
+        return real(self, seq, objects, run, frame, *rest)
+
+    monkeypatch.setattr(Score, "play", play)
+    for kind in KINDS:
+        trainer = Trainer(kind)
+        for _ in range(9):
+            trainer.delete(trainer.planned(trainer.data))
+    assert spared and all(spared)
+
+
+def test_quotas_are_asked_before_a_run_is_played() -> None:
+    trainer = Trainer()
+    for _ in range(7):
+        trainer.planned(trainer.data)
+    room = len(trainer.engine.store)
+    trainer.engine.handle(messages.Configure({"objects": room + 1}, {}, None))
+    trainer.planned(trainer.data)
+    assert {failed.code for failed in trainer.failures()} == {"QuotaExceeded"}
+
+
+def test_bytes_count_as_much_as_on_the_ordinary_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> list[int]:
+        trainer, taken = Trainer(), []
+        for _ in range(8):
+            trainer.planned(trainer.data)
+            assert trainer.engine._executor is not None
+            taken.append(trainer.engine._executor.admission.room._since)
+        return taken
+
+    short, long = both_ways(monkeypatch, run)
+    assert short == long
+
+
+def test_batches_of_a_loader_are_played_and_keep_their_own_rows(
+    monkeypatch: pytest.MonkeyPatch, played: list[tuple[int, bool]]
+) -> None:
+    def run() -> list[Any]:
+        trainer, versions, found = Trainer("Adam"), dict[int, int](), list[Any]()
+        trainer.run("torch.manual_seed", 3, outs=0)
+        per_record = trainer.define(
+            step("torch.Tensor.matmul", 3, Ref(1), Ref(2)),
+            step("torch.Tensor.exp", 4, Ref(3)),
+            step("torch.Tensor.add", 5, Ref(4), Ref(3)),
+            step("torch.Tensor.mean", 6, Ref(5)),
+            captures=(trainer.weights,), outputs=(4, 5, 6),
+        )  # fmt: skip
+        for source in (trainer.data, trainer.other):
+            dataset = trainer.ok("torch.utils.data.TensorDataset", source)
+            loader = trainer.ok(
+                "torch.utils.data.DataLoader", dataset, batch_size=2, shuffle=source is trainer.data
+            )
+            for _ in range(2):
+                batches = trainer.ok("python.iter", loader)
+                for _ in range(8):
+                    batch = trainer.ok("python.next", batches)
+                    x = trainer.ok("python.List.__getitem__", batch, 0)
+                    loss = trainer.planned(x)
+                    rows = trainer.go(per_record, x)
+                    found.append([trainer.label(ref) for ref in (loss, *rows)])
+                    total = trainer.ok("torch.Tensor.sub", rows[2], loss)
+                    found.append(trainer.label(total))
+            found += [labels(trainer), everything(trainer, versions)]
+        return found
+
+    short, long = both_ways(monkeypatch, run)
+    assert short == long
+    assert len(played) > 16 and all(is_whole for _, is_whole in played)
+
+
+def failing(engine: Planner) -> tuple[DefinePlan, Ref]:
+    """Weights that grow choose classes: after some steps one is out of range, and that raises."""
+    data = engine.share(torch.rand(ROWS, 3))
+    weights = engine.put(torch.full((3,), 0.2, requires_grad=True))
+    held = engine.ok("python.List", [])
+    engine.run("python.List.append", held, weights, outs=0)
+    optimizer = engine.ok("torch.optim.SGD", held, lr=0.9)
+    plan = engine.define(
+        step(ZERO_GRAD, 0, Ref(2)),
+        step("torch.Tensor.mul", 4, Ref(1), Ref(3)),
+        step("torch.Tensor.mean", 5, Ref(4)),
+        step("torch.Tensor.neg", 6, Ref(5)),
+        step("torch.Tensor.sum", 7, Ref(4), 1),
+        step("torch.Tensor.long", 8, Ref(7)),
+        step("torch.nn.functional.log_softmax", 9, Ref(4), dim=1),
+        step("torch.nn.functional.nll_loss", 10, Ref(9), Ref(8)),
+        step("torch.Tensor.backward", 0, Ref(6)),
+        step(STEP, 0, Ref(2)),
+        step("torch.Tensor.square", 11, Ref(10)),
+        captures=(optimizer, weights),
+        outputs=(5, 10, 11),
+    )
+    return plan, data
+
+
+def gone_wrong(engine: Planner) -> list[Any]:
+    engine.engine.lineage._key = bytes(16)
+    plan, data = failing(engine)
+    found: list[Any] = []
+    for _ in range(14):
+        before = len(engine.events)
+        results = engine.go(plan, data)
+        found.append([repr(event) for event in engine.events[before:]])
+        found.append(labels(engine))
+        found += [repr(engine.facts(result)).partition("version")[0] for result in results]
+        found.append(engine.facts(results[1]).failed)
+    return found
+
+
+def test_a_call_that_raises_while_it_is_played_fails_as_ever(
+    monkeypatch: pytest.MonkeyPatch, played: list[tuple[int, bool]]
+) -> None:
+    torch.manual_seed(0)
+    short = gone_wrong(Planner())
+    torch.manual_seed(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Score, "play", lambda score, *_: (score.begin, None))
+        long = gone_wrong(Planner())
+    assert short == long
+    assert any(is_whole for _, is_whole in played)
+    assert not all(is_whole for _, is_whole in played)
+
+
+class Program:
+    """A random plan over a random small network, its objects, and what it is run on."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random = Random(seed)
+        torch.manual_seed(seed)
+        self.engine = engine = Planner()
+        engine.run("torch.manual_seed", seed, outs=0)
+        self.data = [engine.share(torch.rand(ROWS, 4), tags=[f"d{n}"]) for n in range(2)]
+        self.weights = [
+            engine.put(torch.rand(shape).sub_(0.5).requires_grad_())
+            for shape in ((4, 4), (4,), (4, 4), (4,))
+        ]
+        held = engine.ok("python.List", [])
+        for weight in self.weights[: random.choice([2, 4, 4, 4])]:
+            engine.run("python.List.append", held, weight, outs=0)
+        kind = random.choice([*KINDS])
+        self.optimizer = engine.ok(f"torch.optim.{kind}", held, **KINDS[kind])
+        self.plans = [self._plan(is_training=True), self._plan(is_training=random.random() < 0.5)]
+        self.results: list[Ref] = []
+        self.grads: list[Ref] = []
+        self.batches: Ref | None = None
+
+    def _plan(self, *, is_training: bool) -> DefinePlan:
+        """Locals: data 1, optimizer 2, weights 3 to 6, results from 7."""
+        random, steps, last = self.random, list[PlanStep](), 6
+        way_of_grads = random.choice("gn")
+
+        def run(name: str, *args: Any, **kwargs: Any) -> int:
+            nonlocal last
+            last += 1
+            mode = "g" if is_training else way_of_grads
+            steps.append(step(name, last, *args, mode=mode, **kwargs))
+            return last
+
+        if is_training and random.random() < 0.95:
+            steps.append(step(ZERO_GRAD, 0, Ref(2)))
+        now = 1
+        for layer in range(random.choice([1, 2])):
+            now = run("torch.Tensor.matmul", Ref(now), Ref(3 + 2 * layer))
+            now = run("torch.Tensor.add", Ref(now), Ref(4 + 2 * layer))
+            now = run(random.choice(["torch.relu", "torch.Tensor.tanh", "torch.sigmoid"]), Ref(now))
+            if random.random() < 0.25:
+                extra = random.choice([
+                    ("torch.Tensor.cumsum", (0,)), ("torch.Tensor.softmax", (1,)),
+                    ("torch.Tensor.clone", ()), ("torch.Tensor.view", (ROWS, 4)),
+                    ("torch.Tensor.t", ()), ("torch.Tensor.mul", (0.5,)),
+                    ("torch.nn.functional.dropout", (0.2,)), ("torch.Tensor.mul", (Ref(1),)),
+                ])  # fmt: skip
+                now = run(extra[0], Ref(now), *extra[1])
+                if extra[0].endswith(".t"):
+                    now = run("torch.Tensor.t", Ref(now))
+        way = random.choice(["mean", "sum", "mean", "max"])
+        loss = run(f"torch.Tensor.{way}", Ref(now))
+        if is_training:
+            steps.append(step("torch.Tensor.backward", 0, Ref(loss)))
+            steps.append(step(STEP, 0, Ref(2)))
+        if random.random() < 0.5:
+            run("torch.Tensor.square", Ref(loss))
+        if random.random() < 0.3:
+            run("torch.Tensor.item", Ref(loss))
+        outputs = sorted({loss, last, *random.sample(range(7, last + 1), 1)})
+        captures = (self.optimizer, *self.weights)
+        return self.engine.define(*steps, captures=captures, outputs=tuple(outputs))
+
+    def run(self) -> None:
+        plan = self.plans[self.number % 2]
+        self.number += self.is_alternating
+        self.results = self.engine.go(plan, self._input())
+
+    def _input(self) -> Ref:
+        engine, way = self.engine, self.way
+        if way != "batches":
+            return self.data[way == "other"]
+        if self.batches is None:
+            dataset = engine.ok("torch.utils.data.TensorDataset", self.data[0])
+            loader = engine.ok("torch.utils.data.DataLoader", dataset, batch_size=ROWS // 4)
+            self.batches = engine.ok("python.iter", loader)
+        batch = engine.run("python.next", self.batches)
+        return engine.run("python.List.__getitem__", batch, 0)
+
+    way = "data"
+    number = 0
+    is_alternating = False
+
+    def change(self) -> None:
+        """Something between two runs, or nothing."""
+        engine, random = self.engine, self.random
+        weight = random.choice(self.weights)
+        kind = random.choice(["grad", "write", "delete", "facts", "sum", "private", "note", "zero"])
+        if kind == "grad":
+            self.grads.append(engine.run("torch.Tensor.grad", weight))
+        elif kind == "write":
+            engine.run("torch.Tensor.mul_", weight, 0.5, mode="n")
+        elif kind == "delete":
+            engine.delete(*self.results)
+        elif kind == "facts":
+            engine.facts(weight)
+        elif kind == "sum":
+            engine.run("torch.Tensor.sum", self.results[0])
+        elif kind == "private":
+            row = engine.run("torch.Tensor.__getitem__", self.data[0], 0)
+            engine.run("torch.Tensor.copy_", weight, row, mode="n")
+        elif kind == "note":
+            engine.send(Note(weight.id, ("mine",), "", False))
+        else:
+            engine.run(ZERO_GRAD, self.optimizer, outs=0, set_to_none=random.random() < 0.5)
+
+
+def program_story(seed: int) -> list[Any]:
+    """A random program, run again and again, and all that an owner could be told after each run."""
+    program, found, versions = Program(seed), list[Any](), dict[int, int]()
+    engine, random = program.engine, program.random
+    for _ in range(3):
+        program.way = random.choice(["data", "data", "other", "batches"])
+        program.is_alternating = random.random() < 0.3
+        program.number += random.random() < 0.3
+        for _ in range(random.choice([7, 9])):
+            before = len(engine.events)
+            program.run()
+            found += [re.sub(r"version=\d+", "", repr(e)) for e in engine.events[before:]]
+            found.append(labels(engine))
+        program.change()
+        program.run()
+        for id in sorted(engine.engine.store.ids()):
+            candidate = engine.candidate(Ref(id))
+            facts = None if candidate.facts is None else asdict(candidate.facts)
+            if facts is not None:
+                version = facts.pop("version")
+                found.append((id, facts, versions.get(id) == version, repr(candidate.value)))
+                versions[id] = version
+        found.append(engine.engine._effects._records)
+    return found
+
+
+@pytest.mark.parametrize(
+    "seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 30))]
+)
+def test_random_programs_end_alike_whether_they_are_played_or_not(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short, long = both_ways(monkeypatch, lambda: program_story(seed))
+    assert short == long
+
+
+def test_random_programs_are_played(played: list[tuple[int, bool]]) -> None:
+    for seed in range(3):
+        program_story(seed)
+    assert len(played) > 10
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_a_change_between_two_runs_is_seen_at_once(
+    change: Callable[[Trainer], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run() -> list[Any]:
+        trainer, versions = Trainer(("SGD", "Adam")[CHANGES.index(change) % 2]), dict[int, int]()
+        found: list[Any] = []
+        for _ in range(6):
+            found.append(told(trainer, lambda t: t.planned(t.data)))
+        found.append(told(trainer, change))
+        for _ in range(2):
+            found.append(told(trainer, lambda t: t.planned(t.data)))
+            found.append(labels(trainer))
+        return [*found, *everything(trainer, versions)]
+
+    short, long = both_ways(monkeypatch, run)
+    assert short == long
