@@ -29,8 +29,8 @@ from duet_p2p.engine.labels import (
     to_per_record,
     written_by,
 )
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach
-from duet_p2p.engine.training import note_step
+from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach
+from duet_p2p.engine.training import Training, count_step, note_step
 
 __all__ = ["Effects", "draws_by_shape", "is_random", "label_apart"]
 
@@ -264,10 +264,14 @@ class Effects:
 
     def leave_backward(
         self, leaves: list[torch.Tensor], loss: Label, writers: frozenset[str]
-    ) -> None:
-        """`enter_backward`, of one that has run by now, and `after` it."""
+    ) -> dict[int, Owned]:
+        """`enter_backward`, of one that has run by now, and `after` it; see `Gradients.leave`."""
         self.writers, self._records = writers, loss.min_records
-        self._gradients.leave(leaves, loss, writers)
+        return self._gradients.leave(leaves, loss, writers)
+
+    def note_again(self, training: Training, optimizer: Any) -> None:
+        """`note`, where all that the step wrote has this training."""
+        count_step(training, optimizer, self._records)
 
     def note(self, optimizer: Any) -> None:
         """It made a step, with the gradients of the last backward."""

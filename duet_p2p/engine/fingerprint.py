@@ -31,20 +31,25 @@ from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.lineage import HIDDEN_MARK, ROWS_MARK, Lineage, Owned, Tracked
 from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.store import Slot
+from duet_p2p.engine.training import Training
 
 __all__ = ["Fingerprint", "Held", "fingerprint"]
 
 _TENSORS: Final = frozenset({torch.Tensor, torch.nn.Parameter})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Held:
-    """Entries of what one optimizer holds."""
+    """Entries of what one optimizer holds, and of the gradients that it steps with."""
 
     owned: list[Owned]
     """Of its tensors, in the order of its holding."""
     tracked: list[Tracked]
     """Of everything else, itself first."""
+    training: Training | None
+    """Of all its parameters, if they have one and the same."""
+    of_grads: list[Owned] | None = None
+    """As the last step found them; None: look for them."""
 
 
 @dataclass(slots=True)
@@ -170,4 +175,7 @@ class _Look:
             if of_tensor is None:
                 return None
             owned.append(of_tensor)
-        return Held(owned, tracked)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        trainings = [self._entries[id(parameter)][1].training for parameter in parameters]
+        is_one = bool(trainings) and all([known is trainings[0] for known in trainings])
+        return Held(owned, tracked, trainings[0] if is_one else None)

@@ -17,7 +17,7 @@ import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record, written_by
-from duet_p2p.engine.lineage import Lineage, storage_of
+from duet_p2p.engine.lineage import Lineage, Owned, storage_of
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.sparse import settled
 
@@ -107,17 +107,20 @@ class Gradients:
         came = came_to(loss, writers)
         self._expected += [_Expected(leaf, came, None) for leaf in leaves]
 
-    def leave(self, leaves: Iterable[torch.Tensor], loss: Label, writers: frozenset[str]) -> None:
-        """`enter` and `after` of a backward that has run."""
-        lineage, came = self._lineage, came_to(loss, writers)
+    def leave(
+        self, leaves: Iterable[torch.Tensor], loss: Label, writers: frozenset[str]
+    ) -> dict[int, Owned]:
+        """`enter` and `after` of a backward that has run; entries of gradients by identity."""
+        own, came, found = self._lineage.own_storage, came_to(loss, writers), {}
         for leaf in leaves:
             grad = leaf.grad
             if grad is None:
                 continue
             if grad.is_sparse:
                 grad = leaf.grad = settled(grad)
-            entry = lineage.own_storage(storage_of(grad))
+            entry = found[id(grad)] = own(storage_of(grad))
             entry.label = came if entry.label is PUBLIC else join((entry.label, came))
+        return found
 
     def _inner(self) -> Iterator[torch.Tensor]:
         for reference in list(self._retaining):

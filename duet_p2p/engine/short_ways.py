@@ -30,6 +30,7 @@ from duet_p2p.engine.routine import Question, Routine, Routines
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.steps import STEP, Step, Steps
 from duet_p2p.engine.store import Slot, Store
+from duet_p2p.engine.training import Training
 from duet_p2p.engine.watch import Watch
 from duet_p2p.surface.tags import result_tags
 from duet_p2p.wire.messages import Op
@@ -222,10 +223,18 @@ class ShortWays:
         else:
             self.steps.enter(step, writer)
 
-    def leave_step(self, step: Step) -> bool:
-        """A step was made; whether it made nothing new and moved nothing."""
+    def leave_step(self, step: Step, training: Training | None = None) -> bool:
+        """A step was made; whether it made nothing new and moved nothing.
+
+        Args:
+            step: that was made.
+            training: of everything that it wrote; None: look for it.
+        """
         if self.steps.is_as_foreseen(step):
-            self._effects.note(step.optimizer)
+            if training is None:
+                self._effects.note(step.optimizer)
+            else:
+                self._effects.note_again(training, step.optimizer)
             return True
         given = Arguments((step.optimizer,), {})
         self._effects.after(STEP, given, None, step.targets())

@@ -29,12 +29,12 @@ import torch
 from duet_p2p.engine.admission import Admission
 from duet_p2p.engine.call import RepeatedCall
 from duet_p2p.engine.effects import Effects
-from duet_p2p.engine.fingerprint import Fingerprint
+from duet_p2p.engine.fingerprint import Fingerprint, Held
 from duet_p2p.engine.frame import Frame
 from duet_p2p.engine.holding import last_holding
 from duet_p2p.engine.judge import Verdict, label_fresh
 from duet_p2p.engine.labels import Label
-from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.lineage import Lineage, Owned
 from duet_p2p.engine.provenance import Provenance
 from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.routine import Routine
@@ -72,7 +72,9 @@ class Halt(Exception):
 class Scene:
     """One run of a stretch."""
 
-    __slots__ = ("effects", "found", "frame", "lineage", "storages", "values", "ways")
+    __slots__ = (
+        "effects", "found", "frame", "grads", "lineage", "of_grads", "storages", "values", "ways",
+    )  # fmt: skip
 
     def __init__(
         self, found: Fingerprint, frame: Frame, ways: ShortWays, lineage: Lineage, effects: Effects
@@ -84,6 +86,29 @@ class Scene:
         self.effects = effects
         self.values: dict[int, Any] = {local: frame.get(local).value for local in found.nodes}
         self.storages = dict(found.storages)
+        self.grads: list[torch.Tensor | None] = []  # of the last backward, so that they last
+        self.of_grads: dict[int, Owned] = {}  # their entries, by identity
+
+    def grads_of(self, tensors: list[torch.Tensor], held: Held) -> tuple[list[Any], list[Owned]]:
+        """Gradients of what an optimizer holds, and their entries.
+
+        The gradients are left out where the entries are known from its last step.
+        """
+        if held.of_grads is not None:
+            return [], held.of_grads
+        grads = [grad for tensor in tensors if (grad := tensor.grad) is not None]
+        entries, at = self.of_grads, self.lineage.at
+        found = [entries.get(id(g)) or at(g.untyped_storage()._cdata) for g in grads]
+        of_grads = [entry for entry in found if entry is not None]
+        if len(of_grads) < len(grads):
+            raise Halt(None)
+        return grads, of_grads
+
+    def forget_grads(self) -> None:
+        """Some tensors have other gradients now, or none."""
+        self.grads, self.of_grads = [], {}
+        for held in self.found.held.values():
+            held.of_grads = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +184,9 @@ class Backward:
             self.function(scene.values[self.root])
         except Exception as error:
             raise Halt(_raising(error, leaves)) from None
-        scene.effects.leave_backward(leaves, self.loss, self.writers)
+        scene.forget_grads()
+        scene.of_grads = scene.effects.leave_backward(leaves, self.loss, self.writers)
+        scene.grads = [leaf.grad for leaf in leaves]
         return True
 
 
@@ -176,16 +203,10 @@ class Optimizing:
     def play(self, scene: Scene) -> bool:
         """See `Plain.play`."""
         optimizer, held = scene.values[self.optimizer], scene.found.held[self.optimizer]
-        holding, at = last_holding(optimizer), scene.lineage.at  # each step looks at it behind it
+        holding = last_holding(optimizer)  # each step looks at it when it is over
         if holding is None or len(holding.tensors) != len(held.owned):
             raise Halt(None)
-        grads = [grad for tensor in holding.tensors if (grad := tensor.grad) is not None]
-        of_grads = []
-        for grad in grads:
-            entry = at(grad.untyped_storage()._cdata)
-            if entry is None:
-                raise Halt(None)
-            of_grads.append(entry)
+        grads, of_grads = scene.grads_of(holding.tensors, held)
         label = held.tracked[0].content
         step = Step(optimizer, holding, held.owned, held.tracked, grads, of_grads, label)
         # Its settings, and that nothing sparse is in its state, are facts that were found.
@@ -197,7 +218,11 @@ class Optimizing:
         except Exception as error:
             raise Halt(_raising(error)) from None
         scene.ways.enter_step(step, self.writer)
-        return self.writer is None or scene.ways.leave_step(step)
+        if self.writer is None:
+            scene.forget_grads()
+            return True
+        held.of_grads = of_grads
+        return scene.ways.leave_step(step, held.training if grads else None)
 
 
 Command = Plain | Backward | Optimizing
@@ -229,7 +254,10 @@ class Stretch:
         self._largest, self._nbytes = max(self._sizes), sum(self._sizes)
         self._nodes = [c.node if isinstance(c, Plain) else None for c in commands]
         gone = {local for dropped in drops for local in dropped}
-        self._lasting = [n for n, c in enumerate(commands) if not gone.intersection(c.call.op.outs)]
+        self._lasting = [
+            place for place, command in enumerate(commands)
+            if isinstance(command, Plain) and not gone.intersection(command.call.op.outs)
+        ]  # fmt: skip
         self._most = held = 0  # results at once
         for command, dropped in zip(commands, drops, strict=True):
             held += isinstance(command, Plain)
@@ -272,7 +300,8 @@ class Stretch:
             played += 1
             for local in dropped:
                 del values[local]
-                frame.take(local)
+                if local in found.nodes:  # it came from outside
+                    frame.take(local)
             if not can_go_on:
                 break
         if played < len(self._commands):

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from duet_p2p.engine.labels import UNBOUNDED
 from duet_p2p.engine.lineage import Lineage
 
-__all__ = ["Training", "described", "note_step"]
+__all__ = ["Training", "count_step", "described", "note_step"]
 
 _RATES: Final = 4  # learning rates that are told one by one
 
@@ -43,8 +43,12 @@ def note_step(optimizer: Any, records: int, lineage: Lineage) -> None:
         if training is None:
             training = entry.training or Training(type(optimizer).__name__)
         entry.training = training
-    if training is None:
-        return
+    if training is not None:
+        count_step(training, optimizer, records)
+
+
+def count_step(training: Training, optimizer: Optimizer, records: int) -> None:
+    """One step more, with gradients over so many records."""
     training.steps += 1
     training.smallest = min(training.smallest, records)
     training.largest = max(training.largest, records if records < UNBOUNDED else 0)
