@@ -28,7 +28,7 @@ from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.form import form_of
 from duet_p2p.engine.holding import holding_of
 from duet_p2p.engine.labels import PUBLIC
-from duet_p2p.engine.lineage import HIDDEN_MARK, ROWS_MARK, Lineage, Owned, Tracked
+from duet_p2p.engine.lineage import HIDDEN_MARK, ROWS_MARK, Lineage, Owned
 from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.store import Slot
 from duet_p2p.engine.training import Training
@@ -44,8 +44,6 @@ class Held:
 
     owned: list[Owned]
     """Of its tensors, in the order of its holding."""
-    tracked: list[Tracked]
-    """Of everything else, itself first."""
     training: Training | None
     """Of all its parameters, if they have one and the same."""
     of_grads: list[Owned] | None = None
@@ -54,7 +52,11 @@ class Held:
 
 @dataclass(slots=True)
 class Fingerprint:
-    """What was found, and what results speak of. Holds no tensor and no object."""
+    """What was found, and what results speak of.
+
+    It holds no tensor and no object, nor what does (`Tracked`): a plan keeps it between its runs,
+    and what the scientist has deleted counts against no quota.
+    """
 
     facts: list[Any]
     keys: list[tuple[str | int, ...]] = field(default_factory=list)
@@ -129,13 +131,13 @@ class _Look:
             return None
         if entry.poison is not None or HIDDEN_MARK in marks or self._lineage.is_chosen(tensor):
             return None
-        if tensor.requires_grad and not is_leaf:
-            return None  # its graph is not looked at
+        if (tensor.requires_grad and not is_leaf) or tensor.is_inference():
+            return None  # a graph is not looked at, and writes to inference tensors are not counted
         self._entries[id(tensor)] = (len(self._entries), entry)
         self._kept.append(tensor)
         self.facts += (
             type(tensor), tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype,
-            tensor.requires_grad, is_leaf, tensor.is_inference(), tensor.is_conj(), tensor.is_neg(),
+            tensor.requires_grad, is_leaf, tensor.is_conj(), tensor.is_neg(),
             entry.label, entry.in_graph, entry.is_shared, entry.written, entry.root, entry.training,
             None if entry.made is None else form_of(entry.made),
             self._places.setdefault(storage, len(self._places)),
@@ -161,14 +163,12 @@ class _Look:
         holding = holding_of(optimizer)
         if holding is None or not holding.has_plain_settings:
             return None
-        tracked = []
         self.facts += (type(optimizer), holding.number)
         for part in (optimizer, *holding.objects):
             entry = self._lineage.find(part)
             if entry is None or entry.poison is not None or entry.origin is not None:
                 return None
             self.facts += (entry.content, entry.structure, entry.is_shared, entry.written)
-            tracked.append(entry)
         owned = []
         for tensor in holding.tensors:
             of_tensor = self.tensor(tensor)
@@ -178,4 +178,4 @@ class _Look:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         trainings = [self._entries[id(parameter)][1].training for parameter in parameters]
         is_one = bool(trainings) and all([known is trainings[0] for known in trainings])
-        return Held(owned, tracked, trainings[0] if is_one else None)
+        return Held(owned, trainings[0] if is_one else None)

@@ -207,8 +207,10 @@ class Optimizing:
         if holding is None or len(holding.tensors) != len(held.owned):
             raise Halt(None)
         grads, of_grads = scene.grads_of(holding.tensors, held)
-        label = held.tracked[0].content
-        step = Step(optimizer, holding, held.owned, held.tracked, grads, of_grads, label)
+        find = scene.lineage.find
+        tracked = [entry for part in (optimizer, *holding.objects) if (entry := find(part))]
+        label = tracked[0].content
+        step = Step(optimizer, holding, held.owned, tracked, grads, of_grads, label)
         # Its settings, and that nothing sparse is in its state, are facts that were found.
         try:
             if self.writer is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict
 from random import Random
@@ -412,3 +414,16 @@ def test_a_change_between_two_runs_is_seen_at_once(
 
     short, long = both_ways(monkeypatch, run)
     assert short == long
+
+
+def test_a_plan_that_was_played_keeps_nothing_alive_that_was_deleted() -> None:
+    trainer = Trainer("Adam")
+    losses = [trainer.planned(trainer.data) for _ in range(8)]
+    kept = [weakref.ref(trainer.value(ref)) for ref in (*trainer.parameters, *losses)]
+    state = next(iter(trainer.value(trainer.optimizer).state.values()))
+    kept += [weakref.ref(value) for value in state.values()]
+    del state
+    trainer.delete(trainer.optimizer, *losses, *trainer.parameters, Ref(3))
+    trainer.engine.lineage.sweep()
+    gc.collect()
+    assert [ref() for ref in kept] == [None] * len(kept)
