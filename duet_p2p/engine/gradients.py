@@ -118,7 +118,7 @@ class Gradients:
                 continue
             if grad.is_sparse:
                 grad = leaf.grad = settled(grad)
-            entry = found[id(grad)] = own(storage_of(grad))
+            entry = found[id(grad)] = own(grad.untyped_storage())
             entry.label = came if entry.label is PUBLIC else join((entry.label, came))
         return found
 
