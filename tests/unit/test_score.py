@@ -455,3 +455,18 @@ def test_a_name_that_writes_to_the_owners_object_is_caught_while_it_is_played(
     assert short == long
     assert "wrote to an owner's object" in short[2]
     assert played[-1] == (1, False)
+
+
+def test_many_runs_of_one_message_end_alike(
+    monkeypatch: pytest.MonkeyPatch, played: list[tuple[int, bool]]
+) -> None:
+    def run() -> list[Any]:
+        trainer, versions, found = Trainer("RMSprop"), dict[int, int](), list[Any]()
+        for times in (5, 4, 1, 3):
+            (losses,) = trainer.go(trainer.plan, trainer.data, times=times)
+            found += [labels(trainer), trainer.facts(losses).plan_runs]
+        return [*found, *everything(trainer, versions)]
+
+    short, long = both_ways(monkeypatch, run)
+    assert short == long
+    assert sum(is_whole for _, is_whole in played) >= 8
