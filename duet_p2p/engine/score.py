@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import torch
+
 from duet_p2p.engine.call import RepeatedCall
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.fingerprint import Fingerprint, fingerprint
@@ -33,7 +35,7 @@ __all__ = ["Score"]
 _LEAST: Final = 3
 """Commands that are worth a look at all that they find."""
 _CUT_AFTER: Final = 6
-"""Rehearsals that ended at one command."""
+"""Rehearsals that ended at one command, since one was brought to its end."""
 _PATIENCE: Final = 16
 """Runs in a row that were looked at in vain; then only each one in `_SELDOM` is."""
 _SELDOM: Final = 32
@@ -104,6 +106,8 @@ class Score:
             effects: of the session.
         """
         self._rehearsal = self._asked = None
+        if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            return self.begin, None  # each command would have to be put into its own mode
         is_as_left = self.is_as_left(objects, lineage) and run == self.run
         found, self._left = self._left, None
         if not (is_as_left and self._is_settled):
@@ -118,10 +122,10 @@ class Score:
             self._is_settled = self._is_settled or is_as_left
         assert self._stretch is not None and found is not None
         self._vain = 0
-        lineage.epoch += 1
+        lineage.epoch = epoch = lineage.epoch + 1
         number, call = self._stretch.play(seq, found, frame, stage, lineage, effects)
-        if number == len(self._calls) and self.begin == 0:
-            self._last, self._left, self.run = (lineage.epoch, objects), found, run
+        if number == len(self._calls) and self.begin == 0 and lineage.epoch == epoch:
+            self._last, self._left, self.run = (epoch, objects), found, run
         return number, call
 
     def _look(self, run: str, frame: Frame, lineage: Lineage) -> Fingerprint | None:
@@ -164,6 +168,7 @@ class Score:
             drops = self._drops[self.begin : self._end]
             self._stretch = Stretch(self.begin, rehearsal.commands, rehearsal.found, drops)
             self._rehearsal, self._is_settled = None, False
+            self._stops.clear()
 
     def _stop(self, number: int) -> None:
         self._rehearsal = None

@@ -305,6 +305,7 @@ class Stretch:
                 if local in found.nodes:  # it came from outside
                     frame.take(local)
             if not can_go_on:
+                lineage.epoch += 1  # what the run found is not what it leaves
                 break
         if played < len(self._commands):
             admission.room.give_back(sum(self._sizes[played:]))

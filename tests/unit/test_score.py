@@ -470,3 +470,43 @@ def test_many_runs_of_one_message_end_alike(
     short, long = both_ways(monkeypatch, run)
     assert short == long
     assert sum(is_whole for _, is_whole in played) >= 8
+
+
+def test_a_step_that_moves_a_parameter_is_seen_at_the_end_of_a_run(
+    monkeypatch: pytest.MonkeyPatch, played: list[tuple[int, bool]]
+) -> None:
+    moves: list[bool] = []
+    real = torch.optim.SGD.step
+
+    def moving(self: torch.optim.SGD) -> None:
+        real(self)
+        if moves:
+            parameter = self.param_groups[0]["params"][0]
+            parameter.data = parameter.data.clone()
+
+    monkeypatch.setattr(torch.optim.SGD, "step", moving)
+
+    def run() -> list[Any]:
+        trainer, versions, found = Trainer("SGD"), dict[int, int](), list[Any]()
+        for number in range(12):
+            moves[:] = [True] * (number == 7)
+            found.append(told(trainer, lambda t: t.planned(t.data)))
+            found.append(labels(trainer))
+        moves.clear()
+        return [*found, *everything(trainer, versions)]
+
+    short, long = both_ways(monkeypatch, run)
+    assert short == long
+    assert len(played) > 5
+
+
+def test_a_new_pass_is_learnt_anew_and_cuts_nothing(played: list[tuple[int, bool]]) -> None:
+    trainer = Trainer("SGD")
+    dataset = trainer.ok("torch.utils.data.TensorDataset", trainer.data)
+    loader = trainer.ok("torch.utils.data.DataLoader", dataset, batch_size=4)
+    for _ in range(9):
+        batches = trainer.ok("python.iter", loader)
+        for _ in range(4):
+            batch = trainer.ok("python.next", batches)
+            trainer.planned(trainer.ok("python.List.__getitem__", batch, 0))
+    assert played[-2:] == [(7, True)] * 2
