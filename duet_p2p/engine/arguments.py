@@ -230,9 +230,10 @@ def resolve(op: Op, store: Store) -> Arguments:
         ProtocolError: a value that cannot be made.
     """
     slots: dict[int, Slot] = {}
+    get = store.get
 
     def look_up(ref: Ref) -> Any:
-        slot = slots[ref.id] = store.get(ref.id)
+        slot = slots[ref.id] = get(ref.id)
         return slot.value
 
     args: list[Any] = []
@@ -241,13 +242,15 @@ def resolve(op: Op, store: Store) -> Arguments:
         kind = type(value)
         slot = None
         if kind is Ref:
-            slot = slots[value.id] = store.get(value.id)
+            slot = slots[value.id] = get(value.id)
             value = slot.value
         elif kind not in _PLAIN:
             value = from_wire(value, None, look_up)
         args.append(value)
         at.append(slot)
-    kwargs = {key: from_wire(value, None, look_up) for key, value in op.kwargs.items()}
+    kwargs: dict[str, Any] = {}
+    for key, value in op.kwargs.items():
+        kwargs[key] = value if type(value) in _PLAIN else from_wire(value, None, look_up)
     return Arguments(tuple(args), kwargs, slots, tuple(at), op.args)
 
 

@@ -105,7 +105,7 @@ class Owned:
     One is made with nearly each operation, so what few of them have stands on the class.
     """
 
-    __slots__ = ("__dict__", "_reference", "label", "nbytes", "uid", "version")
+    __slots__ = ("__dict__", "_reference", "label", "made", "nbytes", "uid", "version")
 
     hidden: bool = False
     """The shape of what lies here is a private fact."""
@@ -117,8 +117,6 @@ class Owned:
     is_copy: bool = False
     """The dense copy of a sparse gradient: who writes to it means the gradient."""
     poison: Poison | None = None
-    made: Made | None = None
-    """How a private storage came to be; for form.py, as the next three."""
     written: Made | None = None
     """The newest of the commands that wrote to it in place; training steps are in the label."""
     root: str = ""
@@ -134,6 +132,8 @@ class Owned:
         self.label = PUBLIC
         self.version = 0
         """Commands that could have written it."""
+        self.made: Made | None = None
+        """How a private storage came to be; for form.py, as are `written`, `root` and `hash`."""
         self.nbytes = storage.nbytes()
 
     def __del__(self, free: Callable[[Any], None] = _free_reference) -> None:
