@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -37,7 +37,7 @@ class Arguments:
     """Of positional arguments that are a reference as they stand."""
     wire: tuple[Any, ...] = ()
     """Positional arguments as they came."""
-    sources: list[torch.Tensor] = field(default_factory=list)
+    sources: Sequence[torch.Tensor] = ()
     """The tensors that were there before the call, as `refresh` last found them."""
     graph: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
     """Of a backward: leaves and statistics that the graph of its root reaches, once looked for."""
