@@ -338,8 +338,6 @@ def unpack_item(packed: Any, depth: int = 0, buffers: Sequence[Buffer] | None = 
         if len(packed) != 1:
             raise ValueError("a tagged value is a map of one pair")
         ((tag, payload),) = packed.items()
-        if tag == "r":  # most of them
-            return Ref(_object_id(payload))
         unpack = _UNPACK.get(tag)
         if unpack is None:
             raise ValueError("unknown tag")

@@ -139,3 +139,13 @@ def test_random_programs_are_the_same_commands_with_and_without_habits(
     with pair() as other:
         assert run(other.duet) == first
         assert commands(other) == commands(both)
+
+
+def test_no_more_habits_are_kept_than_are_allowed(
+    both: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("duet_p2p.limits.PRECEDENTS", 3)
+    x = torch.ones(3).send(both.duet)
+    for number in range(5):
+        _ = x + number
+        assert 1 <= len(habits._KNOWN) <= 3
