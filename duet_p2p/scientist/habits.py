@@ -90,6 +90,6 @@ def learn(call: Asked, rule: Rule, result: Any, inferred: Any) -> None:
         return
     if any([result is pointer for pointer in inputs]) or result._items is not None:
         return  # changed in place, or more is known of it
-    if len(_KNOWN) >= limits.PRECEDENTS:
+    if len(_KNOWN) >= limits.HABITS:
         _KNOWN.clear()  # in one step, since sessions in several threads share it
     _KNOWN[key] = Habit(rule.name, result._type, inferred, result._tags)

@@ -144,7 +144,7 @@ def test_random_programs_are_the_same_commands_with_and_without_habits(
 def test_no_more_habits_are_kept_than_are_allowed(
     both: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("duet_p2p.limits.PRECEDENTS", 3)
+    monkeypatch.setattr("duet_p2p.limits.HABITS", 3)
     x = torch.ones(3).send(both.duet)
     for number in range(5):
         _ = x + number
