@@ -194,6 +194,7 @@ COMBINED_VALUES: Final = 16  # r of torch.combinations
 IMAGE_SIDE: Final = 4_096  # pixels that a transform may make
 SHAPES_CACHE: Final = 16_384  # results of shape inference
 PRECEDENTS: Final = 4_096  # verdicts on operations that the engine remembers
+HABITS: Final = 4_096  # kinds of calls whose results the scientist's side remembers
 PRECEDENT_CHARS: Final = 64  # of a text among their arguments
 SHAPES_REPLAY_ELEMENTS: Final = 4 * 1024**2  # inputs of a failed inference that run again for real
 BLOB_ALIGNMENT: Final = 64  # bytes; tensors in a blob begin at multiples of it

@@ -9,6 +9,7 @@ for the scale.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from statistics import median
@@ -71,7 +72,14 @@ def measure(rounds: int = ROUNDS) -> dict[str, tuple[float, float]]:
         "labels judged anew": anew,
         "a local add": local,
     }
-    times = [[_seconds(action, results) for action in actions.values()] for _ in range(rounds)]
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)  # as in the engine's process (engine/child.py)
+    try:
+        times = [[_seconds(action, results) for action in actions.values()] for _ in range(rounds)]
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
     return {
         name: (min(column), median(column))
         for name, column in zip(actions, zip(*times, strict=True), strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -37,7 +37,7 @@ class Arguments:
     """Of positional arguments that are a reference as they stand."""
     wire: tuple[Any, ...] = ()
     """Positional arguments as they came."""
-    sources: list[torch.Tensor] = field(default_factory=list)
+    sources: Sequence[torch.Tensor] = ()
     """The tensors that were there before the call, as `refresh` last found them."""
     graph: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
     """Of a backward: leaves and statistics that the graph of its root reaches, once looked for."""
@@ -240,9 +240,10 @@ def resolve(op: Op, store: Store) -> Arguments:
         ProtocolError: a value that cannot be made.
     """
     slots: dict[int, Slot] = {}
+    get = store.get
 
     def look_up(ref: Ref) -> Any:
-        slot = slots[ref.id] = store.get(ref.id)
+        slot = slots[ref.id] = get(ref.id)
         return slot.value
 
     args: list[Any] = []
@@ -251,13 +252,15 @@ def resolve(op: Op, store: Store) -> Arguments:
         kind = type(value)
         slot = None
         if kind is Ref:
-            slot = slots[value.id] = store.get(value.id)
+            slot = slots[value.id] = get(value.id)
             value = slot.value
         elif kind not in _PLAIN:
             value = from_wire(value, None, look_up)
         args.append(value)
         at.append(slot)
-    kwargs = {key: from_wire(value, None, look_up) for key, value in op.kwargs.items()}
+    kwargs: dict[str, Any] = {}
+    for key, value in op.kwargs.items():
+        kwargs[key] = value if type(value) in _PLAIN else from_wire(value, None, look_up)
     return Arguments(tuple(args), kwargs, slots, tuple(at), op.args)
 
 

@@ -20,7 +20,7 @@ from duet_p2p.engine.store import Slot, Store
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.keywords import plain_keywords
-from duet_p2p.surface.table import Rule, find
+from duet_p2p.surface.table import TABLE, Rule
 from duet_p2p.surface.values import from_wire
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
@@ -45,21 +45,28 @@ class Call:
     function: Callable[..., Any]
 
     def __init__(self, op: Op) -> None:
-        rule = find(op.name)
-        function = None if rule is None else CALLABLES.get(rule.name)
-        if rule is None or function is None:
+        found = _OFFERED.get(op.name)
+        if found is None:
             raise NotAllowed(f"{op.name} is not on the surface")
+        self.op = op
+        self.rule, self.function = found
         if op.kwargs:
-            _check_places(rule, op)
-        given = plain_keywords(rule.name, op.kwargs)
-        self.op = op if given is op.kwargs else replace(op, kwargs=dict(given))
-        self.rule, self.function = rule, function
+            _check_places(self.rule, op)
+            given = plain_keywords(self.rule.name, op.kwargs)
+            if given is not op.kwargs:
+                self.op = replace(op, kwargs=dict(given))
 
     def arguments(self, store: Store) -> Arguments:
         """The arguments with the objects that they name; see `resolve`."""
         return resolve(self.op, store)
 
 
+_OFFERED: Final = {
+    name: (rule, CALLABLES[rule.name])
+    for rule in TABLE.values()
+    for name in (rule.name, *rule.aliases)
+}
+"""Rule and function of each name and alias. CLOSED SET: nothing else can be called."""
 _WITH_OBJECT: Final = frozenset({"method", "inplace", "property", "setter", "mutator"})
 _KEYWORDS: Final = {"sort": {"reverse"}, "move_to_end": {"last"}, "popitem": {"last"}}
 _FREE: Final = frozenset({"Dict", "OrderedDict", "update"})

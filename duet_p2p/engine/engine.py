@@ -300,7 +300,8 @@ class Engine:
             slot = slots.pop()
             value, slot.value = slot.value, None
             del slot
-            self.lineage.forget(value)
+            if type(value) is not torch.Tensor:
+                self.lineage.forget(value)
 
     # values on their way out
 

@@ -297,7 +297,7 @@ class Executor:
         try:
             call = call or Call(op)
             self._store.check_fresh(op.outs)
-            self.admit_objects(len(op.outs))
+            self.admission.room.admit_objects(self._store, len(op.outs))
             given = call.arguments(self._store)
             check_settings(call, given, self._lineage)
         except ProtocolError as error:
@@ -387,7 +387,7 @@ class Executor:
             args = (self._context, *args)
         if rule.name == "torch.Tensor.grad=":
             args = tuple([self._writes.unshared(value) for value in args])
-        if op.mode == "g" and torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
+        if op.mode == "g" and torch.is_grad_enabled():
             return function(*args, **given.kwargs)
         with _MODES[op.mode]():
             return function(*args, **given.kwargs)
@@ -398,7 +398,7 @@ class Executor:
         op, rule, given = run.op, run.rule, run.given
         if not op.outs:
             return []
-        tags = result_tags(rule.name, [slot.tags for slot in given.slots.values()])
+        tags = result_tags(rule.name, tuple([slot.tags for slot in given.slots.values()]))
         if len(op.outs) == 1:
             values = [result]
         else:

@@ -8,7 +8,7 @@ fact, and nothing for what `next` of a loader gives: the loader's own facts say 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -21,12 +21,19 @@ from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison, Slot, Store
 from duet_p2p.surface.loader import loader_facts
 from duet_p2p.surface.python import RemoteIterator
-from duet_p2p.surface.table import find
+from duet_p2p.surface.table import TABLE, find
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
 __all__ = ["of_results"]
 
+_KNOWN: Final = frozenset(
+    name
+    for rule in TABLE.values()
+    for name in (rule.name, *rule.aliases)
+    if rule.result in ("tensor", "self") and rule.shape != "dynamic"
+)
+"""Names of which the scientist's side works the result's shape out as well."""
 _NEXT = ("python.next", "python.Iterator.__next__", "python.Any.__next__")
 
 
@@ -39,11 +46,10 @@ def of_results(op: Op, store: Store, lineage: Lineage, is_inferred: bool = True)
         lineage: says what is hidden.
         is_inferred: the results' shapes followed from those of the arguments.
     """
+    if is_inferred and op.name in _KNOWN and not (store.has_told and _is_told(op, store)):
+        return []
     rule = find(op.name)
     if rule is None or rule.result in ("none", "item"):
-        return []
-    is_known = rule.result in ("tensor", "self") and rule.shape != "dynamic" and is_inferred
-    if is_known and not _is_told(op, store):
         return []
     events: list[m.Event] = []
     for id in op.outs:
@@ -63,7 +69,7 @@ def of_results(op: Op, store: Store, lineage: Lineage, is_inferred: bool = True)
 
 def _is_told(op: Op, store: Store) -> bool:
     """Whether the scientist's side could not work with an argument's shape when it sent this."""
-    pending: list[Any] = [*op.args, *op.kwargs.values()] if store.has_told else []
+    pending: list[Any] = [*op.args, *op.kwargs.values()]
     while pending:
         value = pending.pop()
         if type(value) is Ref:

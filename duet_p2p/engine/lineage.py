@@ -105,7 +105,7 @@ class Owned:
     One is made with nearly each operation, so what few of them have stands on the class.
     """
 
-    __slots__ = ("__dict__", "_reference", "label", "nbytes", "uid", "version")
+    __slots__ = ("__dict__", "label", "made", "nbytes", "reference", "uid", "version")
 
     hidden: bool = False
     """The shape of what lies here is a private fact."""
@@ -117,8 +117,6 @@ class Owned:
     is_copy: bool = False
     """The dense copy of a sparse gradient: who writes to it means the gradient."""
     poison: Poison | None = None
-    made: Made | None = None
-    """How a private storage came to be; for form.py, as the next three."""
     written: Made | None = None
     """The newest of the commands that wrote to it in place; training steps are in the label."""
     root: str = ""
@@ -129,20 +127,18 @@ class Owned:
     """Of a parameter that was trained: what the owner is told about it (training.py)."""
 
     def __init__(self, storage: torch.UntypedStorage, uid: int) -> None:
-        self._reference: Any = storage._weak_ref()
+        self.reference: Any = storage._weak_ref()
+        """Until this is freed no other storage has its address."""
         self.uid = uid
         self.label = PUBLIC
         self.version = 0
         """Commands that could have written it."""
+        self.made: Made | None = None
+        """How a private storage came to be; for form.py, as are `written`, `root` and `hash`."""
         self.nbytes = storage.nbytes()
 
     def __del__(self, free: Callable[[Any], None] = _free_reference) -> None:
-        free(self._reference)
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether the storage is; until this is freed, no other one has its address."""
-        return bool(torch.UntypedStorage._expired(self._reference))
+        free(self.reference)
 
     @property
     def read_only(self) -> str:
@@ -212,12 +208,13 @@ class Lineage:
 
     def own_storage(self, storage: torch.UntypedStorage) -> Owned:
         """The entry of a storage, made now if need be."""
-        entry = self._storages.get(storage._cdata)
+        address = storage._cdata
+        entry = self._storages.get(address)
         if entry is None:
             if len(self._storages) >= self._sweep_at:
                 self.sweep()
             self._uid += 1
-            entry = self._storages[storage._cdata] = Owned(storage, self._uid)
+            entry = self._storages[address] = Owned(storage, self._uid)
         return entry
 
     def label(self, tensor: torch.Tensor) -> Label:
@@ -294,8 +291,8 @@ class Lineage:
 
     def sweep(self) -> None:
         """Drop entries of storages that are gone, and of objects that only this table holds."""
-        dead = [key for key, entry in self._storages.items() if entry.is_gone]
-        for key in dead:
+        is_gone = torch.UntypedStorage._expired
+        for key in [key for key, entry in self._storages.items() if is_gone(entry.reference)]:
             del self._storages[key]
         for key, tracked in list(self._objects.items()):
             if tracked.held is not None and sys.getrefcount(tracked.held) <= 2:

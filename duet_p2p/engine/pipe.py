@@ -137,11 +137,12 @@ def _array(count: int) -> bytes:
 
 def _pack_run(run: m.Run) -> bytes:
     """Commands as they came over the wire go on as they are: bytes that are one msgpack array."""
-    parts = [_array(2), _pack(_TAGS[m.Run]), _array(2), _array(len(run.commands))]
+    pack = msgpack.Packer().pack  # to make one costs more than to pack a number
+    parts = [_array(2), pack(_TAGS[m.Run]), _array(2), _array(len(run.commands))]
     for seq, command in run.commands:
-        data = command.data if isinstance(command, m.Unread) else _pack(pack_fields(command))
-        parts += (_PAIR, _pack(seq), data)
-    return b"".join((*parts, _pack(run.at)))
+        data = command.data if type(command) is m.Unread else pack(pack_fields(command))
+        parts += (_PAIR, pack(seq), data)
+    return b"".join((*parts, pack(run.at)))
 
 
 def _pack_item(item: Item, buffers: list[_Bytes]) -> Any:

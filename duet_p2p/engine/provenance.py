@@ -183,11 +183,15 @@ class Provenance:
             entries: of the tensors among them, in order.
             is_met: a private value takes part.
         """
-        slots = given.slots.items()
-        nodes = {id: slot.made for id, slot in slots if slot.made is not None}
-        is_simple = all(map(_is_its_node, entries))
-        is_simple = is_simple and all([isinstance(slot.value, torch.Tensor) for _, slot in slots])
-        if is_met and not is_simple:  # contents, settings and what training made are in the form
+        nodes: dict[int, Made] = {}
+        is_simple = True
+        for id, slot in given.slots.items():
+            if slot.made is not None:
+                nodes[id] = slot.made
+            if not isinstance(slot.value, torch.Tensor):
+                is_simple = False
+        if is_met and not (is_simple and _are_their_nodes(entries)):
+            # contents, settings and what training made are in the form
             nodes, forms = inputs_of(given.slots, self._lineage)
             return made(name, op.args, op.kwargs, nodes, forms)
         return made(name, op.args, op.kwargs, nodes)
@@ -234,13 +238,17 @@ class Provenance:
             yield own
 
 
-def _is_its_node(entry: Owned | None) -> bool:
-    """Whether a tensor is known by its node alone: private from the start, and never written to."""
-    if entry is None or entry.written is not None or entry.root:
-        return False
-    return entry.label.kind is not Kind.PUBLIC
+def _are_their_nodes(entries: Sequence[Owned | None]) -> bool:
+    """Whether tensors are known by their nodes alone: always private, and never written to."""
+    for entry in entries:
+        if entry is None or entry.written is not None or entry.root:
+            return False
+        if entry.label.kind is _PUBLIC:
+            return False
+    return True
 
 
+_PUBLIC: Final = Kind.PUBLIC  # a member is looked up in Python
 _NORMS: Final = frozenset({"batch_norm", "instance_norm"})
 
 

@@ -71,15 +71,29 @@ class Made:
             below = {id(child): child for node in layer for child in node.inputs.values()}
             layer = [child for key, child in below.items() if key not in copies]
             for child in layer:
-                copy = copies[id(child)] = Made(child.op, child.args, child.kwargs, {}, child.forms)
-                copy.is_boundary, copy.form, copy.depth = child.is_boundary, child.form, left
-                copy.has_random = child.has_random
-                copy.is_cut = child.is_cut or (left == 0 and bool(child.inputs))
+                copy = copies[id(child)] = child._copied(left)
                 if left:
                     kept.append((copy, child))
+                elif child.inputs:
+                    copy.is_cut = True
         for node, known in kept:
             node.inputs = {id_: copies[id(child)] for id_, child in known.inputs.items()}
         self.depth = RECIPE_STEPS
+
+    def _copied(self, depth: int) -> Made:
+        """The same node without its inputs; a copy is made for nearly each operation."""
+        copy = Made.__new__(Made)
+        copy.op, copy.args, copy.kwargs, copy.forms = self.op, self.args, self.kwargs, self.forms
+        copy.inputs, copy.depth = {}, depth
+        if self.is_boundary:
+            copy.is_boundary = True
+        if self.is_cut:
+            copy.is_cut = True
+        if self.form:
+            copy.form = self.form
+        if self.has_random:
+            copy.has_random = True
+        return copy
 
 
 def boundary(text: str, form: str = "") -> Made:

@@ -17,6 +17,7 @@ numbers, lists, a time that values decide) there is no question, and it goes the
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -61,24 +62,21 @@ class Question:
 
     __slots__ = ("entries", "key", "masks", "records", "shared", "storages")
 
-    def __init__(self, storages: list[int], entries: list[Owned | None]) -> None:
-        self.key: tuple[Any, ...] = ()
+    def __init__(
+        self,
+        key: tuple[Any, ...],
+        storages: list[int],
+        entries: list[Owned | None],
+        shared: list[torch.Tensor],
+        records: list[_Records],
+        masks: list[int],
+    ) -> None:
+        self.key = key
         self.storages = storages
         self.entries = entries
-        self.shared: list[torch.Tensor] = []
-        self.records: list[_Records] = []
-        self.masks: list[int] = []
-
-    def rows(self, rows: Rows) -> tuple[Any, ...]:
-        """What rules may ask about the rows of an operand."""
-        records, masks, thinned = self.records, self.masks, rows.thinned
-        if rows.key not in records:
-            records.append(rows.key)
-        if thinned:
-            masks += [m for m, _ in sorted(thinned) if m not in masks]
-            thinned = frozenset([(masks.index(m), c) for m, c in thinned])
-        place = records.index(rows.key)
-        return (rows.axis, rows.records, rows.atoms, rows.floor, thinned, place)
+        self.shared = shared
+        self.records = records
+        self.masks = masks
 
 
 class Routine(NamedTuple):
@@ -122,6 +120,9 @@ class Routines:
         """A command went the whole way, and nothing on it was out of the ordinary."""
         if type(spec) is not TensorSpec or verdict is None or verdict.is_hidden:
             return
+        for entry in question.entries:  # one object for equal labels: they are compared each time
+            if entry is not None and entry.label == verdict.label:
+                verdict = replace(verdict, label=entry.label)
         records = 0
         thinned: tuple[tuple[int, float], ...] = ()
         if verdict.rows is not None:
@@ -153,7 +154,9 @@ class Routines:
         tensors: list[torch.Tensor] = []
         entries: list[Owned | None] = []
         storages: list[int] = []
-        found = Question(storages, entries)
+        shared: list[torch.Tensor] = []
+        records: list[_Records] = []
+        masks: list[int] = []
         at = self._lineage.at
         for value in values:  # each begins with its type
             kind = type(value)
@@ -173,9 +176,9 @@ class Routines:
                     return None
                 label, mark = entry.label, marks.get(ROWS_MARK)
                 if mark is not None and mark[1] == entry.uid and mark[2] == entry.version:
-                    rows = found.rows(mark[0])
+                    rows = _asked_of(mark[0], records, masks)
                 if entry.is_shared:
-                    found.shared.append(value)
+                    shared.append(value)
             # rules tell an operand that stands twice from two that look the same
             place = _place(tensors, value) if tensors else 0
             parts += (kind, value.shape, value.dtype, value.requires_grad, label, rows, place)
@@ -186,8 +189,18 @@ class Routines:
             len(tensors) == 1 and given.args and given.args[0] is tensors[0]
         ):
             return None  # a tensor may say whether something is written
-        found.key = tuple(parts)
-        return found
+        return Question(tuple(parts), storages, entries, shared, records, masks)
+
+
+def _asked_of(rows: Rows, records: list[_Records], masks: list[int]) -> tuple[Any, ...]:
+    """What rules may ask about the rows of an operand; joins what the question has of them."""
+    key, thinned = rows.key, rows.thinned
+    if key not in records:
+        records.append(key)
+    if thinned:
+        masks += [m for m, _ in sorted(thinned) if m not in masks]
+        thinned = frozenset([(masks.index(m), c) for m, c in thinned])
+    return (rows.axis, rows.records, rows.atoms, rows.floor, thinned, records.index(key))
 
 
 def can_be_plain(name: str) -> bool:

@@ -31,6 +31,7 @@ _GIVEN: Final[dict[str, tuple[tuple[str, int], ...]]] = {
     "torch.optim.Optimizer.zero_grad": (("set_to_none", 1),),
     "torch.nn.functional.scaled_dot_product_attention": (("dropout_p", 4),),
 }
+_GROUPS: Final = "torch.optim.Optimizer.add_param_group"
 _KEYWORDS: Final = frozenset({"training", "train", "use_input_stats", "inplace", "dropout_p"})
 _ALL: Final = frozenset({
     "dropout", "dropout_", "alpha_dropout", "alpha_dropout_", "feature_dropout",
@@ -60,6 +61,17 @@ def _settings(name: str) -> tuple[tuple[str, int], ...]:
     return tuple(found.items())
 
 
+@cache
+def _is_free(name: str) -> bool:
+    """Whether calls of a name have no settings at all, nor views of what they are given."""
+    rule, base = TABLE[name], base_name(name)
+    if name.startswith("python.") or name == _GROUPS or _settings(name):
+        return False
+    if rule.short in _ALL and name == f"torch.{rule.short}":
+        return False
+    return not base or base in ELEMENTWISE
+
+
 def check_settings(call: Call, given: Arguments, lineage: Lineage) -> None:
     """Looks at the settings of a call that is about to run, or to be left out.
 
@@ -67,6 +79,8 @@ def check_settings(call: Call, given: Arguments, lineage: Lineage) -> None:
         NotAllowed: one of them is private, or a container is to be filled by running a loader.
     """
     rule = call.rule
+    if _is_free(rule.name):
+        return
     _refuse_runs(rule, given, lineage)
     _refuse_private(call, rule, given, lineage)
     if given.slots and (base := base_name(rule.name)) and base not in ELEMENTWISE:
@@ -101,7 +115,7 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
 
 
 def _refuse_private(call: Call, rule: Rule, given: Arguments, lineage: Lineage) -> None:
-    if rule.name == "torch.optim.Optimizer.add_param_group":
+    if rule.name == _GROUPS:
         if any(map(lineage.hidden, given.tensors())) or is_private(_group(given, lineage)):
             raise _refusal(rule, "parameters")
         return

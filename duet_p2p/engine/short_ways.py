@@ -141,10 +141,10 @@ class ShortWays:
         node = whole.provenance.plain(op, run.rule.name, given, question.entries, is_met=run.is_met)
         self._label(run, verdict, result, question.storages, node)
         if op.outs:
-            tags = result_tags(run.rule.name, [slot.tags for slot in given.slots.values()])
+            tags = result_tags(run.rule.name, tuple([s.tags for s in given.slots.values()]))
             if isinstance(call, RepeatedCall) and (call.misses < 4 or call.misses % 16 == 0):
                 call.repetition = repetition_of(given, routine, verdict, tags, node, self._lineage)
-            whole.store.put(op.outs[0], Slot(result, tags=tags, made=node))
+            whole.store.place(op.outs[0], Slot(result, tags=tags, made=node))
         return True
 
     def _label(

@@ -179,5 +179,5 @@ class Store:
         return self._remove(ids)
 
     def _remove(self, ids: Iterable[int]) -> list[Slot]:
-        found = (self._slots.pop(id, None) for id in ids)
-        return [slot for slot in found if slot is not None]
+        take = self._slots.pop
+        return [slot for id in ids if (slot := take(id, None)) is not None]

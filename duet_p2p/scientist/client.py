@@ -167,11 +167,14 @@ class Client:
             SessionClosed: the session has ended; or the error that ended it.
             SessionSuspended: the owner has to look first.
         """
-        if self._error is not None and self._state == "closed":
-            raise self.ended()
         recording = active()
         if recording is not None:
             recording.refuse(message)
+        return self._send(message)
+
+    def _send(self, message: Message) -> int:
+        if self._error is not None and self._state == "closed":
+            raise self.ended()
         if self._is_suspended:
             raise SessionSuspended()
         with self._emitting:
@@ -183,7 +186,7 @@ class Client:
             seq: int = self.session.outbox.put(message)
             if type(message) in _WITH_SITES:
                 self.operations += 1
-                self.sites.note(seq)
+                self.sites.note(seq, 4)  # with `current`, this one, and what called it
         return seq
 
     def issue(self, op: Op, inputs: Sequence[Pointer], made: Sequence[Pointer]) -> int:
@@ -199,7 +202,7 @@ class Client:
         """
         recording = active()
         if recording is None:
-            return self.emit(op)
+            return self._send(op)
         if recording.client is not self:
             raise StepError("A step works on one session only." + recording.here())
         return recording.add(op, inputs, made)

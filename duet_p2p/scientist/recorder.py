@@ -89,7 +89,7 @@ class Variant:
                 f"loss, one pointer that is made inside, and nothing else."
             )
         (part,) = self._parts
-        tags = result_tags(_STEP, [optimizer._tags])
+        tags = result_tags(_STEP, (optimizer._tags,))
         loss = make(
             self.client, self.client.new_id(), part.type, tags=tags, spec=part.spec,
             items=part.items, length=part.length,

@@ -44,7 +44,7 @@ def results_of(
     kind = table.result_of(rule, args, kwargs, _stands_for_tensor)
     if kind == "tensor" and type(inferred) is TensorSpec:  # nearly always
         tags_of = dict.fromkeys([pointer._tags for pointer in inputs])
-        noted = _tags(rule.name, tuple(tags_of))
+        noted = tags.result_tags(rule.name, tuple(tags_of))
         one = make(client, client.new_id(), "torch.Tensor", tags=noted, spec=inferred)
         return one, [one]
     if kind == "none":
@@ -58,7 +58,8 @@ def results_of(
             kind = "tensor"
         elif _is_several(inferred):
             kind = "tensors"
-    noted = _tags(rule.name, tuple(dict.fromkeys([pointer._tags for pointer in inputs])))
+    tags_of = dict.fromkeys([pointer._tags for pointer in inputs])
+    noted = tags.result_tags(rule.name, tuple(tags_of))
     if kind == "tensors" and _is_several(inferred):
         if len(inferred) == 1:  # one id would stand for the whole
             whole = _part(client, inferred, noted)
@@ -137,11 +138,6 @@ def _stands_for_tensor(value: Any) -> bool:
 
 def _type_of_operand(value: Any) -> str:
     return value._type if isinstance(value, Pointer) else types.type_name_of(plain(value))
-
-
-@lru_cache(maxsize=8192)
-def _tags(name: str, inputs: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
-    return tags.result_tags(name, inputs)
 
 
 @lru_cache(maxsize=256)

@@ -34,9 +34,13 @@ _OWN: Final = (
 _is_internal: dict[int, tuple[CodeType, bool]] = {}
 
 
-def current() -> Site | None:
-    """The innermost frame that is neither ours nor torch's; None where there is none."""
-    frame: FrameType | None = sys._getframe(1)
+def current(inner: int = 1) -> Site | None:
+    """The innermost frame that is neither ours nor torch's; None where there is none.
+
+    Args:
+        inner: how many of the innermost frames are known to be ours, this one included.
+    """
+    frame: FrameType | None = sys._getframe(inner)
     while frame is not None:
         code = frame.f_code
         # by the code's identity: its own hash goes over all that it holds
@@ -80,9 +84,9 @@ class CallSites:
         self._kept = kept
         self._sites: OrderedDict[int, Site] = OrderedDict()
 
-    def note(self, seq: int) -> None:
-        """Remembers the caller's line for this command."""
-        site = current()
+    def note(self, seq: int, inner: int = 2) -> None:
+        """Remembers the caller's line for this command; `inner` as for `current`."""
+        site = current(inner)
         if site is not None:
             self._sites[seq] = site
             if len(self._sites) > self._kept:

@@ -32,6 +32,7 @@ Progress = Callable[[int, int], None]
 
 _ANSWERED: Final = frozenset({Get, Request})
 """Commands that somebody is about to wait for: they do not wait for company."""
+_Declaring = Put | Value
 _LOOK_SECONDS: Final = 0.5  # how often a waiting caller looks at its deadline
 
 
@@ -42,6 +43,10 @@ class _Wake(IntEnum):
     LATER = 1
     """Within `limits.FRAME_FLUSH_SECONDS`."""
     NOW = 2
+
+
+# a member of an enum is looked up in Python, and this would be for each command
+_LATER, _NOW = _Wake.LATER, _Wake.NOW
 
 
 class Sending(Protocol):
@@ -115,13 +120,13 @@ class Outbox:
             SessionClosed: The session is over; nothing was sent.
         """
         data = encode_message(message)
-        with self.changed:
+        with self._outgoing.lock:  # that of `changed`
             if self._session.end is not None or not self._outgoing.has_room(len(data)):
                 self._wait_for_room(len(data), wait)
             is_due = (
                 type(message) in _ANSWERED or self._unflushed + len(data) >= limits.FRAME_MAX_BYTES
             )
-            return self._push(message, data, _Wake.NOW if is_due else _Wake.LATER)
+            return self._push(message, data, _NOW if is_due else _LATER)
 
     def post(self, message: Message) -> int:
         """`Session.post`: on the loop, without waiting; sent at the end of this turn.
@@ -172,10 +177,11 @@ class Outbox:
     def _push(self, message: Message, data: bytes, wake: _Wake) -> int:
         """Numbers an encoded message and sees to it that it leaves. With the lock held."""
         seq = self._outgoing.push(data)
-        if isinstance(message, Put | Value) and message.blob is not None:
+        if isinstance(message, _Declaring) and message.blob is not None:
             self.declared[message.blob.transfer] = seq
         self._unflushed += len(data)
-        self._rouse(wake)
+        if wake > self._wake:
+            self._rouse(wake)
         return seq
 
     def _wait_for_room(self, nbytes: int, wait: float) -> None:

@@ -47,6 +47,7 @@ from duet_p2p.wire.messages import Message, Put, Value
 __all__ = ["Session"]
 
 _LOG = logging.getLogger("duet_p2p")
+_Declaring = Put | Value  # made here and not for each message
 
 
 class Session:
@@ -338,7 +339,7 @@ class Session:
     def _handle(self, event: Event) -> None:
         match event:
             case Received(seq, message):
-                if isinstance(message, Put | Value) and message.blob is not None:
+                if isinstance(message, _Declaring) and message.blob is not None:
                     self._transfers.announce(message.blob.transfer)
                 self.on_message(seq, message)
             case SettledTo(seq):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 
 __all__ = ["result_tags"]
 
 
-def result_tags(name: str, input_tags: Iterable[Iterable[str]]) -> tuple[str, ...]:
+@lru_cache(8192)
+def result_tags(name: str, input_tags: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     """The tags of what an operation gives.
 
     Args:
@@ -18,11 +18,6 @@ def result_tags(name: str, input_tags: Iterable[Iterable[str]]) -> tuple[str, ..
     Returns:
         The sorted union of the inputs' tags and the operation's short name: ``("ages", "mean")``.
     """
-    return _joined(name, tuple([tuple(tags) for tags in input_tags]))
-
-
-@lru_cache(4096)
-def _joined(name: str, input_tags: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     tags = {name.rpartition(".")[2].removesuffix("=")}
     tags.update(*input_tags)
     return tuple(sorted(tags))

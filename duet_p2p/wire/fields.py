@@ -111,8 +111,8 @@ def pack_fields(message: Any) -> list[Any]:
     layout = BY_CLASS.get(type(message))
     if layout is None:
         raise TypeError(f"{type(message).__name__} is not a message")
-    packed = [pack(v) for pack, v in zip(layout.packs, layout.get(message), strict=True)]
-    packed.insert(0, layout.tag)
+    packed: list[Any] = [layout.tag]
+    packed += [pack(v) for pack, v in zip(layout.packs, layout.get(message), strict=True)]
     return packed
 
 
@@ -239,6 +239,21 @@ def _most(where: str) -> int:
     return limits.TENSOR_DIMS if where.endswith(".shape") else limits.ARRAY_ITEMS
 
 
+def _many_ints(where: str, given: Any, wanted: Any) -> Check:
+    """`_pack_many` or `_unpack_many` of ints, without a call for each: all commands have some."""
+    most, (low, high, zero) = _most(where), _rule(INTS, where)
+
+    def convert(values: Any) -> Any:
+        if type(values) is not given or len(values) > most:
+            raise ValueError(f"{where} is not a {given.__name__} of at most {most} items")
+        for value in values:
+            if type(value) is not int or not low <= value <= high or not (value or zero):
+                raise ValueError(f"{where} is not an int in its range")
+        return wanted(values)
+
+    return convert
+
+
 def _pack_pairs(where: str, key: Check, value: Check) -> Check:
     def pack(pairs: Any) -> Any:
         if type(pairs) is not dict or len(pairs) > limits.ARRAY_ITEMS:
@@ -314,6 +329,8 @@ def _checks(where: str, hint: Any) -> tuple[Check, Check]:
         pack, unpack = _checks(where, arguments[0])
         return _optional(pack), _optional(unpack)
     if origin is tuple and len(arguments) == 2 and arguments[1] is ...:
+        if arguments[0] is int:
+            return _many_ints(where, tuple, list), _many_ints(where, list, tuple)
         pack, unpack = _checks(where, arguments[0])
         return _pack_many(where, pack), _unpack_many(where, unpack)
     if origin is dict:

@@ -12,7 +12,7 @@ the fields follow in the order of the class. docs/protocol.md has the same table
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from duet_p2p.wire.values import Blob
@@ -62,9 +62,13 @@ Wire = Any
 # commands: scientist to owner, on ops
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Op:
-    """Run one name of the surface. There is no reply when it works."""
+    """Run one name of the surface. There is no reply when it works.
+
+    Both sides make one for each operation, so its slots' own setters fill it: what dataclass writes
+    for a frozen class takes twice as long.
+    """
 
     name: str
     """Canonical name in the surface table, for example ``torch.relu``."""
@@ -75,6 +79,25 @@ class Op:
     kwargs: dict[str, Wire]
     mode: str
     """Grad mode of the caller: ``g`` grad, ``n`` no_grad, ``i`` inference."""
+
+    def __init__(
+        self,
+        name: str,
+        outs: tuple[int, ...],
+        args: tuple[Wire, ...],
+        kwargs: dict[str, Wire],
+        mode: str,
+    ) -> None:
+        _put_name(self, name)
+        _put_outs(self, outs)
+        _put_args(self, args)
+        _put_kwargs(self, kwargs)
+        _put_mode(self, mode)
+
+
+_put_name, _put_outs, _put_args, _put_kwargs, _put_mode = (
+    vars(Op)[each.name].__set__ for each in fields(Op)
+)
 
 
 @dataclass(frozen=True, slots=True)
