@@ -6,6 +6,7 @@ import io
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,6 +36,9 @@ def measure(report: Report, *, repeats: int, curve_to: int) -> None:
             Row("accepted get of a scalar, no audit log", answer / ping, "×",
                 f"of the data channel's round trip by turns, {ping * 1e6:.0f} µs", 3.0)
         )  # fmt: skip
+        names = ("the scientist's cell", "its I/O thread", "the owner's I/O thread", "the engine")
+        for name, seconds in zip(names, _stages_of_a_get(session, 20 * repeats), strict=True):
+            report.add(Row(f"accepted get of a scalar: CPU of {name}", seconds, "s"))
         own, private = _chains(session, repeats, answer)
         report.add(
             Row("pipelined add, own tensor: added cost", own, "s", "each", 100e-6),
@@ -119,6 +123,32 @@ def _disk_sync(file: io.FileIO) -> None:
 def stages(session: Pair, count: int = 5000) -> list[tuple[str, float]]:
     """CPU seconds of one pipelined add on a private tensor, by the threads that it goes through."""
     x = _stored(session, "ones")
+    get(x.sum())
+    adds: list[Any] = []
+    cell, wire, owner, engine = _cpu(
+        session, lambda: adds.append(chain(x, count)), lambda: get(adds.pop())
+    )
+    return [
+        ("scientist's cell: pointer, shapes, ids, codec", cell / count),
+        ("scientist's I/O thread: frames, SCTP, DTLS", wire / count),
+        ("owner's I/O thread: SCTP, session, service, pipe", owner / count),
+        ("engine: pipe, admission, torch, labels, store", engine / count),
+        ("of it, labels (scripts/label_cost.py)", label_cost.measure(20)[_LABELS][0]),
+    ]
+
+
+def _stages_of_a_get(session: Pair, count: int) -> tuple[float, float, float, float]:
+    values = [_stored(session, "ones").sum() for _ in range(count)]
+    time.sleep(0.3)
+    times = _cpu(session, lambda: [get(value) for value in values], lambda: None)
+    cell, wire, owner, engine = (seconds / count for seconds in times)
+    return cell, wire, owner, engine
+
+
+def _cpu(
+    session: Pair, act: Callable[[], object], wait: Callable[[], object]
+) -> tuple[float, float, float, float]:
+    """CPU seconds of the cell that acts; of both I/O threads and the engine until it has waited."""
     loop = next(t for t in threading.enumerate() if t is session.duet._client.bridge._thread)
     assert loop.ident is not None
     ours = time.pthread_getcpuclockid(loop.ident)
@@ -128,18 +158,11 @@ def stages(session: Pair, count: int = 5000) -> list[tuple[str, float]]:
         "    return int(open(f'/proc/{pid}/schedstat').read().split()[0]) / 1e9\n1"
     )
     ask = "[time.clock_gettime(clock), engine()]"
-    get(x.sum())
     theirs = session.owner.run(ask)
     cell, wire = time.thread_time(), time.clock_gettime(ours)
-    last = chain(x, count)
+    act()
     cell = time.thread_time() - cell
-    get(last)
+    wait()
     wire = time.clock_gettime(ours) - wire
     after = session.owner.run(ask)
-    return [
-        ("scientist's cell: pointer, shapes, ids, codec", cell / count),
-        ("scientist's I/O thread: frames, SCTP, DTLS", wire / count),
-        ("owner's I/O thread: SCTP, session, service, pipe", (after[0] - theirs[0]) / count),
-        ("engine: pipe, admission, torch, labels, store", (after[1] - theirs[1]) / count),
-        ("of it, labels (scripts/label_cost.py)", label_cost.measure(20)[_LABELS][0]),
-    ]
+    return cell, wire, after[0] - theirs[0], after[1] - theirs[1]
