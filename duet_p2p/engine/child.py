@@ -16,11 +16,11 @@ import signal
 import socket
 import sys
 import warnings
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from duet_p2p.engine.messages import Configure
-    from duet_p2p.engine.pipe import Frame, FrameReader
+    from duet_p2p.engine.pipe import FrameReader
     from duet_p2p.engine.watch import ProcessWatch
 
 __all__ = ["main"]
@@ -44,23 +44,23 @@ def main(fd: int, parent: int, page: int) -> int:
     warnings.simplefilter("default")  # to stderr, which is the owner's log
     reader = pipe.FrameReader()
     with socket.socket(fileno=fd) as sock, contextlib.suppress(BrokenPipeError, ConnectionError):
-        frames = pipe.receive(sock, reader)
-        first = next((item for frame in frames or () for item in frame.items), None)
-        if frames is None or not isinstance(first, Configure):
+        commands = pipe.receive(sock, reader)
+        first = commands[0] if commands else None
+        if not isinstance(first, Configure):
             return 0
         # Before torch: its threads, which begin when it is loaded, are to be closed off as well.
         is_for_reads = bool(first.quotas.get("closed_reads", 0))
         closed = landlock.close_files(first.data_dirs.values() if is_for_reads else None)
         watch = ProcessWatch(page)
         watch.seconds = first.quotas.get("command_seconds", 0)
-        return _serve(sock, reader, frames, first, watch, closed and is_for_reads)
+        return _serve(sock, reader, commands, first, watch, closed and is_for_reads)
     return 0
 
 
 def _serve(
     sock: socket.socket,
     reader: FrameReader,
-    frames: list[Frame] | None,
+    commands: list[Any] | None,
     first: Configure,
     watch: ProcessWatch,
     are_files_closed: bool,
@@ -81,16 +81,14 @@ def _serve(
     compiler.stand_in()
     compiler.preload()
     engine = Engine(is_alone=True, watch=watch, are_files_closed=are_files_closed)
-    taken = 0
-    while frames is not None:
-        for frame in frames:
-            for command in frame.items:
-                if isinstance(command, Stop):
-                    return 0
-                events = engine.handle(command)
-                taken += 1
-                pipe.send(sock, pipe.encode(events, taken))
-        frames = pipe.receive(sock, reader)
+    while commands is not None:
+        for command in commands:
+            if isinstance(command, Stop):
+                return 0
+            events = engine.handle(command)
+            if events:  # else nobody waits
+                pipe.send(sock, pipe.encode(events))
+        commands = pipe.receive(sock, reader)
     return 0
 
 

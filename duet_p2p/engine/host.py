@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from duet_p2p.engine import pipe
-from duet_p2p.engine.messages import Command, Configure, Died, Event, Started, Stop
+from duet_p2p.engine.messages import Command, Configure, Died, Discard, Event, Started, Stop
 from duet_p2p.engine.process import during, ended_by, start
 from duet_p2p.engine.watch import Page
 from duet_p2p.errors import DuetError, ProtocolError
@@ -36,6 +36,7 @@ __all__ = ["Host", "ProcessHost", "ThreadHost"]
 _log = logging.getLogger("duet_p2p.engine")
 
 _REAP_SECONDS: Final = 0.005
+_HELD_SECONDS: Final = 0.05  # until a `Discard` goes by itself
 _COPY_BYTES = 256 * 1024  # larger buffers are written to memory files by a worker thread
 _BATCH = 64  # commands in one frame on the pipe
 
@@ -51,11 +52,10 @@ class Host(Protocol):
         ...
 
     def send(self, command: Command) -> None:
-        """Queue a command; order is kept, nothing blocks. Dropped if no engine runs."""
-        ...
+        """Queue a command; order is kept, nothing blocks. Dropped if no engine runs.
 
-    def pending(self) -> int:
-        """Commands sent that the engine has not finished."""
+        A `Discard` may leave a moment later: it wakes nobody by itself.
+        """
         ...
 
     async def stop(self) -> None:
@@ -107,10 +107,6 @@ class ProcessHost:
         if self._running is not None:
             self._running.send(command)
 
-    def pending(self) -> int:
-        """See `Host.pending`."""
-        return 0 if self._running is None else self._running.pending()
-
     async def stop(self) -> None:
         """See `Host.stop`."""
         running, self._running = self._running, None
@@ -139,9 +135,9 @@ class _Process:
         self._on_event = on_event
         self._on_end = on_end
         self.started: asyncio.Future[Started] = loop.create_future()
-        self._sent = 0
-        self._taken = 0
         self._outbox: deque[Command] = deque()
+        self._held: list[Command] = []  # until the next command, or for a moment
+        self._held_until: asyncio.TimerHandle | None = None
         self._wakeup = asyncio.Event()
         self._unsent: pipe.Outgoing | None = None  # what the pipe had no room for
         self._is_sending = False
@@ -172,24 +168,36 @@ class _Process:
     def pid(self) -> int:
         return self._child.pid
 
-    def pending(self) -> int:
-        return self._sent - self._taken
-
     # writing
 
     def send(self, command: Command) -> None:
-        self._sent += 1
+        if type(command) is Discard:
+            # Nobody waits for it, and to wake the engine just when a value leaves delays the value.
+            self._held.append(command)
+            if self._held_until is None:
+                self._held_until = self._loop.call_later(_HELD_SECONDS, self._send_held)
+            return
+        commands, self._held = [*self._held, command], []
+        self._send_now(commands)
+
+    def _send_held(self) -> None:
+        self._held_until = None
+        commands, self._held = self._held, []
+        if commands:
+            self._send_now(commands)
+
+    def _send_now(self, commands: list[Command]) -> None:
         is_free = not self._is_sending and not self._outbox and self._unsent is None
-        if is_free and _data_bytes(command) <= _COPY_BYTES:
-            self._send_at_once(command)
+        if is_free and len(commands) <= _BATCH and _data_bytes(commands[-1]) <= _COPY_BYTES:
+            self._send_at_once(commands)
         else:
-            self._outbox.append(command)
+            self._outbox += commands
             self._wakeup.set()
 
-    def _send_at_once(self, command: Command) -> None:
+    def _send_at_once(self, commands: list[Command]) -> None:
         """Nothing waits, so this need not wait for a turn of the loop; most commands go so."""
         try:
-            outgoing = pipe.encode([command])
+            outgoing = pipe.encode(commands)
         except (TypeError, ValueError) as error:
             self._end_soon(f"a command could not be written: {error}")
             return
@@ -266,19 +274,17 @@ class _Process:
 
     def _readable(self) -> None:
         try:
-            frames = pipe.receive(self._sock, self._reader)
+            events = pipe.receive(self._sock, self._reader)
         except BlockingIOError:
             return
         except (ProtocolError, OSError) as error:
             self._end_soon(f"the engine's answers cannot be read: {error}")
             return
-        if frames is None:
+        if events is None:
             self._end_soon("")
             return
-        for frame in frames:
-            self._taken = frame.taken
-            for event in frame.items:
-                self._deliver(event)
+        for event in events:
+            self._deliver(event)
 
     def _deliver(self, event: Any) -> None:
         if isinstance(event, Started):
@@ -316,7 +322,6 @@ class _Process:
         self.was_private |= code == -signal.SIGXCPU
         reason = (reason or ended_by(code)) + during(running)
         self._clean_up()
-        self._taken = self._sent
         if self.started.done():
             self._on_end(self, reason)
         else:
@@ -347,6 +352,8 @@ class _Process:
         return code
 
     def _clean_up(self) -> None:
+        if self._held_until is not None:
+            self._held_until.cancel()
         self._sender.cancel()
         self._loop.remove_reader(self._sock)
         self._sock.close()
@@ -415,10 +422,6 @@ class ThreadHost:
         if self._running is not None:
             self._running.send(command)
 
-    def pending(self) -> int:
-        """See `Host.pending`."""
-        return 0 if self._running is None else self._running.pending()
-
     async def stop(self) -> None:
         """See `Host.stop`."""
         running, self._running = self._running, None
@@ -439,18 +442,12 @@ class _Thread:
         self.started: asyncio.Future[Started] = loop.create_future()
         self._ended = asyncio.Event()
         self._queue: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        self._sent = 0
-        self._taken = 0
         self._is_stopping = False
         self.engine: Engine | None = None
         threading.Thread(target=self._run, name="duet-engine", daemon=True).start()
 
     def send(self, command: Command) -> None:
-        self._sent += 1
         self._queue.put(command)
-
-    def pending(self) -> int:
-        return self._sent - self._taken
 
     async def stop(self) -> None:
         self._is_stopping = True
@@ -482,7 +479,6 @@ class _Thread:
             self._loop.call_soon_threadsafe(call, *args)
 
     def _deliver(self, events: list[Event]) -> None:
-        self._taken += 1
         for event in events:
             if isinstance(event, Started):
                 if not self.started.done():

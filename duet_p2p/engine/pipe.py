@@ -17,9 +17,11 @@ import contextlib
 import os
 import socket
 import struct
+from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, Final
 
 import msgpack
@@ -32,7 +34,7 @@ from duet_p2p.limits import PIPE_FRAME_BYTES, PIPE_MEMORY_FILE_BYTES
 from duet_p2p.wire.codec import pack_value, unpack_message, unpack_value
 from duet_p2p.wire.fields import pack_fields
 
-__all__ = ["Frame", "FrameReader", "Outgoing", "encode", "receive", "send"]
+__all__ = ["FrameReader", "Outgoing", "encode", "receive", "send"]
 
 Buffer = bytes | bytearray | memoryview
 Item = Any
@@ -44,6 +46,9 @@ _PLAIN: Final = frozenset({type(None), bool, float})  # they stand for themselve
 _HEADER: Final = struct.Struct("<IQB")  # bytes of the body, of the inline buffers, descriptors
 _MOST_FDS: Final = 64  # in one frame; the kernel's limit is 253 in one call
 _READ_BYTES: Final = 64 * 1024  # more would be memory of its own at each call
+_FD_BYTES: Final = array("i").itemsize
+_ANCILLARY_BYTES: Final = getattr(socket, "CMSG_LEN", int)(_MOST_FDS * _FD_BYTES)
+_TRUNCATED: Final = int(getattr(socket, "MSG_CTRUNC", 0))
 
 _CLASSES: Final[tuple[type, ...]] = (
     m.Configure, m.Run, m.Malformed, m.Arrived, m.Share, m.SharePlan, m.Drop, m.Leave, m.Snapshot,
@@ -53,15 +58,10 @@ _CLASSES: Final[tuple[type, ...]] = (
 _TAGS: Final = {kind: tag for tag, kind in enumerate(_CLASSES)}
 _FIELDS: Final = {kind: tuple(f.name for f in fields(kind)) for kind in _CLASSES}
 
-
-class Frame:
-    """What arrived: the sender's count of commands it has taken, and commands or events."""
-
-    __slots__ = ("items", "taken")
-
-    def __init__(self, taken: int, items: list[Item]) -> None:
-        self.taken = taken
-        self.items = items
+# Facts are the longest of all and go with every request. They are words and rows of words, so they
+# go as msgpack has them, a row as an array; a number beyond 64 bits goes as the closed set has it.
+_facts_of: Final = attrgetter(*_FIELDS[m.Facts])
+_WORDS: Final = frozenset({type(None), bool, int, str})
 
 
 class Outgoing:
@@ -85,7 +85,7 @@ class Outgoing:
 # encoding
 
 
-def encode(items: Iterable[Item], taken: int = 0) -> Outgoing:
+def encode(items: Iterable[Item]) -> Outgoing:
     """One frame of commands or events.
 
     Raises:
@@ -115,7 +115,7 @@ def encode(items: Iterable[Item], taken: int = 0) -> Outgoing:
             else:
                 inline.append(view)
                 table.append([view.nbytes, 0])
-        body = b"".join((_array(3), _pack(taken), _array(len(packed)), *packed, _pack(table)))
+        body = b"".join((_PAIR, _array(len(packed)), *packed, _pack(table)))
         if len(body) > PIPE_FRAME_BYTES:
             raise ValueError(f"a frame of {len(body)} bytes, {PIPE_FRAME_BYTES} allowed")
     except BaseException:
@@ -160,7 +160,7 @@ def _pack_field(value: Any, name: str, buffers: list[_Bytes]) -> Any:
         buffers.append(value)
         return {"#": len(buffers) - 1}
     if isinstance(value, m.Facts):
-        return {"@": _pack_item(value, buffers)}
+        return {"@": [v if type(v) is not int else pack_value(v) for v in _facts_of(value)]}
     return pack_value(value, buffers)  # type: ignore[arg-type]  # it only adds to them
 
 
@@ -178,25 +178,25 @@ class FrameReader:
         self._bytes = bytearray()
         self._fds: deque[int] = deque()
 
-    def feed(self, data: Buffer, fds: Sequence[int] = ()) -> list[Frame]:
-        """All frames that are complete now.
+    def feed(self, data: Buffer, fds: Sequence[int] = ()) -> list[Item]:
+        """The commands or events of all frames that are complete now.
 
         Raises:
             ProtocolError: the bytes are not of this protocol; the reader is of no use any more.
         """
         self._bytes += data
         self._fds.extend(fds)
-        frames = []
+        items: list[Item] = []
         while (frame := self._next()) is not None:
-            frames.append(frame)
-        return frames
+            items += frame
+        return items
 
     def close(self) -> None:
         """Close descriptors that no frame claimed."""
         while self._fds:
             os.close(self._fds.popleft())
 
-    def _next(self) -> Frame | None:
+    def _next(self) -> list[Item] | None:
         if len(self._bytes) < _HEADER.size:
             return None
         body_bytes, inline_bytes, fd_count = _HEADER.unpack_from(self._bytes)
@@ -216,8 +216,8 @@ class FrameReader:
         except (ValueError, TypeError, OSError) as error:
             raise ProtocolError(f"a malformed frame: {error}") from error
 
-    def _decode(self, body: bytes, inline: memoryview, fd_count: int) -> Frame:
-        taken, packed, table = msgpack.unpackb(body, strict_map_key=False)
+    def _decode(self, body: bytes, inline: memoryview, fd_count: int) -> list[Item]:
+        packed, table = msgpack.unpackb(body, strict_map_key=False)
         buffers = _Buffers()
         at = 0
         for nbytes, is_file in table:
@@ -231,9 +231,9 @@ class FrameReader:
                     raise ValueError("buffers past the end")
                 buffers.append(inline[at : at + nbytes])
                 at += nbytes
-        if fd_count or type(taken) is not int:
+        if fd_count:
             raise ValueError("descriptors that no buffer uses")
-        return Frame(taken, [_unpack_item(item, buffers) for item in packed])
+        return [_unpack_item(item, buffers) for item in packed]
 
 
 def _unpack_item(packed: Any, buffers: _Buffers) -> Item:
@@ -253,6 +253,14 @@ def _unpack_item(packed: Any, buffers: _Buffers) -> Item:
     if len(content) != len(names):
         raise ValueError(f"{kind.__name__} has {len(names)} fields")
     return kind(*(_unpack_field(value, buffers, kind) for value in content))
+
+
+def _unpack_row(packed: Any) -> Any:
+    """What facts hold beside words: a row of them, or a large number."""
+    found = tuple(packed) if type(packed) is list else unpack_value(packed)
+    if type(found) is int or (type(found) is tuple and _WORDS.issuperset(map(type, found))):
+        return found
+    raise ValueError("facts hold words")
 
 
 class _Buffers(Sequence[Buffer]):
@@ -287,10 +295,9 @@ def _unpack_field(packed: Any, buffers: _Buffers, kind: type) -> Any:
                 raise ValueError("a field without its buffer")
             return buffers.leaving(payload) if kind is m.Bytes else buffers[payload]
         if tag == "@":
-            facts = _unpack_item(payload, buffers)
-            if not isinstance(facts, m.Facts):
+            if type(payload) is not list or len(payload) != len(_FIELDS[m.Facts]):
                 raise ValueError("not facts")
-            return facts
+            return m.Facts(*[v if type(v) in _WORDS else _unpack_row(v) for v in payload])
     return unpack_value(packed, buffers)
 
 
@@ -309,17 +316,18 @@ def send(sock: socket.socket, outgoing: Outgoing) -> None:
         outgoing.close()
 
 
-def receive(sock: socket.socket, reader: FrameReader) -> list[Frame] | None:
-    """Frames from the next read of a socket; None when the other side is gone.
+def receive(sock: socket.socket, reader: FrameReader) -> list[Item] | None:
+    """Commands or events of the next read of a socket; None when the other side is gone.
 
     Raises:
         BlockingIOError: a non-blocking socket has nothing to read.
     """
     try:
-        data, fds, flags, _ = socket.recv_fds(sock, _READ_BYTES, _MOST_FDS)
+        data, ancillary, flags, _ = sock.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)
     except ConnectionError:
         return None
-    if flags & getattr(socket, "MSG_CTRUNC", 0):
+    fds = [fd for item in ancillary for fd in _descriptors(*item)]
+    if flags & _TRUNCATED:
         with contextlib.suppress(OSError):
             for fd in fds:
                 os.close(fd)
@@ -327,3 +335,10 @@ def receive(sock: socket.socket, reader: FrameReader) -> list[Frame] | None:
     if not data:
         return None
     return reader.feed(data, fds)
+
+
+def _descriptors(level: int, kind: int, data: bytes) -> array[int]:
+    found = array("i")
+    if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+        found.frombytes(data[: len(data) // _FD_BYTES * _FD_BYTES])
+    return found

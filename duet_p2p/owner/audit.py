@@ -169,8 +169,10 @@ class AuditLog:
                 return
             self._pending.append(row)
             self._put_rows += 1
-            self._is_urgent |= row.wait is not None
-            self._lock.notify_all()
+            # a writer that waits for company is woken for what cannot wait only
+            if row.wait is not None or len(self._pending) == 1:
+                self._is_urgent |= row.wait is not None
+                self._lock.notify_all()
 
     def _merge(self, row: _Pending) -> bool:
         same = _SAME.get(row.kind)

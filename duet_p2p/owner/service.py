@@ -347,8 +347,7 @@ class Service:
             "fault",
             {"seq": event.seq, "op": event.op, "code": event.code, "told": event.is_public},
         )
-        put = self._listed_puts.pop(event.seq, None)
-        if put is not None:
+        if (put := self._listed_puts.pop(event.seq, None)) is not None:
             self._unlist((put,))
         if event.is_public:
             text = clean_text(event.text, limits.MESSAGE_TEXT_CHARS)
@@ -363,7 +362,6 @@ class Service:
     def _candidate(self, event: engine.Candidate) -> None:
         self.desk.candidate(event)
         self._settling.answered(event.call)
-        self._set_timer()
 
     def _bytes(self, event: engine.Bytes) -> None:
         if not self.shares.answer(event):
@@ -482,14 +480,16 @@ class Service:
             watcher()
 
     def _set_timer(self) -> None:
+        """It may ring early, which costs one look: most requests end long before their time."""
+        due = self.desk.next_deadline() if self._is_open else None
         if self._timer is not None:
+            if self._is_open and (due is None or self._timer.when() <= due):
+                return
             self._timer.cancel()
-            self._timer = None
-        due = self.desk.next_deadline()
-        if due is not None and self._is_open:
-            self._timer = self._loop.call_at(due, self._on_timer)
+        self._timer = None if due is None else self._loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
+        self._timer = None
         self.desk.tick()
         self._set_timer()
 

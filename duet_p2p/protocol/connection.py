@@ -292,6 +292,17 @@ class Connection:
             self.state = State.OVER
             self._life.append(Bye(reason))
 
+    def has_frames(self, now: float) -> bool:
+        """Whether `take_frames` has something to be sent now."""
+        return bool(
+            self._life
+            or self._pong is not None
+            or (self.state is State.OPEN and self._outgoing.has_unsent)
+            or self._incoming.is_ack_due(now)
+            or now >= self._ping_at
+            or (self._settled_at is not None and now >= self._settled_at)
+        )
+
     def take_frames(self, now: float) -> list[tuple[int, bytes]]:
         """What is to be sent now: (channel, frame) in order."""
         was_open = self.state is State.OPEN

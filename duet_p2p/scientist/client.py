@@ -335,8 +335,7 @@ class Client:
 
     def round_trip(self) -> float:
         """Seconds to the partner and back, with a second to spare."""
-        rtt = self.session.status().get("rtt")
-        return (float(rtt) if isinstance(rtt, (int, float)) else 0.0) + SPARE_SECONDS
+        return (self.session.rtt or 0.0) + SPARE_SECONDS
 
     def settle(self, seq: int, seconds: float = ANSWER_SECONDS) -> None:
         """Waits until this command was executed; what it taught us has arrived then."""

@@ -45,7 +45,6 @@ from duet_p2p.transport.base import Peer
 from duet_p2p.wire.messages import Message, Put, Value
 
 __all__ = ["Session"]
-
 _LOG = logging.getLogger("duet_p2p")
 _Declaring = Put | Value  # made here and not for each message
 
@@ -134,20 +133,22 @@ class Session:
         """The blobs under way, both ways."""
         return self._transfers
 
+    @property
+    def rtt(self) -> float | None:
+        """Seconds of the last ping, there and back; None before the first."""
+        return self._connection.rtt if self._connection is not None else None
+
     def status(self) -> dict[str, Any]:
         """Facts about the session, for people and for `duet.status()`."""
         sending, receiving = self._transfers.counts
+        state = "open" if self._is_open else "lost" if self.links else "connecting"
         if self._end is not None:
             state = "closed"
-        elif self._is_open:
-            state = "open"
-        else:
-            state = "connecting" if self._counts["links"] == 0 else "lost"
         return {
             "state": state,
             "role": self.role,
             "partner": self.partner_id,
-            "rtt": self._connection.rtt if self._connection is not None else None,
+            "rtt": self.rtt,
             "path": self._peer.path() if self._peer is not None else None,
             "commands_in_flight": self._outgoing.in_flight,
             "bytes_in_flight": self._outgoing.bytes_in_flight,
@@ -326,15 +327,16 @@ class Session:
                     self._handle(event)
                     if connection is not self._connection:
                         return
-        except DuetError as error:
-            # a broken rule, or a partner that was started again
+        except DuetError as error:  # a broken rule, or a partner that was started again
             self._break(error)
         except Exception as error:
             # Our own mistake. To go on without this message would be something silently different.
             _LOG.exception("A message could not be handled; the session ends")
             self._break(error)
         else:
-            self._pump_soon()
+            if connection.has_frames(now):
+                self._pump_soon()
+            self._set_timer()
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -394,10 +396,13 @@ class Session:
         if connection is None or peer is None:
             return
         try:
-            for channel, frame in connection.take_frames(self._loop.time()):
+            frames = connection.take_frames(self._loop.time())
+            for channel, frame in frames:
                 self._counts["frames_out"] += 1
                 self._counts["bytes_out"] += len(frame)
                 peer.send(channel, frame)
+            if frames:
+                peer.flush()
         except ConnectionLost as error:
             self._lost(error)
             return

@@ -243,10 +243,11 @@ def _tensor_from_wire(
             is_whole = is_owned and blob is not None and len(source) == blob.nbytes
             if not is_whole or blob is None or blob.readonly:
                 source = bytearray(source)
-            own = torch.frombuffer(source, dtype=torch.uint8)
-            if dtype == torch.bool:
-                own = own.ne(0)  # a bool of another byte than 0 and 1 confuses torch's kernels
-            tensor = (own if dtype == torch.bool else own.view(dtype)).view(shape)
+            if dtype == torch.bool:  # of another byte than 0 and 1 it confuses torch's kernels
+                own = torch.frombuffer(source, dtype=torch.uint8).ne(0)
+            else:
+                own = torch.frombuffer(source, dtype=dtype)
+            tensor = own.view(shape)
     except RuntimeError as error:
         raise ProtocolError(f"a tensor that cannot be made: {error}") from None
     if key is not None and found is None:

@@ -83,6 +83,10 @@ class Peer(Protocol):
         """Queues one message of at most 65,536 bytes; raises `ConnectionLost` when closed."""
         ...
 
+    def flush(self) -> None:
+        """What was queued leaves now, and not at the end of this turn of the loop."""
+        ...
+
     def buffered(self, channel: int) -> int:
         """Bytes that were queued on a channel and have not left yet."""
         ...

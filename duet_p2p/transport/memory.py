@@ -184,6 +184,9 @@ class MemoryPeer:
             raise ValueError(f"a message of {len(data)} bytes; {limits.MESSAGE_MAX_BYTES} fit")
         self._outbox.put(channel, bytes(data))
 
+    def flush(self) -> None:
+        """Everything was delivered when it was sent; see `Peer.flush`."""
+
     def buffered(self, channel: int) -> int:
         """Bytes that were queued and not delivered."""
         return self._outbox.buffered(channel)

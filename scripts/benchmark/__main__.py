@@ -41,7 +41,6 @@ class Bench:
         self.report = report
         self._quick = quick
         self._repeats = 3 if quick else 7
-        self._ping = 0.0
         self._stock = 0.0
 
     def channel(self) -> None:
@@ -66,8 +65,9 @@ class Bench:
             )
         small_packets = channel.measure("fast", packet=1_188, bulk_bytes=32 << 20, messages=10_000)
         self._stock = median(bulk for bulk, *_ in stocks)
-        self._ping = median(fast.ping for fast in fasts)
-        bulk, small = (median(getattr(f, name) for f in fasts) for name in ("bulk", "small"))
+        bulk, small, ping = (
+            median(getattr(f, name) for f in fasts) for name in ("bulk", "small", "ping")
+        )
         small_stock = median(rate for _, rate, _ in stocks)
         self.report.add(
             Row("stock aiortc: bulk", self._stock, "B/s"),
@@ -77,7 +77,7 @@ class Bench:
                 f"of stock aiortc; {small_packets.bulk / 1e6:.0f} MB/s"),
             Row("200 B messages one way", small / small_stock, "×",
                 f"of stock aiortc; {small:,.0f} against {small_stock:,.0f} a second", 40.0, True),
-            Row("200 B round trip of the data channel", self._ping, "s"),
+            Row("200 B round trip of the data channel", ping, "s"),
         )  # fmt: skip
         for size, rate in fasts[0].throughput:
             self.report.point("throughput: duet", size, rate)
@@ -92,12 +92,10 @@ class Bench:
 
     def operations(self) -> None:
         """Single operations and values."""
-        self._need_channel()
         operations.measure(
             self.report,
             repeats=self._repeats,
             curve_to=10_000 if self._quick else 1_000_000,
-            ping=self._ping,
         )
 
     def training(self) -> None:
@@ -141,7 +139,7 @@ class Bench:
         lossy.measure(self.report)
 
     def _need_channel(self) -> None:
-        if not self._ping:
+        if not self._stock:
             print("== channel")
             self.channel()
 

@@ -8,9 +8,10 @@ import pickle
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from duet_p2p.transport.base import Channel
 from duet_p2p.transport.webrtc import WebRtcPeer
 from scripts.benchmark.bad_network import BadNetwork
 
-__all__ = ["SMALL", "Measured", "bulk", "measure"]
+__all__ = ["SMALL", "Measured", "bulk", "measure", "round_trips"]
 
 _T = TypeVar("_T")
 
@@ -71,10 +72,10 @@ class Sender:
         self.answers: asyncio.Queue[bytes] = asyncio.Queue()
         peer.on_frame = lambda _channel, data: self.answers.put_nowait(data)
 
-    async def ping(self) -> float:
+    async def ping(self, count: int = PINGS) -> float:
         """Median seconds of a round trip."""
         times = []
-        for _ in range(PINGS):
+        for _ in range(count):
             started = time.perf_counter()
             self.peer.send(0, bytes(SMALL))
             await self.answers.get()
@@ -124,6 +125,30 @@ async def _connected(
             other.kill()
             await other.wait()
         await peer.close()
+
+
+@contextmanager
+def round_trips() -> Iterator[Callable[[], float]]:
+    """A pair of processes that stays: each call gives the seconds of one round trip.
+
+    For what is held against the channel by turns, so that a machine's moods hit both.
+    """
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(_SECONDS)
+
+    stack = AsyncExitStack()
+    try:
+        sender = Sender(run(stack.enter_async_context(_connected("fast", 0, None))))
+        yield lambda: run(sender.ping(1))
+    finally:
+        run(stack.aclose())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(_SECONDS)
+        loop.close()
 
 
 async def _measure(

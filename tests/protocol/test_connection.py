@@ -80,7 +80,9 @@ class Side:
                 self.epoch = event.epoch
 
     def flush(self, now: float) -> None:
-        self.out.extend(self.connection.take_frames(now))
+        has_frames, frames = self.connection.has_frames(now), self.connection.take_frames(now)
+        assert has_frames or not frames
+        self.out.extend(frames)
 
     @property
     def got(self) -> list[tuple[int, int]]:
@@ -137,6 +139,19 @@ def opened() -> Pair:
     pair = Pair()
     pair.run()
     return pair
+
+
+def test_what_has_nothing_to_send_now_says_so() -> None:
+    pair = opened()
+    owner, scientist = pair.owner.connection, pair.scientist.connection
+    assert not owner.has_frames(pair.now) and not scientist.has_frames(pair.now)
+    pair.scientist.post(7)
+    assert scientist.has_frames(pair.now)
+    pair.run()
+    assert not owner.has_frames(pair.now)  # the acknowledgement may wait
+    assert owner.has_frames(owner.next_tick())
+    pair.owner.post(8)
+    assert owner.has_frames(pair.now)
 
 
 def life(side: Side, now: float) -> list[Message]:

@@ -120,9 +120,6 @@ class FakeHost:
         assert self.is_running
         self.sent.append(command)
 
-    def pending(self):
-        return len(self.sent)
-
     async def stop(self):
         self.is_running = False
 

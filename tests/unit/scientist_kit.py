@@ -238,6 +238,7 @@ class Loopback:
         self.transfers = itertools.count(1)
         self.outbox = self
         self.is_open = True
+        self.rtt = 0.001
         self.on_message: Any = None
         self.on_settled: Any = None
         self.on_state: Any = None
@@ -278,7 +279,7 @@ class Loopback:
         self.bridge.loop.call_soon_threadsafe(lambda: self.on_state(state, error))
 
     def status(self) -> dict[str, Any]:
-        return {"rtt": 0.001, "bytes_in": 0, "bytes_out": 0}
+        return {"rtt": self.rtt, "bytes_in": 0, "bytes_out": 0}
 
     async def close(self, reason: str = "closed") -> None:
         self.on_state("closed", None)

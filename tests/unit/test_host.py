@@ -76,7 +76,6 @@ async def test_share_compute_snapshot_release(host):
     assert candidate.facts.kind == "per_record" and not candidate.has_value
     answer = await host.events.get(m.Bytes)
     assert torch.equal(from_wire(answer.value, in_memory(answer.data)), data + 1)
-    assert host.pending() == 0
 
 
 TIMED = m.Configure({"command_seconds": 1, "memory_bytes": 256 * 1024**2}, {}, 1)
@@ -170,7 +169,6 @@ async def test_a_killed_process_is_told_and_can_be_started_again(process):
     os.kill(started.pid, signal.SIGKILL)
     died = await process.events.get()
     assert died == m.Died("the engine's process was ended by signal 9")
-    assert process.pending() == 0
     process.send(m.Snapshot(1, 1))
     again = await process.start(CONFIGURE)
     assert again.pid != started.pid
@@ -336,3 +334,64 @@ async def test_processor_time_beyond_the_limit_ends_the_engine_and_needs_the_own
         await host.stop()
     (died,) = [event for event in events if isinstance(event, m.Died)]
     assert "cpu_seconds" in died.reason and died.was_private
+
+
+async def frozen(host):
+    """An engine that holds the snapshot 7 of a number."""
+    started = await host.start(CONFIGURE)
+    host.send(op(1, "torch.ones", 1, 3))
+    host.send(m.Snapshot(7, 1))
+    assert (await host.events.get(m.Candidate)).has_value
+    return started
+
+
+async def test_what_was_discarded_is_gone_before_the_next_command(host):
+    await frozen(host)
+    host.send(m.Discard(7))
+    host.send(m.Release(7))
+    assert await host.events.get(m.Refused) == m.Refused(7, "no such snapshot")
+    host.send(m.Snapshot(8, 1))
+    host.send(m.Snapshot(9, 1))
+    host.send(m.Discard(8))
+    host.send(m.Leave())  # the scientist is gone
+    for call in (8, 9):
+        host.send(m.Release(call))
+        assert await host.events.get(m.Refused) == m.Refused(call, "no such snapshot")
+
+
+async def test_a_discard_wakes_the_engine_with_the_next_command_or_after_a_moment(
+    process, monkeypatch
+):
+    frames = []
+    encode = host_module.pipe.encode
+    monkeypatch.setattr(
+        host_module.pipe, "encode", lambda items: (frames.append(items), encode(items))[1]
+    )
+    await frozen(process)
+    del frames[:]
+    process.send(m.Discard(7))
+    process.send(m.Discard(8))
+    assert frames == []
+    process.send(m.Snapshot(9, 1))
+    assert frames == [[m.Discard(7), m.Discard(8), m.Snapshot(9, 1)]]
+    await process.events.get(m.Candidate)
+    process.send(m.Discard(9))
+    async with asyncio.timeout(30):
+        while len(frames) < 2:
+            await asyncio.sleep(0.01)
+    assert frames[1:] == [[m.Discard(9)]]
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_an_end_takes_what_was_to_be_discarded_along(process, end):
+    started = await frozen(process)
+    process.send(m.Discard(7))
+    if end == "stop":
+        await process.stop()
+    else:
+        os.kill(started.pid, signal.SIGKILL)
+        await process.events.get(m.Died)
+    process.send(m.Discard(8))  # goes nowhere
+    await process.start(CONFIGURE)
+    process.send(m.Release(7))
+    assert (await process.events.get(m.Refused)).reason == "no such snapshot"

@@ -116,6 +116,20 @@ async def test_a_get_is_settled_by_its_candidate(stage):
     assert stage.session.settled_to == [2]
 
 
+@pytest.mark.parametrize("limits", [(60.0, 0.2), (0.1, 0.2)])
+async def test_a_request_expires_at_its_own_time_whatever_another_one_was_given(stage, limits):
+    for call, limit in zip((11, 12), limits, strict=True):
+        stage.receive(wire.Request(call, 5, "loss", "", limit))
+    stage.receive(wire.Withdraw(11))
+    stage.candidate(12)
+    expired = []
+    async with asyncio.timeout(10):
+        while not expired:
+            await asyncio.sleep(0.01)
+            expired = stage.answers(wire.Expired)
+    assert [message.call for message in expired] == [12]
+
+
 # the store
 
 

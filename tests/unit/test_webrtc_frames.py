@@ -207,6 +207,22 @@ async def test_another_thread_is_told_before_anything_is_queued() -> None:
     await close(owner, scientist)
 
 
+async def test_what_is_flushed_leaves_at_once_and_together(association: str) -> None:
+    owner, scientist = new_pair()
+    await connect(owner, scientist)
+    ear = Ear(scientist)
+    before = owner.path().facts["packets_sent"]
+    owner.send(Channel.CTL, b"first")
+    owner.send(Channel.OPS, b"second")
+    owner.flush()
+    owner.flush()  # nothing is left
+    if association == "fast":  # the other one sends when it likes
+        assert owner.path().facts["packets_sent"] == before + 1
+    await ear.count(2)
+    assert ear.on(Channel.CTL) == [b"first"] and ear.on(Channel.OPS) == [b"second"]
+    await close(owner, scientist)
+
+
 async def test_the_path_names_kinds_and_counts() -> None:
     owner, scientist = new_pair()
     await connect(owner, scientist)

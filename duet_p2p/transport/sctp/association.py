@@ -197,6 +197,17 @@ class Association:
             ready.append(envelope.wrap(control))
         return ready
 
+    @property
+    def has_work(self) -> bool:
+        """Whether there are events to take, or `transmit` may have more to send at once."""
+        return bool(
+            self.events
+            or self._control
+            or self._packets
+            or self.outbound.has_work
+            or (self._resets is not None and self._resets.has_work)
+        )
+
     def next_deadline(self) -> float | None:
         """When `tick` has something to do, by the owner's clock."""
         if self.state in (State.CLOSED, State.ENDED):

@@ -137,9 +137,14 @@ class FastSctpTransport:
             self._is_scheduled = True
             self._loop.call_soon(self._on_turn)
 
+    def flush(self) -> None:
+        """Sends now what waits for the end of this turn of the loop."""
+        if self._is_scheduled:
+            self._is_scheduled = False
+            self._flush()
+
     def _on_turn(self) -> None:
-        self._is_scheduled = False
-        self._flush()
+        self.flush()
 
     def _flush(self) -> None:
         """Hands out what arrived and sends what can be sent, until nothing is left to do."""
@@ -166,6 +171,8 @@ class FastSctpTransport:
                     released, outbound.released = outbound.released, {}
                     channels.release(released)
                 elif not (packets or probe or association.events):
+                    break
+                if not association.has_work:
                     break
             if not self._is_stopped:
                 self._set_timer()
@@ -246,8 +253,11 @@ class FastSctpTransport:
 
     def _on_timer(self) -> None:
         self._timer = None
-        if not self._is_stopped:
-            self._association.tick(self._loop.time())
+        if self._is_stopped:
+            return
+        now, deadline = self._loop.time(), self._association.next_deadline()
+        if deadline is not None and deadline <= now:  # else what was due is not due any more
+            self._association.tick(now)
             self._flush()
-            if self._timer is None:
-                self._set_timer()
+        if self._timer is None:
+            self._set_timer()
