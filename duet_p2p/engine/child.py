@@ -90,6 +90,7 @@ def _serve(
                 events = engine.handle(command)
                 taken += 1
                 pipe.send(sock, pipe.encode(events, taken))
+                engine.finish()
         frames = pipe.receive(sock, reader)
     return 0
 

@@ -81,10 +81,12 @@ class Releases:
     def __contains__(self, call: int) -> bool:
         return call in self._leaving or call in self._recording
 
-    def give(self, leaving: Leaving, value: Any, has_value: bool) -> None:
+    def give(
+        self, leaving: Leaving, value: Any, has_value: bool, data: engine.Payload | None = None
+    ) -> None:
         """Sends a value from its snapshot in the engine, or at once if it is at hand."""
-        if leaving.facts.failed or has_value:
-            self.send(leaving, value, None)
+        if leaving.facts.failed or has_value or data is not None:
+            self.send(leaving, value, data)
             self._outlet.to_engine(engine.Discard(leaving.call))
         else:
             self.expect(leaving)
