@@ -52,6 +52,8 @@ NAME_CHARS: Final = 256  # names of operations, types, dtypes, tags, keys
 MESSAGE_TEXT_CHARS: Final = 4_096  # descriptions and texts of errors
 PLAN_TIMES: Final = 65_536  # runs of a plan in one message
 INLINE_TENSOR_BYTES: Final = 8_192  # above it a tensor travels in chunks
+COPY_BYTES: Final = 1024**2  # a piece of a copy, after which what is there may leave
+COPY_MEANWHILE_BYTES: Final = 2 * 1024**2  # from here on an upload leaves while it is copied
 UPLOAD_IN_PLACE_BYTES: Final = 32 * 1024**2  # from here on `send` waits and makes no copy
 AUTO_UPLOAD_BYTES: Final = 65_536  # a local tensor among the arguments; above it: .send()
 

@@ -38,7 +38,7 @@ class Source(Protocol):
         """
         ...
 
-    def read(self, offset: int, size: int) -> bytes:
+    def read(self, offset: int, size: int) -> bytes | memoryview:
         """Exactly `size` bytes, or fewer at the end."""
         ...
 

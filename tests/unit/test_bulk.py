@@ -522,7 +522,8 @@ async def test_megabytes_arrive_over_webrtc() -> None:
     # Stock SCTP by itself overruns the UDP buffer here: some 900 packets twice, and a second lost.
     assert b.path().facts["retransmissions"] < 100
     # the other way, compressed
-    owner.bulk.sender._pace.is_measured = True  # so that it waits for the sample
+    pace = owner.bulk.sender._pace
+    pace.rate, pace.is_measured = 1e6, True  # so that it waits for the sample
     data = bytes(10_000_000)
     scientist.bulk.receiver.expect(9, len(data))
     async with asyncio.timeout(DEADLINE):

@@ -131,8 +131,10 @@ def test_one_that_grows_crosses_the_pipe_with_the_facts_and_with_nothing_else() 
     def across(event: m.Event) -> Any:
         outgoing = pipe.encode([event])
         fds = [os.dup(fd) for fd in outgoing.fds]
-        (frame,) = pipe.FrameReader().feed(b"".join(outgoing.chunks), fds)
-        outgoing.close()
+        try:
+            (frame,) = pipe.FrameReader().feed(b"".join(outgoing.chunks), fds)
+        finally:
+            outgoing.close()
         return frame.items[0]
 
     made = Departure.empty(len(DATA))
