@@ -393,11 +393,9 @@ class Desk:
         reservation = decision.reservation if decision else None
         leaving = Leaving(record.call, record.object_id, _facts(record), why, reservation)
         value, has_value, data = record.value, record.has_value, record.data
+        is_frozen = record.call in self._frozen  # not if the owner has looked, or is about to
         self._finish(record, Status.ACCEPTED, why=why)
-        if record.call in self._looks:  # its bytes are under way for the owner's eyes already
-            self.releases.expect(leaving)
-        else:
-            self.releases.give(leaving, value, has_value, data)
+        self.releases.give(leaving, value, has_value, data, is_frozen=is_frozen)
 
     def _denied(self, record: Record, decision: Decision | None, why: str, answer: str) -> None:
         self._peek(record, decision)
