@@ -390,7 +390,7 @@ async def test_looking_at_a_small_value_needs_no_engine(stage):
 
 @needs_memory_files
 async def test_a_large_value_leaves_while_the_engine_writes_it(stage):
-    for number, question in enumerate((ask(), wire.Get(12, 7)), 1):
+    for number, question in enumerate((ask(), wire.Get(12, 5)), 1):
         stage.receive(question)
         stage.host.take()
         data = Departure.empty(4)
