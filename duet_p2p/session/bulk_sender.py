@@ -135,10 +135,10 @@ class _Outgoing:
         most = self.block
         if not self.may_go.is_set():
             most = min(most, limits.BULK_EARLY_BYTES - (self.offset - self.start))
-        began = time.thread_time()
+        began = time.perf_counter()
         raw = b"".join(self.parts(self.offset, min(most, self.ready() - self.offset)))
         packed = deflate(raw)
-        seconds = time.thread_time() - began
+        seconds = time.perf_counter() - began
         seen = Sample(len(packed) / len(raw), seconds / len(raw))
         self.known = seen if self.known is None else self.known.with_next(seen)
         # The next one a little smaller than would just fit.

@@ -531,5 +531,5 @@ async def test_megabytes_arrive_over_webrtc() -> None:
     await until(lambda: 9 in scientist.complete)
     assert scientist.complete[9] == data
     assert Kind.DEFLATED in {kind for kind, _ in scientist.kinds()}
-    assert owner.bulk.sent_bytes < 1_500_000
+    assert owner.bulk.sent_bytes < len(data)
     await asyncio.gather(a.close(), b.close())
