@@ -52,6 +52,8 @@ NAME_CHARS: Final = 256  # names of operations, types, dtypes, tags, keys
 MESSAGE_TEXT_CHARS: Final = 4_096  # descriptions and texts of errors
 PLAN_TIMES: Final = 65_536  # runs of a plan in one message
 INLINE_TENSOR_BYTES: Final = 8_192  # above it a tensor travels in chunks
+COPY_BYTES: Final = 1024**2  # a piece of a copy, after which what is there may leave
+COPY_MEANWHILE_BYTES: Final = 2 * 1024**2  # from here on an upload leaves while it is copied
 UPLOAD_IN_PLACE_BYTES: Final = 32 * 1024**2  # from here on `send` waits and makes no copy
 AUTO_UPLOAD_BYTES: Final = 65_536  # a local tensor among the arguments; above it: .send()
 
@@ -107,6 +109,11 @@ TRANSFERS: Final = 4  # at once, each direction
 BULK_BUFFER_BYTES: Final = 1024 * 1024  # queued on the channel before the sender waits
 BULK_EARLY_BYTES: Final = BULK_BUFFER_BYTES // TRANSFERS  # of a transfer, before it is wanted
 BULK_CHARGE_BYTES: Final = 4_096  # what a small transfer counts for, until it is wanted
+DEFLATE_BLOCK_BYTES: Final = 262_144  # of a value, in one compressed chunk
+DEFLATE_FROM_BYTES: Final = 65_536  # smaller transfers are never compressed
+DEFLATE_SAMPLES: Final = 4  # parts of a value that tell whether to compress it
+DEFLATE_SAMPLE_BYTES: Final = 8_192  # each
+DEFLATE_PATH_RATE: Final = 150e6  # bytes a second that a path may have until it is measured
 BULK_REFUSED: Final = 1_024  # refused transfers whose sender has not said that it stopped
 
 # life
@@ -174,6 +181,8 @@ RECIPE_CHARS: Final = 8_000
 WRITERS: Final = 64  # forms of training steps behind one value; more cannot be bound
 PIPE_FRAME_BYTES: Final = 512 * 1024**2  # a frame on the pipe to the engine, without its buffers
 DEPARTURES: Final = 64  # frozen values that are in memory files; more are copied
+DEPARTURE_SECONDS: Final = 30.0  # a file that leaves while it is written, without more bytes
+DEPARTURE_LOOK_SECONDS: Final = 0.001  # between two looks whether there are
 PIPE_MEMORY_FILE_BYTES: Final = 65_536  # buffers of this size go as memory files, not inline
 ENGINE_START_SECONDS: Final = 120.0  # importing torch on a cold, slow disk
 ENGINE_STOP_SECONDS: Final = 2.0  # asked nicely; then it is killed

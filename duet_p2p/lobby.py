@@ -28,6 +28,7 @@ from duet_p2p.meeting import MeetingPoint, renewed_meeting_point
 from duet_p2p.prompts import Prompts
 from duet_p2p.protocol.effects import AttemptFailed, Ended, LinkClosed, NoAnswerYet, PartnerWaiting
 from duet_p2p.session.bridge import Bridge
+from duet_p2p.session.deflation import CAPABILITY, capability
 from duet_p2p.session.handshake import Handshake, PairingEvent
 from duet_p2p.session.link import Link
 from duet_p2p.session.session import Session
@@ -314,5 +315,6 @@ def _capabilities() -> bytes:
         "max_msg": limits.MESSAGE_MAX_BYTES,
         "ops": DIGEST,
         "conf": 1,
+        CAPABILITY: capability(),
     }
     return json.dumps(caps, separators=(",", ":")).encode()

@@ -88,6 +88,7 @@ def _serve(
             events = engine.handle(command)
             if events:  # else nobody waits
                 pipe.send(sock, pipe.encode(events))
+            engine.finish()
         commands = pipe.receive(sock, reader)
     return 0
 

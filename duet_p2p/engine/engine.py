@@ -32,6 +32,7 @@ from duet_p2p.engine.failures import code_of, text_of
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.landing import Landing
 from duet_p2p.engine.lineage import Lineage, reach
+from duet_p2p.engine.parcel import Parcel
 from duet_p2p.engine.plans import Plans
 from duet_p2p.engine.random_state import SessionRandom
 from duet_p2p.engine.recipe import boundary
@@ -85,6 +86,7 @@ class Engine:
         self._blobs: dict[int, m.Buffer | str] = {}  # bytes, or why there are none
         self._unwanted: set[int] = set()
         self._frozen: dict[int, Frozen] = {}
+        self._unwritten: list[Parcel] = []
         self._settled = 0
         self._handlers: Final[dict[type, Callable[[Any], list[m.Event]]]] = {
             m.Configure: self._configure,
@@ -111,12 +113,24 @@ class Engine:
         """
         if self._executor is None and not isinstance(command, m.Configure):
             raise RuntimeError("the engine is not configured")
+        self.finish()
         self._watch.begin(0, type(command).__name__)
         if type(command) is not m.Run:
             self.lineage.epoch += 1
         events = self._handlers[type(command)](command)
         self._watch.rest()  # not after a mistake of ours: the process ends in the middle of this
         return events
+
+    def finish(self) -> None:
+        """Does what the answers to the last command need not wait for: call it when they are sent.
+
+        The next command does it first, where nobody called.
+        """
+        if self._unwritten:
+            self._watch.begin(0, "Snapshot")
+            while self._unwritten:
+                self._unwritten.pop().write()
+            self._watch.rest()
 
     def _configure(self, command: m.Configure) -> list[m.Event]:
         quotas = command.quotas
@@ -187,6 +201,7 @@ class Engine:
                 elif isinstance(item, m.Snapshot):
                     self._watch.begin(0, "Snapshot")
                     events.append(self._snapshot(item))
+                    self.finish()  # what follows may write to the value
                 elif isinstance(item, m.Read):
                     events.append(self._read(item))
                 else:
@@ -317,7 +332,11 @@ class Engine:
             _log.exception("the value of %d could not be frozen", command.id)
             return m.Candidate(command.call, None, None, False)
         self._frozen[command.call] = frozen
-        return m.Candidate(command.call, frozen.facts, value, has_value)
+        if frozen.parcel is None:
+            return m.Candidate(command.call, frozen.facts, value, has_value)
+        parcel = frozen.parcel
+        self._unwritten.append(parcel)
+        return m.Candidate(command.call, frozen.facts, parcel.value, False, parcel.departure)
 
     def _of_frozen(self, command: m.Release | m.Peek) -> list[m.Event]:
         if command.call not in self._frozen and any(
@@ -367,6 +386,7 @@ class Engine:
 
 def _bytes(call: int, frozen: Frozen) -> m.Event:
     if frozen.parcel is not None:
+        frozen.parcel.write()
         return m.Bytes(call, frozen.parcel.value, frozen.parcel.departure)
     try:
         packed = pack(frozen.value)

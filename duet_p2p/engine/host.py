@@ -469,6 +469,7 @@ class _Thread:
                 if isinstance(command, Stop):
                     break
                 self._post(self._deliver, engine.handle(command))
+                engine.finish()
         except Exception as error:
             _log.exception("the engine failed")
             reason = f"{type(error).__name__}: {error}"

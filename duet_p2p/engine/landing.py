@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["HAS_MEMORY_FILES", "SEALS", "Landing", "check_sealed", "mapped", "sealed"]
+__all__ = ["HAS_MEMORY_FILES", "SEALS", "Landing", "check_sealed", "mapped", "seal", "sealed"]
 
 HAS_MEMORY_FILES: Final = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")
 
@@ -56,7 +56,7 @@ class Landing:
 
     def seal(self) -> int:
         """The descriptor of the file, sealed; it is the caller's to close."""
-        fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, SEALS)
+        seal(self._fd)
         fd, self._fd = self._fd, -1
         return fd
 
@@ -81,11 +81,16 @@ def sealed(parts: Iterable[memoryview]) -> int:
         for part in parts:
             while part:
                 part = part[os.write(fd, part) :]
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+        seal(fd)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def seal(fd: int) -> None:
+    """Nobody writes, shortens or lengthens this file any more."""
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
 
 
 def mapped(fd: int, nbytes: int) -> memoryview:

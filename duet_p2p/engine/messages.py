@@ -328,8 +328,10 @@ class Candidate:
     facts: Facts | None
     value: Any
     """The value itself when it is small (inline, no spans), so that a release needs no second
-    round to the engine; otherwise None with `has_value` False."""
+    round to the engine; otherwise `has_value` is False, and without `data` this is None."""
     has_value: bool
+    data: Departure | None = None
+    """Of a large value: the file of its bytes, which may still be written; `value` has spans."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,33 +1,57 @@
 """A large value, frozen in a memory file in place of a copy.
 
-The file is written once and leaves as it is (engine/departure.py). Its bytes are outside of what
-the kernel counts for a process, and the engine's memory has a limit: so the engine reserves as much
-of its own as the file takes, and never touches it.
+The file is written once and leaves as it is (engine/departure.py). It is handed out first and
+written then, before the engine takes another command: until that the value cannot change. Its bytes
+are outside of what the kernel counts for a process, and the engine's memory has a limit: so the
+engine reserves as much of its own as the file takes, and never touches it.
 """
 
 from __future__ import annotations
 
+import logging
 import mmap
-from dataclasses import dataclass
 from typing import Any
 
 from duet_p2p.engine.departure import Departure
 from duet_p2p.engine.landing import HAS_MEMORY_FILES
 from duet_p2p.limits import DEPARTURES, PIPE_MEMORY_FILE_BYTES
-from duet_p2p.surface.values import pack, unpack
+from duet_p2p.surface.values import Packed, pack, unpack
 
 __all__ = ["Parcel", "parcelled"]
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """A frozen value whose bytes are in a file."""
+_log = logging.getLogger("duet_p2p.engine")
 
-    value: Any
-    """Closed, with a `Span` for each tensor."""
-    departure: Departure
-    reserved: mmap.mmap
-    """As much memory of this process, never touched: it counts against the engine's limit."""
+
+class Parcel:
+    """A frozen value whose bytes are in a file, or about to be.
+
+    Args:
+        packed: the value and its bytes, where they are now.
+
+    Attributes:
+        value: closed, with a `Span` for each tensor.
+        departure: the file.
+
+    Raises:
+        OSError: no more files, or not so much memory.
+    """
+
+    def __init__(self, packed: Packed) -> None:
+        self.value = packed.value
+        # As much memory of this process, never touched: it counts against the engine's limit.
+        self._reserved = mmap.mmap(-1, packed.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.departure = Departure.empty(packed.nbytes)
+        self._unwritten = packed.buffers
+
+    def write(self) -> None:
+        """Writes the file; the value must not have changed since. Again: nothing."""
+        parts, self._unwritten = self._unwritten, []
+        if parts:
+            try:
+                self.departure.write(parts)
+            except OSError:  # whoever reads it notices that it is too short
+                _log.exception("a value of %d bytes could not be written", self.departure.nbytes)
 
     def opened(self) -> Any:
         """The value itself, as long as it is looked at."""
@@ -35,9 +59,10 @@ class Parcel:
 
 
 def parcelled(value: Any, nbytes: int, files: int) -> Parcel | None:
-    """Freezes a value in a file; None where it goes the ordinary way.
+    """Freezes a value in a file, which is to be written at once.
 
-    Small values do, those that cannot be sent, and all while there are many files already.
+    None where it goes the ordinary way: small values do, those that cannot be sent, and all while
+    there are many files already.
 
     Args:
         value: as it is in the store.
@@ -50,7 +75,6 @@ def parcelled(value: Any, nbytes: int, files: int) -> Parcel | None:
         packed = pack(value)
         if packed.nbytes < PIPE_MEMORY_FILE_BYTES:  # a long text, or the same tensor many times
             return None
-        reserved = mmap.mmap(-1, packed.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        return Parcel(packed.value, Departure.holding(packed.buffers, packed.nbytes), reserved)
+        return Parcel(packed)
     except (TypeError, ValueError, RecursionError, OSError):
         return None  # what is wrong is said when it is to leave

@@ -44,6 +44,7 @@ _PAIR: Final = b"\x92"  # the head of an array of two
 _PLAIN: Final = frozenset({type(None), bool, float})  # they stand for themselves
 
 _HEADER: Final = struct.Struct("<IQB")  # bytes of the body, of the inline buffers, descriptors
+_INLINE, _SEALED, _GROWING = range(3)  # where a buffer is; the last: a file that is being written
 _MOST_FDS: Final = 64  # in one frame; the kernel's limit is 253 in one call
 _READ_BYTES: Final = 64 * 1024  # more would be memory of its own at each call
 _FD_BYTES: Final = array("i").itemsize
@@ -55,6 +56,7 @@ _CLASSES: Final[tuple[type, ...]] = (
     m.Release, m.Discard, m.Peek, m.Read, m.Stop, m.Started, m.SettledUpTo, m.Hold, m.OpFailed,
     m.Learnt, m.Shared, m.Facts, m.Candidate, m.Bytes, m.Text, m.Refused, m.Died,
 )  # fmt: skip
+_LEAVE: Final = frozenset({m.Bytes, m.Candidate})  # their bytes are sent on, unread
 _TAGS: Final = {kind: tag for tag, kind in enumerate(_CLASSES)}
 _FIELDS: Final = {kind: tuple(f.name for f in fields(kind)) for kind in _CLASSES}
 
@@ -105,16 +107,20 @@ def encode(items: Iterable[Item]) -> Outgoing:
             if isinstance(buffer, Landing | Departure):
                 if len(fds) >= _MOST_FDS:
                     raise ValueError(f"more than {_MOST_FDS} memory files in a frame")
-                fds.append(buffer.seal() if isinstance(buffer, Landing) else buffer.descriptor())
-                table.append([buffer.nbytes, 1])
+                if isinstance(buffer, Landing):
+                    fds.append(buffer.seal())
+                    table.append([buffer.nbytes, _SEALED])
+                else:
+                    fds.append(buffer.descriptor())
+                    table.append([buffer.nbytes, _SEALED if buffer.is_written else _GROWING])
                 continue
             view = memoryview(buffer).cast("B")
             if view.nbytes >= PIPE_MEMORY_FILE_BYTES and HAS_MEMORY_FILES and len(fds) < _MOST_FDS:
                 fds.append(sealed([view]))
-                table.append([view.nbytes, 1])
+                table.append([view.nbytes, _SEALED])
             else:
                 inline.append(view)
-                table.append([view.nbytes, 0])
+                table.append([view.nbytes, _INLINE])
         body = b"".join((_PAIR, _array(len(packed)), *packed, _pack(table)))
         if len(body) > PIPE_FRAME_BYTES:
             raise ValueError(f"a frame of {len(body)} bytes, {PIPE_FRAME_BYTES} allowed")
@@ -220,12 +226,13 @@ class FrameReader:
         packed, table = msgpack.unpackb(body, strict_map_key=False)
         buffers = _Buffers()
         at = 0
-        for nbytes, is_file in table:
-            if is_file:
+        for nbytes, place in table:
+            if place in (_SEALED, _GROWING):
                 fd_count -= 1
                 if fd_count < 0:
                     raise ValueError("more memory files than descriptors")
-                buffers.append(Departure(self._fds.popleft(), nbytes))
+                fd, is_written = self._fds.popleft(), place == _SEALED
+                buffers.append(Departure(fd, nbytes, is_written=is_written))
             else:
                 if not 0 <= nbytes <= inline.nbytes - at:
                     raise ValueError("buffers past the end")
@@ -293,7 +300,7 @@ def _unpack_field(packed: Any, buffers: _Buffers, kind: type) -> Any:
         if tag == "#":
             if type(payload) is not int or not 0 <= payload < len(buffers):
                 raise ValueError("a field without its buffer")
-            return buffers.leaving(payload) if kind is m.Bytes else buffers[payload]
+            return buffers.leaving(payload) if kind in _LEAVE else buffers[payload]
         if tag == "@":
             if type(payload) is not list or len(payload) != len(_FIELDS[m.Facts]):
                 raise ValueError("not facts")

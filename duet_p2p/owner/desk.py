@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
+from duet_p2p.engine.departure import written
 from duet_p2p.errors import NotAllowed, RequestClosed, SessionClosed
 from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.binding import Binding
@@ -135,12 +136,13 @@ class Desk:
         how = self._free(object_id, facts)
         if how:
             self.book.forget(call)
-            self.releases.give(Leaving(call, object_id, facts, how), event.value, event.has_value)
+            leaving = Leaving(call, object_id, facts, how)
+            self.releases.give(leaving, event.value, event.has_value, event.data)
         elif record is None:
             self._outlet.to_engine(engine.Discard(call))
             self.releases.unknown(call, *self._word_about(object_id))
         else:
-            record.facts, record.value, record.has_value = facts, event.value, event.has_value
+            record.froze(event)
             self._frozen.add(call)
             self._note("request", record)
             self._judge(record)
@@ -259,11 +261,11 @@ class Desk:
         """
         record = self._pending(call)
         if record.has_value or _facts(record).failed:
+            await written(record.data)
             return record
         future = self._looks.get(call)
         if future is None:
-            future = asyncio.get_running_loop().create_future()
-            self._looks[call] = future
+            future = self._looks[call] = asyncio.get_running_loop().create_future()
             self._frozen.discard(call)  # `Release` gives the snapshot up
             self._outlet.to_engine(engine.Peek(call, limits.PRINTED_VALUE_CHARS))
             self._outlet.to_engine(engine.Release(call))
@@ -391,13 +393,9 @@ class Desk:
         reservation = decision.reservation if decision else None
         leaving = Leaving(record.call, record.object_id, _facts(record), why, reservation)
         value, has_value, data = record.value, record.has_value, record.data
+        is_frozen = record.call in self._frozen  # not if the owner has looked, or is about to
         self._finish(record, Status.ACCEPTED, why=why)
-        if data is not None:
-            self.releases.send(leaving, value, data)
-        elif record.call in self._looks:  # its bytes are under way for the owner's eyes already
-            self.releases.expect(leaving)
-        else:
-            self.releases.give(leaving, value, has_value)
+        self.releases.give(leaving, value, has_value, data, is_frozen=is_frozen)
 
     def _denied(self, record: Record, decision: Decision | None, why: str, answer: str) -> None:
         self._peek(record, decision)

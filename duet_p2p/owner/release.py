@@ -81,14 +81,32 @@ class Releases:
     def __contains__(self, call: int) -> bool:
         return call in self._leaving or call in self._recording
 
-    def give(self, leaving: Leaving, value: Any, has_value: bool) -> None:
-        """Sends a value from its snapshot in the engine, or at once if it is at hand."""
-        if leaving.facts.failed or has_value:
-            self.send(leaving, value, None)
-            self._outlet.to_engine(engine.Discard(leaving.call))
+    def give(
+        self,
+        leaving: Leaving,
+        value: Any,
+        has_value: bool,
+        data: engine.Payload | None = None,
+        *,
+        is_frozen: bool = True,
+    ) -> None:
+        """Sends a value from its snapshot in the engine, or at once if it is at hand.
+
+        Args:
+            leaving: what was decided.
+            value: closed, if it is at hand.
+            has_value: whether it is, without `data`.
+            data: the bytes that its spans point into.
+            is_frozen: False: the engine has no snapshot any more; it has given the value, or will.
+        """
+        if leaving.facts.failed or has_value or data is not None:
+            self.send(leaving, value, data)
+            if is_frozen:
+                self._outlet.to_engine(engine.Discard(leaving.call))
         else:
             self.expect(leaving)
-            self._outlet.to_engine(engine.Release(leaving.call))
+            if is_frozen:
+                self._outlet.to_engine(engine.Release(leaving.call))
 
     def expect(self, leaving: Leaving) -> None:
         """The engine is about to give this value's bytes."""

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from duet_p2p import limits
-from duet_p2p.engine.messages import Facts
+from duet_p2p.engine.messages import Candidate, Facts
 from duet_p2p.errors import RequestClosed
 
 __all__ = ["TRANSITIONS", "Record", "RequestBook", "Status", "Why", "Words", "request_id"]
@@ -60,10 +60,11 @@ class Record:
     facts: Facts | None = None
     """None until the engine has frozen the value: the owner sees the request from then on."""
     value: Any = None
-    """The frozen value in closed form where it is small enough to be sent with the facts."""
+    """The frozen value in closed form where it is at hand: with the facts, or fetched for the eyes
+    of the owner."""
     has_value: bool = False
     data: Any = None
-    """The bytes of `value`, if they were fetched for the owner's eyes."""
+    """The bytes of `value`; those of a large one perhaps not written yet (`departure.written`)."""
     text: str = ""
     """The value as text, if it was fetched."""
     why: str = ""
@@ -80,6 +81,11 @@ class Record:
     def is_pending(self) -> bool:
         """Whether it can still be decided."""
         return self.status is Status.PENDING
+
+    def froze(self, event: Candidate) -> None:
+        """The engine froze the value."""
+        self.facts, self.value, self.data = event.facts, event.value, event.data
+        self.has_value = event.has_value or event.data is not None
 
     def ends_at(self) -> float | None:
         """When it expires, on the owner's clock; None: never, or as soon as handlers looked."""

@@ -55,6 +55,7 @@ from duet_p2p.scientist.requests import RequestList
 from duet_p2p.scientist.sites import CallSites
 from duet_p2p.scientist.store import StoreView
 from duet_p2p.scientist.uploads import Uploads
+from duet_p2p.surface.arrival import Arrival
 from duet_p2p.wire.messages import (
     AuditHead,
     DefinePlan,
@@ -388,7 +389,8 @@ class Client:
             case Value(call=call, blob=blob):
                 assert blob is not None
                 bar = transfer_bar(self, "receiving", blob.nbytes)
-                arriving = self.session.expect_blob(blob.transfer, blob.nbytes, bar)
+                into = Arrival.of(message.value, blob.nbytes)
+                arriving = self.session.expect_blob(blob.transfer, blob.nbytes, bar, into)
                 arriving.add_done_callback(lambda done: self._on_blob(message, done))
             case Denied(call=call) | Expired(call=call) | NotYours(call=call) | Failed(call=call):
                 self._resolve(call, message, None)

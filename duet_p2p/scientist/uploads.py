@@ -8,17 +8,23 @@ large tensor in every step by accident should learn of it.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
-from concurrent.futures import Future
+import contextlib
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from duet_p2p.errors import NotAllowed, TensorTooLarge
-from duet_p2p.limits import AUTO_UPLOAD_BYTES, INLINE_TENSOR_BYTES, UPLOAD_IN_PLACE_BYTES
+from duet_p2p.limits import (
+    AUTO_UPLOAD_BYTES,
+    COPY_MEANWHILE_BYTES,
+    INLINE_TENSOR_BYTES,
+    UPLOAD_IN_PLACE_BYTES,
+)
 from duet_p2p.objects.notes import checked_tags, description_of, tags_of
 from duet_p2p.objects.python import plain
+from duet_p2p.scientist.copying import Copy
 from duet_p2p.scientist.pointer import make
 from duet_p2p.scientist.progress import transfer_bar
 from duet_p2p.surface import types, values
@@ -79,12 +85,11 @@ class Uploads:
         made: dict[int, Any] = {}
         for start in range(0, len(distinct), _TENSORS_PER_PUT):
             part = distinct[start : start + _TENSORS_PER_PUT]
-            wire, blob = self._encode(tuple(_carried(tensor) for tensor in part))
+            wire, blob, copy = self._encode(tuple(_carried(tensor) for tensor in part))
             pointers = [self._of_tensor(tensor, parameters) for tensor in part]
             idents = tuple(pointer._id for pointer in pointers)
-            leaving = self._leaving(blob)
-            self._client.emit(Put(idents, tuple(wire), blob))
-            self._wait(leaving)
+            with self._leaving(blob, copy):
+                self._client.emit(Put(idents, tuple(wire), blob))
             made.update((id(tensor), p) for tensor, p in zip(part, pointers, strict=True))
         return [made[id(tensor)] for tensor in tensors]
 
@@ -104,13 +109,12 @@ class Uploads:
         noted = checked_tags(tuple(tags)) if tags is not None else tags_of(value)
         description = description or description_of(value)
         value = plain(value)
-        wire, blob = self._encode(value)
+        wire, blob, copy = self._encode(value)
         pointer = self._pointer(value, noted)
-        leaving = self._leaving(blob)
-        pointer._seq = self._client.emit(
-            Put((pointer._id,), (wire,), blob, noted, description, listed)
-        )
-        self._wait(leaving)
+        with self._leaving(blob, copy):
+            pointer._seq = self._client.emit(
+                Put((pointer._id,), (wire,), blob, noted, description, listed)
+            )
         more = pointer._extra()
         more.description, more.listed, more.kept = description, listed, listed
         return pointer
@@ -138,7 +142,7 @@ class Uploads:
         spec = TensorSpec(tuple(tensor.shape), tensor.dtype, tensor.requires_grad)
         return make(self._client, self._client.new_id(), kind, tags=noted, spec=spec)
 
-    def _encode(self, value: Any) -> tuple[Any, Blob | None]:
+    def _encode(self, value: Any) -> tuple[Any, Blob | None, Copy | None]:
         if type(value).__module__.partition(".")[0] in ("numpy", "pandas"):
             raise NotAllowed(
                 f"a {type(value).__module__.partition('.')[0]} {type(value).__name__} cannot be "
@@ -147,19 +151,23 @@ class Uploads:
         try:
             packed = values.pack(value)
             if packed.nbytes < INLINE_TENSOR_BYTES:
-                return values.to_wire(value, None, INLINE_TENSOR_BYTES), None
+                return values.to_wire(value, None, INLINE_TENSOR_BYTES), None, None
         except (TypeError, ValueError) as error:
             raise NotAllowed(
                 f"a value of type {types.type_name_of(value)} ({type(value).__qualname__}) cannot "
                 f"be sent: {error}"
             ) from error
-        buffers = packed.buffers
+        sources: list[memoryview | Copy] = [*packed.buffers]
+        copy = None
         if not self._waits_for(packed.nbytes):
             # The bytes leave later, and the tensor is the scientist's to change meanwhile.
-            buffers = [memoryview(bytes(buffer)) for buffer in buffers]
+            copy = Copy(packed.buffers)
+            sources = [copy]
+            if packed.nbytes < COPY_MEANWHILE_BYTES:
+                copy.fill()
         bar = transfer_bar(self._client, "sending", packed.nbytes)
-        transfer = self._client.session.outbox.send_blob(buffers, packed.nbytes, bar)
-        return packed.value, Blob(transfer, packed.nbytes)
+        transfer = self._client.session.outbox.send_blob(sources, packed.nbytes, bar)
+        return packed.value, Blob(transfer, packed.nbytes), copy
 
     # A large tensor is sent from where it is: a copy would take as much memory again. So nothing
     # of the scientist's may run until it is over there.
@@ -167,12 +175,20 @@ class Uploads:
     def _waits_for(self, nbytes: int) -> bool:
         return nbytes >= UPLOAD_IN_PLACE_BYTES and not self._client.is_on_loop()
 
-    def _leaving(self, blob: Blob | None) -> Future[None] | None:
-        if blob is None or not self._waits_for(blob.nbytes):
-            return None
-        return self._client.session.outbox.delivered(blob.transfer)
-
-    def _wait(self, leaving: Future[None] | None) -> None:
+    @contextlib.contextmanager
+    def _leaving(self, blob: Blob | None, copy: Copy | None) -> Iterator[None]:
+        """Around the command that declares it; what it needs of the value is had at the end."""
+        leaving = None
+        if blob is not None and copy is None:
+            leaving = self._client.session.outbox.delivered(blob.transfer)
+        try:
+            yield
+        except BaseException:
+            if copy is not None:
+                copy.give_up()
+            raise
+        if copy is not None:
+            copy.fill()
         if leaving is not None:
             self._client.wait(leaving, None)
 

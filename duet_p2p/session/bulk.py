@@ -19,7 +19,10 @@ A message is a header and bytes, at most `limits.MESSAGE_MAX_BYTES` together:
 CHUNK goes from sender to receiver, with the bytes that belong at an offset; chunks of a transfer
 follow each other without gaps, and at most `limits.TRANSFERS` are under way at once. CANCEL says
 that no more will come. GO and REFUSE come back; CANCEL answers a REFUSE unless everything was sent
-before. The ids of the two directions have nothing to do with each other.
+before. DEFLATED is a CHUNK whose bytes are compressed (session/deflation.py), with their size as a
+u32 in front of them; offsets count what is inflated. Only an owner sends it, where both sides said
+in their capabilities that they can. The ids of the two directions have nothing to do with each
+other.
 """
 
 from __future__ import annotations
@@ -71,11 +74,17 @@ class Bulk:
         """Bytes of chunks that were sent, over all associations."""
         return self._sent_before + (self._sender.sent_bytes if self._sender else 0)
 
-    def attach(self, peer: Peer) -> None:
-        """Uses an association, the first or a new one."""
+    def attach(self, peer: Peer, *, deflates: bool = False, inflates: bool = False) -> None:
+        """Uses an association, the first or a new one.
+
+        Args:
+            peer: the association.
+            deflates: whether this side may send compressed chunks.
+            inflates: whether it takes them.
+        """
         self._sent_before = self.sent_bytes
-        self._sender = BulkSender(peer)
-        self.receiver.attach(peer)
+        self._sender = BulkSender(peer, deflates=deflates)
+        self.receiver.attach(peer, inflates=inflates)
 
     def feed(self, data: bytes) -> None:
         """Takes one message of channel 2.

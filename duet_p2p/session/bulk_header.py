@@ -8,10 +8,12 @@ from enum import IntEnum
 from duet_p2p import limits
 from duet_p2p.errors import ProtocolError
 
-__all__ = ["CHUNK_BYTES", "HEADER_BYTES", "Kind", "charge", "pack", "unpack"]
+__all__ = ["CHUNK_BYTES", "HEADER_BYTES", "SIZE", "Kind", "charge", "pack", "unpack"]
 
 _HEADER = struct.Struct("!BQQQ")
 HEADER_BYTES = _HEADER.size
+SIZE = struct.Struct("!I")
+"""Bytes of a compressed chunk when it is inflated; in front of them."""
 CHUNK_BYTES = limits.MESSAGE_MAX_BYTES - HEADER_BYTES
 
 
@@ -22,6 +24,10 @@ class Kind(IntEnum):
     CANCEL = 2
     GO = 3
     REFUSE = 4
+    DEFLATED = 5
+
+
+_WITH_BYTES = frozenset({Kind.CHUNK, Kind.DEFLATED})
 
 
 def pack(kind: Kind, transfer_id: int, offset: int = 0, total: int = 0) -> bytes:
@@ -40,7 +46,7 @@ def unpack(data: bytes) -> tuple[Kind, int, int, int]:
         kind = Kind(number)
     except (struct.error, ValueError):
         raise ProtocolError("A message of a transfer has no header.") from None
-    if kind is not Kind.CHUNK and (len(data) != HEADER_BYTES or offset or total):
+    if kind not in _WITH_BYTES and (len(data) != HEADER_BYTES or offset or total):
         raise ProtocolError("A message of a transfer has bytes that it may not have.")
     return kind, transfer_id, offset, total
 

@@ -11,10 +11,14 @@ import numpy as np
 
 from duet_p2p import limits
 from duet_p2p.errors import ConnectionLost, ProtocolError
-from duet_p2p.session.bulk_header import HEADER_BYTES, Kind, charge, pack, unpack
+from duet_p2p.session.bulk_header import HEADER_BYTES, SIZE, Kind, charge, pack, unpack
+from duet_p2p.session.deflation import inflate
 from duet_p2p.transport.base import Channel, Peer
 
 __all__ = ["BulkReceiver", "Sink"]
+
+
+_PACKED_AT = HEADER_BYTES + SIZE.size
 
 
 class Sink(Protocol):
@@ -57,11 +61,17 @@ class BulkReceiver:
         self._on_progress = on_progress
         self._on_cancelled = on_cancelled
         self._peer: Peer | None = None
+        self._inflates = False
         self._transfers: dict[int, _Incoming] = {}
 
-    def attach(self, peer: Peer) -> None:
-        """Uses an association, the first or a new one; what nobody declared is forgotten."""
-        self._peer = peer
+    def attach(self, peer: Peer, *, inflates: bool = False) -> None:
+        """Uses an association, the first or a new one; what nobody declared is forgotten.
+
+        Args:
+            peer: the association.
+            inflates: whether compressed chunks were agreed on; otherwise they break a rule.
+        """
+        self._peer, self._inflates = peer, inflates
         for transfer_id, incoming in list(self._transfers.items()):
             incoming.has_begun = False
             if incoming.is_refused:
@@ -142,14 +152,27 @@ class BulkReceiver:
         """
         kind, transfer_id, offset, total = unpack(data)
         if kind is Kind.CHUNK:
-            self._take(transfer_id, offset, total, data)
+            self._take(transfer_id, offset, total, data, len(data) - HEADER_BYTES)
+        elif kind is Kind.DEFLATED and self._inflates:
+            if len(data) < _PACKED_AT:
+                raise ProtocolError("A compressed chunk has no size.")
+            (size,) = SIZE.unpack_from(data, HEADER_BYTES)
+            self._take(transfer_id, offset, total, data, size, is_deflated=True)
         elif kind is Kind.CANCEL:
             self._give_up(transfer_id)
         else:
             raise ProtocolError("A message of a transfer went the wrong way.")
 
-    def _take(self, transfer_id: int, offset: int, total: int, data: bytes) -> None:
-        size = len(data) - HEADER_BYTES
+    def _take(
+        self,
+        transfer_id: int,
+        offset: int,
+        total: int,
+        data: bytes,
+        size: int,
+        *,
+        is_deflated: bool = False,
+    ) -> None:
         incoming = self._transfers.get(transfer_id) or _Incoming()
         if incoming.is_cancelled:
             raise ProtocolError("A transfer went on after its end.")
@@ -157,6 +180,10 @@ class BulkReceiver:
             raise ProtocolError("A chunk does not follow the one before.")
         if incoming.total not in (None, total):
             raise ProtocolError("A transfer changed its size.")
+        part = memoryview(data)[HEADER_BYTES:]
+        if is_deflated and not incoming.is_refused:
+            # Before anything changes: after an error the transfer can go on where it was.
+            part = memoryview(inflate(part[SIZE.size :], size))
         if not incoming.has_begun:
             self._begin(transfer_id, incoming, total)
         if incoming.is_refused:
@@ -164,12 +191,12 @@ class BulkReceiver:
             if incoming.received == total:
                 del self._transfers[transfer_id]
         elif incoming.is_declared:
-            self._write(transfer_id, incoming, memoryview(data)[HEADER_BYTES:])
+            self._write(transfer_id, incoming, part)
         elif incoming.received + size > limits.BULK_EARLY_BYTES:
             raise ProtocolError("More of a transfer came than may come undeclared.")
         else:
             incoming.received += size
-            incoming.early.append(data[HEADER_BYTES:])
+            incoming.early.append(bytes(part))
 
     def _begin(self, transfer_id: int, incoming: _Incoming, total: int) -> None:
         incoming.has_begun, incoming.total = True, total

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +13,14 @@ from typing import Protocol
 
 from duet_p2p import limits
 from duet_p2p.errors import ConnectionLost
-from duet_p2p.session.bulk_header import CHUNK_BYTES, Kind, charge, pack, unpack
+from duet_p2p.session.bulk_header import CHUNK_BYTES, SIZE, Kind, charge, pack, unpack
+from duet_p2p.session.deflation import Pace, Sample, deflate
 from duet_p2p.transport.base import Channel, Peer
 
 __all__ = ["BulkSender", "Source"]
 
-_EARLY_BYTES = limits.BULK_EARLY_BYTES // CHUNK_BYTES * CHUNK_BYTES
+_LOG = logging.getLogger("duet_p2p")
+_SAMPLE_SECONDS = 0.02  # a transfer of more than that can wait for its sample, a millisecond or two
 
 Progress = Callable[[int, int], None]  # bytes queued, bytes in all
 
@@ -26,7 +30,15 @@ class Source(Protocol):
 
     nbytes: int
 
-    def read(self, offset: int, size: int) -> bytes:
+    def ready(self) -> int:
+        """How many bytes from the beginning are there; more may come.
+
+        Raises:
+            EOFError: fewer than `nbytes` are, and no more will come.
+        """
+        ...
+
+    def read(self, offset: int, size: int) -> bytes | memoryview:
         """Exactly `size` bytes, or fewer at the end."""
         ...
 
@@ -42,23 +54,52 @@ class _Outgoing:
     total: int
     may_go: asyncio.Event = field(default_factory=asyncio.Event)
     is_ended: bool = False
+    known: Sample | None = None
+    """How it compresses, as far as that was tried."""
+    block: int = CHUNK_BYTES
+    """Bytes that will probably fit one chunk when they are compressed."""
 
     @property
     def must_wait(self) -> bool:
         """Whether the receiver has to say GO first."""
-        return self.offset - self.start >= _EARLY_BYTES and not self.may_go.is_set()
+        is_early = self.offset - self.start + self._due <= limits.BULK_EARLY_BYTES
+        return not is_early and not self.may_go.is_set()
+
+    @property
+    def _due(self) -> int:
+        """Bytes of the next chunk, if it is not compressed."""
+        return min(CHUNK_BYTES, self.total - self.offset)
 
     def end(self) -> None:
         """No more chunks."""
         self.is_ended = True
         self.may_go.set()
 
+    def ready(self) -> int:
+        """Bytes from the beginning that are there; EOFError: more should come, and never will."""
+        there = 0
+        for view in self.views:
+            ready = view.nbytes if isinstance(view, memoryview) else view.ready()
+            there += ready
+            if ready < view.nbytes:
+                break
+        return there
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the bytes of the next chunk are not all there yet; EOFError as for `ready`."""
+        return self.ready() < self.offset + self._due
+
     def next_message(self) -> bytes:
         """The next chunk, with its header."""
-        parts: list[bytes | memoryview] = [
-            pack(Kind.CHUNK, self.transfer_id, self.offset, self.total)
-        ]
-        left, skip = CHUNK_BYTES, self.offset
+        head = pack(Kind.CHUNK, self.transfer_id, self.offset, self.total)
+        parts = self.parts(self.offset, CHUNK_BYTES)
+        self.offset += sum(map(len, parts))
+        return b"".join((head, *parts))
+
+    def parts(self, skip: int, left: int) -> list[bytes | memoryview]:
+        """Bytes from an offset on, fewer at the end. Any thread."""
+        parts: list[bytes | memoryview] = []
         for view in self.views:
             if skip < view.nbytes and left:
                 part = (
@@ -66,19 +107,57 @@ class _Outgoing:
                     if isinstance(view, memoryview)
                     else view.read(skip, left)
                 )
+                if len(part) < min(left, view.nbytes - skip):
+                    raise EOFError("a source is shorter than it was")
                 parts.append(part)
                 left -= len(part)
-                self.offset += len(part)
             skip = max(0, skip - view.nbytes)
-        return b"".join(parts)
+        return parts
+
+    def sample(self) -> None:
+        """Tries how it compresses, by what is there now. In another thread."""
+        # A source that ends early is for the loop to notice.
+        with contextlib.suppress(EOFError):
+            there = self.ready()
+            step = max(limits.DEFLATE_SAMPLE_BYTES, there // limits.DEFLATE_SAMPLES)
+            found = [self.parts(at, limits.DEFLATE_SAMPLE_BYTES) for at in range(0, there, step)]
+            self.known = Sample.of([b"".join(parts) for parts in found])
+
+    def is_worth(self, rate: float) -> bool:
+        """Whether to compress the next block, as far as that is known."""
+        return self.known is not None and self.known.pays(rate)
+
+    def deflated(self) -> tuple[bytes, int]:
+        """The next block as a compressed chunk, and its size; an empty one if it is not smaller.
+
+        In another thread, while nobody else sends of this transfer.
+        """
+        most = self.block
+        if not self.may_go.is_set():
+            most = min(most, limits.BULK_EARLY_BYTES - (self.offset - self.start))
+        began = time.perf_counter()
+        raw = b"".join(self.parts(self.offset, min(most, self.ready() - self.offset)))
+        packed = deflate(raw)
+        seconds = time.perf_counter() - began
+        seen = Sample(len(packed) / len(raw), seconds / len(raw))
+        self.known = seen if self.known is None else self.known.with_next(seen)
+        # The next one a little smaller than would just fit.
+        fitting = int(0.8 * CHUNK_BYTES / seen.share)
+        self.block = max(CHUNK_BYTES, min(fitting, limits.DEFLATE_BLOCK_BYTES))
+        if len(packed) > CHUNK_BYTES - SIZE.size or len(packed) >= len(raw):
+            return b"", 0
+        head = pack(Kind.DEFLATED, self.transfer_id, self.offset, self.total)
+        return b"".join((head, SIZE.pack(len(raw)), packed)), len(raw)
 
 
 class BulkSender:
     """Sends transfers over one association, at most `limits.TRANSFERS` at once, by turns."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, *, deflates: bool = False) -> None:
         self.sent_bytes = 0
         self._peer = peer
+        self._deflates = deflates
+        self._pace = Pace()
         self._slots = asyncio.Semaphore(limits.TRANSFERS)
         self._turn = asyncio.Lock()  # first come, first served: one chunk each, round and round
         self._going: dict[int, _Outgoing] = {}
@@ -108,8 +187,8 @@ class BulkSender:
             start: Offset to begin at, after a reconnect.
 
         Returns:
-            Whether everything is on its way. False: `cancel` was called, or the other side does
-            not want it.
+            Whether everything is on its way. False: `cancel` was called, the other side does not
+            want it, or a source ended early.
 
         Raises:
             ConnectionLost: The association ended.
@@ -135,6 +214,10 @@ class BulkSender:
         try:
             async with self._slots:
                 return await self._send_all(outgoing, progress)
+        except EOFError as error:
+            _LOG.warning("Transfer %d ended early: %s", transfer_id, error)
+            self.cancel(transfer_id)
+            return False
         except asyncio.CancelledError:
             if not outgoing.is_ended:
                 self._say_cancelled(transfer_id)
@@ -146,14 +229,25 @@ class BulkSender:
         if outgoing.offset == outgoing.total > 0:
             return True
         await self._charge_for(outgoing)
+        loop = asyncio.get_running_loop()
+        if self._deflates and outgoing.total - outgoing.start >= limits.DEFLATE_FROM_BYTES:
+            await self._until_there(outgoing)
+            sampling = loop.run_in_executor(None, outgoing.sample)
+            if self._pace.is_measured and outgoing.total / self._pace.rate > _SAMPLE_SECONDS:
+                await sampling
         while True:
             while outgoing.must_wait:
                 await self._wait(outgoing.may_go)
+            await self._until_there(outgoing)
+            packed, size = b"", 0
+            if self._deflates and outgoing.is_worth(self._rate()):
+                packed, size = await loop.run_in_executor(None, outgoing.deflated)
             async with self._turn:
                 await self._peer.drain(Channel.BULK, limits.BULK_BUFFER_BYTES - CHUNK_BYTES)
                 if outgoing.is_ended:
                     return False
-                message = outgoing.next_message()
+                message = packed or outgoing.next_message()
+                outgoing.offset += size
                 self._peer.send(Channel.BULK, message)
             self.sent_bytes += len(message)
             if progress is not None:
@@ -161,6 +255,23 @@ class BulkSender:
             if outgoing.offset == outgoing.total:
                 return True
             await asyncio.sleep(0)  # a lock that nobody waits for makes no turn by itself
+
+    def _rate(self) -> float:
+        """Bytes a second that the path takes, as far as that was seen."""
+        waiting = self._peer.buffered(Channel.BULK)
+        now = asyncio.get_running_loop().time()
+        self._pace.note(now, self.sent_bytes - waiting, waiting)
+        return self._pace.rate
+
+    async def _until_there(self, outgoing: _Outgoing) -> None:
+        """Waits until the next chunk is written, out of turn, so that nobody waits with it."""
+        deadline = 0.0
+        while outgoing.is_missing and not outgoing.is_ended:
+            now = asyncio.get_running_loop().time()
+            deadline = deadline or now + limits.DEPARTURE_SECONDS
+            if now > deadline:
+                raise EOFError("its source gives no more")
+            await asyncio.sleep(limits.DEPARTURE_LOOK_SECONDS)
 
     async def _charge_for(self, outgoing: _Outgoing) -> None:
         due = charge(outgoing.total - outgoing.start)

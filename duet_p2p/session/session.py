@@ -38,6 +38,7 @@ from duet_p2p.protocol.description import Channel
 from duet_p2p.protocol.window import Incoming, Outgoing
 from duet_p2p.session.bulk_receiver import Sink
 from duet_p2p.session.bulk_sender import Source
+from duet_p2p.session.deflation import is_agreed
 from duet_p2p.session.link import Link
 from duet_p2p.session.outbox import Buffer, Outbox, Progress, flat_views
 from duet_p2p.session.transfers import Transfers
@@ -266,7 +267,8 @@ class Session:
         self.partner_id = link.partner_id
         self._peer = peer = link.peer
         self._counts["links"] += 1
-        self._transfers.attach(peer)
+        agreed, is_owner = is_agreed(link.caps), self.role == "owner"
+        self._transfers.attach(peer, deflates=agreed and is_owner, inflates=agreed and not is_owner)
         self._connection = Connection(
             self.role,
             self._outgoing,

@@ -19,6 +19,7 @@ import torch
 
 from duet_p2p import limits
 from duet_p2p.errors import ProtocolError
+from duet_p2p.surface.arrival import Arrival
 from duet_p2p.surface.tensors import DEVICE_TYPES
 from duet_p2p.wire.values import Device, Dtype, Layout, MemoryFormat, Ref, Size, Span, TensorData
 
@@ -206,7 +207,7 @@ _AS_IT_IS: Final = frozenset(
 
 def _tensor_from_wire(
     data: TensorData,
-    blob: memoryview | None,
+    blob: memoryview | Arrival | None,
     shared: dict[tuple[int, int, str], torch.Tensor],
     is_owned: bool,
 ) -> torch.Tensor:
@@ -226,12 +227,20 @@ def _tensor_from_wire(
         if blob is None or span.offset < 0 or span.offset + span.nbytes > blob.nbytes:
             raise ProtocolError("a tensor lies outside of its blob")
         key = (span.offset, span.nbytes, data.dtype)
-        source = blob[span.offset : span.offset + span.nbytes]
         found = shared.get(key)
+        if isinstance(blob, Arrival):
+            taken = blob.take(span) if found is None else (b"", False)
+            if taken is None:
+                raise ProtocolError("a tensor that its value did not name")
+            source, is_owned = taken
+        else:
+            source = blob[span.offset : span.offset + span.nbytes]
+            # A tensor that is not all of the blob would keep the rest of it in memory.
+            is_owned = is_owned and len(source) == blob.nbytes and not blob.readonly
     else:
         source = data.data
-        found = None
-    if len(source) != nbytes:
+        found, is_owned = None, False
+    if (len(source) if found is None or key is None else key[1]) != nbytes:
         raise ProtocolError("a tensor's bytes do not fit its shape")
     try:
         if found is not None:
@@ -239,9 +248,7 @@ def _tensor_from_wire(
         elif not nbytes:
             tensor = torch.zeros(shape, dtype=dtype)
         else:
-            # A tensor that is not all of the blob would keep the rest of it in memory.
-            is_whole = is_owned and blob is not None and len(source) == blob.nbytes
-            if not is_whole or blob is None or blob.readonly:
+            if not is_owned:
                 source = bytearray(source)
             if dtype == torch.bool:  # of another byte than 0 and 1 it confuses torch's kernels
                 own = torch.frombuffer(source, dtype=torch.uint8).ne(0)
@@ -259,7 +266,7 @@ def _tensor_from_wire(
 
 def from_wire(
     value: Any,
-    blob: Buffer | None = None,
+    blob: Buffer | Arrival | None = None,
     resolve: Resolve | None = None,
     *,
     is_owned: bool = False,
@@ -275,7 +282,7 @@ def from_wire(
     Raises:
         ProtocolError: it does not describe what it claims.
     """
-    view = None if blob is None else memoryview(blob).cast("B")
+    view = blob if blob is None or isinstance(blob, Arrival) else memoryview(blob).cast("B")
     shared: dict[tuple[int, int, str], torch.Tensor] = {}
 
     def convert(item: Any) -> Any:
@@ -337,7 +344,7 @@ def pack(value: Any) -> Packed:
     return Packed(closed, blobs.buffers, blobs.nbytes)
 
 
-def unpack(value: Any, buffer: Buffer | None, *, is_owned: bool = False) -> Any:
+def unpack(value: Any, buffer: Buffer | Arrival | None, *, is_owned: bool = False) -> Any:
     """What `pack` packed; `is_owned`: see `from_wire`."""
     return from_wire(value, buffer, is_owned=is_owned)
 

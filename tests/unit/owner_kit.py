@@ -46,6 +46,7 @@ class FakeSession:
         self.posted = []
         self.settled_to = []
         self.blobs = []
+        self.sources = []
         self.expected = {}
         self.refused = []
         self.is_over = False
@@ -59,8 +60,12 @@ class FakeSession:
         return len(self.posted)
 
     def send_blob(self, buffers, nbytes):
-        self.blobs.append(b"".join(map(bytes, buffers)))
-        assert len(self.blobs[-1]) == nbytes
+        self.sources += buffers
+        if all(getattr(buffer, "is_written", True) for buffer in buffers):
+            self.blobs.append(b"".join(map(bytes, buffers)))
+            assert len(self.blobs[-1]) == nbytes
+        else:
+            self.blobs.append(None)
         return len(self.blobs)
 
     def expect_blob(self, transfer, nbytes, *, into=None):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -21,14 +22,14 @@ from duet_p2p.wire.messages import Denied, Message, Withdraw
 OWNER_ID, SCIENTIST_ID = "S" + "0" * 31, "C" + "0" * 31
 
 
-def linked(peer: MemoryPeer, partner_id: str) -> Link:
+def linked(peer: MemoryPeer, partner_id: str, caps: Mapping[str, Any] | None = None) -> Link:
     """What the handshake hands over, without the handshake."""
     link = Link(
         peer,
         partner_id=partner_id,
         partner_pub=bytes(33),
         th=bytes(32),
-        caps={},
+        caps=caps or {},
         audit_head=b"",
         attempt=1,
         on_second_proof=lambda data: None,

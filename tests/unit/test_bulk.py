@@ -34,10 +34,10 @@ class Side:
         self.problem: Exception | None = None
         self.bulk = Bulk(self._on_complete, self._on_progress, self.cancelled.append)
 
-    def attach(self, peer: Peer) -> None:
+    def attach(self, peer: Peer, *, deflates: bool = False, inflates: bool = False) -> None:
         peer.on_frame = self._on_frame
         peer.on_closed = self.ends.append
-        self.bulk.attach(peer)
+        self.bulk.attach(peer, deflates=deflates, inflates=inflates)
 
     def _on_complete(self, transfer_id: int, data: memoryview) -> None:
         self.complete[transfer_id] = bytes(data)
@@ -112,6 +112,63 @@ async def test_many_buffers_are_one_transfer_and_may_go_into_given_memory() -> N
     await scientist.bulk.sender.send(1, [view(part) for part in parts])
     await until(lambda: 1 in owner.complete)
     assert memory == data
+    await a.close()
+    await b.close()
+
+
+class Growing:
+    """A source that is written while it is sent."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.nbytes = len(data)
+        self.there = 0
+        self.is_given_up = False
+
+    def ready(self) -> int:
+        if self.is_given_up:
+            raise EOFError("nobody writes it any more")
+        return self.there
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self.data[offset : min(offset + size, self.there)]
+
+
+async def test_chunks_leave_before_the_last_byte_is_written() -> None:
+    owner, scientist, a, b = await sides()
+    source = Growing(os.urandom(5 * CHUNK_BYTES))
+    scientist.bulk.receiver.expect(3, source.nbytes)
+    sending = asyncio.create_task(owner.bulk.sender.send(3, [source]))
+    source.there = 2 * CHUNK_BYTES + 5
+    await until(lambda: len(scientist.messages) == 2)
+    await asyncio.sleep(0.01)
+    assert len(scientist.messages) == 2 and not sending.done()
+    source.there = source.nbytes
+    async with asyncio.timeout(DEADLINE):
+        assert await sending
+    await until(lambda: 3 in scientist.complete)
+    assert scientist.complete[3] == source.data
+    await a.close()
+    await b.close()
+
+
+@pytest.mark.parametrize("is_shorter", [False, True], ids=["given up", "cut off"])
+async def test_a_source_that_ends_early_is_told_as_given_up(is_shorter: bool) -> None:
+    owner, scientist, a, b = await sides()
+    source = Growing(bytes(4 * CHUNK_BYTES))
+    scientist.bulk.receiver.expect(3, source.nbytes)
+    sending = asyncio.create_task(owner.bulk.sender.send(3, [source]))
+    source.there = CHUNK_BYTES
+    await until(lambda: scientist.messages)
+    if is_shorter:
+        source.data = source.data[: CHUNK_BYTES + 7]
+        source.there = source.nbytes
+    else:
+        source.is_given_up = True
+    async with asyncio.timeout(DEADLINE):
+        assert not await sending
+    await until(lambda: scientist.cancelled == [3])
+    assert scientist.complete == {}
     await a.close()
     await b.close()
 
@@ -450,8 +507,8 @@ async def test_megabytes_arrive_over_webrtc() -> None:
     async with asyncio.timeout(DEADLINE):
         await asyncio.gather(a.connect(answer), b.connect(offer))
     owner, scientist = Side(), Side()
-    owner.attach(a)
-    scientist.attach(b)
+    owner.attach(a, deflates=True)
+    scientist.attach(b, inflates=True)
     datas = [os.urandom(1_500_000), os.urandom(500_000), os.urandom(10)]
     for number, data in enumerate(datas):
         owner.bulk.receiver.expect(number, len(data))
@@ -464,4 +521,15 @@ async def test_megabytes_arrive_over_webrtc() -> None:
         assert hashlib.sha256(owner.complete[number]).digest() == hashlib.sha256(data).digest()
     # Stock SCTP by itself overruns the UDP buffer here: some 900 packets twice, and a second lost.
     assert b.path().facts["retransmissions"] < 100
+    # the other way, compressed
+    pace = owner.bulk.sender._pace
+    pace.rate, pace.is_measured = 1e6, True  # so that it waits for the sample
+    data = bytes(10_000_000)
+    scientist.bulk.receiver.expect(9, len(data))
+    async with asyncio.timeout(DEADLINE):
+        assert await owner.bulk.sender.send(9, [view(data)])
+    await until(lambda: 9 in scientist.complete)
+    assert scientist.complete[9] == data
+    assert Kind.DEFLATED in {kind for kind, _ in scientist.kinds()}
+    assert owner.bulk.sent_bytes < len(data)
     await asyncio.gather(a.close(), b.close())

@@ -7,11 +7,15 @@ import pytest
 
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
+from duet_p2p.engine.departure import Departure
+from duet_p2p.engine.landing import HAS_MEMORY_FILES
 from duet_p2p.errors import NotAllowed, RequestClosed
 from duet_p2p.owner.requests import Status
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Blob, Span, TensorData
 from tests.unit.owner_kit import LOSS, PUBLIC, RAW, Stage, ask, handler
+
+needs_memory_files = pytest.mark.skipif(not HAS_MEMORY_FILES, reason="needs memory files")
 
 
 @pytest.fixture
@@ -382,3 +386,36 @@ async def test_looking_at_a_small_value_needs_no_engine(stage):
     stage.host.take()
     assert (await stage.desk.look(11)).value == 0.5
     assert stage.host.take() == []
+
+
+@needs_memory_files
+async def test_a_large_value_leaves_while_the_engine_writes_it(stage):
+    for number, question in enumerate((ask(), wire.Get(12, 5)), 1):
+        stage.receive(question)
+        stage.host.take()
+        data = Departure.empty(4)
+        stage.host.say(engine.Candidate(question.call, RAW, "spans", False, data))
+        if question.call == 11:
+            assert stage.session.sources == [] and stage.answers() == []
+            stage.desk.accept(11)
+        assert stage.answers() == [wire.Value(question.call, "spans", Blob(number, 4))]
+        assert stage.session.sources[-1] is data and data.ready() == 0
+        assert stage.host.take() == [engine.Discard(question.call)]
+
+
+@needs_memory_files
+async def test_the_owner_looks_at_a_value_when_it_is_written(stage):
+    stage.receive(ask())
+    stage.host.take()
+    data = Departure.empty(4)
+    stage.host.say(engine.Candidate(11, RAW, "spans", False, data))
+    looking = asyncio.create_task(stage.desk.look(11))
+    await stage.settle()
+    assert not looking.done()
+    data.write([memoryview(b"done")])
+    record = await looking
+    assert (record.value, bytes(record.data)) == ("spans", b"done")
+    assert stage.host.take() == []
+    stage.desk.deny(11)
+    assert stage.host.take() == [engine.Discard(11)]
+    assert stage.answers() == [wire.Denied(11, "")] and stage.session.sources == []

@@ -6,6 +6,7 @@ import torch
 from duet_p2p import limits
 from duet_p2p.engine import landing
 from duet_p2p.engine.departure import Departure, in_memory
+from duet_p2p.surface.values import from_wire
 from tests.unit.engine_kit import Driver, m
 
 pytestmark = pytest.mark.skipif(not landing.HAS_MEMORY_FILES, reason="needs memory files")
@@ -52,3 +53,16 @@ def test_past_the_limit_of_files_values_are_copied_and_come_all_the_same() -> No
     kinds = [type(answer(driver, call).data) for call in calls]
     assert kinds[:-1] == [Departure] * limits.DEPARTURES and kinds[-1] is not Departure
     assert isinstance(answer(driver, driver.candidate(x).call).data, Departure)
+
+
+def test_the_file_comes_with_the_facts_and_is_written_before_the_next_command() -> None:
+    driver = Driver()
+    x = driver.put(torch.zeros(MANY))
+    told = driver.candidate(x)
+    assert told.data is not None and told.data.ready() == 0 and not told.has_value
+    driver.ok("torch.Tensor.add_", x, 1)
+    assert bytes(told.data) == bytes(4 * MANY)
+    told = driver.candidate(x)
+    driver.engine.finish()
+    assert told.data is not None and told.data.is_written
+    assert torch.equal(from_wire(told.value, in_memory(told.data)), torch.ones(MANY))
