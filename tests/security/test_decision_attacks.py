@@ -28,16 +28,16 @@ def session() -> Iterator[Session]:
 def remade(duet: OwnerDuet, raw: RawPeer, call: int) -> None:
     """Withdraws a request, has it forgotten by a flood, and uses its number for the data."""
     raw.send(wire.Withdraw(call))
-    for _ in range(limits.REQUEST_HISTORY):
+    for _ in range(limits.REQUEST_HISTORY + 1):
         raw.send(wire.Withdraw(raw.request(X, "flood")))
-    raw.send(wire.Request(call, X.id, "harmless", "", None))
-    raw.wait(lambda: [r for r in duet.requests if r.kind == "verbatim"])
+    raw.send(wire.Request(call, X.id, "harmless", "", None), wire.Get(call, X.id))
+    raw.wait(lambda: len([a for a in raw.told(wire.NotYours) if a.call == call]) == 2)
 
 
 def test_a_number_that_is_used_again_is_not_the_request_that_was_shown(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Old requests are forgotten; then their numbers can stand for the data itself."""
+    """Old requests are forgotten, and their numbers never stand for the data itself."""
     monkeypatch.setattr(limits, "REQUEST_HISTORY", 3)
     duet, raw = session
     call = raw.request(raw.op("torch.mean", X), "harmless")
@@ -58,11 +58,12 @@ def test_a_number_that_is_used_again_is_not_the_request_that_was_shown(
     assert [look.handler for look in duet.requests.explain(request)] == []
     bound = duet.requests.add_handler("accept", recipe=request)  # what was shown, not the data
     assert bound.conditions.binding.kind == "aggregate"
-    assert len(duet.requests) == 1
+    assert len(duet.requests) == 0
     assert raw.ask(raw.op("torch.mean", X), "any") == "Value"
     assert all(m.call != call for m in raw.told(wire.Value))
-    duet.requests.pandas  # noqa: B018  shown again: now it is known what it is
-    assert duet.requests[0].kind == "verbatim"
+    duet.requests.pandas  # noqa: B018  what was shown is forgotten as well
+    with pytest.raises(KeyError):
+        duet.requests[key].accept()
 
 
 def loss(raw: RawPeer, classes: int) -> Ref:
