@@ -15,7 +15,7 @@ import torch
 
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Dtype, Ref
-from tests.security.raw_peer import RawPeer, against
+from tests.security.raw_peer import RawPeer, against, attacked
 
 X, I = Ref(-1), Ref(-2)  # noqa: E741
 T, F, OPT, DATA = (
@@ -382,6 +382,62 @@ def a_plan_that_fails_on_one_of_them(p: RawPeer) -> list[Ref]:
     return [Ref(out), own]
 
 
+def planned(
+    p: RawPeer,
+    steps: tuple[wire.PlanStep, ...],
+    outputs: tuple[int, ...],
+    given: tuple[Ref, ...],
+    captured: tuple[Ref, ...] = (),
+    times: int = 0,
+) -> list[Ref]:
+    """Runs a plan of these steps over what it is given."""
+    plan, outs = p.new_id(), tuple(p.new_id() for _ in outputs)
+    known = tuple(ref.id for ref in captured)
+    p.send(wire.DefinePlan(plan, "p", len(given), known, steps, outputs, True))
+    p.send(wire.RunPlan(plan, tuple(ref.id for ref in given), outs, times))
+    return [Ref(out) for out in outs]
+
+
+@program
+def runs_of_which_each_may_fail(p: RawPeer) -> list[Ref]:
+    """Public results of the runs, and what was drawn behind a failure, are the same."""
+    steps = (
+        wire.PlanStep(T + "__getitem__", (3,), (Ref(2), Ref(1)), {}, "g"),
+        wire.PlanStep("torch.rand", (4,), (2,), {}, "g"),
+        wire.PlanStep(T + "add_", (5,), (Ref(2), 1.0), {}, "g"),
+        wire.PlanStep("torch.mul", (6,), (Ref(3), Ref(4)), {}, "g"),
+    )
+    own = p.put(torch.zeros(1))
+    made = planned(p, steps, (4, 5, 6), (number(p),), (own,), times=3)
+    return [*made, own, p.op("python.len", made[0]), p.op("torch.rand", 1)]
+
+
+@program
+def a_plan_of_hidden_sizes(p: RawPeer) -> list[Ref]:
+    steps = (
+        wire.PlanStep(T + "__gt__", (2,), (Ref(1), 0.5), {}, "g"),
+        wire.PlanStep(T + "__getitem__", (3,), (Ref(1), Ref(2)), {}, "g"),
+        wire.PlanStep(T + "numel", (4,), (Ref(3),), {}, "g"),
+        wire.PlanStep("torch.zeros_like", (5,), (Ref(3),), {}, "g"),
+    )
+    made = planned(p, steps, (3, 4, 5), (X,)) + planned(p, steps, (3, 4, 5), (X,), times=2)
+    return [*made, *[p.op("python.len", ref) for ref in made]]
+
+
+@program
+def a_plan_that_trains_with_what_values_chose(p: RawPeer) -> list[Ref]:
+    w, v = weight(p), weight(p)
+    made = optimizer(p, w)
+    steps = (
+        wire.PlanStep("torch.sum", (4,), (Ref(1),), {}, "g"),
+        wire.PlanStep(T + "backward", (), (Ref(4),), {}, "g"),
+        wire.PlanStep(OPT + "step", (), (Ref(3),), {}, "g"),
+        wire.PlanStep(OPT + "zero_grad", (), (Ref(3),), {}, "g"),
+    )
+    loss = planned(p, steps, (4,), (choose(p, w, v),), (w, made), times=2)
+    return [*loss, w, v, p.op(T + "grad", v)]
+
+
 def seen(data: tuple[torch.Tensor, torch.Tensor], made: Program) -> list[bytes]:
     """All that the owner sent, but the store's first message, which has a random epoch in it."""
     with against() as (duet, raw):
@@ -401,6 +457,39 @@ def seen(data: tuple[torch.Tensor, torch.Tensor], made: Program) -> list[bytes]:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_shows_the_same_of_two_data_sets(name: str) -> None:
     assert seen(ONE, PROGRAMS[name]) == seen(OTHER, PROGRAMS[name])
+
+
+def killed(data: tuple[torch.Tensor, torch.Tensor]) -> list[bytes]:
+    """What is told of an engine that private data kept busy for too long, until it goes on."""
+    duet, raw, bridge = attacked({"command_seconds": 1})
+    try:
+        for value in data:
+            duet.send(value)
+        kept = raw.op("torch.sum", X)
+        raw.request(kept, "waits")
+        many = raw.op(T + "repeat", raw.op(T + "view", X, 1, 4), 1_500, 375)
+        raw.op("torch.linalg.matrix_power", many, 2**62 + 1)
+        raw.request(kept, "came too late")
+        raw.wait(lambda: raw.told(wire.Suspended))
+        raw.wait(lambda: not duet._service.revival.is_under_way)
+        raw.send(wire.Get(next(raw.calls), kept.id))
+        raw.wait_for_end()
+        assert duet.resume()
+        raw.wait(lambda: raw.told(wire.EngineRestarted))
+        raw.get(kept)
+        raw.get(X)
+        return raw.told_bytes()[1:]
+    finally:
+        duet.close()
+        bridge.close()
+
+
+@pytest.mark.slow
+def test_an_engine_that_was_ended_shows_the_same_of_two_data_sets() -> None:
+    one, other = killed(ONE), killed(OTHER)
+    assert [len(told) for told in one] == [len(told) for told in other]
+    epochs = [told for told in one if told not in other]
+    assert len(epochs) <= 2  # the random name of the new engine, in its store's first message
 
 
 def test_the_control_shows_what_is_public() -> None:

@@ -78,7 +78,8 @@ def test_a_plan_of_the_same_name_or_id_is_another_plan(session: Session) -> None
     raw.send(wire.Del((honest,)))
     define(raw, leak, outputs=(2,), id=honest)
     assert raw.ask(*run(raw, honest, X)) == "Expired"
-    two = define(raw, step("torch.mean", 2, Ref(1)), leak, outputs=(2,), name="two")
+    mean, largest = step("torch.mean", 2, Ref(1)), step("torch.amax", 3, Ref(1))
+    two = define(raw, mean, largest, outputs=(3,))
     assert raw.ask(*run(raw, two, X)) == "Expired"
 
 
