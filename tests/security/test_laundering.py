@@ -36,6 +36,11 @@ def element(p: RawPeer, at: int = 3) -> Ref:
     return p.op(T + "__getitem__", X, at)
 
 
+def copied(p: RawPeer) -> Ref:
+    """The same in a storage of one's own."""
+    return p.op(T + "clone", element(p))
+
+
 def index(p: RawPeer) -> Ref:
     """One record as a tensor of an int."""
     return p.op(T + "long", element(p))
@@ -300,16 +305,9 @@ def _last_rate(p: RawPeer) -> Ref:
 def _fed(p: RawPeer) -> Ref:
     optimizer = p.op("torch.optim.SGD", [weight(p)], lr=0.1)
     scheduler = p.op(LR + "LambdaLR", optimizer, [1.0])
-    p.do(LR + "LRScheduler.feed", scheduler, [p.op("python.Float", number(p))])
+    p.do(LR + "LRScheduler.feed", scheduler, 1, p.op("python.Float", number(p)))
     p.do(LR + "LRScheduler.step", scheduler)
     return p.op(LR + "LRScheduler.get_last_lr", scheduler)
-
-
-def _sampler(p: RawPeer) -> Ref:
-    data = p.op("torch.utils.data.TensorDataset", p.put(torch.zeros(20)))
-    chosen = p.op("python.collect", number(p))
-    loader = p.op("torch.utils.data.DataLoader", data, batch_size=1, sampler=chosen)
-    return p.op("python.next", p.op("python.iter", loader))
 
 
 def _of_normal(p: RawPeer, name: str, *args: Any) -> Ref:
@@ -390,7 +388,7 @@ ATTACKS: dict[str, Attack] = {
     "a momentum": lambda p: p.op(
         OPT + "defaults", p.op("torch.optim.SGD", [weight(p)], lr=0.1, momentum=fraction(p))),
     "a pair of momenta": lambda p: p.op(OPT + "param_groups", _adam(p, betas=(0.5, fraction(p)))),
-    "a decay, as a tensor": lambda p: p.op(OPT + "state_dict", _adam(p, weight_decay=element(p))),
+    "a decay, as a tensor": lambda p: p.op(OPT + "state_dict", _adam(p, weight_decay=copied(p))),
     "steps of a schedule": lambda p: _rate(p, "StepLR", number(p)),
     "a factor of a schedule": lambda p: _rate(p, "ExponentialLR", fraction(p)),
     "milestones of a schedule": lambda p: _rate(
@@ -398,8 +396,7 @@ ATTACKS: dict[str, Attack] = {
     "an end of a schedule": lambda p: _rate(p, "CosineAnnealingLR", T_max=number(p)),
     "the last rate of a schedule": _last_rate,
     "a factor that is told to a schedule": _fed,
-    "a sampler that values chose": _sampler,
-    "a density": lambda p: _of_normal(p, "Distribution.log_prob", 1.0),
+    "a density": lambda p: _of_normal(p, "Distribution.log_prob", p.put(torch.ones(1))),
     "a density of one's own at a value": lambda p: p.op(
         "torch.distributions.Distribution.log_prob",
         p.op("torch.distributions.Normal", 0.0, 1.0), element(p)),
