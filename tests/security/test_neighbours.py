@@ -15,7 +15,7 @@ import torch
 
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Dtype, Ref
-from tests.security.raw_peer import RawPeer, against, attacked
+from tests.security.raw_peer import RawPeer, against
 
 X, I = Ref(-1), Ref(-2)  # noqa: E741
 T, F, OPT, DATA = (
@@ -457,39 +457,6 @@ def seen(data: tuple[torch.Tensor, torch.Tensor], made: Program) -> list[bytes]:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_shows_the_same_of_two_data_sets(name: str) -> None:
     assert seen(ONE, PROGRAMS[name]) == seen(OTHER, PROGRAMS[name])
-
-
-def killed(data: tuple[torch.Tensor, torch.Tensor]) -> list[bytes]:
-    """What is told of an engine that private data kept busy for too long, until it goes on."""
-    duet, raw, bridge = attacked({"command_seconds": 1})
-    try:
-        for value in data:
-            duet.send(value)
-        kept = raw.op("torch.sum", X)
-        raw.request(kept, "waits")
-        many = raw.op(T + "repeat", raw.op(T + "view", X, 1, 4), 1_500, 375)
-        raw.op("torch.linalg.matrix_power", many, 2**62 + 1)
-        raw.request(kept, "came too late")
-        raw.wait(lambda: raw.told(wire.Suspended))
-        raw.wait(lambda: not duet._service.revival.is_under_way)
-        raw.send(wire.Get(next(raw.calls), kept.id))
-        raw.wait_for_end()
-        assert duet.resume()
-        raw.wait(lambda: raw.told(wire.EngineRestarted))
-        raw.get(kept)
-        raw.get(X)
-        return raw.told_bytes()[1:]
-    finally:
-        duet.close()
-        bridge.close()
-
-
-@pytest.mark.slow
-def test_an_engine_that_was_ended_shows_the_same_of_two_data_sets() -> None:
-    one, other = killed(ONE), killed(OTHER)
-    assert [len(told) for told in one] == [len(told) for told in other]
-    epochs = [told for told in one if told not in other]
-    assert len(epochs) <= 2  # the random name of the new engine, in its store's first message
 
 
 def test_the_control_shows_what_is_public() -> None:
