@@ -231,6 +231,7 @@ REMEMBERED_DECISIONS: Final = 256  # by hand, and denied recipes of one handler
 REMEMBERED_OBJECTS: Final = 65_536  # what was asked about them: released, denied, …
 REQUEST_LIMIT_SECONDS: Final = 10.0 * 365 * 86_400  # a longer limit is none
 REQUEST_HISTORY: Final = 10_000  # decided requests that the owner can look up
+REQUESTS: Final = 4_000_000  # decided ones of a session; their numbers are kept, 8 bytes each
 RELEASED_NEWEST: Final = 3  # values of a source that the owner is reminded of
 ENGINE_RESTARTS: Final = 5  # within ENGINE_RESTART_SECONDS, then the session ends
 ENGINE_RESTART_SECONDS: Final = 60.0

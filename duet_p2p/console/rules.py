@@ -136,11 +136,14 @@ def _which(handler: Handler, guard: int, source_name: SourceName) -> Iterable[st
         yield f"Only for exactly this recipe: {clean_line(said.recipe, _RECIPE_CHARS)}"
     if not isinstance(said.sources, Unset):
         names = ", ".join(_quoted(source_name(source)) for source in sorted(said.sources))
-        yield (
-            f"Only for what is made from nothing but {names}."
-            if names
-            else ("Only for what is made from none of your objects.")
-        )
+        if handler.action == DENY:
+            yield f"Whatever depends on one of these: {names or 'none'}."
+        else:
+            yield (
+                f"Only for what is made from nothing but {names}."
+                if names
+                else ("Only for what is made from none of your objects.")
+            )
     if said.seen_only:
         yield "Only for what matches an earlier decision that you made by hand."
     yield from _form(handler, guard)
@@ -193,7 +196,7 @@ def _how_often(handler: Handler) -> Iterable[str]:
     if handler.action == DENY:
         yield "It goes before every accept rule."
         if said.is_labelled:
-            yield "What it denied stays denied when it is asked for under another name."
+            yield "What it denied stays denied under another name, copies of it included."
     if handler.print_local or handler.log_local:
         where = _joined(
             word

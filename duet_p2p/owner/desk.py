@@ -83,7 +83,7 @@ class Desk:
             self.releases.unknown(call)
             return False
         if self.book.is_full:
-            self.releases.refuse(call, f"there are {self.book.open_limit} open requests already")
+            self.releases.refuse(call, self.book.why_full)
             return False
         record = Record(
             call=call,

@@ -172,12 +172,14 @@ class OwnerRequests(RequestList):
             kinds: kinds of values (release.md 2).
             max_elements: most numbers in one release; None: any number.
             min_records: least number of records behind each number.
-            sources: the value depends on these objects only: tags, ids or handles.
+            sources: tags, ids or handles. To be accepted a value depends on no other object; to be
+                denied it is enough that it depends on one of them.
             recipe: a request: what `accept(always=True)` would bind to it. A text: exactly this
                 `request.recipe`; an accept handler is then guarded as one with a name is.
             allow_injected: whether public tensors may have met the data along its records.
             max_uses: how many times it may decide; a model leaves once unless said otherwise.
-            seen_only: take only what matches an earlier decision by hand.
+            seen_only: take only what matches an earlier decision by hand; of accepted values only
+                those that could have been accepted always.
 
         Returns:
             The handler. It replaces an earlier one with the same filters and conditions.

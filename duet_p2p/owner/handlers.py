@@ -99,6 +99,12 @@ class Conditions:
             and {self.min_records, self.sources, self.recipe} == {UNSET}
         )
 
+    @property
+    def has_facts(self) -> bool:
+        """Whether it looks at facts that a failure has otherwise than the value would have."""
+        said = (self.kinds, self.max_elements, self.min_records, self.allow_injected)
+        return self.seen_only or any(part is not UNSET for part in said)
+
     def described(self) -> str:
         """What was said, as one would type it; empty if nothing was."""
         said = []
@@ -156,7 +162,7 @@ class Handler:
     elements: int = 0
     """Numbers released, reserved ones included; a silent failure is one."""
     denied_recipes: dict[str, None] = field(default_factory=dict)
-    """What a labelled deny handler denied, oldest first: denied under any other name as well."""
+    """Essences of what a labelled deny handler denied, oldest first: denied under any name."""
 
     @property
     def is_open(self) -> bool:

@@ -17,7 +17,10 @@ from typing import Final
 from duet_p2p.engine.messages import Facts
 from duet_p2p.owner.binding import Binding, why_unbound
 
-__all__ = ["PlanTerms"]
+__all__ = ["PlanTerms", "Run"]
+
+Run = tuple[int, int, int]
+"""Engine, first run, number of runs."""
 
 _KINDS: Final = frozenset({"public", "metadata", "aggregate", "model"})
 _WITHOUT_RECORDS: Final = frozenset({"public", "metadata"})
@@ -36,13 +39,18 @@ class PlanTerms:
     """They may depend on these objects and on no other."""
     bindings: dict[tuple[int, bool], Binding] = field(default_factory=dict)
     """By output and whether it is a list over several runs; the first one that leaves binds."""
-    _used: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """Releases by (first run, number of runs)."""
+    _used: Counter[Run] = field(default_factory=Counter)
+    """Releases by run."""
+    _failed: set[Run] = field(default_factory=set)
+    """Of which an allowed output failed, which the silence about it tells."""
+    _engine: int = 0
+    """Which engine it is; each counts its runs from 1."""
 
     @property
     def runs(self) -> int:
-        """Runs of which something left, or is reserved."""
-        return sum(runs for (_, runs), releases in self._used.items() if releases > 0)
+        """Runs of which something left, is reserved, or failed."""
+        used = {run for run, releases in self._used.items() if releases > 0}
+        return sum(runs for _, _, runs in used | self._failed)
 
     def against(self, facts: Facts, min_records: int) -> str:
         """Why a value is not covered; empty if it is."""
@@ -63,23 +71,44 @@ class PlanTerms:
             return difference
         if unbound := why_unbound(facts, is_listed=True):
             return unbound
-        run = (facts.plan_run, facts.plan_runs)
-        if self._used[run] <= 0 and self.runs + facts.plan_runs > self.max_runs:
+        if not self._has_room(self._run(facts)):
             return f"{self.runs} of {self.max_runs} runs were used (max_runs)"
         return ""
+
+    def _run(self, facts: Facts) -> Run:
+        return self._engine, facts.plan_run, facts.plan_runs
+
+    def _has_room(self, run: Run) -> bool:
+        if self._used[run] > 0 or run in self._failed:
+            return True
+        return self.runs + run[2] <= self.max_runs
+
+    def is_about(self, facts: Facts) -> bool:
+        """Whether it is an allowed output of the plan, failed or not."""
+        return facts.plan == self.digest and facts.plan_output in self.outputs
 
     def bind(self, facts: Facts) -> None:
         """Later values of this output must be like this one."""
         self.bindings.setdefault(_place(facts), Binding.of(facts))
 
-    def take(self, facts: Facts) -> tuple[int, int]:
+    def take(self, facts: Facts) -> Run:
         """Reserves a release; what `give_back` needs."""
         self.bind(facts)
-        run = (facts.plan_run, facts.plan_runs)
+        run = self._run(facts)
         self._used[run] += 1
         return run
 
-    def give_back(self, run: tuple[int, int]) -> None:
+    def count_failure(self, facts: Facts) -> None:
+        """An allowed output failed, and its run counts; past the last one nothing is told."""
+        run = self._run(facts)
+        if self._has_room(run):
+            self._failed.add(run)
+
+    def engine_died(self) -> None:
+        """Its runs stay counted, and those of the next one are others."""
+        self._engine += 1
+
+    def give_back(self, run: Run) -> None:
         """It did not leave."""
         self._used[run] -= 1
 

@@ -11,6 +11,10 @@ waits for the owner.
 
 Quotas are reserved when a handler takes a value and given back unless the value left. Deciding is
 one plain call on one thread, so two requests cannot both have the last number.
+
+A private failure has other facts than the value would have had, so a rule on facts answers it in
+another way, and that tells that it failed. Such answers are counted like numbers: of an accept
+handler as its own, of deny handlers per source.
 """
 
 from __future__ import annotations
@@ -23,7 +27,17 @@ from typing import Final
 from duet_p2p import limits
 from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import NotAllowed
-from duet_p2p.owner.binding import Binding, same_text, why_unbound
+from duet_p2p.owner.binding import Binding, why_unbound
+from duet_p2p.owner.essence import essence_of
+from duet_p2p.owner.guard import (
+    GUARDED_KINDS,
+    WITHOUT_RECORDS,
+    charged,
+    facts_against,
+    is_about,
+    is_denied_again,
+    label_against,
+)
 from duet_p2p.owner.handlers import (
     ACTIONS,
     KINDS,
@@ -32,16 +46,13 @@ from duet_p2p.owner.handlers import (
     Conditions,
     Handler,
 )
+from duet_p2p.owner.plan_terms import Run
 
 __all__ = ["ACCEPT", "DENY", "GUARDED_KINDS", "QUEUE", "Decision", "Look", "Policy", "Reservation"]
 
 ACCEPT: Final = "accept"
 DENY: Final = "deny"
 QUEUE: Final = "queue"
-
-GUARDED_KINDS: Final = frozenset({"public", "metadata", "aggregate"})
-_WITHOUT_RECORDS: Final = frozenset({"public", "metadata"})
-"""Kinds that hold no record's value: conditions on records do not concern them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +64,7 @@ class Reservation:
     counted: tuple[int, ...]
     """Sources whose numbers the guard counts for this release."""
     is_model: bool
-    run: tuple[int, int] | None = None
+    run: Run | None = None
     """Of a plan's output, the runs that it counts for."""
     is_ended: bool = False
 
@@ -93,6 +104,8 @@ class Policy:
     numbers_per_source: int = limits.GUARDED_NUMBERS_PER_SOURCE
     _handlers: list[Handler] = field(default_factory=list)
     _counted: Counter[int] = field(default_factory=Counter)
+    _told: Counter[int] = field(default_factory=Counter)
+    """Failures of one source that deny handlers on facts could answer in another way."""
     _by_hand: dict[str, list[Binding]] = field(
         default_factory=lambda: {action: [] for action in ACTIONS}
     )
@@ -160,12 +173,16 @@ class Policy:
 
         An accepted case holds a reservation: end it with `release` or `give_back`.
         """
-        if case.refusal and case.facts.kind in _WITHOUT_RECORDS:
+        if case.refusal and case.facts.kind in WITHOUT_RECORDS:
             return Decision(DENY, case.refusal, is_hard=True)
         for handler in self._in_order(now):
+            if self._tells_too_much(handler, case):
+                handler.uses += handler.action == DENY
+                return Decision(DENY, f"{_TOLD}: {_said(handler)}", handler)
             against = self._against(handler, case)
+            if case.facts.failed and not case.is_again:
+                self._count_failure(handler, case, is_silent=bool(against))
             if against:
-                self._count_silence(handler, case)
                 continue
             if handler.action == DENY:
                 handler.uses += 1
@@ -208,7 +225,9 @@ class Policy:
         looks = []
         for handler in self._in_order(now):
             against = self._against(handler, case)
-            if against:
+            if self._tells_too_much(handler, case):
+                looks.append(Look(handler, True, f"and denies: {_TOLD}"))
+            elif against:
                 looks.append(Look(handler, False, against))
             elif handler.action == ACCEPT and (full := _over_quota(handler, case.facts)):
                 looks.append(Look(handler, True, f"and denies: {full}"))
@@ -220,6 +239,12 @@ class Policy:
         """Why a handler, in force or not, would not take a case; empty if it would."""
         return self._against(handler, case)
 
+    def engine_died(self) -> None:
+        """The next engine counts runs of plans anew; those that were used stay used."""
+        for handler in self._handlers:
+            if handler.conditions.plan is not None:
+                handler.conditions.plan.engine_died()
+
     # decisions by hand
 
     def remember(self, action: str, facts: Facts) -> None:
@@ -228,6 +253,8 @@ class Policy:
         binding = Binding.of(facts)
         if not facts.recipe or facts.failed or binding in bindings:
             return
+        if action == ACCEPT and why_unbound(facts):
+            return  # it would let out record after record, as `always` would
         bindings.append(binding)
         del bindings[: -limits.REMEMBERED_DECISIONS]
 
@@ -263,12 +290,10 @@ class Policy:
         conditions, facts = handler.conditions, case.facts
         if case.refusal and handler.action == ACCEPT:
             return case.refusal
-        if not (handler.action == DENY and same_text(facts.recipe) in handler.denied_recipes):
-            against = _label_against(conditions, case)
-            if against:
-                return against
+        if not is_denied_again(handler, facts) and (against := label_against(conditions, case)):
+            return against
         return (
-            _facts_against(handler, facts, self.min_records)
+            facts_against(handler, facts, self.min_records)
             or self._seen_against(handler, facts)
             or self._count_against(handler, facts)
         )
@@ -278,7 +303,10 @@ class Policy:
             return ""
         if any(not binding.difference(facts) for binding in self._by_hand[handler.action]):
             return ""
-        return "it takes only what matches an earlier decision by hand (seen_only)"
+        return (
+            "it takes only what matches an earlier decision by hand (seen_only), of values that "
+            "could be accepted always"
+        )
 
     def _count_against(self, handler: Handler, facts: Facts) -> str:
         for source in self._counts_for(handler, facts):
@@ -290,20 +318,33 @@ class Policy:
                 )
         return ""
 
-    def _count_silence(self, handler: Handler, case: Case) -> None:
-        """A failure under a label that is accepted otherwise counts as the number that it is not.
+    def _count_failure(self, handler: Handler, case: Case, *, is_silent: bool) -> None:
+        """A failure where a value would perhaps have been answered counts as a number.
 
-        That no answer comes tells that it failed. If that were free, a program whose failure hangs
-        on the data would ask as often as it likes.
+        That no answer comes, or another one, tells that it failed. If that were free, a program
+        whose failure hangs on the data would ask as often as it likes.
         """
-        if not handler.is_guarded or not case.facts.failed or case.is_again:
+        facts = case.facts
+        if not is_about(handler, case):
             return
-        if _label_against(handler.conditions, case):
-            return
-        handler.uses += 1
-        handler.elements += 1
-        for source in self._counts_for(handler, case.facts):
-            self._counted[source] += 1
+        if _answers_by_facts(handler):
+            self._told.update(facts.sources)
+        if handler.action == ACCEPT and is_silent:
+            handler.uses += 1
+            handler.elements += 1
+            handler.model_uses += handler.conditions.kinds == frozenset({"model"})
+            for source in self._counts_for(handler, facts):
+                self._counted[source] += 1
+            if handler.conditions.plan is not None:
+                handler.conditions.plan.count_failure(facts)
+
+    def _tells_too_much(self, handler: Handler, case: Case) -> bool:
+        """Whether it denies whatever is about these sources from now on, to tell no more."""
+        if not _answers_by_facts(handler):
+            return False
+        if all(self._told[source] < self.numbers_per_source for source in case.facts.sources):
+            return False
+        return is_about(handler, case)
 
     def _counts_for(self, handler: Handler, facts: Facts) -> tuple[int, ...]:
         # max_elements=None is the owner's word for "any number"; so it is for the sum as well.
@@ -327,7 +368,7 @@ class Policy:
     def _remember_recipe(self, handler: Handler, facts: Facts) -> None:
         if not handler.conditions.is_labelled or not facts.recipe:
             return
-        recipe = same_text(facts.recipe)
+        recipe = essence_of(facts.recipe)
         handler.denied_recipes.pop(recipe, None)
         handler.denied_recipes[recipe] = None
         while len(handler.denied_recipes) > limits.REMEMBERED_DECISIONS:
@@ -338,14 +379,19 @@ class Policy:
             return case.refusal
         # The most useful line: a handler whose labels fit and that something else stopped.
         for look in self.explain(case, now):
-            if _label_against(look.handler.conditions, case) == "":
+            if label_against(look.handler.conditions, case) == "":
                 return str(look)
         return "no handler is about this request"
 
 
-def charged(facts: Facts) -> int:
-    """Numbers that a release counts for; of a hidden size, as many as it could have been."""
-    return max(facts.elements, facts.charge)
+_TOLD: Final = "denials and silence have told of too many failures of one source"
+
+
+def _answers_by_facts(handler: Handler) -> bool:
+    """Whether it denies, at once, what has certain facts, and not what failed; or the reverse."""
+    if handler.action == DENY:
+        return handler.conditions.has_facts
+    return handler.quota_left == 0 and not handler.conditions.is_bare
 
 
 def _said(handler: Handler) -> str:
@@ -362,84 +408,6 @@ def _over_quota(handler: Handler, facts: Facts) -> str:
     if left is None or charged(facts) <= left:
         return ""
     return f"its element_quota has {left:,} numbers left, this has {charged(facts):,}"
-
-
-def _label_against(conditions: Conditions, case: Case) -> str:
-    if conditions.name is not None and case.name.strip().lower() != conditions.name:
-        return f"the name is {case.name!r}, not {conditions.name!r}"
-    if conditions.tags is not None and frozenset(case.facts.tags) != conditions.tags:
-        return f"the tags are {sorted(case.facts.tags)}, not {sorted(conditions.tags)}"
-    return ""
-
-
-def _facts_against(handler: Handler, facts: Facts, guard_records: int) -> str:
-    """What was said, and for a labelled accept handler the guard where nothing was said."""
-    said, is_guarded = handler.conditions, handler.is_guarded
-    word = "guard: " if is_guarded else ""
-    if facts.failed and handler.action == ACCEPT and not said.is_bare:
-        return f"{word}this failed; the failure of a computation is for the owner to see first"
-    if said.plan is not None:
-        return said.plan.against(facts, guard_records)
-    if said.binding is not None and (difference := said.binding.difference(facts)):
-        return difference
-    if said.recipe is not UNSET and same_text(facts.recipe) != same_text(said.recipe):
-        return "the recipe is another one"
-    if said.sources is not UNSET and not said.sources.issuperset(facts.sources):
-        return "it depends on other sources too"
-    kinds = said.kinds if said.kinds is not UNSET else GUARDED_KINDS if is_guarded else KINDS
-    if facts.kind not in kinds:
-        return f"{word}the kind is {facts.kind}, not one of {', '.join(sorted(kinds))}"
-    return (
-        _size_against(handler, facts)
-        or _records_against(said, facts, guard_records if is_guarded else 1)
-        or _injection_against(said, facts, is_guarded=is_guarded)
-        or _uses_against(handler, facts)
-    )
-
-
-def _size_against(handler: Handler, facts: Facts) -> str:
-    most = handler.conditions.max_elements
-    if most is UNSET:
-        most = 1 if handler.is_guarded else None
-    if most is None or charged(facts) <= most:
-        return ""
-    word = "guard: " if handler.is_guarded else ""
-    return f"{word}it has {charged(facts):,} numbers, max_elements is {most:,}"
-
-
-def _records_against(said: Conditions, facts: Facts, guard_records: int) -> str:
-    if facts.kind in _WITHOUT_RECORDS:
-        return ""
-    if said.min_records is not UNSET:
-        least = said.min_records
-    else:
-        # Of a model too: a step over one record would hand out that record's gradient.
-        least = guard_records if facts.kind in ("aggregate", "model") else 1
-    if facts.min_records >= least:
-        return ""
-    return f"a number may come from {facts.min_records} records, min_records is {least}"
-
-
-def _injection_against(said: Conditions, facts: Facts, *, is_guarded: bool) -> str:
-    allowed = not is_guarded if said.allow_injected is UNSET else said.allow_injected
-    if allowed or not facts.injected:
-        return ""
-    return (
-        "something public met the data along its records (injected); so does a dropout over fewer "
-        "than 64 records, which drop_last=True avoids and allow_injected=True lets pass"
-    )
-
-
-def _uses_against(handler: Handler, facts: Facts) -> str:
-    most = handler.conditions.max_uses
-    if most is UNSET:
-        is_once = facts.kind == "model" and handler.action == ACCEPT
-        if is_once and not handler.conditions.is_bare and handler.model_uses:
-            return "it let one model out; max_uses= says how many it may"
-        return ""
-    if most is None or handler.uses < most:
-        return ""
-    return f"it was used {handler.uses} times, max_uses is {most}"
 
 
 def _check(handler: Handler) -> None:

@@ -213,6 +213,7 @@ class Releases:
                 self._policy.give_back(leaving.reservation)
         self._leaving.clear()
         self._recording.clear()
+        self._policy.engine_died()
         self.words.clear()
 
     def _not_sent(self, leaving: Leaving, reason: str) -> None:

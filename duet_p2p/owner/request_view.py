@@ -430,10 +430,9 @@ class RequestList:
         if isinstance(key, bool) or not isinstance(key, int):
             raise TypeError(f"a request is named by position or full id, not by {key!r}")
         pending = self._pending()
-        # Records, not numbers: a number can be used again by another request.
         rows = self._shown + [record for record in pending if record not in self._shown]
-        try:
-            record = rows[key]
+        try:  # the last row is the last that was shown, whatever came since
+            record = self._shown[key] if key < 0 and self._shown else rows[key]
         except IndexError:
             raise IndexError(f"there are {len(pending)} requests, none at {key}") from None
         if not record.is_pending:
@@ -471,7 +470,6 @@ class RequestList:
         return OwnerRequest(record, self._desk, self._caller, self._reader, on_shown)
 
     def _by_id(self, key: str) -> OwnerRequest:
-        # What was shown under this id comes first: it may be over, and the id used again.
         record = next((shown for shown in self._shown if shown.id == key), None)
         with contextlib.suppress(ValueError):
             record = record or self._caller.read(self._desk.book.find, int(key, 16))

@@ -8,6 +8,8 @@ A request is `Pending` until exactly one thing ends it; `TRANSITIONS` is the who
 
 from __future__ import annotations
 
+import secrets
+from array import array
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -99,19 +101,27 @@ class RequestBook:
         self._open_limit = open_limit
         self._open: dict[int, Record] = {}
         self._decided: OrderedDict[int, Record] = OrderedDict()
+        self._forgotten = Numbers()
 
     def __contains__(self, call: int) -> bool:
-        return call in self._open or call in self._decided
-
-    @property
-    def open_limit(self) -> int:
-        """How many may be open at once."""
-        return self._open_limit
+        return call in self._open or call in self._decided or call in self._forgotten
 
     @property
     def is_full(self) -> bool:
         """Whether one more would be too many."""
-        return len(self._open) >= self._open_limit
+        return len(self._open) >= self._open_limit or self.is_over
+
+    @property
+    def why_full(self) -> str:
+        """What the scientist is told then."""
+        if self.is_over:
+            return f"there were {limits.REQUESTS:,} requests; the owner has to start a new session"
+        return f"there are {self._open_limit} open requests already"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether so many were decided that their numbers cannot be remembered."""
+        return len(self._forgotten) >= limits.REQUESTS
 
     def add(self, record: Record) -> None:
         """A request arrived."""
@@ -158,7 +168,7 @@ class RequestBook:
         del self._open[call]
         self._decided[call] = record
         while len(self._decided) > limits.REQUEST_HISTORY:
-            self._decided.popitem(last=False)
+            self._forgotten.add(self._decided.popitem(last=False)[0])
         return record
 
     def due(self, now: float) -> list[Record]:
@@ -169,6 +179,32 @@ class RequestBook:
         """When the next one expires; None: none does."""
         ends = [end for r in self._open.values() if (end := r.ends_at()) is not None]
         return min(ends, default=None)
+
+
+class Numbers:
+    """Numbers of requests that are forgotten, 8 bytes each.
+
+    None may stand for another request: its id may be on a page, in a chat or in a log.
+    """
+
+    def __init__(self) -> None:
+        self._salt = secrets.randbits(64)  # so that nobody can fill one of the rows
+        self._rows: list[array[int]] = [array("Q") for _ in range(4096)]
+        self._count = 0
+
+    def add(self, call: int) -> None:
+        """One more."""
+        self._row(call).append(call)
+        self._count += 1
+
+    def __contains__(self, call: int) -> bool:
+        return call in self._row(call)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _row(self, call: int) -> array[int]:
+        return self._rows[hash((self._salt, call)) % len(self._rows)]
 
 
 class Why(StrEnum):

@@ -28,16 +28,16 @@ def session() -> Iterator[Session]:
 def remade(duet: OwnerDuet, raw: RawPeer, call: int) -> None:
     """Withdraws a request, has it forgotten by a flood, and uses its number for the data."""
     raw.send(wire.Withdraw(call))
-    for _ in range(limits.REQUEST_HISTORY):
+    for _ in range(limits.REQUEST_HISTORY + 1):
         raw.send(wire.Withdraw(raw.request(X, "flood")))
-    raw.send(wire.Request(call, X.id, "harmless", "", None))
-    raw.wait(lambda: [r for r in duet.requests if r.kind == "verbatim"])
+    raw.send(wire.Request(call, X.id, "harmless", "", None), wire.Get(call, X.id))
+    raw.wait(lambda: len([a for a in raw.told(wire.NotYours) if a.call == call]) == 2)
 
 
 def test_a_number_that_is_used_again_is_not_the_request_that_was_shown(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Old requests are forgotten; then their numbers can stand for the data itself."""
+    """Old requests are forgotten, and their numbers never stand for the data itself."""
     monkeypatch.setattr(limits, "REQUEST_HISTORY", 3)
     duet, raw = session
     call = raw.request(raw.op("torch.mean", X), "harmless")
@@ -58,11 +58,12 @@ def test_a_number_that_is_used_again_is_not_the_request_that_was_shown(
     assert [look.handler for look in duet.requests.explain(request)] == []
     bound = duet.requests.add_handler("accept", recipe=request)  # what was shown, not the data
     assert bound.conditions.binding.kind == "aggregate"
-    assert len(duet.requests) == 1
+    assert len(duet.requests) == 0
     assert raw.ask(raw.op("torch.mean", X), "any") == "Value"
     assert all(m.call != call for m in raw.told(wire.Value))
-    duet.requests.pandas  # noqa: B018  shown again: now it is known what it is
-    assert duet.requests[0].kind == "verbatim"
+    duet.requests.pandas  # noqa: B018  what was shown is forgotten as well
+    with pytest.raises(KeyError):
+        duet.requests[key].accept()
 
 
 def loss(raw: RawPeer, classes: int) -> Ref:
@@ -99,3 +100,71 @@ def test_a_failure_that_waits_counts_once(session: Session) -> None:
     for name in ("a", "b", "c"):
         duet.requests.add_handler(name=name, action="accept")
     assert rule.uses == 1
+
+
+# one word for one request
+
+
+def test_one_word_ends_a_request_whoever_is_first(session: Session) -> None:
+    duet, raw = session
+    call = raw.request(raw.op("torch.mean", X), "twice")
+    raw.wait(lambda: len(duet.requests) == 1)
+    (request,) = duet.requests
+    request.accept()
+    for word in (request.accept, request.deny, lambda: request.accept(always=True)):
+        with pytest.raises(RequestClosed):
+            word()
+    raw.send(wire.Withdraw(call))
+    raw.wait_for_end()
+    assert request.status == "Accepted"
+    assert [type(m) for m in raw.answers if getattr(m, "call", 0) == call] == [wire.Value]
+
+
+def test_a_word_about_what_was_taken_back_or_has_expired_releases_nothing(session: Session) -> None:
+    duet, raw = session
+    late = raw.request(raw.op("torch.mean", X), "late", 0.3)
+    raw.wait(lambda: raw.told(wire.Expired) or len(duet.requests) == 1)
+    late_views = list(duet.requests)
+    assert isinstance(raw.answer(late), wire.Expired)
+    taken = raw.request(raw.op("torch.mean", X), "taken back")
+    raw.wait(lambda: len(duet.requests) == 1)
+    (view,) = duet.requests
+    raw.send(wire.Withdraw(taken))
+    raw.wait(lambda: len(duet.requests) == 0)
+    for request in (*late_views, view):
+        with pytest.raises(RequestClosed):
+            request.accept()
+        with pytest.raises(RequestClosed):
+            request.accept(always=True)
+    assert raw.told(wire.Value) == [] and len(duet.requests.handlers) == 0
+
+
+def test_a_withdrawal_that_races_a_word_leaves_one_of_both(session: Session) -> None:
+    duet, raw = session
+    for _ in range(5):
+        call = raw.request(raw.op("torch.mean", X), "race")
+        raw.wait(lambda: len(duet.requests) == 1)
+        (request,) = duet.requests
+        raw.send(wire.Withdraw(call))
+        try:
+            request.accept()
+        except RequestClosed:
+            assert request.status == "Withdrawn"
+        raw.wait_for_end()
+        answers = [m for m in raw.told(wire.Value) if m.call == call]
+        assert len(answers) == (request.status == "Accepted")
+
+
+def test_a_flood_of_requests_that_expire_makes_room_and_moves_no_row(session: Session) -> None:
+    duet, raw = session
+    kept = raw.request(raw.op("torch.mean", X), "kept")
+    raw.wait(lambda: len(duet.requests) == 1)
+    repr(duet.requests)
+    calls = [next(raw.calls) for _ in range(2 * limits.OPEN_REQUESTS)]
+    raw.send(*[wire.Request(call, X.id, "flood", "", 0.2) for call in calls])
+    kinds = [type(raw.answer(call)) for call in calls]
+    assert {wire.Expired, wire.Denied} >= set(kinds) and kinds[0] is wire.Expired
+    assert duet.requests[0].name == duet.requests[-1].name == "kept"
+    assert raw.ask(raw.op("torch.mean", X)) == "Expired"  # heard, and not refused
+    duet.requests[0].accept()
+    assert isinstance(raw.answer(kept), wire.Value)

@@ -205,6 +205,9 @@ def test_a_denied_loss_is_not_had_under_another_name(pair):
     program = Program(scientist)
     assert program.ask(mean(program), "loss") == "Denied"
     assert program.ask(mean(program), "accuracy") == "Denied"
+    for name, *args in (("clone",), ("__add__", 0.0), ("view", 1), ("item",), ("detach",)):
+        again = program.run(f"torch.Tensor.{name}", mean(program), *args)
+        assert program.ask(again, "accuracy") == "Denied", name
     doubled = program.run("torch.Tensor.__mul__", mean(program), 2.0)
     assert program.ask(doubled, "accuracy") == "Value"
 

@@ -36,6 +36,11 @@ def element(p: RawPeer, at: int = 3) -> Ref:
     return p.op(T + "__getitem__", X, at)
 
 
+def copied(p: RawPeer) -> Ref:
+    """The same in a storage of one's own."""
+    return p.op(T + "clone", element(p))
+
+
 def index(p: RawPeer) -> Ref:
     """One record as a tensor of an int."""
     return p.op(T + "long", element(p))
@@ -44,6 +49,11 @@ def index(p: RawPeer) -> Ref:
 def number(p: RawPeer) -> Ref:
     """One record as an int."""
     return p.op("python.Int", element(p))
+
+
+def fraction(p: RawPeer) -> Ref:
+    """One record as a float below one."""
+    return p.op("python.Float.__mul__", p.op("python.Float", number(p)), 0.1)
 
 
 def few(p: RawPeer) -> Ref:
@@ -263,6 +273,50 @@ def _distribution(p: RawPeer) -> Ref:
     return p.op("torch.distributions.Distribution.sample", normal)
 
 
+OPT, LR = "torch.optim.Optimizer.", "torch.optim.lr_scheduler."
+
+
+def _adam(p: RawPeer, **settings: Any) -> Ref:
+    """What an optimizer keeps of settings that values chose."""
+    w = weight(p)
+    optimizer = p.op("torch.optim.Adam", [w], **{"lr": 0.1, **settings})
+    for _ in range(2):
+        p.do(T + "backward", p.op("torch.sum", w))
+        p.do(OPT + "step", optimizer)
+    return optimizer
+
+
+def _rate(p: RawPeer, name: str, *args: Any, **settings: Any) -> Ref:
+    """The learning rate that a scheduler set, read back out of the optimizer's group."""
+    optimizer = p.op("torch.optim.SGD", [weight(p)], lr=0.1)
+    p.do(OPT + "step", optimizer)
+    scheduler = p.op(LR + name, optimizer, *args, **settings)
+    for _ in range(4):
+        p.do(LR + "LRScheduler.step", scheduler)
+    group = p.op("python.List.__getitem__", p.op(OPT + "param_groups", optimizer), 0)
+    return p.op("python.Dict.__getitem__", group, "lr")
+
+
+def _last_rate(p: RawPeer) -> Ref:
+    optimizer = p.op("torch.optim.SGD", [weight(p)], lr=number(p))
+    return p.op(LR + "LRScheduler.get_last_lr", p.op(LR + "StepLR", optimizer, 2))
+
+
+def _fed(p: RawPeer) -> Ref:
+    optimizer = p.op("torch.optim.SGD", [weight(p)], lr=0.1)
+    scheduler = p.op(LR + "LambdaLR", optimizer, [1.0])
+    p.do(LR + "LRScheduler.feed", scheduler, 1, p.op("python.Float", number(p)))
+    p.do(LR + "LRScheduler.step", scheduler)
+    return p.op(LR + "LRScheduler.get_last_lr", scheduler)
+
+
+def _of_normal(p: RawPeer, name: str, *args: Any) -> Ref:
+    scale = p.op("torch.add", element(p), 1.0)
+    return p.op(
+        "torch.distributions." + name, p.op("torch.distributions.Normal", 0.0, scale), *args
+    )
+
+
 def _default(p: RawPeer) -> Ref:
     return p.op("python.Dict.dict_get", p.op("python.Dict"), 1, number(p))
 
@@ -330,6 +384,42 @@ ATTACKS: dict[str, Attack] = {
     "random numbers that are drawn or fail": _consumption_that_may_fail,
     "a shuffle of as many as values decide": _shuffle,
     "a distribution's parameter": _distribution,
+    "what an optimizer keeps": lambda p: p.op(OPT + "state_dict", _adam(p, eps=fraction(p))),
+    "a momentum": lambda p: p.op(
+        OPT + "defaults", p.op("torch.optim.SGD", [weight(p)], lr=0.1, momentum=fraction(p))),
+    "a pair of momenta": lambda p: p.op(OPT + "param_groups", _adam(p, betas=(0.5, fraction(p)))),
+    "a decay, as a tensor": lambda p: p.op(OPT + "state_dict", _adam(p, weight_decay=copied(p))),
+    "steps of a schedule": lambda p: _rate(p, "StepLR", number(p)),
+    "a factor of a schedule": lambda p: _rate(p, "ExponentialLR", fraction(p)),
+    "milestones of a schedule": lambda p: _rate(
+        p, "MultiStepLR", p.op("python.collect", number(p))),
+    "an end of a schedule": lambda p: _rate(p, "CosineAnnealingLR", T_max=number(p)),
+    "the last rate of a schedule": _last_rate,
+    "a factor that is told to a schedule": _fed,
+    "a density": lambda p: _of_normal(p, "Distribution.log_prob", p.put(torch.ones(1))),
+    "a density of one's own at a value": lambda p: p.op(
+        "torch.distributions.Distribution.log_prob",
+        p.op("torch.distributions.Normal", 0.0, 1.0), element(p)),
+    "an entropy": lambda p: _of_normal(p, "Distribution.entropy"),
+    "a width": lambda p: _of_normal(p, "Distribution.stddev"),
+    "a number of samples": lambda p: p.op("python.len", p.op(
+        "torch.distributions.Distribution.sample",
+        p.op("torch.distributions.Normal", 0.0, 1.0), p.op("python.collect", number(p)))),
+    "a shape of a distribution": lambda p: p.op(
+        "torch.distributions.Distribution.batch_shape",
+        p.op("torch.distributions.Normal", few(p), 1.0)),
+    "a class of a distribution": lambda p: p.op(
+        "torch.distributions.Distribution.sample",
+        p.op("torch.distributions.Categorical", p.op("torch.add", X, 1.0))),
+    "a divergence": lambda p: p.op("torch.distributions.kl_divergence", *(
+        p.op("torch.distributions.Normal", mean, 1.0) for mean in (element(p), 0.0))),
+    "a key of a dict": lambda p: p.op(
+        "python.Dict.keys", changed(p, box := p.op("python.Dict"), "python.Dict.__setitem__",
+                                    box, number(p), 1)),
+    "a value under a key of a dict": lambda p: p.op(
+        "python.Dict.dict_get", p.put({3: 7, 5: 8}), number(p)),
+    "whether a dict has it": lambda p: p.op(
+        "python.Dict.__contains__", p.put({3: 7, 5: 8}), number(p)),
     "a plan that writes": _plan,
     # structure
     "where a list ends": _sliced_list,

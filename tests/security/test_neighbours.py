@@ -382,6 +382,62 @@ def a_plan_that_fails_on_one_of_them(p: RawPeer) -> list[Ref]:
     return [Ref(out), own]
 
 
+def planned(
+    p: RawPeer,
+    steps: tuple[wire.PlanStep, ...],
+    outputs: tuple[int, ...],
+    given: tuple[Ref, ...],
+    captured: tuple[Ref, ...] = (),
+    times: int = 0,
+) -> list[Ref]:
+    """Runs a plan of these steps over what it is given."""
+    plan, outs = p.new_id(), tuple(p.new_id() for _ in outputs)
+    known = tuple(ref.id for ref in captured)
+    p.send(wire.DefinePlan(plan, "p", len(given), known, steps, outputs, True))
+    p.send(wire.RunPlan(plan, tuple(ref.id for ref in given), outs, times))
+    return [Ref(out) for out in outs]
+
+
+@program
+def runs_of_which_each_may_fail(p: RawPeer) -> list[Ref]:
+    """Public results of the runs, and what was drawn behind a failure, are the same."""
+    steps = (
+        wire.PlanStep(T + "__getitem__", (3,), (Ref(2), Ref(1)), {}, "g"),
+        wire.PlanStep("torch.rand", (4,), (2,), {}, "g"),
+        wire.PlanStep(T + "add_", (5,), (Ref(2), 1.0), {}, "g"),
+        wire.PlanStep("torch.mul", (6,), (Ref(3), Ref(4)), {}, "g"),
+    )
+    own = p.put(torch.zeros(1))
+    made = planned(p, steps, (4, 5, 6), (number(p),), (own,), times=3)
+    return [*made, own, p.op("python.len", made[0]), p.op("torch.rand", 1)]
+
+
+@program
+def a_plan_of_hidden_sizes(p: RawPeer) -> list[Ref]:
+    steps = (
+        wire.PlanStep(T + "__gt__", (2,), (Ref(1), 0.5), {}, "g"),
+        wire.PlanStep(T + "__getitem__", (3,), (Ref(1), Ref(2)), {}, "g"),
+        wire.PlanStep(T + "numel", (4,), (Ref(3),), {}, "g"),
+        wire.PlanStep("torch.zeros_like", (5,), (Ref(3),), {}, "g"),
+    )
+    made = planned(p, steps, (3, 4, 5), (X,)) + planned(p, steps, (3, 4, 5), (X,), times=2)
+    return [*made, *[p.op("python.len", ref) for ref in made]]
+
+
+@program
+def a_plan_that_trains_with_what_values_chose(p: RawPeer) -> list[Ref]:
+    w, v = weight(p), weight(p)
+    made = optimizer(p, w)
+    steps = (
+        wire.PlanStep("torch.sum", (4,), (Ref(1),), {}, "g"),
+        wire.PlanStep(T + "backward", (), (Ref(4),), {}, "g"),
+        wire.PlanStep(OPT + "step", (), (Ref(3),), {}, "g"),
+        wire.PlanStep(OPT + "zero_grad", (), (Ref(3),), {}, "g"),
+    )
+    loss = planned(p, steps, (4,), (choose(p, w, v),), (w, made), times=2)
+    return [*loss, w, v, p.op(T + "grad", v)]
+
+
 def seen(data: tuple[torch.Tensor, torch.Tensor], made: Program) -> list[bytes]:
     """All that the owner sent, but the store's first message, which has a random epoch in it."""
     with against() as (duet, raw):

@@ -85,6 +85,21 @@ def test_new_arrivals_count_on_from_the_shown_rows(pair):
         duet.requests[1]
 
 
+def test_the_last_row_is_the_last_that_was_shown(pair):
+    duet, scientist = pair
+    share_ages(duet)
+    a = scientist.request(-1, name="a")
+    waiting(duet, scientist)
+    repr(duet.requests)
+    scientist.request(-1, name="came since")
+    waiting(duet, scientist, 2)
+    assert duet.requests[-1].name == "a"
+    scientist.send(wire.Withdraw(a))
+    waiting(duet, scientist, 1)
+    with pytest.raises(RequestClosed):
+        duet.requests[-1].accept()
+
+
 def test_a_request_in_full(pair):
     duet, scientist = pair
     share_ages(duet)

@@ -83,6 +83,26 @@ def test_what_did_not_leave_is_given_back() -> None:
     assert policy.decide(Case("", replace(OUTPUT, plan_run=2)), 0).action == ACCEPT
 
 
+def test_runs_of_an_engine_that_died_stay_counted() -> None:
+    """Each engine counts its runs from 1."""
+    policy, _ = allowed(max_runs=1)
+    assert policy.decide(Case("", OUTPUT), 0).action == ACCEPT
+    policy.engine_died()
+    assert policy.decide(Case("", OUTPUT), 0).action == QUEUE
+
+
+def test_a_failed_run_is_a_run_and_pays_for_nothing_past_the_last_one() -> None:
+    policy, _ = allowed(max_runs=2)
+    failed = replace(OUTPUT, failed="IndexError: 7")
+    for run in (1, 2, 3):
+        assert policy.decide(Case("", replace(failed, plan_run=run)), 0).action == QUEUE
+    for run in (3, 4):
+        other = replace(OUTPUT, plan_run=run, plan_output=2)
+        assert policy.decide(Case("", other), 0).action == QUEUE
+    half = replace(OUTPUT, plan_run=2, plan_output=2)
+    assert policy.decide(Case("", half), 0).action == ACCEPT  # of a run that was counted
+
+
 def test_the_first_value_binds_form_and_group_of_the_next() -> None:
     policy, _ = allowed()
     assert policy.decide(Case("", OUTPUT), 0).action == ACCEPT

@@ -123,6 +123,27 @@ def test_the_history_is_bounded(monkeypatch):
     assert [r.call for r in b.decided()] == [3, 4, 5]
 
 
+def test_a_number_that_is_forgotten_is_used_up(monkeypatch):
+    monkeypatch.setattr(limits, "REQUEST_HISTORY", 3)
+    b = book(*(record(call) for call in range(1, 6)))
+    for call in range(1, 6):
+        b.end(call, Status.REJECTED)
+    with pytest.raises(ValueError):
+        b.add(record(1))
+    assert 1 in b and 6 not in b
+
+
+def test_more_requests_than_can_be_remembered_are_refused(monkeypatch):
+    monkeypatch.setattr(limits, "REQUEST_HISTORY", 1)
+    monkeypatch.setattr(limits, "REQUESTS", 2)
+    b = book()
+    for call in (1, 2, 3):
+        assert not b.is_full
+        b.add(record(call))
+        b.end(call, Status.REJECTED)
+    assert b.is_full and "new session" in b.why_full
+
+
 # words
 
 

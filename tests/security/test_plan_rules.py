@@ -1,0 +1,229 @@
+"""Attacks on what an owner allowed of a plan or accepted always: other commands, data, counts."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from duet_p2p.owner.duet import OwnerDuet
+from duet_p2p.wire import messages as wire
+from duet_p2p.wire.values import Ref
+from tests.security.raw_peer import RawPeer, against
+
+X, CLASSES, TABLE = Ref(-1), Ref(-2), Ref(-3)
+T, F, DATA = "torch.Tensor.", "torch.nn.functional.", "torch.utils.data."
+Session = tuple[OwnerDuet, RawPeer]
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with against(
+        {"x": torch.arange(64.0), "classes": torch.arange(64) % 3, "table": torch.rand(64, 3)}
+    ) as made:
+        yield made
+
+
+def step(name: str, out: int, *args: Any, **kwargs: Any) -> wire.PlanStep:
+    return wire.PlanStep(name, (out,) if out else (), args, kwargs, "g")
+
+
+def define(
+    raw: RawPeer, *steps: wire.PlanStep, inputs: int = 1, captures: tuple[Ref, ...] = (),
+    outputs: tuple[int, ...] = (3,), id: int = 0, name: str = "loss",
+) -> int:  # fmt: skip
+    plan = id or raw.new_id()
+    known = tuple(ref.id for ref in captures)
+    raw.send(wire.DefinePlan(plan, name, inputs, known, steps, outputs, True))
+    return plan
+
+
+def run(raw: RawPeer, plan: int, *inputs: Ref, times: int = 0, outs: int = 1) -> list[Ref]:
+    made = tuple(raw.new_id() for _ in range(outs))
+    raw.send(wire.RunPlan(plan, tuple(ref.id for ref in inputs), made, times))
+    return [Ref(id) for id in made]
+
+
+def weighted(raw: RawPeer, weight: Ref, **settings: Any) -> int:
+    """The mean over a table of what a captured weight makes of it."""
+    layer = step(F + "linear", 3, Ref(1), Ref(2))
+    return define(raw, layer, step("torch.mean", 4, Ref(3)), captures=(weight,), outputs=(4,))
+
+
+def ones(raw: RawPeer) -> Ref:
+    return raw.put(torch.ones(2, 3))
+
+
+def allowed(duet: OwnerDuet, raw: RawPeer, output: Ref, **terms: Any) -> Any:
+    """Has the owner allow the plan of an output that waits; the output leaves by it."""
+    call = raw.request(output)
+    raw.wait(lambda: len(duet.requests) == 1)
+    digest = duet.plans[-1].digest
+    handler = duet.requests.allow_plan(digest, outputs=[0], **{"max_runs": 10, **terms})
+    assert isinstance(raw.answer(call), wire.Value)
+    return handler
+
+
+# other commands
+
+
+def test_a_plan_of_the_same_name_or_id_is_another_plan(session: Session) -> None:
+    duet, raw = session
+    honest = define(raw, step("torch.mean", 2, Ref(1)), outputs=(2,))
+    allowed(duet, raw, *run(raw, honest, X))
+    leak = step("torch.amax", 2, Ref(1))
+    other = define(raw, leak, outputs=(2,))
+    define(raw, leak, outputs=(2,), id=honest)  # refused: it is there
+    assert [raw.ask(*run(raw, plan, X)) for plan in (honest, other)] == ["Value", "Expired"]
+    raw.send(wire.Del((honest,)))
+    define(raw, leak, outputs=(2,), id=honest)
+    assert raw.ask(*run(raw, honest, X)) == "Expired"
+    mean, largest = step("torch.mean", 2, Ref(1)), step("torch.amax", 3, Ref(1))
+    two = define(raw, mean, largest, outputs=(3,))
+    assert raw.ask(*run(raw, two, X)) == "Expired"
+
+
+def test_what_is_put_in_an_outputs_place_waits(session: Session) -> None:
+    duet, raw = session
+    plan = define(raw, step("torch.mean", 2, Ref(1)), outputs=(2,))
+    allowed(duet, raw, *run(raw, plan, X))
+    (out,) = run(raw, plan, X)
+    for name, *args in (("copy_", raw.op(T + "__getitem__", X, 7)), ("mul_", 2.0)):
+        raw.do(T + name, out, *args)
+        assert raw.ask(out) == "Expired"
+    (whole,) = run(raw, plan, X)
+    raw.do(T + "data=", whole, X)
+    assert raw.ask(whole) == "Expired"
+
+
+# other data and state
+
+
+def _trained_elsewhere(p: RawPeer, weight: Ref) -> tuple[int, Ref]:
+    p.do(T + "requires_grad=", weight, True)
+    optimizer = p.op("torch.optim.SGD", [weight], lr=0.5)
+    loss = p.op("torch.mean", p.op(F + "linear", TABLE, weight))
+    p.do(T + "backward", loss)
+    p.do("torch.optim.Optimizer.step", optimizer)
+    return weighted(p, weight), TABLE
+
+
+def _sliced(p: RawPeer, start: int) -> Ref:
+    return p.op(T + "__getitem__", TABLE, slice(start, None))
+
+
+SWAPS: dict[str, Callable[[RawPeer, Ref, int], tuple[int, Ref]]] = {
+    "a part of the records": lambda p, w, plan: (plan, _sliced(p, 1)),
+    "records behind a mask": lambda p, w, plan: (plan, p.op(
+        "torch.mul", TABLE, p.put((torch.arange(64.0) == 5).float().view(64, 1)))),
+    "records that were shuffled": lambda p, w, plan: (plan, p.op(T + "flip", TABLE, [0])),
+    "another object": lambda p, w, plan: (plan, p.op(
+        T + "expand", p.op(T + "view", X, 64, 1), 64, 3)),
+    "an object of one's own": lambda p, w, plan: (plan, p.op(
+        "torch.add", p.put(torch.zeros(64, 3)), p.op(T + "__getitem__", X, 5))),
+    "other weights": lambda p, w, plan: (weighted(p, p.put(torch.eye(2, 3))), TABLE),
+    "weights that were written over": lambda p, w, plan: (
+        (p.do(T + "fill_", w, 3.0), plan)[1], TABLE),
+    "weights that values were written into": lambda p, w, plan: (
+        (p.do(T + "copy_", w, p.op(T + "__getitem__", TABLE, slice(0, 2))), plan)[1], TABLE),
+    "weights that were trained elsewhere": lambda p, w, plan: _trained_elsewhere(p, w),
+    "batches of a loader": lambda p, w, plan: (plan, p.op("python.List.__getitem__", p.op(
+        "python.next", p.op("python.iter", p.op(
+            DATA + "DataLoader", p.op(DATA + "TensorDataset", TABLE), batch_size=16))), 0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_an_allowed_plan_takes_no_other_data_or_state(session: Session, swap: str) -> None:
+    duet, raw = session
+    weight = ones(raw)
+    plan = weighted(raw, weight)
+    allowed(duet, raw, *run(raw, plan, TABLE))
+    assert raw.ask(*run(raw, plan, TABLE)) == "Value"  # the control
+    other, data = SWAPS[swap](raw, weight, plan)
+    assert raw.ask(*run(raw, other, data)) == "Expired"
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_a_value_that_is_accepted_always_has_no_other_data_or_state(
+    session: Session, swap: str
+) -> None:
+    """The same without a plan: commands one by one."""
+    duet, raw = session
+    weight = ones(raw)
+    plan = weighted(raw, weight)
+
+    def mean(data: Ref, layer: Ref) -> Ref:
+        return raw.op("torch.mean", raw.op(F + "linear", data, layer))
+
+    raw.request(mean(TABLE, weight))
+    raw.wait(lambda: len(duet.requests) == 1)
+    duet.requests[0].accept(always=True)
+    assert raw.ask(mean(TABLE, weight)) == "Value"  # the control
+    if swap == "other weights":
+        data, weight = TABLE, raw.put(torch.eye(2, 3))
+    else:
+        _, data = SWAPS[swap](raw, weight, plan)
+    assert raw.ask(mean(data, weight)) == "Expired"
+
+
+def loader(raw: RawPeer, **settings: Any) -> Ref:
+    given = {"batch_size": 16, "shuffle": True, **settings}
+    return raw.op(DATA + "DataLoader", raw.op(DATA + "TensorDataset", TABLE), **given)
+
+
+def first_mean(raw: RawPeer, of: Ref) -> Ref:
+    batch = raw.op("python.next", raw.op("python.iter", of))
+    return raw.op("torch.mean", raw.op("python.List.__getitem__", batch, 0))
+
+
+@pytest.mark.parametrize("other", [{"batch_size": 32}, {"shuffle": False}, {"drop_last": True}])
+def test_always_takes_no_other_loader_or_seed(session: Session, other: dict[str, Any]) -> None:
+    duet, raw = session
+    raw.do("torch.manual_seed", 1)
+    raw.request(first_mean(raw, loader(raw)))
+    raw.wait(lambda: len(duet.requests) == 1)
+    duet.requests[0].accept(always=True)
+    assert raw.ask(first_mean(raw, loader(raw))) == "Value"
+    assert raw.ask(first_mean(raw, loader(raw, **other))) == "Expired"
+    raw.do("torch.manual_seed", 2)
+    assert raw.ask(first_mean(raw, loader(raw))) == "Expired"
+
+
+# counts
+
+
+def test_runs_that_race_for_the_last_one(session: Session) -> None:
+    duet, raw = session
+    plan = define(raw, step("torch.mean", 2, Ref(1)), outputs=(2,))
+    allowed(duet, raw, *run(raw, plan, X), max_runs=3)
+    outs = [raw.new_id() for _ in range(8)]
+    calls = [next(raw.calls) for _ in outs]
+    raw.send(
+        *[wire.RunPlan(plan, (X.id,), (out,), 0) for out in outs],
+        *[wire.Request(call, out, "", "", 0.0) for call, out in zip(calls, outs, strict=True)],
+    )
+    answers = [type(raw.answer(call)).__name__ for call in calls]
+    assert answers.count("Value") == 2
+
+
+@pytest.mark.parametrize(("times", "outcome"), [(2, "Value"), (3, "Expired")])
+def test_many_runs_in_one_message_are_many_runs(session: Session, times: int, outcome: str) -> None:
+    duet, raw = session
+    plan = define(raw, step("torch.mean", 2, Ref(1)), outputs=(2,))
+    allowed(duet, raw, *run(raw, plan, X), max_runs=3)
+    assert raw.ask(*run(raw, plan, X, times=times)) == outcome
+
+
+def test_failed_runs_use_up_what_was_allowed(session: Session) -> None:
+    """That an allowed output does not come tells that it failed."""
+    duet, raw = session
+    logits = step(F + "linear", 4, Ref(1), Ref(3))
+    loss = step(F + "cross_entropy", 5, Ref(4), Ref(2))
+    plan = define(raw, logits, loss, inputs=3, outputs=(5,))
+    raw.wait(lambda: len(duet.plans) == 1)
+    digest = duet.plans[0].digest
+    duet.requests.allow_plan(digest, outputs=[0], max_runs=2, sources=["table", "classes"])
+    good, bad = (raw.put(torch.rand(classes, 3)) for classes in (3, 2))
+    asked = [raw.ask(*run(raw, plan, TABLE, CLASSES, w)) for w in (bad, good, good)]
+    assert asked == ["Expired", "Value", "Expired"]

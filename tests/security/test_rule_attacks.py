@@ -1,0 +1,167 @@
+"""Attacks on rules: what their silence, their denials and their counting tell or let through."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from duet_p2p.owner.duet import OwnerDuet
+from duet_p2p.wire import messages as wire
+from duet_p2p.wire.values import Ref
+from tests.security.raw_peer import RawPeer, against
+
+X, CLASSES, TABLE = Ref(-1), Ref(-2), Ref(-3)
+T, F, DATA = "torch.Tensor.", "torch.nn.functional.", "torch.utils.data."
+Session = tuple[OwnerDuet, RawPeer]
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with against(
+        {"x": torch.arange(64.0), "classes": torch.arange(64) % 3, "table": torch.rand(64, 3)}
+    ) as made:
+        yield made
+
+
+def loss(raw: RawPeer, classes: int = 3) -> Ref:
+    """Fails with 2: that a record's class is not below it is a fact about records."""
+    logits = raw.op(F + "linear", TABLE, raw.put(torch.rand(classes, 3)))
+    return raw.op(F + "cross_entropy", logits, CLASSES)
+
+
+def asked(raw: RawPeer, *classes: int) -> list[str]:
+    return [raw.ask(loss(raw, number), "loss") for number in classes]
+
+
+def waiting(duet: OwnerDuet, raw: RawPeer, count: int = 1) -> Any:
+    raw.wait(lambda: len(duet.requests) == count)
+    return duet.requests[0]
+
+
+# seen_only
+
+
+def batch(raw: RawPeer, passing: Ref) -> Ref:
+    return raw.op("python.List.__getitem__", raw.op("python.next", passing), 0)
+
+
+def test_one_batch_by_hand_is_not_the_data_set_by_seen_only(session: Session) -> None:
+    """Which batch it is may differ in a decision, so one of them would have stood for all."""
+    duet, raw = session
+    loader = raw.op(DATA + "DataLoader", raw.op(DATA + "TensorDataset", X), batch_size=16)
+    passing = raw.op("python.iter", loader)
+    duet.requests.add_handler("accept", seen_only=True)
+    raw.request(batch(raw, passing))
+    waiting(duet, raw).accept()
+    assert [raw.ask(batch(raw, passing)) for _ in range(3)] == ["Expired"] * 3
+    mean = raw.op("torch.mean", X)
+    raw.request(mean)
+    waiting(duet, raw).accept()
+    assert raw.ask(raw.op("torch.mean", X)) == "Value"  # the control
+
+
+# failures that a rule on facts answers in another way than values
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"kinds": {"aggregate"}},
+        {"kinds": {"per_record"}},
+        {"min_records": 10},
+        {"max_elements": 1},
+        {"name": "loss", "kinds": {"aggregate"}},
+        {"sources": ["table"], "kinds": {"aggregate"}},
+    ],
+)
+def test_denials_by_facts_tell_of_so_many_failures_and_no_more(
+    session: Session, said: dict[str, Any]
+) -> None:
+    """A denial where a failure would have waited says that it did not fail."""
+    duet, raw = session
+    duet._service.desk.policy.numbers_per_source = 3
+    duet.requests.add_handler("deny", **said)
+    first = asked(raw, 3, 2, 3, 2)
+    assert len(set(first)) == 2  # so much is told
+    asked(raw, 2)
+    assert asked(raw, 3, 2, 3, 2) == ["Denied"] * 4
+    assert duet.requests.explain(duet.requests.history[-1])[0].took
+
+
+@pytest.mark.parametrize("said", [{}, {"name": "loss"}, {"sources": ["classes"]}])
+def test_denials_by_what_a_failure_shares_tell_nothing(
+    session: Session, said: dict[str, Any]
+) -> None:
+    duet, raw = session
+    duet.requests.add_handler("deny", **said)
+    assert asked(raw, 3, 2, 3, 2) == ["Denied"] * 4
+
+
+@pytest.mark.parametrize("said", [{}, {"sources": ["table", "classes"]}, {"name": "loss"}])
+@pytest.mark.parametrize("limit", [{"element_quota": 2}, {"max_uses": 2}])
+def test_silence_uses_up_rules_on_facts_too(
+    session: Session, said: dict[str, Any], limit: dict[str, int]
+) -> None:
+    duet, raw = session
+    duet.requests.add_handler("accept", kinds={"aggregate"}, **said, **limit)
+    assert asked(raw, 2, 2) == ["Expired"] * 2
+    assert "Value" not in asked(raw, 3, 3)
+
+
+def test_a_quota_that_is_used_up_tells_of_so_many_failures_and_no_more(session: Session) -> None:
+    """A value is denied then, and a failure would have waited."""
+    duet, raw = session
+    duet._service.desk.policy.numbers_per_source = 3
+    duet.requests.add_handler("accept", name="loss", element_quota=1)
+    assert asked(raw, 3, 3, 2) == ["Value", "Denied", "Expired"]
+    asked(raw, 2, 2)
+    assert asked(raw, 3, 2, 3, 2) == ["Denied"] * 4
+    assert raw.ask(loss(raw), "another") == "Expired"
+
+
+def test_the_texts_of_failures_count_by_their_length(session: Session) -> None:
+    """They hold private numbers, and an accept-all rule with a quota lets them out."""
+    duet, raw = session
+    duet.requests.add_handler("accept", element_quota=20)
+    answers = asked(raw, *[2] * 9)
+    assert answers[0] == "Failed" and answers[-1] == "Denied"
+    texts = "".join(failed.text for failed in raw.told(wire.Failed))
+    assert 0 < len(texts) <= 20 * 8
+
+
+def test_a_failed_model_is_the_one_that_a_rule_decides_about(session: Session) -> None:
+    duet, raw = session
+    duet.requests.add_handler("accept", name="m", kinds={"model"}, max_elements=None)
+
+    def trained(classes: int) -> Ref:
+        weight = raw.put(torch.zeros(classes, 3, requires_grad=True))
+        optimizer = raw.op("torch.optim.SGD", [weight], lr=0.1)
+        logits = raw.op(F + "linear", TABLE, weight)
+        raw.do(T + "backward", raw.op(F + "cross_entropy", logits, CLASSES))
+        raw.do("torch.optim.Optimizer.step", optimizer)
+        return weight
+
+    assert [raw.ask(trained(classes), "m") for classes in (2, 3)] == ["Expired", "Expired"]
+
+
+# denials
+
+
+MIXED: dict[str, Callable[[RawPeer], Ref]] = {
+    "with nothing of another": lambda p: p.op("torch.mean", p.op(
+        "torch.add", p.op(T + "float", CLASSES), p.op("torch.mul", X, 0.0))),
+    "in a list with another": lambda p: p.op("python.collect", CLASSES, X),
+    "as an index": lambda p: p.op("torch.mean", p.op(T + "__getitem__", TABLE, CLASSES)),
+    "as a seed": lambda p: (p.do("torch.manual_seed", p.op(T + "__getitem__", CLASSES, 1)),
+                            p.op("torch.rand", 1))[1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", MIXED)
+def test_a_source_that_is_denied_is_denied_in_any_mixture(session: Session, way: str) -> None:
+    duet, raw = session
+    duet.requests.add_handler("accept")
+    duet.requests.add_handler("deny", sources=["classes"])
+    assert raw.ask(MIXED[way](raw), "any") == "Denied"
+    assert raw.ask(raw.op("torch.mean", X), "any") == "Value"
