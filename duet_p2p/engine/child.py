@@ -19,8 +19,8 @@ import warnings
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from duet_p2p.engine.messages import Configure
-    from duet_p2p.engine.pipe import Frame, FrameReader
+    from duet_p2p.engine.messages import Configure, Event
+    from duet_p2p.engine.pipe import Frame, FrameReader, Outgoing
     from duet_p2p.engine.watch import ProcessWatch
 
 __all__ = ["main"]
@@ -89,9 +89,35 @@ def _serve(
                     return 0
                 events = engine.handle(command)
                 taken += 1
-                pipe.send(sock, pipe.encode(events, taken))
+                pipe.send(sock, _encoded(events, taken))
         frames = pipe.receive(sock, reader)
     return 0
+
+
+def _encoded(events: list[Event], taken: int) -> Outgoing:
+    """One frame of events. What no frame can hold is refused, so that nothing ends the engine."""
+    from duet_p2p.engine import pipe
+
+    try:
+        return pipe.encode(events, taken)
+    except (TypeError, ValueError, MemoryError):
+        return pipe.encode([_held(event) for event in events], taken)
+
+
+def _held(event: Event) -> Event:
+    """An event that a frame can hold."""
+    from duet_p2p.engine import pipe
+    from duet_p2p.engine.messages import Bytes, Candidate, Refused
+
+    try:
+        pipe.encode([event]).close()
+    except (TypeError, ValueError, MemoryError) as error:
+        if isinstance(event, Bytes):
+            return Refused(event.call, f"{type(error).__name__}: {error}")
+        if isinstance(event, Candidate):
+            return Candidate(event.call, None, None, False)
+        raise
+    return event
 
 
 def _harden() -> None:

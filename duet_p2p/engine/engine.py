@@ -299,14 +299,16 @@ class Engine:
     # values on their way out
 
     def _snapshot(self, command: m.Snapshot) -> m.Event:
+        assert self._executor is not None
         slot = self.store.find(command.id)
         if slot is None:
             return m.Candidate(command.call, None, None, False)
         try:
             parcels = sum(frozen.parcel is not None for frozen in self._frozen.values())
-            frozen = freeze(slot, self.lineage, self._effects.dataset_names, parcels)
+            names, beside = self._effects.dataset_names, self._executor.of_memory
+            frozen = freeze(slot, self.lineage, names, parcels, beside)
             value, has_value = frozen.small()
-        except Exception:  # too deep, too large: what cannot be frozen cannot be judged
+        except Exception:  # what cannot be frozen cannot be judged
             _log.exception("the value of %d could not be frozen", command.id)
             return m.Candidate(command.call, None, None, False)
         self._frozen[command.call] = frozen

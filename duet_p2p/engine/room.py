@@ -51,6 +51,10 @@ class Room:
                 raise QuotaExceeded(f"more than {self.nbytes} bytes in the store")
         self._since += nbytes
 
+    def add(self, nbytes: int) -> None:
+        """So much is about to be stored that was not asked about before."""
+        self._since += nbytes
+
     def _stored(self, held: Held) -> int:
         storages = {}
         for slot in held:
