@@ -113,7 +113,8 @@ class Admission:
         nbytes = shapes.result_bytes(spec) if self.is_inferred else 0
         if nbytes > self.limits.result_bytes:
             refusal = QuotaExceeded(
-                f"{rule.name} would make {nbytes} bytes, {self.limits.result_bytes} allowed"
+                f"{rule.name} would make {nbytes} bytes, {self.limits.result_bytes} allowed "
+                "(result_bytes)"
             )
             raise SizeRefused(refusal, is_public=is_public)
         is_hidden = is_met and (not self.is_inferred or rule.shape == "dynamic" or not is_public)
@@ -138,7 +139,8 @@ class Admission:
             QuotaExceeded: it has more bytes than one result may have.
         """
         if nbytes > self.limits.result_bytes:
-            raise QuotaExceeded(f"a result of {nbytes} bytes, {self.limits.result_bytes} allowed")
+            most = self.limits.result_bytes
+            raise QuotaExceeded(f"a result of {nbytes} bytes, {most} allowed (result_bytes)")
         self.room.add(nbytes)
 
     def admit_again(self, spec: Any, nbytes: int, held: Held) -> bool:

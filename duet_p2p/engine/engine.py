@@ -257,14 +257,13 @@ class Engine:
             data = came
             if data is None:
                 self._unwanted.add(command.blob.transfer)
-                raise QuotaExceeded(
-                    f"an upload of {command.blob.nbytes} bytes, {self._limits.upload_bytes} allowed"
-                )
+                nbytes, most = command.blob.nbytes, self._limits.upload_bytes
+                raise QuotaExceeded(f"an upload of {nbytes} bytes, {most} allowed (upload_bytes)")
         self.store.check_fresh(command.outs)
         if len(command.outs) != len(command.values):
             raise ValueError("as many ids as values are needed")
         if len(self.store) + len(command.outs) > self._limits.objects:
-            raise QuotaExceeded(f"more than {self._limits.objects} objects")
+            raise QuotaExceeded(f"more than {self._limits.objects} objects (objects)")
         values = from_wire(list(command.values), data, is_owned=True)
         self._executor.admit_bytes(logical_numbers(values)[1])
         for number, (id, value) in enumerate(zip(command.outs, values, strict=True)):

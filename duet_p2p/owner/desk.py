@@ -82,7 +82,7 @@ class Desk:
             self.releases.unknown(call)
             return False
         if self.book.is_full:
-            self.releases.refuse(call, f"there are {self.book.open_limit} open requests already")
+            self.releases.refuse(call, f"{self.book.open_limit} open requests (open_requests)")
             return False
         record = Record(
             call=call,
