@@ -183,7 +183,7 @@ def _kept(value: Any, parcels: int) -> tuple[int, int, Any, Parcel | None]:
         parcel = parcelled(value, nbytes, parcels)
         return elements, nbytes, None if parcel is not None else _copied(value, {}), parcel
     except Exception as error:  # whatever there is no way for: too deep, too many, no memory
-        _log.exception("a value could not be copied")
+        _log.warning("a value could not be copied: %s", type(error).__name__)
         return _UNCOUNTED, _UNCOUNTED, _Uncopied(is_exhaustion(error)), None
 
 
