@@ -349,8 +349,12 @@ def logical_numbers(value: Any) -> tuple[int, int]:
 
     Returns:
         Elements and bytes.
+
+    Raises:
+        ValueError: nested too deeply, or too many parts: a list that stands twice in a list that
+            stands twice in one and so on has as many as one likes.
     """
-    elements = nbytes = 0
+    elements = nbytes = parts_found = 0
     pending: list[tuple[Any, int]] = [(value, 0)]
     while pending:
         item, depth = pending.pop()
@@ -378,6 +382,9 @@ def logical_numbers(value: Any) -> tuple[int, int]:
             if depth >= limits.VALUE_DEPTH:
                 raise ValueError("a value is nested too deeply to be counted")
             parts = [*item.keys(), *item.values()] if isinstance(item, dict) else list(item)
+            parts_found += len(parts)
+            if parts_found > limits.COUNTED_PARTS:
+                raise ValueError("a value has too many parts to be counted")
             pending += [(part, depth + 1) for part in parts]
             continue
         else:
