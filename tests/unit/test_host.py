@@ -102,7 +102,7 @@ async def test_a_command_that_takes_too_long_ends_the_process_and_says_on_what(p
 async def test_a_process_that_is_killed_at_rest_was_on_nothing_private(process, caplog):
     """And before: no dump of its memory, and what it says to its terminal stays in the log."""
     caplog.set_level(logging.DEBUG, "duet_p2p.engine")
-    started = await process.start(TIMED)
+    started = await process.start(m.Configure({"command_seconds": 60}, {}, 1))
     process.send(op(1, "torch.ones", 1, 3))
     process.send(op(2, "torch.ones", 2, 1, 3))
     process.send(op(3, "torch.nn.functional.mse_loss", 3, Ref(1), Ref(2)))  # torch warns of it
