@@ -100,6 +100,14 @@ def refused(raw, ref):
 F = "torch.nn.functional."
 
 
+def stacked(raw, depth, width):
+    """A data set that stands many times in one that stands many times in one, and so on."""
+    data = raw.op("torch.utils.data.TensorDataset", raw.op("torch.ones", 4))
+    for _ in range(depth):
+        data = raw.op("torch.utils.data.ConcatDataset", [data] * width)
+    return data
+
+
 def image(raw):
     return raw.op("torch.ones", 1, 1, 4, 4)
 
@@ -157,6 +165,7 @@ BEFORE = {
         "torch.special.chebyshev_polynomial_t", raw.op("torch.ones", 1), 10**12
     ),
     "draws": lambda raw: raw.op("torch.multinomial", raw.op("torch.ones", 9), 10**10, True),
+    "data sets of data sets": lambda raw: raw.op("python.len", stacked(raw, 8, 1_000)),
     "rounds": lambda raw: raw.op("torch.svd_lowrank", raw.op("torch.ones", 9, 9), niter=10**12),
 }
 
