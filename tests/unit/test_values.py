@@ -270,6 +270,7 @@ def test_a_value_of_more_parts_than_are_counted_is_refused(monkeypatch: Any) -> 
         ([1, 2.0, [3]], (3, 24)),
         ({"ab": torch.zeros(2)}, (3, 10)),
         (range(10**9), (3, 24)),
+        ([slice([1, 2], None), [[5] * 3] * 2], (10, 80)),
     ],
 )
 def test_logical_numbers_counts_long_values_as_many(value: Any, expected: Any) -> None:
