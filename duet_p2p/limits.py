@@ -191,6 +191,7 @@ ENGINE_STOP_SECONDS: Final = 2.0  # asked nicely; then it is killed
 INT_BITS: Final = 65_536  # of a remote Python int; 8 KiB
 TEXT_CHARS: Final = 1_000_000  # of a remote str or bytes
 CONTAINER_ITEMS: Final = 1_000_000  # of a remote list, tuple, dict or set
+COUNTED_PARTS: Final = 4_000_000  # of a value that is frozen; what stands in it twice counts twice
 RESULT_PARTS: Final = 65_536  # tensors that one call takes another apart into
 LOWRANK_ROUNDS: Final = 1_000  # niter of svd_lowrank and pca_lowrank
 GAMMA_TERMS: Final = 1_000  # p of mvlgamma, which makes p times its argument on the way

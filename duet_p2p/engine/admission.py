@@ -55,6 +55,7 @@ class Admission:
         is_inferred: the shapes of its results followed from those of its arguments.
         bound: most numbers in a result whose size is hidden; 0: none is.
         is_timed: private values decide how long it takes.
+        has_hidden: private values decided how much memory is in use, now or before.
     """
 
     def __init__(self, lineage: Lineage, limits: Limits) -> None:
@@ -64,7 +65,7 @@ class Admission:
         self.pacing = Pacing(limits.timed_per_minute)
         self.is_inferred = True
         self.bound = 0
-        self.is_timed = False
+        self.is_timed = self.has_hidden = False
         self.spec: Any = None
 
     @property
@@ -112,11 +113,13 @@ class Admission:
         nbytes = shapes.result_bytes(spec) if self.is_inferred else 0
         if nbytes > self.limits.result_bytes:
             refusal = QuotaExceeded(
-                f"{rule.name} would make {nbytes} bytes, {self.limits.result_bytes} allowed"
+                f"{rule.name} would make {nbytes} bytes, {self.limits.result_bytes} allowed "
+                "(result_bytes)"
             )
             raise SizeRefused(refusal, is_public=is_public)
         is_hidden = is_met and (not self.is_inferred or rule.shape == "dynamic" or not is_public)
         if is_hidden:
+            self.has_hidden = True
             self.bound = bound_of(rule, given.tensors(), self._lineage)
             nbytes = self.bound * _NUMBER_BYTES
         try:
@@ -128,6 +131,17 @@ class Admission:
     def pass_nothing(self) -> None:
         """A command without results, of which nothing private decides how long it takes."""
         self.is_inferred, self.bound, self.is_timed, self.spec = True, 0, False, None
+
+    def count_made(self, nbytes: int) -> None:
+        """A public result whose size was not known before it was there.
+
+        Raises:
+            QuotaExceeded: it has more bytes than one result may have.
+        """
+        if nbytes > self.limits.result_bytes:
+            most = self.limits.result_bytes
+            raise QuotaExceeded(f"a result of {nbytes} bytes, {most} allowed (result_bytes)")
+        self.room.add(nbytes)
 
     def admit_again(self, spec: Any, nbytes: int, held: Held) -> bool:
         """Whether there is room for a command whose size is known from an earlier one.
@@ -169,5 +183,5 @@ class Admission:
         if (makes_tensors and not self.is_inferred) or is_timed_by_values(
             rule, given, self._lineage, is_container
         ):
-            self.is_timed = True
+            self.is_timed = self.has_hidden = True
             self.pacing.take()

@@ -19,8 +19,8 @@ import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from duet_p2p.engine.messages import Configure
-    from duet_p2p.engine.pipe import FrameReader
+    from duet_p2p.engine.messages import Configure, Event
+    from duet_p2p.engine.pipe import FrameReader, Outgoing
     from duet_p2p.engine.watch import ProcessWatch
 
 __all__ = ["main"]
@@ -87,10 +87,36 @@ def _serve(
                 return 0
             events = engine.handle(command)
             if events:  # else nobody waits
-                pipe.send(sock, pipe.encode(events))
+                pipe.send(sock, _encoded(events))
             engine.finish()
         commands = pipe.receive(sock, reader)
     return 0
+
+
+def _encoded(events: list[Event]) -> Outgoing:
+    """One frame of events. What no frame can hold is refused, so that nothing ends the engine."""
+    from duet_p2p.engine import pipe
+
+    try:
+        return pipe.encode(events)
+    except (TypeError, ValueError, MemoryError):
+        return pipe.encode([_held(event) for event in events])
+
+
+def _held(event: Event) -> Event:
+    """An event that a frame can hold."""
+    from duet_p2p.engine import pipe
+    from duet_p2p.engine.messages import Bytes, Candidate, Refused
+
+    try:
+        pipe.encode([event]).close()
+    except (TypeError, ValueError, MemoryError) as error:
+        if isinstance(event, Bytes):
+            return Refused(event.call, f"{type(error).__name__}: {error}")
+        if isinstance(event, Candidate):
+            return Candidate(event.call, None, None, False)
+        raise
+    return event
 
 
 def _harden() -> None:

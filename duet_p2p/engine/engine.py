@@ -278,14 +278,13 @@ class Engine:
             data = came
             if data is None:
                 self._unwanted.add(command.blob.transfer)
-                raise QuotaExceeded(
-                    f"an upload of {command.blob.nbytes} bytes, {self._limits.upload_bytes} allowed"
-                )
+                nbytes, most = command.blob.nbytes, self._limits.upload_bytes
+                raise QuotaExceeded(f"an upload of {nbytes} bytes, {most} allowed (upload_bytes)")
         self.store.check_fresh(command.outs)
         if len(command.outs) != len(command.values):
             raise ValueError("as many ids as values are needed")
         if len(self.store) + len(command.outs) > self._limits.objects:
-            raise QuotaExceeded(f"more than {self._limits.objects} objects")
+            raise QuotaExceeded(f"more than {self._limits.objects} objects (objects)")
         values = from_wire(list(command.values), data, is_owned=True)
         self._executor.admit_bytes(logical_numbers(values)[1])
         for number, (id, value) in enumerate(zip(command.outs, values, strict=True)):
@@ -321,14 +320,16 @@ class Engine:
     # values on their way out
 
     def _snapshot(self, command: m.Snapshot) -> m.Event:
+        assert self._executor is not None
         slot = self.store.find(command.id)
         if slot is None:
             return m.Candidate(command.call, None, None, False)
         try:
             parcels = sum(frozen.parcel is not None for frozen in self._frozen.values())
-            frozen = freeze(slot, self.lineage, self._effects.dataset_names, parcels)
+            names, beside = self._effects.dataset_names, self._executor.of_memory
+            frozen = freeze(slot, self.lineage, names, parcels, beside)
             value, has_value = frozen.small()
-        except Exception:  # too deep, too large: what cannot be frozen cannot be judged
+        except Exception:  # what cannot be frozen cannot be judged
             _log.exception("the value of %d could not be frozen", command.id)
             return m.Candidate(command.call, None, None, False)
         self._frozen[command.call] = frozen

@@ -21,7 +21,7 @@ from duet_p2p.engine.call import Call
 from duet_p2p.engine.charges import charge
 from duet_p2p.engine.damage import Damage, is_as_expected
 from duet_p2p.engine.effects import Effects, is_random
-from duet_p2p.engine.failures import Broken, PublicError, code_of, text_of
+from duet_p2p.engine.failures import Broken, PublicError, code_of, is_exhaustion, text_of
 from duet_p2p.engine.judge import typed
 from duet_p2p.engine.labelling import STATEFUL, Labelling
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
@@ -139,10 +139,18 @@ class Executor:
             _log.exception("the engine failed in %s", op.name)
             return self._lost(seq, op, error)
 
+    def _of_all(self) -> Label:
+        """The label of what may depend on everything that there is."""
+        every = [self._lineage.whole(slot.value).sources for slot in self._store]
+        sources = frozenset[int]().union(*every)
+        return Label(Kind.PER_RECORD, sources, frozenset(), 1, False) if sources else PUBLIC
+
+    def of_memory(self) -> Label:
+        """The label of how much memory is left: private where private values decided sizes."""
+        return self._of_all() if self.admission.has_hidden else PUBLIC
+
     def _lost(self, seq: int, op: Op, error: Exception) -> OpFailed:
-        sources = frozenset[int]().union(*(self._lineage.whole(s.value).sources
-                                           for s in self._store))  # fmt: skip
-        label = Label(Kind.PER_RECORD, sources, frozenset(), 1, False) if sources else PUBLIC
+        label = self._of_all()
         poison = Poison(seq, op.name, code_of(error), text_of(error), False, label)
         with contextlib.suppress(Exception):
             for part in resolve(op, self._store).values():
@@ -244,6 +252,8 @@ class Executor:
         before = given.all(lineage) if run.before is None else run.before
         label = join((before, run.extra, *behind))
         is_public = not behind and is_public_failure(rule, given, error, label, lineage)
+        if is_public and is_exhaustion(error) and is_private(self.of_memory()):
+            is_public, label = False, self.of_memory()
         failed = self._failed(error, given, label, is_public=is_public)
         if run.poison is not None and not failed.poison.is_public:
             failed = Failed(self.damage.reaching(run.poison, given), is_known=True)
@@ -280,7 +290,7 @@ class Executor:
         else:
             result = choice.apart_views(rule.short, given, result, lineage)
             label, verdict = self._labelling.label(run, result, is_inferred=admission.is_inferred)
-            self._charge(result)
+            self._charge(result, is_met=run.is_met)
         node = self.provenance.after(run.op, rule, given, result, run.origin, run.targets)
         slots = self._keep(run, result, label, node)
         if run.poison is not None:
@@ -314,11 +324,12 @@ class Executor:
         except QuotaExceeded as error:
             raise PublicError(error) from None
         except SizeRefused as refused:
-            if refused.is_public:
+            is_full = is_exhaustion(refused.error) and is_private(self.of_memory())
+            if refused.is_public and not is_full:
                 raise PublicError(refused.error) from None
             if is_met:
                 self._admit_time(rule, given)
-            every = given.all(self._lineage)
+            every = self.of_memory() if is_full else given.all(self._lineage)
             raise self._failed(refused.error, given, every, is_public=False) from None
 
     def _admit_time(self, rule: Rule, given: Arguments) -> None:
@@ -341,11 +352,19 @@ class Executor:
         hidden = not is_public and self.damage.hides(rule, given, is_inferred=is_inferred)
         self.damage.fail(poison, rule, given, error, targets, hidden=hidden)
 
-    def _charge(self, result: Any) -> None:
-        """Results of hidden size count for their bound."""
-        if self.admission.bound and not is_atomic(result):
-            tensors = [part for part in reach(result) if isinstance(part, torch.Tensor)]
-            charge(tensors, self.admission.bound, self._lineage)
+    def _charge(self, result: Any, *, is_met: bool) -> None:
+        """Results of hidden size count for their bound, public ones of unknown size as they are."""
+        admission = self.admission
+        if is_atomic(result) or not (admission.bound or not (admission.is_inferred or is_met)):
+            return
+        tensors = [part for part in reach(result) if isinstance(part, torch.Tensor)]
+        if admission.bound:
+            charge(tensors, admission.bound, self._lineage)
+            return
+        try:
+            admission.count_made(sum(t.numel() * t.element_size() for t in tensors))
+        except QuotaExceeded as error:
+            raise PublicError(error) from None
 
     def admit_objects(self, count: int) -> None:
         """Raises `QuotaExceeded` where so many more objects are too many."""

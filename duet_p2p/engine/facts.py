@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.charges import numbers_of
+from duet_p2p.engine.failures import is_exhaustion
 from duet_p2p.engine.form import form_of, reference
-from duet_p2p.engine.labels import UNBOUNDED, Kind, Label, join, to_per_record
+from duet_p2p.engine.labels import PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.messages import Facts
 from duet_p2p.engine.parcel import Parcel, parcelled
@@ -22,8 +25,29 @@ from duet_p2p.engine.training import described
 from duet_p2p.limits import INLINE_TENSOR_BYTES
 from duet_p2p.surface.types import type_name_of
 from duet_p2p.surface.values import logical_numbers, to_wire
+from duet_p2p.wire.codec import pack_value
 
 __all__ = ["Frozen", "dtype_name", "freeze", "label_of_slot", "type_of"]
+
+_log = logging.getLogger("duet_p2p.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class _Uncopied:
+    """Stands for a value that is nested too deeply, or too large, to be copied.
+
+    It is judged all the same. An answer at once would tell which of several values a private number
+    chose, so this waits for a decision like the others, and cannot be sent then.
+    """
+
+    is_full: bool
+    """There was no memory for it."""
+
+    def __repr__(self) -> str:
+        return "<nested too deeply, or too large, to be shown>"
+
+
+_UNCOUNTED: Final = 2**40  # numbers of such a value: more than any rule lets out unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +68,21 @@ class Frozen:
         if self.facts.failed or self.facts.nbytes > INLINE_TENSOR_BYTES:
             return None, False
         try:
-            return to_wire(self.value, None, INLINE_TENSOR_BYTES), True
+            closed = to_wire(self.value, None, INLINE_TENSOR_BYTES)
+            if not isinstance(self.value, torch.Tensor):
+                pack_value(closed)  # small, and past a limit of the wire: deep, long, a large int
         except (TypeError, ValueError):
             return None, False
+        return closed, True
 
 
-def freeze(slot: Slot, lineage: Lineage, dataset_names: dict[int, str], parcels: int = 0) -> Frozen:
+def freeze(
+    slot: Slot,
+    lineage: Lineage,
+    dataset_names: dict[int, str],
+    parcels: int = 0,
+    beside: Callable[[], Label] = lambda: PUBLIC,
+) -> Frozen:
     """A copy of a slot's value that no later command can change, with its facts.
 
     Args:
@@ -57,15 +90,19 @@ def freeze(slot: Slot, lineage: Lineage, dataset_names: dict[int, str], parcels:
         lineage: knows its label.
         dataset_names: of data sets, by id.
         parcels: frozen values in files that there are already.
+        beside: the label of how much memory is left.
     """
     poison = slot.value if isinstance(slot.value, Poison) else slot.poison
     poison = poison or lineage.poison(slot.value)
     label = poison.label if poison is not None else label_of_slot(slot, lineage)
-    if poison is not None and is_private(label):
+    elements, nbytes, value, parcel = (
+        (0, 0, None, None) if poison is not None else _kept(slot.value, parcels)
+    )
+    is_full = isinstance(value, _Uncopied) and value.is_full
+    if is_full:
+        label = join((label, beside()))
+    if (poison is not None or is_full) and is_private(label):
         label = to_per_record(label)
-    elements, nbytes = (0, 0) if poison is not None else logical_numbers(slot.value)
-    parcel = None if poison is not None else parcelled(slot.value, nbytes, parcels)
-    value = None if poison is not None or parcel is not None else _copied(slot.value, {})
     tensor = slot.value if isinstance(slot.value, torch.Tensor) else None
     sources = tuple(sorted(label.sources, reverse=True))
     version = lineage.version(slot.value, slot.uid)
@@ -137,6 +174,17 @@ def type_of(slot: Slot) -> str:
 def dtype_name(tensor: torch.Tensor) -> str:
     """``float32``."""
     return str(tensor.dtype).removeprefix("torch.")
+
+
+def _kept(value: Any, parcels: int) -> tuple[int, int, Any, Parcel | None]:
+    """Numbers and bytes of a value, and the copy of it or the file that it is in."""
+    try:
+        elements, nbytes = logical_numbers(value)
+        parcel = parcelled(value, nbytes, parcels)
+        return elements, nbytes, None if parcel is not None else _copied(value, {}), parcel
+    except Exception as error:  # whatever there is no way for: too deep, too many, no memory
+        _log.warning("a value could not be copied: %s", type(error).__name__)
+        return _UNCOUNTED, _UNCOUNTED, _Uncopied(is_exhaustion(error)), None
 
 
 def _copied(value: Any, memo: dict[tuple[Any, ...], torch.Tensor]) -> Any:

@@ -12,7 +12,15 @@ from typing import Final
 from duet_p2p.engine.store import IdError, Poison
 from duet_p2p.errors import NotAllowed, PointerDeleted, QuotaExceeded
 
-__all__ = ["CODES", "Broken", "PublicError", "code_of", "is_structural", "text_of"]
+__all__ = [
+    "CODES",
+    "Broken",
+    "PublicError",
+    "code_of",
+    "is_exhaustion",
+    "is_structural",
+    "text_of",
+]
 
 _TEXT_CHARS: Final = 4_000
 
@@ -39,6 +47,9 @@ _OF_GRAPH: Final = (
     "one of the variables needed for gradient computation has been modified by an inplace",
 )
 """Those of them that depend on what an operation kept."""
+
+_EXHAUSTED: Final = ("can't allocate memory", "not enough memory")
+"""Parts of what torch says where the kernel gives no memory."""
 
 _GUARD: Final = (
     " is not offered with ",
@@ -87,6 +98,13 @@ def text_of(error: BaseException) -> str:
     """Class and message, bounded, without addresses of the owner's memory."""
     text = _ADDRESS.sub("", f"{type(error).__name__}: {error}")
     return text if len(text) <= _TEXT_CHARS else text[: _TEXT_CHARS - 1] + "…"
+
+
+def is_exhaustion(error: BaseException) -> bool:
+    """Whether there was no memory left, which depends on all that is in it."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(part in str(error) for part in _EXHAUSTED)
+    )
 
 
 def is_structural(error: BaseException, *, of_graph: bool = True) -> bool:

@@ -305,7 +305,8 @@ class _Process:
             return
         for line in data.decode(errors="replace").splitlines():
             if line.strip():
-                _log.info("%s", line)
+                # words of the scientist's can be in it
+                _log.info("%s", "".join(c if c.isprintable() else "?" for c in line))
 
     # the end
 

@@ -8,6 +8,7 @@ fact, and nothing for what `next` of a loader gives: the loader's own facts say 
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 import torch
@@ -26,6 +27,8 @@ from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
 __all__ = ["of_results"]
+
+_log = logging.getLogger("duet_p2p.engine")
 
 _KNOWN: Final = frozenset(
     name
@@ -103,7 +106,12 @@ def _fact(id: int, slot: Slot, lineage: Lineage) -> m.Learnt | None:
     if is_atomic(value) or is_private(slot.label) or _is_hidden(value, lineage):
         return None
     if isinstance(value, DataLoader):
-        return m.Learnt(id, type_of(slot), None, None, len(value), loader_facts(value))
+        try:
+            facts = loader_facts(value)
+        except Exception as error:  # its first item cannot be read; to read it will fail, too
+            _log.info("nothing is told of a loader: %s", type(error).__name__)
+            return None
+        return m.Learnt(id, type_of(slot), None, None, _length(value), facts)
     if isinstance(value, Dataset | RemoteIterator | list | tuple | dict | set):
         return m.Learnt(id, type_of(slot), None, None, _length(value), {})
     return None
@@ -112,7 +120,7 @@ def _fact(id: int, slot: Slot, lineage: Lineage) -> m.Learnt | None:
 def _length(value: Any) -> int | None:
     try:
         return len(value)
-    except TypeError:
+    except (TypeError, OverflowError):
         return None
 
 

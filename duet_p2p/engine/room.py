@@ -37,7 +37,7 @@ class Room:
     def admit_objects(self, held: Held, count: int) -> None:
         """Raises `QuotaExceeded` where so many more objects are too many."""
         if len(held) + count > self.objects:
-            raise QuotaExceeded(f"more than {self.objects} objects")
+            raise QuotaExceeded(f"more than {self.objects} objects (objects)")
 
     def admit_bytes(self, held: Held, nbytes: int) -> None:
         """Count what is about to be stored.
@@ -48,7 +48,11 @@ class Room:
         if self._counted + self._since + nbytes > self.nbytes:
             self._counted, self._since = self._stored(held), 0
             if self._counted + nbytes > self.nbytes:
-                raise QuotaExceeded(f"more than {self.nbytes} bytes in the store")
+                raise QuotaExceeded(f"more than {self.nbytes} bytes in the store (stored_bytes)")
+        self._since += nbytes
+
+    def add(self, nbytes: int) -> None:
+        """So much is about to be stored that was not asked about before."""
         self._since += nbytes
 
     def take(self, nbytes: int) -> bool:

@@ -25,6 +25,9 @@ __all__ = ["AuditFile", "audit_path"]
 
 _VERSION: Final = 1
 _KEY_BYTES: Final = 32
+_BESIDE: Final = ("", "-wal", "-shm")
+"""The log, and what SQLite keeps beside it while it is open: rows are in the second one first, and
+writers find each other by the third."""
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 
 _SCHEMA: Final = """
@@ -90,7 +93,7 @@ class AuditFile:
             raise _unavailable(path, error) from error
         try:
             self._prepare(create)
-            self._opened = os.lstat(path)
+            self._opened = dict(self._beside())
         except (OSError, sqlite3.Error) as error:
             self.connection.close()
             raise _unavailable(path, error) from error
@@ -110,11 +113,10 @@ class AuditFile:
 
         Raises:
             sqlite3.Error: nothing of the group was written.
-            OSError: the file was moved or deleted. SQLite would write on into one without a name,
-                which nobody can read afterwards.
+            OSError: the file, or one of those beside it, was moved or deleted. SQLite would write
+                on into one without a name, which nobody can read afterwards.
         """
-        if not os.path.samestat(os.lstat(self.path), self._opened):
-            raise FileNotFoundError("another file is in its place")
+        self._check_files()
         connection = self.connection
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -134,7 +136,19 @@ class AuditFile:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise
+        self._check_files()  # else the rows may be gone already
         return previous
+
+    def _beside(self) -> Iterator[tuple[str, os.stat_result]]:
+        for end in _BESIDE:
+            path = f"{self.path}{end}"
+            if not end or os.path.lexists(path):
+                yield path, os.lstat(path)
+
+    def _check_files(self) -> None:
+        for path, opened in self._opened.items():
+            if not os.path.samestat(os.lstat(path), opened):
+                raise FileNotFoundError(f"another file is in the place of {path}")
 
     def head(self) -> bytes:
         """Hash of the newest row."""

@@ -28,6 +28,7 @@ __all__ = ["AuditView", "check_export", "exported", "line_of"]
 
 _SHOWN_ROWS: Final = 20
 _LINE_CHARS: Final = 160
+_WORD_CHARS: Final = 32
 
 
 class AuditView:
@@ -160,7 +161,9 @@ class AuditView:
 
 def line_of(row: Row) -> str:
     """One row for people; texts of the scientist are cleaned and cut."""
-    return f"{row.number:>6}  {row.entry.time[:19]}  {row.entry.kind:<8}  {_told(row)}"
+    entry = row.entry  # as it stands there: somebody may have changed it
+    time, kind = (clean_line(text, _WORD_CHARS) for text in (entry.time[:19], entry.kind))
+    return f"{row.number:>6}  {time}  {kind:<8}  {_told(row)}"
 
 
 def _told(row: Row) -> str:
@@ -172,7 +175,7 @@ def _told(row: Row) -> str:
 def _facts(row: Row) -> dict[str, Any]:
     try:
         facts = json.loads(row.entry.facts)
-    except ValueError:  # somebody changed it; `verify` says so
+    except (ValueError, RecursionError):  # somebody changed it; `verify` says so
         return {"text": row.entry.facts}
     return facts if isinstance(facts, dict) else {"text": row.entry.facts}
 
@@ -195,9 +198,11 @@ def _imported(line: str) -> Row:
     try:
         found = json.loads(line)
         entry = Entry(*(str(found[name]) for name in ("time", "session", "kind", "facts")))
+        for text in (entry.time, entry.session, entry.kind, entry.facts):
+            text.encode()  # what is no text was never hashed
         salt, digest = (bytes.fromhex(found[name]) for name in ("salt", "hash"))
         return Row(int(found["number"]), entry, salt, digest)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError("this is no line of an exported audit log") from error
 
 

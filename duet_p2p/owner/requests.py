@@ -116,7 +116,7 @@ class RequestBook:
         """What the scientist is told then."""
         if self.is_over:
             return f"there were {limits.REQUESTS:,} requests; the owner has to start a new session"
-        return f"there are {self._open_limit} open requests already"
+        return f"{self._open_limit} open requests (open_requests)"
 
     @property
     def is_over(self) -> bool:

@@ -16,6 +16,7 @@ import torch
 from duet_p2p.surface.bounds import BOUNDS
 from duet_p2p.surface.checks import CHECKS
 from duet_p2p.surface.counts import COUNTS
+from duet_p2p.surface.sizes import admit_items
 from duet_p2p.surface.table import Rule
 
 __all__ = ["apart", "guarded"]
@@ -70,6 +71,7 @@ def guarded(rule: Rule, function: Callable[..., Any]) -> Callable[..., Any]:
             checks.append(_CHECKS[word])
     name = rule.name
     is_operator = name.startswith("torch.Tensor.__")
+    is_torch = not name.startswith("python.")
 
     def run(*args: Any, **kwargs: Any) -> Any:
         if most is not None and len(args) > most:
@@ -81,6 +83,8 @@ def guarded(rule: Rule, function: Callable[..., Any]) -> Callable[..., Any]:
         for value in args:
             if type(value) is str or type(value) is torch.device:
                 _refuse_text(name, value, is_text_allowed)
+            elif type(value) is range and is_torch:
+                admit_items(len(value))  # torch goes through all of it
         for check in checks:
             check(args, kwargs)
         result = function(*args, **kwargs)

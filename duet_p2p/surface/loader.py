@@ -7,6 +7,7 @@ equal seeds give equal batches.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -52,7 +53,10 @@ def _subset(dataset: Any, indices: Any) -> Subset[Any]:
 def _concat(datasets: Any) -> ConcatDataset[Any]:
     if not isinstance(datasets, (list, tuple)):
         raise TypeError("ConcatDataset takes a list of data sets")
-    return ConcatDataset([_dataset(dataset) for dataset in datasets])
+    parts: list[Any] = [_dataset(dataset) for dataset in datasets]
+    if sum(len(part) for part in parts) > sys.maxsize:  # a data set may stand there many times
+        raise QuotaExceeded("a data set that long")
+    return ConcatDataset(parts)
 
 
 def _random_split(dataset: Any, lengths: Any) -> list[Subset[Any]]:

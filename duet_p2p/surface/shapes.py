@@ -25,6 +25,7 @@ from duet_p2p import limits
 from duet_p2p.surface import compiler
 from duet_p2p.surface.callables import CALLABLES, original
 from duet_p2p.surface.counts import COUNTS
+from duet_p2p.surface.sizes import admit_items
 from duet_p2p.surface.table import TABLE, Rule
 
 __all__ = ["GENERATOR", "UNKNOWN", "TensorSpec", "Unknown", "infer", "result_bytes", "spec_of"]
@@ -84,6 +85,9 @@ _ARITHMETIC: Final = (
 # Functions without a kernel for the meta device, whose shapes do not depend on values all the same.
 _WITHOUT_META: Final = frozenset({"torch.histogramdd", "torch.histogram", "torch.Tensor.histogram"})
 
+# Functions that make a tensor of numbers alone without being called a factory.
+_INDICES: Final = frozenset({"torch.tril_indices", "torch.triu_indices"})
+
 # Functions that copy between devices: on the meta device they cannot, so they are worked out here.
 _MOVES: Final = frozenset({"torch.Tensor.cpu", "torch.Tensor.cuda", "torch.Tensor.to"})
 
@@ -113,6 +117,8 @@ def _key(value: Any) -> Any:
         return (kind, _key(value.start), _key(value.stop), _key(value.step))
     if isinstance(value, dict):
         return (kind, *[(k, _key(v)) for k, v in value.items()])
+    if kind is range:
+        admit_items(len(value))  # torch goes through all of it
     return value
 
 
@@ -227,7 +233,7 @@ def _run(rule: Rule, args: tuple[Any, ...], kwargs: Mapping[str, Any], mode: str
             return leaf
 
         given = dict(_mapped(dict(kwargs), convert))
-        if "device" in given or (rule.form == "factory" and not specs):
+        if "device" in given or (rule.form == "factory" and not specs) or rule.name in _INDICES:
             given["device"] = on
         with warnings.catch_warnings(), torch.set_grad_enabled(mode == "g"):
             warnings.simplefilter("ignore")

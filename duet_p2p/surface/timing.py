@@ -41,6 +41,9 @@ python.String.__mul__ python.String.__rmul__ python.String.__contains__ python.S
 python.String.index python.String.count python.String.replace python.String.split
 python.String.join python.List.sort python.List.index python.List.count python.List.remove
 python.List.__contains__ python.List.__eq__ python.Tuple.__contains__ python.Tuple.__eq__
+python.List.__mul__ python.List.__rmul__ python.List.__imul__ python.Tuple.__mul__
+python.Tuple.__rmul__ python.String.zfill python.String.center python.String.ljust
+python.String.rjust python.String.expandtabs
 """
 """Their work grows with the number, or ends at the first that fits."""
 

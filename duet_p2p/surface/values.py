@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -357,39 +357,62 @@ def logical_numbers(value: Any) -> tuple[int, int]:
 
     Returns:
         Elements and bytes.
+
+    Raises:
+        ValueError: nested too deeply, or too many parts: a list that stands twice in a list that
+            stands twice in one and so on has as many as one likes.
     """
-    elements = nbytes = 0
-    pending: list[tuple[Any, int]] = [(value, 0)]
-    while pending:
-        item, depth = pending.pop()
-        if isinstance(item, torch.Tensor):
-            elements += item.numel()
-            nbytes += item.numel() * item.element_size()
-            continue
-        if item is None or isinstance(item, (bool, float)):
-            size = 8
-        elif isinstance(item, complex):
-            size = 16
-        elif isinstance(item, int):
-            size = max((item.bit_length() + 7) // 8, 8)
-        elif isinstance(item, str):
-            size = max(len(item.encode("utf-8", "surrogatepass")), 1)
-        elif isinstance(item, (bytes, bytearray)):
-            size = max(len(item), 1)
-        elif isinstance(item, range):
-            pending += [(item.start, depth), (item.stop, depth), (item.step, depth)]
-            continue
-        elif isinstance(item, slice):
-            pending += [(part, depth) for part in (item.start, item.stop, item.step)]
-            continue
-        elif isinstance(item, (list, tuple, set, frozenset, dict)):
-            if depth >= limits.VALUE_DEPTH:
-                raise ValueError("a value is nested too deeply to be counted")
-            parts = [*item.keys(), *item.values()] if isinstance(item, dict) else list(item)
-            pending += [(part, depth + 1) for part in parts]
-            continue
-        else:
-            size = 8
-        elements += math.ceil(size / 8)
-        nbytes += size
+    elements, nbytes, _, _ = _counted(value, 0, {})
     return elements, nbytes
+
+
+_Count = tuple[int, int, int, int]
+"""Elements, bytes, parts, and how deep the containers in it lie."""
+
+
+def _counted(value: Any, depth: int, known: dict[int, _Count]) -> _Count:
+    """The count of a value; what stands in it several times is looked at once."""
+    if not isinstance(value, (list, tuple, set, frozenset, dict, slice)):
+        return (*_counted_leaf(value), 1, 0)
+    count = known.get(id(value))
+    if count is None:
+        if depth >= limits.VALUE_DEPTH:
+            raise ValueError("a value is nested too deeply to be counted")
+        elements = nbytes = parts = height = 0
+        for part in _parts(value):
+            found = _counted(part, depth + 1, known)
+            elements, nbytes, parts = elements + found[0], nbytes + found[1], parts + found[2]
+            height = max(height, found[3])
+        count = known[id(value)] = (elements, nbytes, parts, height + 1)
+    if depth + count[3] > limits.VALUE_DEPTH:
+        raise ValueError("a value is nested too deeply to be counted")
+    if count[2] > limits.COUNTED_PARTS:
+        raise ValueError("a value has too many parts to be counted")
+    return count
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """What stands in a container or a slice."""
+    if isinstance(value, dict):
+        return (*value.keys(), *value.values())
+    return (value.start, value.stop, value.step) if isinstance(value, slice) else value
+
+
+def _counted_leaf(item: Any) -> tuple[int, int]:
+    """Elements and bytes of what is no container."""
+    if isinstance(item, torch.Tensor):
+        return item.numel(), item.numel() * item.element_size()
+    if isinstance(item, range):
+        each = [_counted_leaf(part) for part in (item.start, item.stop, item.step)]
+        return sum(elements for elements, _ in each), sum(nbytes for _, nbytes in each)
+    if isinstance(item, complex):
+        size = 16
+    elif isinstance(item, int) and not isinstance(item, bool):
+        size = max((item.bit_length() + 7) // 8, 8)
+    elif isinstance(item, str):
+        size = max(len(item.encode("utf-8", "surrogatepass")), 1)
+    elif isinstance(item, (bytes, bytearray)):
+        size = max(len(item), 1)
+    else:
+        size = 8
+    return math.ceil(size / 8), size

@@ -97,6 +97,20 @@ def refused(raw, ref):
 
 # refused before anything is made
 
+F = "torch.nn.functional."
+
+
+def stacked(raw, depth, width):
+    """A data set that stands many times in one that stands many times in one, and so on."""
+    data = raw.op("torch.utils.data.TensorDataset", raw.op("torch.ones", 4))
+    for _ in range(depth):
+        data = raw.op("torch.utils.data.ConcatDataset", [data] * width)
+    return data
+
+
+def image(raw):
+    return raw.op("torch.ones", 1, 1, 4, 4)
+
 
 BEFORE = {
     "ones(10**6, 10**6)": lambda raw: raw.op("torch.ones", 10**6, 10**6),
@@ -118,15 +132,64 @@ BEFORE = {
         "python.List.__mul__", raw.op("python.List", [1]), 10**12
     ),
 }
+UNDER_OTHER_NAMES = {
+    "int power of a power": lambda raw: raw.op("python.Int.__pow__", 9, 9**9),
+    "the width of a text": lambda raw: raw.op("python.String.center", "x", 10**12),
+    "tabs": lambda raw: raw.op("python.String.expandtabs", "\t" * 1_000, 10**9),
+    "a list of a range": lambda raw: raw.op("python.List", raw.op("python.Range", 10**12)),
+    "a range as an index": lambda raw: raw.op(
+        "torch.Tensor.__getitem__", raw.op("torch.ones", 5), raw.op("python.Range", 10**12)
+    ),
+    "a tensor of a range": lambda raw: raw.op("torch.tensor", [range(10**12)]),
+    "places of a triangle": lambda raw: raw.op("torch.tril_indices", 20_000, 20_000),
+    "tuples": lambda raw: raw.op("torch.combinations", raw.op("torch.arange", 3_000), 3),
+    "products": lambda raw: raw.op("torch.cartesian_prod", *[raw.op("torch.arange", 1_000)] * 4),
+    "a grid": lambda raw: raw.op("torch.meshgrid", *[raw.op("torch.arange", 10**4)] * 4),
+    "steps": lambda raw: raw.op("torch.arange", 0, 1, 1e-12),
+    "a line": lambda raw: raw.op("torch.linspace", 0, 1, 10**12),
+    "a border": lambda raw: raw.op(F + "pad", raw.op("torch.ones", 4), (10**9, 10**9)),
+    "a border of a convolution": lambda raw: raw.op(
+        F + "conv2d", image(raw), image(raw), padding=(10**6, 10**6)
+    ),
+    "a step of a convolution back": lambda raw: raw.op(
+        F + "conv_transpose2d", image(raw), image(raw), stride=10**5
+    ),
+    "patches": lambda raw: raw.op(F + "unfold", image(raw), (2, 2), padding=10**5),
+    "an enlarged image": lambda raw: raw.op(F + "interpolate", image(raw), scale_factor=10**6),
+    "pools": lambda raw: raw.op(F + "adaptive_avg_pool2d", image(raw), (10**6, 10**6)),
+    "classes": lambda raw: raw.op(F + "one_hot", raw.op("torch.arange", 5), 10**8),
+    "counts": lambda raw: raw.op("torch.bincount", raw.op("torch.arange", 5), minlength=10**12),
+    "counts of a large number": lambda raw: raw.op(
+        "torch.bincount", raw.op("torch.full", [1], 10**12)
+    ),
+    "bins": lambda raw: raw.op("torch.histogramdd", raw.op("torch.ones", 3, 8), [1_000] * 8),
+    "degrees": lambda raw: raw.op(
+        "torch.special.chebyshev_polynomial_t", raw.op("torch.ones", 1), 10**12
+    ),
+    "draws": lambda raw: raw.op("torch.multinomial", raw.op("torch.ones", 9), 10**10, True),
+    "data sets of data sets": lambda raw: raw.op("python.len", stacked(raw, 8, 1_000)),
+    "rounds": lambda raw: raw.op("torch.svd_lowrank", raw.op("torch.ones", 9, 9), niter=10**12),
+}
+
+
+CODES = ("QuotaExceeded", "TypeError", "NotAllowed")
 
 
 @pytest.mark.parametrize("bomb", BEFORE)
 def test_what_would_be_enormous_is_refused_by_the_same_engine(attack, raw, bomb):
     duet, _, _ = attack
     before = pid(duet)
-    assert refused(raw, BEFORE[bomb](raw)) in ("QuotaExceeded", "TypeError", "NotAllowed")
+    assert refused(raw, BEFORE[bomb](raw)) in CODES
     assert pid(duet) == before
     assert not raw.told(wire.EngineRestarted)
+
+
+def test_what_would_be_so_by_another_name_is_refused_too(attack, raw):
+    """One test for all: each of them leaves the same engine behind."""
+    before = pid(attack[0])
+    codes = {bomb: refused(raw, make(raw)) for bomb, make in UNDER_OTHER_NAMES.items()}
+    assert {bomb: code for bomb, code in codes.items() if code not in CODES} == {}
+    assert pid(attack[0]) == before
 
 
 @pytest.mark.parametrize(
@@ -137,7 +200,84 @@ def test_what_has_no_reviewed_size_is_not_offered(raw, name):
     assert refused(raw, raw.op(name, one)) == "NotAllowed"
 
 
+def test_nor_is_what_reaches_further_than_its_arguments(raw):
+    for name in ("torch.range", "torch.set_num_threads", "python.String.format",
+                 "python.String.__mod__", "python.eval"):  # fmt: skip
+        assert refused(raw, raw.op(name, 1)) == "NotAllowed", name
+
+
+# what is in a step's way is no size: a huge one of a result that is small
+
+SMALL = {
+    "a stride": {"stride": (10**7, 10**7)},
+    "a padding and a dilation": {"padding": 10**8, "dilation": 2 * 10**8},
+    "a padding and a stride": {"padding": 10**5, "stride": 10**5},
+}
+
+
+def test_huge_steps_to_a_small_result_take_no_time(attack, raw):
+    before = pid(attack[0])
+    kernel = raw.op("torch.ones", 1, 1, 2, 2)
+    for settings in SMALL.values():
+        assert isinstance(raw.get(raw.op(F + "conv2d", image(raw), kernel, **settings)), wire.Value)
+    assert pid(attack[0]) == before
+
+
+# what no frame holds
+
+
+LARGE = {
+    "more items than a list of the wire": lambda raw: raw.op(
+        "python.List", raw.op("python.Range", 5_000)
+    ),
+    "many texts": lambda raw: raw.op(
+        "python.String.split", raw.op("python.String.__mul__", "a ", 100_000)
+    ),
+    "more bytes than a text of the wire": lambda raw: raw.op(
+        "python.String.__mul__", "\u20ac", 1_000_000
+    ),
+    "more bits than an int of the wire": lambda raw: raw.op("python.Int.__lshift__", 1, 40_000),
+    "deeper than a value of the wire": lambda raw: nested(raw, 40),
+    "the same list in itself many times": lambda raw: doubled(raw, 30),
+}
+
+
+def nested(raw, depth):
+    inner = raw.op("python.List", [1])
+    for _ in range(depth):
+        inner = raw.op("python.collect", inner)
+    return inner
+
+
+def doubled(raw, times):
+    inner = raw.op("python.List", [1])
+    for _ in range(times):
+        inner = raw.op("python.collect", inner, inner)
+    return inner
+
+
+def test_what_no_frame_holds_is_refused_and_ends_no_engine(attack, raw):
+    """The engine answered with a frame that it could not write, and was gone."""
+    duet, _, _ = attack
+    before = pid(duet)
+    for bomb, make in LARGE.items():
+        assert raw.get(make(raw)).reason == "this value cannot be sent", bomb
+    assert pid(duet) == before
+    assert not raw.told(wire.EngineRestarted)
+
+
 # memory
+
+
+def test_public_results_of_a_size_that_values_decide_end_at_the_quota(raw):
+    """Their size is not known before they are there, and counts then."""
+    one = raw.op("torch.ones", 1)
+    made = [raw.op("torch.repeat_interleave", one, 10_000_000) for _ in range(12)]  # 40 MB each
+    raw.wait_for_end()
+    assert refused(raw, made[-1]) == "QuotaExceeded"
+    assert 2 <= len(raw.told(wire.Fail)) <= 6
+    large = raw.op("torch.repeat_interleave", raw.op("torch.ones", 1), 70_000_000)
+    assert refused(raw, large) == "QuotaExceeded"
 
 
 def test_many_medium_objects_end_at_the_quota(raw):
@@ -146,7 +286,7 @@ def test_many_medium_objects_end_at_the_quota(raw):
     assert refused(raw, made[-1]) == "QuotaExceeded"
     fails = raw.told(wire.Fail)
     assert len(fails) == 10  # 30 fit, not one more
-    assert "bytes in the store" in fails[0].text
+    assert "bytes in the store (stored_bytes)" in fails[0].text
 
 
 def test_many_small_objects_end_at_the_quota(raw):
@@ -155,7 +295,7 @@ def test_many_small_objects_end_at_the_quota(raw):
     raw.wait_for_end()
     fails = raw.told(wire.Fail)
     assert len(fails) == 101  # with the owner's own
-    assert "7000 objects" in fails[0].text
+    assert "7000 objects (objects)" in fails[0].text
 
 
 @pytest.mark.slow
@@ -171,12 +311,14 @@ def test_a_gradient_graph_that_only_grows_ends_at_the_limit_of_the_process(raw):
         assert refused(raw, out) in ("RuntimeError", "MemoryError")
 
 
-def test_what_an_operation_needs_while_it_runs_ends_at_the_limit_too(raw):
+def large_between(raw):
     """The result is one number, what is between is 6.4 GB."""
-    x = raw.op("torch.ones", 40_000, 1)
-    total = raw.op("torch.cdist", x, x)
-    answer = raw.get(total)
-    assert isinstance(answer, wire.Failed)
+    column, row = raw.op("torch.ones", 40_000, 1), raw.op("torch.ones", 1, 40_000)
+    return raw.op(F + "mse_loss", column, row)
+
+
+def test_what_an_operation_needs_while_it_runs_ends_at_the_limit_too(raw):
+    assert refused(raw, large_between(raw)) in ("RuntimeError", "MemoryError")
 
 
 def test_failures_past_the_quota_are_no_objects_without_end(attack, raw):
@@ -266,7 +408,7 @@ def test_a_flood_of_requests_is_answered_and_bounded(attack, raw):
     raw.wait_for_end()
     raw.wait(lambda: len(duet.requests) == 8)
     assert len(raw.told(wire.Denied)) == 2_992
-    assert "8 open requests" in raw.told(wire.Denied)[0].reason
+    assert "8 open requests (open_requests)" in raw.told(wire.Denied)[0].reason
     raw.send(*[wire.Withdraw(call) for call in calls[:8]])
     raw.wait(lambda: len(duet.requests) == 0)
 
@@ -334,6 +476,13 @@ def test_a_plan_longer_than_allowed_is_refused_and_runs_nothing(raw):
     raw.send(wire.RunPlan(plan, (), (out,), 0))
     assert refused(raw, Ref(out)) == "PointerDeleted"
     assert [fail.op for fail in raw.told(wire.Fail)] == ["DefinePlan", "RunPlan"]
+
+
+def test_that_no_memory_is_left_is_no_public_fact_once_private_sizes_are_in_it(attack, raw):
+    """How much is left tells how large they are; before, it follows from the program."""
+    raw.op("torch.Tensor.nonzero", Ref(handle_id(attack[0])))
+    assert raw.get(large_between(raw)).state == "never"
+    assert not raw.told(wire.Fail)
 
 
 def test_operations_of_private_time_past_their_quota_are_refused_and_the_rest_goes_on(attack, raw):

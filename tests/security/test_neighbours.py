@@ -363,6 +363,35 @@ def a_norm_that_is_not_finite(p: RawPeer) -> list[Ref]:
     return [p.op(T + "grad", w), w]
 
 
+# what a frame, or memory, does not hold
+
+
+def nested(p: RawPeer, depth: int) -> Ref:
+    inner = p.put([1])
+    for _ in range(depth):
+        inner = p.op("python.collect", inner)
+    return inner
+
+
+@program
+def too_deep_to_be_copied(p: RawPeer) -> list[Ref]:
+    """A get of the deep one was answered by "unknown", and of the other by "never"."""
+    return [choose(p, nested(p, depth), p.put([1])) for depth in (33, 60)]
+
+
+@program
+def too_large_for_a_frame(p: RawPeer) -> list[Ref]:
+    long = p.op("python.List", p.op("python.Range", 5_000))
+    bits = p.op("python.Int.__mul__", number(p), 40_000)
+    chars = p.op("python.Int.__mul__", number(p), 1_000_000)
+    return [
+        choose(p, long, p.put([1])),
+        p.op("python.Int.__lshift__", 1, bits),
+        p.op("python.String.__mul__", "\u20ac", chars),
+        choose(p, p.op("python.iter", p.put([1])), p.put([1])),
+    ]
+
+
 @program
 def notes_on_what_was_chosen(p: RawPeer) -> list[Ref]:
     chosen = choose(p, p.put(torch.zeros(2)), p.put(torch.zeros(3)))

@@ -68,6 +68,17 @@ def test_renumbering_what_follows_a_removed_row_does_not_help():
     assert not check([replace(row, number=place + 1) for place, row in enumerate(rows)])
 
 
+def test_a_clock_that_was_set_back_is_no_damage():
+    """The order is that of the chain; the times stand there as they were at the time."""
+    times = ["2026-01-02T00:00:00", "2026-01-01T00:00:00", "1970-01-01T00:00:00"]
+    rows, previous = [], GENESIS
+    for number, time in enumerate(times, 1):
+        rows.append(next_row(number, previous, Entry(time, KEY.id, "request", "{}")))
+        previous = rows[-1].hash
+    assert check(rows)
+    assert not check(sorted(rows, key=lambda row: row.entry.time))
+
+
 def test_text_cannot_move_between_neighbouring_fields():
     (row,) = chain(1)
     entry = replace(row.entry, session=row.entry.session + "re", kind=row.entry.kind[2:])

@@ -99,12 +99,42 @@ def test_damage_past_the_triggers_is_found(path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="open files are not deleted there")
 @pytest.mark.parametrize("is_replaced", [False, True])
-def test_a_log_that_was_deleted_or_replaced_takes_no_rows(path, is_replaced):
+@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
+def test_a_log_that_was_deleted_or_replaced_takes_no_rows(path, end, is_replaced):
+    """Rows are in the second file first: without it a crash would lose what was confirmed."""
+    AuditFile(path).close()
+    file = AuditFile(path)  # one that was there before
+    file.append([ENTRY])
+    gone = path.with_name(path.name + end)
+    gone.unlink()
+    if is_replaced:
+        gone.touch(0o600)
+    with pytest.raises(FileNotFoundError):
+        file.append([ENTRY])
+    file.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files are not deleted there")
+def test_a_second_file_that_goes_while_rows_are_written_confirms_nothing(path):
     file = AuditFile(path)
     file.append([ENTRY])
-    path.unlink()
-    if is_replaced:
-        AuditFile(path).close()
+
+    class Deleting:
+        """SQLite's connection; the file goes with the last statement."""
+
+        def __init__(self, connection):
+            self.connection = connection
+
+        def execute(self, statement):
+            result = self.connection.execute(statement)
+            if statement == "COMMIT":
+                path.with_name(f"{path.name}-wal").unlink()
+            return result
+
+        def __getattr__(self, name):
+            return getattr(self.connection, name)
+
+    file.connection = Deleting(file.connection)
     with pytest.raises(FileNotFoundError):
         file.append([ENTRY])
     file.close()
@@ -216,29 +246,34 @@ from duet_p2p.owner.audit_file import AuditFile
 file, number = AuditFile(Path(sys.argv[1])), 0
 while True:
     number += 3
-    file.append([Entry("t", "S", "request", str(n)) for n in (number - 2, number - 1, number)])
+    file.append([Entry("t", sys.argv[2], "request", str(n)) for n in range(number - 2, number + 1)])
     print(number, flush=True)
 """
 
 
 def test_kill_in_the_middle_leaves_a_chain_with_all_that_was_confirmed(path):
-    """The file of a process that is killed while it writes is whole, up to its last answer."""
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    assert writer.stdout is not None
-    lines = [writer.stdout.readline()]
+    """Two processes write to one log and are killed: it is whole, with all that either was told."""
+    writers = {
+        name: subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path), name], stdout=subprocess.PIPE, text=True
+        )
+        for name in ("one", "other")
+    }
+    lines = {name: [writer.stdout.readline()] for name, writer in writers.items()}
     time.sleep(0.15)
-    writer.send_signal(signal.SIGKILL)
-    lines += writer.stdout.readlines()
-    writer.wait()
-    writer.stdout.close()
-    confirmed = int([line for line in lines if line.endswith("\n")][-1])
-    assert confirmed >= 3
+    for writer in writers.values():
+        writer.send_signal(signal.SIGKILL)
     file = AuditFile(path)
-    found = check(file.rows())
-    assert found
-    assert found.rows in (confirmed, confirmed + 3)
+    for name, writer in writers.items():
+        lines[name] += writer.stdout.readlines()
+        writer.wait()
+        writer.stdout.close()
+        confirmed = int([line for line in lines[name] if line.endswith("\n")][-1])
+        kept = [row.entry.facts for row in file.rows() if row.entry.session == name]
+        assert confirmed >= 3
+        assert len(kept) in (confirmed, confirmed + 3)
+        assert kept == [str(number) for number in range(1, len(kept) + 1)]
+    assert check(file.rows())
     file.append([ENTRY])
     assert check(file.rows())
     file.close()

@@ -43,6 +43,20 @@ def test_show_prints_the_newest_rows(log):
     assert "name=n4" in lines[1]
 
 
+def test_what_somebody_wrote_into_the_log_is_shown_as_text(log):
+    """Past the triggers too: a log that was changed is looked at before it is verified."""
+    fill(log)
+    log.connection.execute("DROP TRIGGER rows_stay")
+    hostile = "\x1b[2J\x1b]0;x\x07\r\n\u202eok"
+    for field in ("time", "session", "kind", "facts"):
+        log.connection.execute(f"UPDATE rows SET {field} = ? WHERE number = 3", (hostile,))
+    log.connection.execute("UPDATE rows SET facts = ? WHERE number = 4", ("[" * 100_000,))
+    shown = run("show").output
+    assert len(shown.splitlines()) == 5
+    assert not set("\x1b\x07\r\u202e") & set(shown)
+    assert run("verify").exit_code == 1
+
+
 def test_verify_says_whether_the_log_is_whole(log):
     head = fill(log)
     good = run("verify", "--head", head)
@@ -79,8 +93,13 @@ def test_who_got_an_export_can_check_it(log, tmp_path):
     ):
         out.write_text("".join(damaged))
         assert run("verify", "--exported", out, "--head", head).exit_code == 1
-    out.write_text("{}\n")
-    assert run("verify", "--exported", out).exit_code == 2
+    good_line = json.loads(lines[0])
+    for broken in ({"number": float("inf")}, {"time": "\ud800"}, {"salt": "x"}, {"hash": None}):
+        out.write_text(json.dumps({**good_line, **broken}) + "\n")
+        assert run("verify", "--exported", out).exit_code == 2
+    for text in ("{}", "[]", "[" * 100_000, "\0"):
+        out.write_text(text + "\n")
+        assert run("verify", "--exported", out).exit_code == 2
     assert run("verify", "--exported", tmp_path / "none").exit_code == 2
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -96,10 +98,25 @@ async def test_a_command_that_takes_too_long_ends_the_process_and_says_on_what(p
     assert died.was_private is is_private
 
 
-async def test_a_process_that_is_killed_at_rest_was_on_nothing_private(process):
-    started = await process.start(TIMED)
+async def test_a_process_that_is_killed_at_rest_was_on_nothing_private(process, caplog):
+    """And before: no dump of its memory, and what it says to its terminal stays in the log."""
+    caplog.set_level(logging.DEBUG, "duet_p2p.engine")
+    started = await process.start(m.Configure({"command_seconds": 60}, {}, 1))
     process.send(op(1, "torch.ones", 1, 3))
-    await process.events.get(m.SettledUpTo)
+    process.send(op(2, "torch.ones", 2, 1, 3))
+    process.send(op(3, "torch.nn.functional.mse_loss", 3, Ref(1), Ref(2)))  # torch warns of it
+    told = [await process.events.get() for _ in range(2)]
+    while told[-1] != m.SettledUpTo(3):
+        told.append(await process.events.get())
+    if sys.platform == "linux":
+        (dumps,) = re.findall(
+            "Max core file size .*", Path(f"/proc/{started.pid}/limits").read_text()
+        )
+        assert dumps.split()[4:6] == ["0", "0"]
+    assert {type(event) for event in told} <= {m.SettledUpTo, m.Learnt}
+    async with asyncio.timeout(30):
+        while "target size" not in caplog.text:
+            await asyncio.sleep(0.01)
     os.kill(started.pid, signal.SIGKILL)
     died = await process.events.get(m.Died)
     assert not died.was_private

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
 
 import duet_p2p as sy
+from duet_p2p.engine.learning import of_results
+from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.store import Slot, Store
 from duet_p2p.errors import RequestDenied
 from duet_p2p.wire.messages import Op
 
@@ -228,3 +231,16 @@ def test_the_walk_through_gives_the_losses_of_a_local_run(tmp_path: Path) -> Non
         with torch.no_grad():
             inferred = rt.exp(model(rt.Tensor(image))).get(request_block=True)
             assert torch.allclose(inferred, torch.exp(trained(image)), atol=1e-5)
+
+
+def test_of_a_loader_whose_items_lie_too_deep_nothing_is_told() -> None:
+    """What is told beforehand comes from its first item, and the engine ended over it."""
+    data: Any = TensorDataset(torch.ones(4))
+    store, lineage = Store(), Lineage()
+    for id in (1, 2):
+        store.put(id, Slot(DataLoader(data)))
+        for _ in range(1_100):
+            data = ConcatDataset([data])
+    name = "torch.utils.data.DataLoader"
+    told = [of_results(Op(name, (id,), (), {}, "g"), store, lineage) for id in (1, 2)]
+    assert list(map(len, told)) == [1, 0]

@@ -1,7 +1,10 @@
 """`duet.audit` over a real engine: what a session leaves behind, and what its end is."""
 
 import json
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -166,6 +169,60 @@ def test_a_deleted_log_stops_releases_and_not_the_session(pair, path):
     assert "cannot be written" in duet.status()["audit"]
     scientist.op("torch.zeros", 3, 2)
     assert isinstance(scientist.get(3), wire.Value)
+
+
+RELEASES = """
+import sys
+from pathlib import Path
+import torch
+from duet_p2p.engine.host import ThreadHost
+from duet_p2p.identity.keys import Key
+from duet_p2p.owner.audit import AuditLog
+from duet_p2p.owner.audit_file import AuditFile
+from duet_p2p.wire import messages as wire
+from duet_p2p.wire.values import Ref
+from tests.security.raw_peer import attacked
+
+class Arrived(list):
+    def append(self, message):
+        super().append(message)
+        if isinstance(message, wire.Value):
+            print(f"{message.call:016x}", flush=True)
+
+log = AuditLog(AuditFile(Path(sys.argv[1])), Key.from_seed(bytes(range(32)), "owner"))
+duet, raw, _ = attacked({}, ThreadHost(), journal=log)
+raw.answers = Arrived()
+duet.send(torch.arange(20.0))
+duet.requests.add_handler(name="sum", action="accept", max_elements=None)
+while True:
+    total = raw.op("torch.sum", Ref(-1))
+    for call in [raw.request(total, "sum") for _ in range(20)]:
+        raw.answer(call)
+"""
+
+
+@pytest.mark.slow
+def test_an_owner_who_is_killed_between_releases_has_all_that_left_in_the_log(path):
+    """Never less than what arrived; what did not leave any more may be in it."""
+    root = Path(__file__).parents[2]
+    owner = subprocess.Popen(
+        [sys.executable, "-c", RELEASES, str(path)], stdout=subprocess.PIPE, text=True, cwd=root
+    )
+    arrived = [owner.stdout.readline() for _ in range(45)]
+    owner.send_signal(signal.SIGKILL)
+    arrived += owner.stdout.readlines()
+    owner.wait()
+    owner.stdout.close()
+    view = AuditView(path)
+    assert view.verify()
+    kept = {
+        json.loads(row.entry.facts)["request"]
+        for row in view.rows()
+        if row.entry.kind in ("release", "repeat")
+    }
+    whole = {line.strip() for line in arrived if line.endswith("\n")}
+    assert len(whole) >= 45
+    assert whole <= kept
 
 
 def test_a_session_without_a_log_says_so():

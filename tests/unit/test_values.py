@@ -241,6 +241,18 @@ def test_bools_of_other_bytes_become_true() -> None:
     assert tensor.view(torch.uint8).tolist() == [0, 1, 1]
 
 
+def test_a_value_of_more_parts_than_are_counted_is_refused(monkeypatch: Any) -> None:
+    """Lists that stand twice in each other have as many as one likes."""
+    monkeypatch.setattr(limits, "COUNTED_PARTS", 100)
+    assert logical_numbers([0] * 100) == (100, 800)
+    doubled: list[Any] = [0]
+    for _ in range(30):
+        doubled = [doubled, doubled]
+    for value in ([0] * 101, doubled):
+        with pytest.raises(ValueError, match="too many parts"):
+            logical_numbers(value)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -258,6 +270,7 @@ def test_bools_of_other_bytes_become_true() -> None:
         ([1, 2.0, [3]], (3, 24)),
         ({"ab": torch.zeros(2)}, (3, 10)),
         (range(10**9), (3, 24)),
+        ([slice([1, 2], None), [[5] * 3] * 2], (10, 80)),
     ],
 )
 def test_logical_numbers_counts_long_values_as_many(value: Any, expected: Any) -> None:
