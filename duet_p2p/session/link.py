@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from duet_p2p import limits
-from duet_p2p.errors import DuetError
+from duet_p2p.errors import ConnectionLost, DuetError
 from duet_p2p.protocol.description import Channel
 from duet_p2p.protocol.proofs import is_proof
 from duet_p2p.transport.base import Path, Peer
 
-__all__ = ["Link"]
+__all__ = ["Link", "close_peer"]
 
 
 class Link:
@@ -105,3 +107,24 @@ class Link:
             self._error = error
             if self._on_closed is not None:
                 self._on_closed(error)
+
+
+async def close_peer(peer: Peer, tasks: Sequence[asyncio.Task[None]], *, flush: bool) -> None:
+    """Closes an association, and ends what still sends on it.
+
+    Args:
+        peer: of the association.
+        tasks: that send on it.
+        flush: whether last words on channel 0 may arrive first.
+    """
+    if flush:
+        with contextlib.suppress(ConnectionLost, TimeoutError):
+            async with asyncio.timeout(limits.CLOSE_SECONDS):
+                await peer.drain(Channel.CTL, 1)
+    try:
+        await peer.close()
+    finally:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

@@ -39,13 +39,14 @@ from duet_p2p.protocol.window import Incoming, Outgoing
 from duet_p2p.session.bulk_receiver import Sink
 from duet_p2p.session.bulk_sender import Source
 from duet_p2p.session.deflation import is_agreed
-from duet_p2p.session.link import Link
+from duet_p2p.session.link import Link, close_peer
 from duet_p2p.session.outbox import Buffer, Outbox, Progress, flat_views
 from duet_p2p.session.transfers import Transfers
 from duet_p2p.transport.base import Peer
 from duet_p2p.wire.messages import Message, Put, Value
 
 __all__ = ["Session"]
+
 _LOG = logging.getLogger("duet_p2p")
 _Declaring = Put | Value  # made here and not for each message
 
@@ -480,23 +481,9 @@ class Session:
                 frames += connection.take_frames(self._loop.time())
                 for channel, frame in frames:
                     peer.send(channel, frame)
-        task = self._loop.create_task(_close(peer, tasks, flush=bye is not None))
+        task = self._loop.create_task(close_peer(peer, tasks, flush=bye is not None))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
-
-
-async def _close(peer: Peer, tasks: Sequence[asyncio.Task[None]], *, flush: bool) -> None:
-    if flush:
-        with contextlib.suppress(ConnectionLost, TimeoutError):
-            async with asyncio.timeout(limits.CLOSE_SECONDS):
-                await peer.drain(Channel.CTL, 1)
-    try:
-        await peer.close()
-    finally:
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
 
 
 def _ignore(*_: object) -> None:
