@@ -80,7 +80,8 @@ def test_an_accept_all_handler_gives_everything_and_says_so(ages: Pair) -> None:
     assert owner.run("ages_ptr.get().tolist()") == whole
 
 
-def test_large_values_arrive_whole_and_those_that_repeat_in_fewer_bytes(ages: Pair) -> None:
+def test_large_values_arrive_whole_compressed_or_not(ages: Pair) -> None:
+    # whether it pays is a matter of speed: tests/unit/test_deflation.py decides it both ways
     owner, scientist = ages
     owner.run("duet.requests.add_handler(action='accept')")
     assert scientist.run(
@@ -90,13 +91,9 @@ def test_large_values_arrive_whole_and_those_that_repeat_in_fewer_bytes(ages: Pa
         all(torch.equal(back.state_dict()[k], v) for k, v in net.state_dict().items())
         """
     )
-    before, after, is_equal = scientist.run(
+    assert scientist.run(
         """
-        before = duet.status()["bytes_in"]
         found = ages.float().repeat(333_333).get(request_block=True)
-        expected = torch.tensor([25.0, 32, 49, 65, 88, 22]).repeat(333_333)
-        before, duet.status()["bytes_in"], torch.equal(found, expected)
+        torch.equal(found, torch.tensor([25.0, 32, 49, 65, 88, 22]).repeat(333_333))
         """
     )
-    assert is_equal
-    assert after - before < 7_000_000  # of 8 million; how much less is a matter of speed
