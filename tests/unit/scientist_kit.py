@@ -19,6 +19,7 @@ from duet_p2p.engine import messages as engine_messages
 from duet_p2p.engine.engine import Engine
 from duet_p2p.engine.messages import Arrived, Configure, Facts, Release, Run, Share, Snapshot
 from duet_p2p.objects.plan import Plan
+from duet_p2p.scientist.copying import Copy
 from duet_p2p.scientist.duet import ScientistDuet
 from duet_p2p.session.bridge import Bridge
 from duet_p2p.surface import types, values
@@ -229,6 +230,14 @@ class Owner:
         self.link.answer(Value(call, event.value, Blob(transfer, len(event.data))))
 
 
+def _whole(source: Any) -> bytes:
+    """All of a buffer, or of what is still copied."""
+    if isinstance(source, Copy):
+        source.fill()
+        return bytes(source.read(0, source.nbytes))
+    return bytes(source)
+
+
 class Loopback:
     """What the client needs of a session, joined to an owner in the same process."""
 
@@ -257,13 +266,18 @@ class Loopback:
 
     def send_blob(self, buffers: Sequence[Any], nbytes: int, progress: Any = None) -> int:
         transfer = next(self.transfers)
-        self.blobs[transfer] = b"".join(bytes(buffer) for buffer in buffers)
+        self.blobs[transfer] = b"".join(map(_whole, buffers))
         assert len(self.blobs[transfer]) == nbytes
         return transfer
 
-    def expect_blob(self, transfer: int, nbytes: int, progress: Any = None) -> asyncio.Future[Any]:
+    def expect_blob(
+        self, transfer: int, nbytes: int, progress: Any = None, into: Any = None
+    ) -> asyncio.Future[Any]:
         future = self.bridge.loop.create_future()
-        future.set_result(self.blobs.pop(transfer))
+        data = self.blobs.pop(transfer)
+        if into is not None:
+            into.write(0, data)
+        future.set_result(data if into is None else into)
         return future
 
     def answer(self, message: messages.Message) -> None:

@@ -131,10 +131,10 @@ def test_one_that_grows_crosses_the_pipe_with_the_facts_and_with_nothing_else() 
         outgoing = pipe.encode([event])
         fds = [os.dup(fd) for fd in outgoing.fds]
         try:
-            (frame,) = pipe.FrameReader().feed(b"".join(outgoing.chunks), fds)
+            (arrived,) = pipe.FrameReader().feed(b"".join(outgoing.chunks), fds)
         finally:
             outgoing.close()
-        return frame.items[0]
+        return arrived
 
     made = Departure.empty(len(DATA))
     theirs = across(m.Candidate(9, None, 5, False, made)).data

@@ -79,7 +79,7 @@ class Empty:
 @pytest.mark.parametrize(
     ("stage", "touch"),
     [
-        ("ice", lambda changed: ortc.set_ice_role(changed, controlling=True)),
+        ("gathering", lambda changed: ortc.set_ice_role(changed, controlling=True)),
         ("ice", lambda changed: ortc.nominated_pair(changed)),
         ("dtls", lambda changed: ortc.set_dtls_role(changed, "client")),
         ("dtls", lambda changed: ortc.peer_fingerprint(changed)),

@@ -91,7 +91,7 @@ def test_a_large_value_is_drawn_on_the_callback_thread(bars):
     with pair(accept) as made:
         reported = []
 
-        def expect(transfer, nbytes, bar=None):
+        def expect(transfer, nbytes, bar=None, into=None):
             async def arrive():
                 for done in (1, nbytes):
                     bar(done, nbytes)
