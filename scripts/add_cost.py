@@ -40,10 +40,13 @@ _DEAD: Final = 32  # ids in one deletion
 
 
 class Cell:
-    """A scientist's client whose session sends nothing."""
+    """A scientist's client whose session sends nothing.
 
-    def __init__(self) -> None:
-        loop = asyncio.new_event_loop()
+    Args:
+        loop: not running.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._out = Outgoing(settles=True)
         session = SimpleNamespace(is_open=True, end=None, flush=lambda: None)
         session.outbox = Outbox(cast(Any, session), self._out, loop)
@@ -77,11 +80,11 @@ class Remote:
         frames = list(self._frames())
         begin = time.thread_time()
         for data in frames:
-            for frame in self._reader.feed(data):
-                for command in frame.items:
-                    events = self._engine.handle(command)
-                    pipe.encode(events, 1)
-                    assert not [e for e in events if isinstance(e, OpFailed)], events
+            for command in self._reader.feed(data):
+                events = self._engine.handle(command)
+                if events:
+                    pipe.encode(events).close()
+                assert not [e for e in events if isinstance(e, OpFailed)], events
         return time.thread_time() - begin
 
     def _frames(self) -> Any:
@@ -117,13 +120,19 @@ def _local() -> float:
 def measure(rounds: int = 40) -> dict[str, tuple[float, float, float]]:
     """Least and median CPU seconds of an add, and the median of its ratios to local ones."""
     torch.set_num_threads(1)
-    ways: dict[str, Callable[[], float]] = {
-        "scientist's cell": Cell().run, "engine, private tensor": Remote().run, "local": _local,
-    }  # fmt: skip
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(rounds + 2):
-        for way, run in ways.items():
-            times[way].append(run() / CHAIN)
+    loop = asyncio.new_event_loop()
+    try:
+        ways: dict[str, Callable[[], float]] = {
+            "scientist's cell": Cell(loop).run,
+            "engine, private tensor": Remote().run,
+            "local": _local,
+        }
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(rounds + 2):
+            for way, run in ways.items():
+                times[way].append(run() / CHAIN)
+    finally:
+        loop.close()
     kept = {way: found[2:] for way, found in times.items()}
     ratios = {
         way: median(a / b for a, b in zip(found, kept["local"], strict=True))

@@ -60,7 +60,7 @@ def measure(rounds: int = ROUNDS) -> dict[str, tuple[float, float]]:
         given.forget()
         origin = executor.provenance.before(op, rule, given, [], private=True)
         verdict = judging.judge(rule.name, rule, given, result, lineage)
-        judging.apply(verdict, result, given, frozenset(), lineage)
+        judging.apply(rule.short, verdict, result, given, frozenset(), lineage)
         node = executor.provenance.after(op, rule, given, result, origin, [])
         list(executor.provenance.results(node, [result]))
 
