@@ -139,7 +139,9 @@ class Rehearsal:
         entry, leaves = self._lineage.entry(root), self._effects.fresh_leaves(root)
         if entry is None or leaves is None or not is_private(entry.label):
             return None
-        named = {id(self._frame.get(n).value): n for n in self.found.storages}
+        # Some are dropped by now, as nothing after this names them: a batch, for one.
+        slots = {n: self._frame.find(n) for n in self.found.storages}
+        named = {id(slot.value): n for n, slot in slots.items() if slot is not None}
         if not all([id(leaf) in named for leaf in leaves]):
             return None
         numbers, loss = tuple([named[id(leaf)] for leaf in leaves]), entry.label

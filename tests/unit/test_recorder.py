@@ -296,6 +296,35 @@ def test_a_pass_over_a_loader_is_one_message() -> None:
         assert value(found["sum"][1]).item() == 22
 
 
+def test_training_over_a_loader_equals_local_training() -> None:
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3), nn.LogSoftmax(1))
+    x, y = torch.randn(60, 4), torch.randint(0, 3, (60,))
+
+    def train(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        loss = F.nll_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    local = copy.deepcopy(net)
+    optimizer = torch.optim.Adam(local.parameters(), lr=0.05)
+    here = [
+        train(local, optimizer, *b)
+        for _ in range(4)
+        for b in zip(x.split(20), y.split(20), strict=True)
+    ]
+    with pair() as both:
+        data = both.duet.torch.utils.data
+        loader = data.DataLoader(data.TensorDataset(both.share(x), both.share(y)), batch_size=20)
+        model = net.send(both.duet)  # type: ignore[attr-defined]
+        adam = both.duet.torch.optim.Adam(model.parameters(), lr=0.05)
+        step = both.duet.step(lambda x, y: train(model, adam, x, y))
+        losses = [value(loss) for _ in range(2) for loss in step.run(loader, epochs=2)]
+    assert losses == here
+
+
 def test_a_short_last_batch_is_a_recording_of_its_own() -> None:
     with pair() as both:
         loader = loader_of(both, 10, 4)
