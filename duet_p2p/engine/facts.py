@@ -122,11 +122,6 @@ def freeze(
         tags=slot.tags,
         recipe=recipe_text(slot.made),
         version=version,
-        failed="" if poison is None else poison.text or poison.code,
-        failed_seq=0 if poison is None else poison.seq,
-        failed_op="" if poison is None else poison.op,
-        failed_code="" if poison is None else poison.code,
-        failed_is_public=poison is not None and poison.is_public,
         source_names=tuple(dataset_names.get(source, "") for source in sources),
         plan="" if origin is None else origin.digest,
         plan_output=0 if origin is None else origin.output,
@@ -139,8 +134,25 @@ def freeze(
         summary=summary_of(slot.made),
         training=described(_tensors(slot.value), lineage),
         charge=_charge(slot.value, elements, lineage),
+        **_failure(poison),
     )
     return Frozen(value, facts, parcel)
+
+
+def _failure(poison: Poison | None) -> dict[str, Any]:
+    """What facts say of a failure, or of none."""
+    if poison is None:
+        seq, op, code, text, is_public = 0, "", "", "", False
+    else:
+        seq, op, code, is_public = poison.seq, poison.op, poison.code, poison.is_public
+        text = poison.text or code
+    return {
+        "failed": text,
+        "failed_seq": seq,
+        "failed_op": op,
+        "failed_code": code,
+        "failed_is_public": is_public,
+    }
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

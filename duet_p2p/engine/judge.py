@@ -206,12 +206,7 @@ def _by_rows(
     if found.thinned is not None:
         atoms = frozenset(Atom(a.sources, (*a.group, THINNED)) for a in atoms)
     injected = found.injected or every.injected or is_mixed
-    records, key = opened[0].records, opened[0].key
-    if found.folded > 1:
-        floor, key = min(floor, records), (*key, FOLDED, found.folded)
-        records *= found.folded
-    elif found.folded < 0:
-        records, key = records // -found.folded, key[:-2]
+    floor, records, key = _folded(found.folded, floor, opened[0])
     if found.is_reduced:
         least = min(records, floor)
         label = Label(Kind.AGGREGATE, every.sources, atoms if least > 1 else frozenset(), least,
@@ -223,6 +218,16 @@ def _by_rows(
     thinned = thinned.union(*(r.thinned for r in opened))
     rows = Rows(found.axis, records, key, atoms, floor, thinned)
     return Verdict(label, rows, axes=found.axes)
+
+
+def _folded(parts: int, floor: int, rows: Rows) -> tuple[int, int, tuple[str | int, ...]]:
+    """Floor, records and key of rows after a reshape; see `axes.Outcome.folded`."""
+    records, key = rows.records, rows.key
+    if parts > 1:
+        return min(floor, records), records * parts, (*key, FOLDED, parts)
+    if parts < 0:
+        return floor, records // -parts, key[:-2]
+    return floor, records, key
 
 
 def _opened(

@@ -1,7 +1,5 @@
 """Attacks on the owner's word: another question under the same number, and answers without one."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -10,19 +8,12 @@ from duet_p2p.errors import RequestClosed
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.security.raw_peer import RawPeer, against
+from tests.security.raw_peer import RawPeer
+from tests.security.rules_kit import CLASSES, TABLE, Session, X, session
 
-X, CLASSES, TABLE = Ref(-1), Ref(-2), Ref(-3)
+__all__ = ["session"]
+
 F = "torch.nn.functional."
-Session = tuple[OwnerDuet, RawPeer]
-
-
-@pytest.fixture
-def session() -> Iterator[Session]:
-    with against(
-        {"x": torch.arange(64.0), "classes": torch.arange(64) % 3, "table": torch.rand(64, 3)}
-    ) as made:
-        yield made
 
 
 def remade(duet: OwnerDuet, raw: RawPeer, call: int) -> None:

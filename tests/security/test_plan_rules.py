@@ -1,6 +1,6 @@
 """Attacks on what an owner allowed of a plan or accepted always: other commands, data, counts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,19 +9,12 @@ import torch
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.security.raw_peer import RawPeer, against
+from tests.security.raw_peer import RawPeer
+from tests.security.rules_kit import CLASSES, TABLE, Session, X, session
 
-X, CLASSES, TABLE = Ref(-1), Ref(-2), Ref(-3)
+__all__ = ["session"]
+
 T, F, DATA = "torch.Tensor.", "torch.nn.functional.", "torch.utils.data."
-Session = tuple[OwnerDuet, RawPeer]
-
-
-@pytest.fixture
-def session() -> Iterator[Session]:
-    with against(
-        {"x": torch.arange(64.0), "classes": torch.arange(64) % 3, "table": torch.rand(64, 3)}
-    ) as made:
-        yield made
 
 
 def step(name: str, out: int, *args: Any, **kwargs: Any) -> wire.PlanStep:
