@@ -13,14 +13,15 @@ duet = sy.launch_duet(data_dirs={"mnist": SUBSET})
 
 # %% [markdown]
 # Batch normalisation mixes the pictures of a batch with each other, and the scientist's noise is mixed
-# in too. So no number here is an aggregate in the guard's sense. You know these networks and decide
-# that single numbers may leave for watching, not more than you could look at.
+# in too; what the judge says of drawn pictures depends on your data through its weights alone, which
+# is a `model`. So no number here is an aggregate in the guard's sense. You know these networks and
+# decide that single numbers may leave for watching, not more than you could look at.
 
 # %%
 duet.requests.add_handler(
     name="watch",
     action="accept",
-    kinds={"aggregate", "per_record"},
+    kinds={"aggregate", "model", "per_record"},
     min_records=1,
     allow_injected=True,
     max_uses=60,
