@@ -333,6 +333,7 @@ def test_failures_past_the_quota_are_no_objects_without_end(attack, raw):
 # time
 
 
+@pytest.mark.slow
 def test_an_operation_that_would_take_for_ever_ends_with_its_engine(hurried):
     duet, raw, _ = hurried
     before = pid(duet)

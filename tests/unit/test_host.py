@@ -399,6 +399,7 @@ async def test_a_discard_wakes_the_engine_with_the_next_command_or_after_a_momen
     assert frames[1:] == [[m.Discard(9)]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["stop", "kill"])
 async def test_an_end_takes_what_was_to_be_discarded_along(process, end):
     started = await frozen(process)
