@@ -202,13 +202,6 @@ class Arguments:
                 labels.append(entry.label)
         return join(labels)
 
-    def has_private_numbers(self, lineage: Lineage) -> bool:
-        """A private tensor stands where a flag or a size can be meant."""
-        return any(
-            isinstance(value, torch.Tensor) and value.numel() == 1
-            and is_private(lineage.label(value)) for value in self.values()[1:]
-        )  # fmt: skip
-
     def has_public_facts(self, lineage: Lineage) -> bool:
         """Shapes and everything but the values in tensors are public."""
         return not is_private(self.beside(lineage)) and not self.has_hidden(lineage)

@@ -7,12 +7,11 @@ them. Tensors that lay in one piece of memory would not do: the smallest would k
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from duet_p2p.wire.values import Span, TensorData
+from duet_p2p.wire.values import Span, TensorData, atoms_of
 
 __all__ = ["Arrival"]
 
@@ -39,7 +38,9 @@ class Arrival:
         That is right for one tensor, which is all of its blob. Spans that overlap or lie outside
         are never written to: whoever makes the tensors judges them.
         """
-        spans = sorted(set(_spans(value)), key=lambda span: (span.offset, span.nbytes))
+        tensors = (atom for atom in atoms_of(value) if isinstance(atom, TensorData))
+        found = {tensor.data for tensor in tensors if isinstance(tensor.data, Span)}
+        spans = sorted(found, key=lambda span: (span.offset, span.nbytes))
         end = 0
         for span in spans:
             if span.offset < end or not span.nbytes:
@@ -74,19 +75,3 @@ class Arrival:
         # The next one with this span, of another type, makes a copy.
         self._parts[number] = memory.toreadonly()
         return memory, is_first
-
-
-def _spans(value: Any) -> Iterator[Span]:
-    if isinstance(value, TensorData):
-        if isinstance(value.data, Span):
-            yield value.data
-    elif isinstance(value, (list, tuple, set)):
-        for item in value:
-            yield from _spans(item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _spans(key)
-            yield from _spans(item)
-    elif isinstance(value, slice):
-        for item in (value.start, value.stop, value.step):
-            yield from _spans(item)

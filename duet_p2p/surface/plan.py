@@ -31,18 +31,7 @@ _DOMAIN: Final = b"duet/plan/v1"
 
 def refs_of(value: Any) -> Iterator[int]:
     """Every local number that an argument names, at any depth."""
-    if type(value) is wire.Ref:
-        yield value.id
-    elif isinstance(value, list | tuple | set):
-        for item in value:
-            yield from refs_of(item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from refs_of(key)
-            yield from refs_of(item)
-    elif type(value) is slice:
-        for part in (value.start, value.stop, value.step):
-            yield from refs_of(part)
+    return (atom.id for atom in wire.atoms_of(value) if type(atom) is wire.Ref)
 
 
 def joined(parts: Sequence[DefinePlan]) -> DefinePlan:

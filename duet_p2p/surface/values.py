@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -21,7 +21,17 @@ from duet_p2p import limits
 from duet_p2p.errors import ProtocolError
 from duet_p2p.surface.arrival import Arrival
 from duet_p2p.surface.tensors import DEVICE_TYPES
-from duet_p2p.wire.values import Device, Dtype, Layout, MemoryFormat, Ref, Size, Span, TensorData
+from duet_p2p.wire.values import (
+    Device,
+    Dtype,
+    Layout,
+    MemoryFormat,
+    Ref,
+    Size,
+    Span,
+    TensorData,
+    parts_of,
+)
 
 __all__ = [
     "DTYPES",
@@ -379,7 +389,7 @@ def _counted(value: Any, depth: int, known: dict[int, _Count]) -> _Count:
         if depth >= limits.VALUE_DEPTH:
             raise ValueError("a value is nested too deeply to be counted")
         elements = nbytes = parts = height = 0
-        for part in _parts(value):
+        for part in parts_of(value):
             found = _counted(part, depth + 1, known)
             elements, nbytes, parts = elements + found[0], nbytes + found[1], parts + found[2]
             height = max(height, found[3])
@@ -389,13 +399,6 @@ def _counted(value: Any, depth: int, known: dict[int, _Count]) -> _Count:
     if count[2] > limits.COUNTED_PARTS:
         raise ValueError("a value has too many parts to be counted")
     return count
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    """What stands in a container or a slice."""
-    if isinstance(value, dict):
-        return (*value.keys(), *value.values())
-    return (value.start, value.stop, value.step) if isinstance(value, slice) else value
 
 
 def _counted_leaf(item: Any) -> tuple[int, int]:

@@ -8,9 +8,23 @@ bytes with a shape; surface/values.py turns them into torch objects and back.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Blob", "Device", "Dtype", "Layout", "MemoryFormat", "Ref", "Size", "Span", "TensorData"]
+__all__ = [
+    "Blob",
+    "Device",
+    "Dtype",
+    "Layout",
+    "MemoryFormat",
+    "Ref",
+    "Size",
+    "Span",
+    "TensorData",
+    "atoms_of",
+    "parts_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +96,19 @@ class Blob:
     transfer: int
     """Chosen by the sender, unique in its direction for the life of the session, > 0."""
     nbytes: int
+
+
+def parts_of(value: Any) -> Iterable[Any]:
+    """What stands in a container or a slice, one level down; keys of a dict, too."""
+    if isinstance(value, dict):
+        return (*value.keys(), *value.values())
+    return (value.start, value.stop, value.step) if isinstance(value, slice) else value
+
+
+def atoms_of(value: Any) -> Iterator[Any]:
+    """What stands in a value at any depth and is no container or slice itself."""
+    if isinstance(value, list | tuple | set | dict | slice):
+        for part in parts_of(value):
+            yield from atoms_of(part)
+    else:
+        yield value

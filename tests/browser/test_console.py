@@ -152,6 +152,7 @@ def test_a_rule_made_in_the_editor_takes_the_next_request(console, partners, tmp
     found.get_by_role("button", name="Make a rule…").click()
     editor = page.get_by_role("dialog", name="A rule from this request")
     expect(editor).to_contain_text("Accepts requests named “twice”.")
+    expect(editor).to_contain_text("One that denies: whatever depends on one of them.")
     expect(editor).to_contain_text("Of what waits now, it decides at once: “twice”.")
     editor.get_by_label("Numbers in each, at most").fill("x")
     expect(editor).to_contain_text("a whole number")

@@ -174,11 +174,16 @@ def test_packets_are_full_and_many_small_messages_share_one() -> None:
     assert len(network.packets[0]) < 10 + 50 + 5
 
 
-def test_a_lone_loss_costs_no_timeout() -> None:
+def with_a_grown_window() -> Network:
     network = Network(Weather(delay=0.01))
     network.open()
     network.sides[0].send(0, 53, bytes(60_000))
-    network.run(lambda: network.sides[0].is_idle)  # the window has grown
+    network.run(lambda: network.sides[0].is_idle)
+    return network
+
+
+def test_a_lone_loss_costs_no_timeout() -> None:
+    network = with_a_grown_window()
     network.sides[0].send(0, 53, bytes(1_000))
     started = network.now
     network.lose_next = [0]
@@ -192,10 +197,7 @@ def test_a_lone_loss_costs_no_timeout() -> None:
 
 
 def test_the_lost_end_of_a_burst_costs_one_late_answer_and_not_one_a_packet() -> None:
-    network = Network(Weather(delay=0.01))
-    network.open()
-    network.sides[0].send(0, 53, bytes(60_000))
-    network.run(lambda: network.sides[0].is_idle)  # the window has grown
+    network = with_a_grown_window()
     network.sides[0].send(0, 53, bytes(30_000))
     network.weather.loss = 1.0
     started = network.now

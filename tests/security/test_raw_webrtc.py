@@ -14,8 +14,8 @@ from duet_p2p.transport.webrtc import WebRtcPeer
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.frames import encode_frame
 from duet_p2p.wire.values import Ref
+from tests.security.laundering_kit import ATTACKS, VALUES
 from tests.security.raw_peer import RawPeer, against
-from tests.security.test_laundering import ATTACKS, VALUES
 
 SAMPLE = ("which element of a list", "an item given as a keyword", "filled in", "a seed",
           "a gradient", "where a tensor ends")  # fmt: skip

@@ -15,9 +15,9 @@ from duet_p2p.session import deflation
 from duet_p2p.session.bulk_header import CHUNK_BYTES, SIZE, Kind, pack
 from duet_p2p.session.deflation import Pace, Sample, deflate, inflate, is_agreed
 from duet_p2p.transport.memory import memory_pair
+from tests.unit.bulk_kit import DEADLINE, Side, chunk, until, view
 from tests.unit.session_kit import OWNER_ID, SCIENTIST_ID, End, linked
 from tests.unit.session_kit import until as until_open
-from tests.unit.test_bulk import DEADLINE, Side, chunk, until, view
 
 BOTH = {"deflate": ["zlib"]}
 SLOW, FAST = 1e6, 1e12  # bytes a second
