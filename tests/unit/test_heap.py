@@ -14,7 +14,7 @@ MIB = 1024 * 1024 // 4  # in floats
 SIZES = (24, 12, 6, 3)
 """Of the tensors of a step, in MiB: whether glibc gives all of a step back hangs on it."""
 STEP_MIB = 144
-ROUNDS = 3
+ROUNDS = 4
 STEP_PAGES = STEP_MIB * 256
 
 
@@ -37,10 +37,9 @@ async def test_what_a_step_freed_is_not_fetched_from_the_kernel_again() -> None:
     host.on_event = events.put_nowait
     try:
         engine = await host.start(m.Configure({}, {}, 1))
-        before, number = 0, 1
-        for turn in range(1 + ROUNDS):
-            if turn == 1:  # the heap has grown, and every name was called
-                before = faults(engine.pid)
+        number, fetched = 1, []
+        for _ in range(1 + ROUNDS):
+            before = faults(engine.pid)
             for size in SIZES:
                 run = step(number, size)
                 number = run.commands[-1][0]
@@ -49,6 +48,9 @@ async def test_what_a_step_freed_is_not_fetched_from_the_kernel_again() -> None:
                     while await events.get() != m.SettledUpTo(number):
                         pass
                 number += 1
-        assert faults(engine.pid) - before < STEP_PAGES / 2
+            fetched.append(faults(engine.pid) - before)
+        # Gaps between what lives longer make the heap grow for some rounds; then it is large enough.
+        # Where all is given back, every round fetches what its four steps hold.
+        assert min(fetched) < STEP_PAGES / 2
     finally:
         await host.stop()
