@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from duet_p2p.surface.shapes import GENERATOR
-from tests.surface import tutorials
+from tests.surface import papers, tutorials
 from tests.surface.replay import SEED, assert_same, fetched
 from tests.surface.scripts import SCRIPTS
 from tests.unit.scientist_kit import Pair, pair
@@ -56,7 +56,7 @@ def both() -> Iterator[Pair]:
         yield made
 
 
-assert tutorials  # it adds to the programs
+assert papers and tutorials  # they add to the programs
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

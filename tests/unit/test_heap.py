@@ -49,7 +49,7 @@ async def test_what_a_step_freed_is_not_fetched_from_the_kernel_again() -> None:
                         pass
                 number += 1
             fetched.append(faults(engine.pid) - before)
-        # Gaps between what lives longer make the heap grow for some rounds; then it is large enough.
+        # Gaps between what lives longer make the heap grow for some rounds, until it is large.
         # Where all is given back, every round fetches what its four steps hold.
         assert min(fetched) < STEP_PAGES / 2
     finally:
