@@ -123,6 +123,8 @@ class Owned:
     """Hash of the last public content, once private values were written over it."""
     hash: tuple[tuple[int, int], str] | None = None
     """Hash of a public content, and the version that it is of."""
+    zeroed: int = -1
+    """Of a gradient: its version when a `zero_grad` had set it to zeros."""
     training: Any = None
     """Of a parameter that was trained: what the owner is told about it (training.py)."""
 
