@@ -114,6 +114,7 @@ class Owned:
     no gradient that will come through it, so its label stays."""
     is_shared: bool = False
     """An owner's object: read-only on every path."""
+    is_apart: bool = False  # over the bytes of an owner's object, see choice.py
     is_copy: bool = False
     """The dense copy of a sparse gradient: who writes to it means the gradient."""
     poison: Poison | None = None
