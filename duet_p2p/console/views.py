@@ -18,6 +18,7 @@ from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import NotAllowed
 from duet_p2p.objects.notes import object_key
 from duet_p2p.objects.words import clean_line, clean_text
+from duet_p2p.owner.binding import always_text
 from duet_p2p.owner.catalog import Catalog, Item
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.handlers import Handler
@@ -99,6 +100,8 @@ class RequestView(TypedDict):
     looks: list[LookView]
     fixed: str
     """Why accepting always cannot be offered, or empty."""
+    always: str
+    """What accepting always takes of a training run, or empty."""
     refusal: str
     """Why it cannot be released at all, or empty."""
 
@@ -248,6 +251,7 @@ class Views:
                 for look in self._desk.explain(record)[:_LOOKS]
             ],
             fixed=_why_not_bound(self._desk.policy, facts),
+            always=clean_line(always_text(facts), 500),
             refusal=case.refusal,
         )
 

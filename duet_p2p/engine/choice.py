@@ -12,6 +12,8 @@ what it had. Which of the two an element is does not depend on what is chosen.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from operator import is_
 from typing import Any, Final
 
 import torch
@@ -19,7 +21,7 @@ from torch.utils.dlpack import from_dlpack
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.gradients import gradient_of, leaves_of
-from duet_p2p.engine.labels import Label, join
+from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
 
@@ -29,17 +31,130 @@ _ONLY_LIKE: Final = frozenset({"view_as", "reshape_as", "expand_as", "type_as"})
 """They look at the shape or the type of their other argument, and at none of its numbers."""
 
 
-def mark(elements: Any, label: Label, lineage: Lineage) -> None:
-    """One of these is chosen: all that can be written to are marked, since one would tell it."""
-    for value in elements:
-        if is_atomic(value) or _stands_apart(value, lineage):
+def mark(elements: Iterable[Any], label: Label, lineage: Lineage) -> None:
+    """One of these is chosen: all that can be written to are marked, since one would tell it.
+
+    An owner's tensor that lies deeper, in a list or dict of the scientist's, is what it was: in its
+    place there stands one of its own over the same bytes from now on, and that one is marked. So
+    whatever way leads to it later, it is the marked one. Each part is looked at once, however often
+    and however deep it lies.
+    """
+    made, marks = _Apart(lineage), _Marks(label, lineage)
+    # identities are taken while `kept` holds the parts, some of which are made on the fly
+    kept = [value for value in elements if not _is_left(value, lineage)]
+    seen = set(map(id, kept))
+    stack = list(kept)
+    while stack:
+        part = stack.pop()
+        if isinstance(part, list | tuple | dict) and not _is_shared(part, lineage):
+            if not isinstance(part, tuple):
+                made.put_into(part)
+            marks.put_on(part)
+            for inner in _items(part):
+                # an owner's tensor in a tuple right here is taken `apart` when that is chosen
+                if id(inner) not in seen and not _is_left(inner, lineage, but_apart=True):
+                    seen.add(id(inner))
+                    kept.append(inner)
+                    stack.append(inner)
             continue
-        if type(value) is tuple:
-            mark(value, label, lineage)
-            continue
-        lineage.add(value, label, hidden=True)
-        for part in reach(value):
-            _mark_behind(part, label, lineage)
+        for below in reach(part):  # of an optimizer, a data set, an owner's list
+            if below is part or id(below) not in seen:
+                seen.add(id(below))
+                kept.append(below)
+                marks.put_on(below)
+
+
+class _Marks:
+    """One label, put on many parts of which most have the same before and so have one after."""
+
+    def __init__(self, label: Label, lineage: Lineage) -> None:
+        self._label, self._lineage = label, lineage
+        self._hidden = to_per_record(label)
+        self._joined: dict[tuple[int, bool], tuple[Label, Label]] = {}
+
+    def put_on(self, part: Any) -> None:
+        """On one part alone, and on what tells beside it that it was chosen."""
+        lineage = self._lineage
+        if isinstance(part, torch.Tensor):
+            entry = lineage.own(part)
+            entry.label, entry.hidden = self._with(entry.label), True
+        elif not isinstance(part, tuple | frozenset | slice | Poison):
+            tracked = lineage.track(part)
+            tracked.content = self._with(tracked.content)
+            tracked.structure = self._with(tracked.structure, is_hidden=True)
+        _mark_behind(part, self._label, lineage)
+
+    def _with(self, before: Label, *, is_hidden: bool = False) -> Label:
+        key = id(before), is_hidden
+        if key not in self._joined:
+            added = self._hidden if is_hidden else self._label
+            self._joined[key] = before, join((before, added))  # which keeps the identity
+        return self._joined[key][1]
+
+
+def _is_left(value: Any, lineage: Lineage, *, but_apart: bool = False) -> bool:
+    """Whether nothing of it has to be marked: a number, or a tensor that is never written to."""
+    if is_atomic(value):
+        return True
+    return _stands_apart(value, lineage) and not (but_apart and lineage.own(value).is_apart)
+
+
+def _items(part: Any) -> Iterable[Any]:
+    return (*part, *part.values()) if isinstance(part, dict) else part
+
+
+def _is_shared(part: Any, lineage: Lineage) -> bool:
+    entry = lineage.find(part)
+    return entry is not None and entry.is_shared
+
+
+class _Apart:
+    """Tensors of their own in the place of the owner's, each made once."""
+
+    def __init__(self, lineage: Lineage, *, is_again: bool = False) -> None:
+        self._lineage = lineage
+        self._is_again = is_again  # also of tensors that are apart already
+        self._made: dict[int, Any] = {}
+        self._kept: list[Any] = []  # so that no identity is used again
+
+    def put_into(self, box: Any) -> None:
+        """Into a list or dict, which stays the same object."""
+        for key, value in box.items() if isinstance(box, dict) else enumerate(box):
+            other = self.of(value)
+            if other is not value:
+                box[key] = other
+
+    def of(self, value: Any) -> Any:
+        """What stands for this: itself, or a tensor apart, or a tuple with some."""
+        if type(value) is not tuple:
+            return self._of_one(value)
+        stack = [value]
+        while stack:
+            part = stack[-1]
+            below = [p for p in part if type(p) is tuple and id(p) not in self._made]
+            if below:
+                stack += below
+                continue
+            stack.pop()
+            if id(part) in self._made:
+                continue
+            parts = [self._made[id(p)] if type(p) is tuple else self._of_one(p) for p in part]
+            is_same = all(map(is_, parts, part))
+            self._keep(part, part if is_same else tuple(parts))
+        return self._made[id(value)]
+
+    def _of_one(self, value: Any) -> Any:
+        if not _stands_apart(value, self._lineage):
+            return value
+        if self._lineage.own(value).is_apart and not self._is_again:
+            return value
+        if id(value) not in self._made:
+            self._keep(value, _alias(value, self._lineage))
+        return self._made[id(value)]
+
+    def _keep(self, value: Any, other: Any) -> None:
+        self._made[id(value)] = other
+        self._kept += (value, other)
 
 
 def _mark_behind(part: Any, label: Label, lineage: Lineage) -> None:
@@ -70,11 +185,10 @@ def apart(chosen: Any, lineage: Lineage, *, is_new: bool = False) -> Any:
         lineage: where labels are kept.
         is_new: nothing else holds the list that these lie in.
     """
-    if type(chosen) is tuple:
-        return tuple([apart(part, lineage) for part in chosen])
+    made = _Apart(lineage, is_again=True)
     if is_new and type(chosen) is list:
-        return [apart(part, lineage) for part in chosen]
-    return _alias(chosen, lineage) if _stands_apart(chosen, lineage) else chosen
+        return [made.of(part) for part in chosen]
+    return made.of(chosen)
 
 
 def apart_views(name: str, given: Arguments, result: Any, lineage: Lineage) -> Any:
@@ -129,5 +243,6 @@ def _alias(tensor: torch.Tensor, lineage: Lineage) -> torch.Tensor:
         place = tensor.storage_offset(), tensor.shape, tensor.stride()
         alias.set_(flat.untyped_storage(), *place)
     entry = lineage.own(alias)
-    entry.label, entry.hidden, entry.is_shared = known.label, known.hidden, True
+    entry.label, entry.hidden = known.label, known.hidden
+    entry.is_shared = entry.is_apart = True
     return alias

@@ -327,7 +327,7 @@ class Engine:
         try:
             parcels = sum(frozen.parcel is not None for frozen in self._frozen.values())
             names, beside = self._effects.dataset_names, self._executor.of_memory
-            frozen = freeze(slot, self.lineage, names, parcels, beside)
+            frozen = freeze(slot, self.lineage, names, parcels, beside, self.store)
             value, has_value = frozen.small()
         except Exception:  # what cannot be frozen cannot be judged
             _log.exception("the value of %d could not be frozen", command.id)

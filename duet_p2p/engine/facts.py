@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import torch
 from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.charges import numbers_of
 from duet_p2p.engine.failures import is_exhaustion
+from duet_p2p.engine.foresight import NOTHING, foreseen
 from duet_p2p.engine.form import form_of, reference
 from duet_p2p.engine.labels import PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
@@ -82,6 +83,7 @@ def freeze(
     dataset_names: dict[int, str],
     parcels: int = 0,
     beside: Callable[[], Label] = lambda: PUBLIC,
+    slots: Iterable[Slot] = (),
 ) -> Frozen:
     """A copy of a slot's value that no later command can change, with its facts.
 
@@ -91,6 +93,7 @@ def freeze(
         dataset_names: of data sets, by id.
         parcels: frozen values in files that there are already.
         beside: the label of how much memory is left.
+        slots: all objects, among which a loss's optimizer is looked for.
     """
     poison = slot.value if isinstance(slot.value, Poison) else slot.poison
     poison = poison or lineage.poison(slot.value)
@@ -109,6 +112,7 @@ def freeze(
     origin = slot.origin
     if origin is not None and origin.version != version:
         origin = None  # something wrote it: it is not what the plan gave
+    ahead = foreseen(slot, label, lineage, slots) if poison is None else NOTHING
     facts = Facts(
         kind=str(Kind.PER_RECORD if label.kind is Kind.ROWS else label.kind),
         sources=sources,
@@ -133,6 +137,8 @@ def freeze(
         has_random=slot.made is not None and slot.made.has_random,
         summary=summary_of(slot.made),
         training=described(_tensors(slot.value), lineage),
+        foreseen=ahead.writers,
+        foreseen_text=ahead.text,
         charge=_charge(slot.value, elements, lineage),
         **_failure(poison),
     )

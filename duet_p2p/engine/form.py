@@ -37,6 +37,7 @@ from duet_p2p.wire import values as wire
 
 __all__ = [
     "content_of",
+    "first_content",
     "form_of",
     "grads_of",
     "hashed",
@@ -343,6 +344,14 @@ def _as_it_is(slot: Slot, lineage: Lineage) -> Made:
     if entry is None or entry.written is None or entry.written is slot.made:
         return slot.made
     return made("changed", (wire.Ref(0), wire.Ref(1)), {}, {0: slot.made, 1: entry.written})
+
+
+def first_content(tensor: torch.Tensor, lineage: Lineage) -> str:
+    """The form of what a parameter was before private values were written over it."""
+    entry = lineage.entry(tensor)
+    if entry is None or entry.label.kind is Kind.PUBLIC:
+        return _storage_hash(tensor, lineage)
+    return entry.root or form_of(entry.made)
 
 
 def grads_of(tensors: Iterable[torch.Tensor], lineage: Lineage) -> Iterator[str]:

@@ -232,9 +232,16 @@ def leaves_of(
         if below:
             stack += [child for child, _ in below if child is not None]
             if kept is not None and "Norm" in node.name():
-                for name in _STATISTICS:
-                    if isinstance(tensor := getattr(node, name, None), torch.Tensor):
-                        kept.append(tensor)
+                kept += _statistics(node)
         elif (variable := getattr(node, "variable", None)) is not None:
             leaves.append(variable)  # only what accumulates a gradient has none below
     return leaves
+
+
+def _statistics(node: Any) -> list[torch.Tensor]:
+    """What a norm keeps of them; nothing any more if its graph is used up."""
+    try:
+        found = [getattr(node, name, None) for name in _STATISTICS]
+    except RuntimeError:
+        return []
+    return [tensor for tensor in found if isinstance(tensor, torch.Tensor)]

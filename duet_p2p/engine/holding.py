@@ -32,13 +32,14 @@ class Holding:
         tensors: all of them, in the order of `reach`.
         objects: what else can have an entry.
         has_plain_settings: the groups hold numbers and texts beside their parameters.
-        settings: what form.py says of them, once it was asked.
+        settings: what writers.py says of them and of its parameters, once it was asked,
+        roots: when its tensors had these.
         form: what form.py said of all of it, when its parts had these facts.
         number: no other walk has it.
     """
 
     __slots__ = ("_found", "_lengths", "_places", "_rest", "facts", "form", "has_plain_settings",
-                 "number", "objects", "settings", "tensors")  # fmt: skip
+                 "number", "objects", "roots", "settings", "tensors")  # fmt: skip
 
     def __init__(self, optimizer: Optimizer) -> None:
         """Walks through an optimizer.
@@ -51,6 +52,7 @@ class Holding:
         self.tensors = [part for part in self._rest if isinstance(part, torch.Tensor)]
         self.objects: list[Any] = []
         self.settings: list[str] | None = None
+        self.roots: list[str] = []
         self.form = ""
         self.facts: list[Any] = []
         self._places: list[Collection[Any]] = []  # live, so they show what is there now

@@ -173,17 +173,19 @@ def are_disjoint(atoms: Iterable[Atom]) -> bool:
 
 def join(labels: Iterable[Label]) -> Label:
     """The label of a value that any of these could be behind, by any function."""
-    private: list[Label] = []
+    found: dict[int, Label] = {}
     last = PUBLIC
     for label in labels:
         # nearly always nothing or one and the same object: no hashing
         if label is last or label.kind is _PUBLIC:
             continue
         last = label
-        if not any(label is known for known in private):
-            private.append(label)
+        found[id(label)] = label
+    private = list(found.values())
     if len(private) < 2:
         return private[0] if private else PUBLIC
+    if len(private) == 2 and private[0] == private[1]:
+        return private[0]  # the same object for the same label, which others find at a glance
     kind = _joined_kind({label.kind for label in private})
     atoms = _NONE.union(*(label.atoms for label in private))
     if kind in _DATA:

@@ -114,6 +114,7 @@ class Owned:
     no gradient that will come through it, so its label stays."""
     is_shared: bool = False
     """An owner's object: read-only on every path."""
+    is_apart: bool = False  # over the bytes of an owner's object, see choice.py
     is_copy: bool = False
     """The dense copy of a sparse gradient: who writes to it means the gradient."""
     poison: Poison | None = None
@@ -123,6 +124,8 @@ class Owned:
     """Hash of the last public content, once private values were written over it."""
     hash: tuple[tuple[int, int], str] | None = None
     """Hash of a public content, and the version that it is of."""
+    zeroed: int = -1
+    """Of a gradient: its version when a `zero_grad` had set it to zeros."""
     training: Any = None
     """Of a parameter that was trained: what the owner is told about it (training.py)."""
 

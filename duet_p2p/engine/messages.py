@@ -315,6 +315,10 @@ class Facts:
     """The recipe in one line."""
     training: tuple[str, ...] = ()
     """Of trained parameters: steps, batches, learning rates, who chose the first weights."""
+    foreseen: tuple[str, ...] = ()
+    """Of a loss: forms of the training steps that its run makes next (foresight.py)."""
+    foreseen_text: str = ""
+    """What these are, or why there are none; empty if the value is no loss of a training run."""
     charge: int = 0
     """Numbers that quotas count; more than `elements` where the size is hidden, so that a quota
     does not tell it. 0: `elements`."""

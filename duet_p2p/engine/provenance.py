@@ -14,42 +14,35 @@ from typing import Any, Final
 import torch
 from torch.optim import Optimizer
 
-from duet_p2p.engine import axes
+from duet_p2p.engine import axes, writers
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass
 from duet_p2p.engine.effects import CLIPS, is_random
-from duet_p2p.engine.form import (
-    content_of,
-    form_of,
-    grads_of,
-    hashed,
-    inputs_of,
-    keep_root,
-    settings_of,
-)
+from duet_p2p.engine.form import form_of, inputs_of, keep_root
+from duet_p2p.engine.gradients import reached_by
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, Owned, is_atomic
 from duet_p2p.engine.recipe import Made, boundary, made
+from duet_p2p.engine.writers import RANDOM
 from duet_p2p.surface.table import Rule, written
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
-__all__ = ["BACKWARD", "NOTHING", "OPTIMIZING", "RANDOM", "Origin", "Provenance"]
-
-RANDOM: Final = "random:"
-"""Begins the form of a training step on values for which random numbers were drawn."""
+__all__ = ["BACKWARD", "NORMS", "NOTHING", "OPTIMIZING", "RANDOM", "Origin", "Provenance"]
 
 _STEP: Final = "torch.optim.Optimizer.step"
+_ZERO_GRAD: Final = "torch.optim.Optimizer.zero_grad"
+_GRAD: Final = "torch.Tensor.grad="
 BACKWARD: Final = "torch.Tensor.backward"
 _NEXT: Final = frozenset({"python.next", "python.Iterator.__next__", "python.Any.__next__"})
 _LEAVES_NO_NODE: Final = frozenset({
     *CLIPS, *_NEXT, _STEP, BACKWARD,
-    "torch.optim.Optimizer.zero_grad", "torch.Tensor.requires_grad=",
+    _ZERO_GRAD, "torch.Tensor.requires_grad=",
     # what schedulers do is seen at the next step, in the settings that it has
     "torch.optim.lr_scheduler.LRScheduler.step", "torch.optim.lr_scheduler.LRScheduler.feed",
 })  # fmt: skip
 """They write, and training or the form of something else tells."""
-OPTIMIZING: Final = frozenset({_STEP, "torch.optim.Optimizer.zero_grad"})
+OPTIMIZING: Final = frozenset({_STEP, _ZERO_GRAD})
 """What training loops call on an optimizer; it writes to numbers, and moves no tensor."""
 _NEEDS_NO_INPUTS: Final = frozenset({*OPTIMIZING, "torch.optim.lr_scheduler.LRScheduler.step"})
 """Those of them whose inputs nobody asks for: no node is left, and `_step` looks for itself."""
@@ -113,32 +106,27 @@ class Provenance:
         writer = ""
         if name == _STEP:
             writer = self._step(given)
-        elif name == BACKWARD or name in CLIPS or axes.base_name(name) in _NORMS:
+        elif name == BACKWARD or name in CLIPS or axes.base_name(name) in NORMS:
             node = made(name, op.args, op.kwargs, nodes, forms)
-            random = RANDOM if node.has_random else ""
-            writer = random + form_of(node)
+            is_added = name == BACKWARD and bool(targets) and self._is_adding(given)
+            writer = writers.of_node(node, is_added=is_added)
         if writer and self.run and writer != UNBOUND:
             writer = f"{RANDOM if writer.startswith(RANDOM) else ''}{self.run}"
         return Origin(nodes, forms, frozenset({writer}) if writer else frozenset())
 
     def _step(self, given: Arguments) -> str:
-        """The form of an optimizer's step: its kind, its settings now, and foreign gradients."""
-        lineage, optimizer = self._lineage, given.args[0]
+        """The form of an optimizer's step; see writers.py."""
+        optimizer = given.args[0]
         if not isinstance(optimizer, Optimizer) or len(given.args) + len(given.kwargs) > 1:
             return UNBOUND
-        parts = settings_of(optimizer, lineage)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        parts += grads_of((p.grad for p in parameters if p.grad is not None), lineage)
-        known = {id(p) for p in parameters} | {id(p.grad) for p in parameters}
-        for part in given.with_grads():  # a state that was loaded
-            if isinstance(part, torch.Tensor) and id(part) not in known:
-                entry = given.owned(part, lineage)
-                if entry is None or entry.label.kind is Kind.PUBLIC:
-                    parts.append(content_of(part, lineage))
-        tracked = lineage.find(optimizer)
-        if tracked is not None and tracked.written is not None:
-            parts.append(form_of(tracked.written))
-        return hashed("step", *parts)
+        return writers.of_step(optimizer, self._lineage)
+
+    def _is_adding(self, given: Arguments) -> bool:
+        root = given.args[0]
+        if not isinstance(root, torch.Tensor):
+            return False
+        leaves, _ = given.graph or reached_by(root)
+        return writers.is_adding(leaves, self._lineage)
 
     def after(self, op: Op, rule: Rule, given: Arguments, result: Any, origin: Origin,
               targets: Iterable[torch.Tensor]) -> Made:  # fmt: skip
@@ -147,7 +135,11 @@ class Provenance:
         node = made(name, op.args, self._settings(op, name, given), origin.nodes, origin.forms)
         if is_random(name) and name not in _NEXT and not name.endswith(".iter"):
             node.has_random = True
-        is_told_elsewhere = name in _LEAVES_NO_NODE or axes.base_name(name) in _NORMS
+        if name == _ZERO_GRAD and isinstance(given.args[0], Optimizer):
+            writers.mark_zeroed(given.args[0], lineage)
+        is_told_elsewhere = name in _LEAVES_NO_NODE or axes.base_name(name) in NORMS
+        # that a gradient is gone changes no number of its tensor
+        is_told_elsewhere = is_told_elsewhere or (name == _GRAD and op.args[1:] == (None,))
         if not is_told_elsewhere and rule.form != "constructor":
             for target in targets:
                 lineage.own(target).written = node
@@ -249,7 +241,8 @@ def _are_their_nodes(entries: Sequence[Owned | None]) -> bool:
 
 
 _PUBLIC: Final = Kind.PUBLIC  # a member is looked up in Python
-_NORMS: Final = frozenset({"batch_norm", "instance_norm"})
+NORMS: Final = frozenset({"batch_norm", "instance_norm"})
+"""They write running statistics in train mode."""
 
 
 def _data_of(node: Made | None) -> str:

@@ -32,6 +32,7 @@ from duet_p2p.engine.steps import STEP, Step, Steps
 from duet_p2p.engine.store import Slot, Store
 from duet_p2p.engine.training import Training
 from duet_p2p.engine.watch import Watch
+from duet_p2p.engine.writers import mark_zeroed
 from duet_p2p.surface.tags import result_tags
 from duet_p2p.wire.messages import Op
 
@@ -213,6 +214,8 @@ class ShortWays:
         self._whole.called(run)
         if is_step:
             self.leave_step(step)
+        else:
+            mark_zeroed(step.optimizer, self._lineage)
         return True
 
     def enter_step(self, step: Step, writer: str | None) -> None:

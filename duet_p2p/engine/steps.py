@@ -21,10 +21,11 @@ import torch
 from torch.optim import Optimizer
 
 from duet_p2p.engine.arguments import Arguments, is_private
-from duet_p2p.engine.form import form_of, hashed, settings_of
+from duet_p2p.engine.form import form_of, hashed
 from duet_p2p.engine.holding import Holding, holding_of
 from duet_p2p.engine.labels import PUBLIC, UNBOUND, Label, join, to_model, written_by
 from duet_p2p.engine.lineage import HIDDEN_MARK, Lineage, Owned, Tracked
+from duet_p2p.engine.writers import is_written, kept_state
 from duet_p2p.surface.table import Rule
 
 __all__ = ["STEP", "ZERO_GRAD", "Step", "Steps"]
@@ -136,13 +137,16 @@ class Steps:
                 return None
             if not entry.label.writers:
                 return None
+        if is_written(step.optimizer, step.holding, step.owned, step.tracked):
+            return None
         written = step.tracked[0].written
         changed = "" if written is None else form_of(written)
         if run and changed != UNBOUND:
             return run
         holding = step.holding
-        if holding.settings is None:
-            holding.settings = settings_of(step.optimizer, self._lineage)
+        roots = [entry.root for entry in step.owned]
+        if holding.settings is None or holding.roots != roots:
+            holding.settings, holding.roots = kept_state(step.optimizer, self._lineage), roots
         return hashed("step", *holding.settings, *([] if written is None else [changed]))
 
     def enter(self, step: Step, writer: str) -> None:

@@ -3,7 +3,9 @@
 The engine has worked out a *form* (engine/form.py): commands with their scalars, the owner's
 objects, loaders with their settings, and the contents of all public inputs. Equal forms are the
 same question. State that training changes is in no form; a value names the steps that wrote it, and
-is covered only if this decision has seen each of them.
+is covered only if this decision has seen each of them, or has foreseen it: the first loss of a run
+has none behind it, so the engine says which ones follow if the run goes on as it looks
+(engine/foresight.py), and the owner reads that before deciding.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from duet_p2p.engine.labels import UNBOUND
 from duet_p2p.engine.messages import Facts
 from duet_p2p.engine.provenance import RANDOM
 
-__all__ = ["Binding", "same_text", "why_unbound"]
+__all__ = ["Binding", "always_text", "same_text", "why_unbound"]
 
 _BINDABLE_KINDS: Final = frozenset({"metadata", "aggregate", "model"})
 
@@ -43,11 +45,16 @@ class Binding:
     """For people."""
 
     @staticmethod
-    def of(facts: Facts) -> Binding:
-        """The binding of one value."""
+    def of(facts: Facts, *, is_ahead: bool = False) -> Binding:
+        """The binding of one value.
+
+        Args:
+            facts: of the value.
+            is_ahead: also of what its run makes of it next, by the steps that are foreseen.
+        """
         return Binding(
             form=facts.form,
-            writers=frozenset(facts.writers),
+            writers=frozenset((*facts.writers, *(facts.foreseen if is_ahead else ()))),
             sources=frozenset(facts.sources),
             kind=facts.kind,
             min_records=facts.min_records,
@@ -82,6 +89,17 @@ class Binding:
         if facts.min_records < self.min_records:
             return f"fewer records ({facts.min_records}) than in the decision ({self.min_records})"
         return ""
+
+
+def always_text(facts: Facts) -> str:
+    """What an approval for always takes of a training run, in one line; empty if it is of none."""
+    if not facts.foreseen_text or why_unbound(facts):
+        return ""
+    if facts.foreseen:
+        return (
+            f"it takes later losses of this run, trained by {facts.foreseen_text}, and nothing else"
+        )
+    return f"the loss after the next training step asks once more, since {facts.foreseen_text}"
 
 
 _VARIES: Final = re.compile(r"batch of \d+|own\d+")

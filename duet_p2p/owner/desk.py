@@ -24,7 +24,7 @@ from duet_p2p.engine import messages as engine
 from duet_p2p.engine.departure import written
 from duet_p2p.errors import NotAllowed, RequestClosed, SessionClosed
 from duet_p2p.objects.words import clean_line
-from duet_p2p.owner.binding import Binding
+from duet_p2p.owner.binding import Binding, always_text
 from duet_p2p.owner.handlers import Case, Handler
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import ACCEPT, DENY, Decision, Look, Policy
@@ -190,7 +190,9 @@ class Desk:
             raise NotAllowed(f"This cannot be accepted: {refusal}.")
         handler = self.policy.always(facts) if always else None
         self.policy.remember(ACCEPT, facts)
-        self._accepted(record, None, "accepted by hand" + (", always" if always else ""))
+        self._accepted(record, None, f"accepted by hand{', always' if always else ''}")
+        if always and (text := always_text(facts)):
+            self._printer.say(f"Always: {text}.")
         if handler is not None:
             self.add_handler(handler)
 

@@ -276,7 +276,7 @@ class Policy:
         reason = why_unbound(facts)
         if reason:
             raise NotAllowed(reason)
-        return Binding.of(facts)
+        return Binding.of(facts, is_ahead=True)
 
     # parts
 

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from duet_p2p.engine.messages import Facts
 from duet_p2p.objects.words import clean_line, clean_text
+from duet_p2p.owner.binding import always_text
 from duet_p2p.owner.policy import Look
 from duet_p2p.owner.totals import Released
 
@@ -101,6 +102,8 @@ def full_text(
         lines.append(f"  depends on  {clean_line(name, _LINE_CHARS)} (released before: {before})")
     if facts.kind == "model" or facts.training:
         lines += [f"  model       {line}" for line in (*facts.training, MODEL_WARNING)]
+    if always := always_text(facts):
+        lines.append(f"  always      {clean_line(always, _LINE_CHARS)}")
     lines.append(f"  why         {request.why}")
     lines += [f"  handler     {look}" for look in looks]
     if facts.recipe:

@@ -114,9 +114,9 @@ class OwnerRequest:
                 the same scalars, loader settings and contents of all public inputs, of the same
                 sources, kind, injected, type and shape, with at least as many records behind each
                 number. Which batch of a loader it is may differ. State may have been trained, by
-                steps that this request's value has behind it already: accept the second loss of a
-                run always, not the first. Refused where the recipe was cut, and for values that
-                can name single records.
+                steps that this request's value has behind it already, or that the line ``always``
+                of its text foresees. Refused where the recipe was cut, and for values that can name
+                single records.
 
         Raises:
             RequestClosed: it is not pending any more; nothing was changed.

@@ -343,6 +343,22 @@ def which_of_two_lists_grows(p: RawPeer) -> list[Ref]:
 
 
 @program
+def which_of_two_lists_holds_what(p: RawPeer) -> list[Ref]:
+    """The owner's tensors lie in lists of one's own, and ways to them do not go by an index."""
+    lists = [p.op("python.collect", p.op("python.collect", ref), ref) for ref in (X, I)]
+    chosen = choose(p, *lists)
+    inner = p.op("python.List.__getitem__", chosen, 0)
+    firsts = [
+        p.op("python.List.__getitem__", inner, 0),
+        p.op("python.Tuple.__getitem__", p.op("python.Tuple", chosen), 1),
+        p.op("python.next", p.op("python.iter", inner)),
+        p.op("python.List.__getitem__", lists[1], 1),
+    ]
+    facts = [p.op(T + name, ref) for ref in firsts for name in ("dtype", "shape", "element_size")]
+    return [chosen, inner, *firsts, *facts, p.op(T + "dtype", X), p.op("torch.zeros_like", X)]
+
+
+@program
 def an_index_past_the_end(p: RawPeer) -> list[Ref]:
     own = p.put(torch.zeros(1))
     p.do(T + "__setitem__", own, number(p), 5.0)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from duet_p2p.engine.choice import apart
+from duet_p2p.engine.choice import apart, mark
+from duet_p2p.engine.labels import METADATA, to_per_record
 from duet_p2p.engine.lineage import Lineage, storage_of
 from duet_p2p.wire.values import Ref
 from tests.unit.engine_kit import Driver
@@ -60,6 +61,43 @@ def popped(d: Scene) -> Ref:
     return d.ok(LIST + "__getitem__", of, 0)
 
 
+def two_lists(d: Scene) -> Ref:
+    """Lists of the scientist's with the owner's tensors in them, in a list."""
+    return d.ok("python.collect", d.ok("python.collect", d.x), d.ok("python.collect", d.y))
+
+
+def one_list(d: Scene) -> Ref:
+    return d.ok(LIST + "__getitem__", two_lists(d), d.zero)
+
+
+def extended(d: Scene, chosen: Ref) -> Ref:
+    other = d.ok("python.List")
+    d.run(LIST + "extend", other, chosen, outs=0)
+    return d.ok(LIST + "__getitem__", other, 0)
+
+
+def by_its_own_name(d: Scene) -> Ref:
+    """What is written to the chosen one shows in both, so both tell it."""
+    lists = [d.ok("python.collect", ref) for ref in (d.x, d.y)]
+    chosen = d.ok(LIST + "__getitem__", d.ok("python.collect", *lists), d.zero)
+    d.run(LIST + "append", chosen, d.x, outs=0)
+    return d.ok(LIST + "__getitem__", lists[1], 0)
+
+
+def deep(d: Scene) -> Ref:
+    """A tuple in a dict in a list in a list."""
+    inner = [d.ok("python.Tuple", d.ok("python.collect", ref, ref)) for ref in (d.x, d.y)]
+    boxes = []
+    for ref in inner:
+        box = d.ok("python.Dict")
+        d.run("python.Dict.__setitem__", box, "a", ref, outs=0)
+        boxes.append(d.ok("python.collect", d.ok("python.collect", box)))
+    chosen = d.ok(LIST + "__getitem__", d.ok("python.collect", *boxes), d.zero)
+    box = d.ok(LIST + "__getitem__", d.ok(LIST + "__getitem__", chosen, 0), 0)
+    pair = d.ok("python.Dict.__getitem__", box, "a")
+    return d.ok("python.Tuple.__getitem__", pair, 1)
+
+
 CHOICES = {
     "an element of a list": lambda d: d.ok(LIST + "__getitem__", box(d), d.zero),
     "an element of a tuple": lambda d: d.ok(
@@ -72,6 +110,15 @@ CHOICES = {
     "one that was left": popped,
     "one that an iterator came to": lambda d: d.ok("python.next", d.ok(
         "python.iter", d.ok(LIST + "__getitem__", box(d), slice(d.zero, None)))),
+    "the tensor in a list that was chosen": lambda d: d.ok(LIST + "__getitem__", one_list(d), 0),
+    "by a tuple of that list": lambda d: d.ok("python.Tuple.__getitem__", d.ok(
+        "python.Tuple", one_list(d)), 0),
+    "by a list of that list": lambda d: d.ok(LIST + "__getitem__", d.ok(
+        "python.List", one_list(d)), 0),
+    "by another list that took it in": lambda d: extended(d, one_list(d)),
+    "by a pass over that list": lambda d: d.ok("python.next", d.ok("python.iter", one_list(d))),
+    "by the list under its own name": lambda d: by_its_own_name(d),
+    "far below what was chosen": deep,
     "a row": lambda d: d.ok(T + "__getitem__", d.x, d.zero),
     "a row by a number that is a tensor": lambda d: d.ok(
         T + "__getitem__", d.x, d.ok(T + "long", d.ok(T + "select", Ref(-3), 0, 1))),
@@ -190,3 +237,44 @@ def test_a_view_that_could_not_be_made_marks_what_one_that_could_would_have(
     d.run(T + "narrow", own, 0, d.ok("python.Int", d.ok(T + "select", number, 0, 3)), 1)
     assert d.label(own)[0] == d.label(d.ok("torch.mean", own))[0] == "per_record"
     assert d.label(d.ok("torch.mean", x)) == ("aggregate", N, False)
+
+
+NESTED = ["python.collect", "python.Tuple"]
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_what_lies_many_times_in_itself_is_marked_once(kind: str) -> None:
+    """Two ways to each part, at every of so many levels: nobody could look at all ways."""
+    d = Scene()
+    nested = d.ok("python.collect", d.x, d.put(torch.ones(3)))
+    for _ in range(60):
+        nested = d.ok("python.collect", nested, nested)
+        nested = d.ok(kind, nested) if kind != "python.collect" else nested
+    get = "python.Tuple.__getitem__" if kind == "python.Tuple" else LIST + "__getitem__"
+    chosen = d.ok(get, nested, d.zero)
+    for level in range(60):
+        chosen = d.ok(get if level < 59 else LIST + "__getitem__", chosen, 0)
+    assert d.facts(chosen).kind == "per_record"
+    d.kept()
+
+
+def test_an_operation_on_a_list_that_was_chosen_tells_the_choice() -> None:
+    d = Scene()
+    facts = d.facts(d.ok("torch.mean", d.ok("torch.stack", one_list(d))))
+    assert facts.kind == "per_record" and -3 in facts.sources
+    d.kept()
+
+
+def test_a_deep_list_is_marked_part_by_part() -> None:
+    """As many marks as there are parts: none is put on twice."""
+    counts = []
+    for depth in (100, 200):
+        lineage, inner = Lineage(), [torch.zeros(1)]
+        for _ in range(depth):
+            inner = [inner]
+        marked: list[int] = []
+        own = lineage.track
+        lineage.track = lambda part, own=own, marked=marked: (marked.append(1), own(part))[1]
+        mark(inner, to_per_record(METADATA), lineage)
+        counts.append(len(marked))
+    assert counts[1] == counts[0] + 100

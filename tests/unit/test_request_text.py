@@ -116,12 +116,24 @@ def test_what_an_optimizer_changed_is_said_to_be_trained_whatever_its_kind(owner
     assert MODEL_WARNING in str(request)
 
 
-def test_always_covers_a_training_run_from_its_second_loss_on(owner):
+def test_always_covers_a_training_run_from_its_first_loss_on(owner):
     duet, program = owner
     step, _ = trained(program)
-    waiting(duet, program, step(), "first").accept(always=True)
-    second = step()
-    assert program.ask(second, "second") == "Expired"  # its weights were trained, the first's not
+    request = waiting(duet, program, step(), "first")
+    said = "takes later losses of this run, trained by backward() of this very loss and step() of "
+    assert said + "SGD (lr=0.5)" in str(request)
+    request.accept(always=True)
+    assert [program.ask(step(), name) for name in ("second", "any")] == ["Value"] * 2
+
+
+def test_where_the_first_loss_cannot_stand_for_a_run_the_owner_reads_that_it_asks_again(owner):
+    duet, program = owner
+    step, weight = trained(program)
+    program.run("torch.optim.SGD", [weight], lr=1e6)
+    request = waiting(duet, program, step(), "first")
+    assert "asks once more, since 2 optimizers hold the parameters" in str(request)
+    request.accept(always=True)
+    assert program.ask(step(), "second") == "Expired"  # its weights were trained, the first's not
     looks = duet.requests.explain(duet.requests.history[-1])
     assert "accept it once more, always" in looks[0].why
     waiting(duet, program, step(), "third").accept(always=True)

@@ -9,7 +9,7 @@
  *   reason: string, requester: string, object: string, tags: string[], type: string,
  *   dtype: string | null, shape: number[] | null, kind: string, elements: number, bytes: number,
  *   sources: SourceView[], records: number, injected: boolean, summary: string, training: string[],
- *   charge: number, recipe: string, failed: string, why: string, looks: LookView[], fixed: string, refusal: string}} RequestView
+ *   charge: number, recipe: string, failed: string, why: string, looks: LookView[], fixed: string, always: string, refusal: string}} RequestView
  * @typedef {{id: string, arrived: number, name: string, reason: string, status: string, why: string,
  *   answer: string, kind: string, elements: number, sources: string[]}} DecidedView
  * @typedef {{id: string, order: number, action: string, lines: string[], warnings: string[],

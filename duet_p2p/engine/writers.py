@@ -1,0 +1,140 @@
+"""Forms of training steps: what they leave in the labels of all that they write.
+
+A backward is known by the form of what it starts from and by whether it adds to gradients that are
+there. An optimizer's step is known by its kind, its settings now, the parameters that it moves (by
+what they were first, as everywhere in form.py), and by all that no covered step made: gradients and
+states that were put there, or changed, by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import torch
+from torch.optim import Optimizer
+
+from duet_p2p.engine.form import content_of, first_content, form_of, grads_of, hashed, settings_of
+from duet_p2p.engine.holding import Holding
+from duet_p2p.engine.labels import Kind
+from duet_p2p.engine.lineage import Lineage, Owned, Tracked, reach
+from duet_p2p.engine.recipe import Made
+
+__all__ = [
+    "RANDOM",
+    "is_adding",
+    "is_written",
+    "kept_state",
+    "mark_zeroed",
+    "of_node",
+    "of_step",
+    "state_of",
+]
+
+RANDOM: Final = "random:"
+"""Begins the form of a training step on values for which random numbers were drawn."""
+
+
+def of_node(node: Made, *, is_added: bool = False) -> str:
+    """The form of a backward, a clipping or a norm in train mode by its command's node.
+
+    Args:
+        node: of the command.
+        is_added: a backward that adds to gradients that are there.
+    """
+    form = form_of(node)
+    if is_added:
+        form = hashed("added", form)
+    return (RANDOM if node.has_random else "") + form
+
+
+def is_adding(leaves: Iterable[torch.Tensor], lineage: Lineage) -> bool:
+    """Whether a backward to these leaves adds to a gradient that nobody set to zeros."""
+    for leaf in leaves:
+        grad = leaf.grad
+        if grad is None:
+            continue
+        entry = lineage.entry(grad)
+        if entry is None or entry.zeroed != entry.version:
+            return True
+    return False
+
+
+def mark_zeroed(optimizer: Optimizer, lineage: Lineage) -> None:
+    """A `zero_grad` ran: gradients that are still there are zeros until they are written."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                entry = lineage.own(parameter.grad)
+                entry.zeroed = entry.version
+
+
+def of_step(
+    optimizer: Optimizer, lineage: Lineage, grads: Iterable[torch.Tensor] | None = None
+) -> str:
+    """The form of a step that is about to be made.
+
+    Args:
+        optimizer: that makes it.
+        lineage: where forms are kept.
+        grads: that it will use; None: those that are there.
+    """
+    parts = kept_state(optimizer, lineage)
+    if grads is None:
+        every = [p for group in optimizer.param_groups for p in group["params"]]
+        grads = [p.grad for p in every if p.grad is not None]
+    parts += grads_of(grads, lineage)
+    parts += state_of(optimizer, lineage)
+    tracked = lineage.find(optimizer)
+    if tracked is not None and tracked.written is not None:
+        parts.append(form_of(tracked.written))
+    return hashed("step", *parts)
+
+
+def kept_state(optimizer: Optimizer, lineage: Lineage) -> list[str]:
+    """Settings, and what the parameters were first: as long as they stay, these do."""
+    parts = settings_of(optimizer, lineage)
+    for group in optimizer.param_groups:
+        parts += [first_content(parameter, lineage) for parameter in group["params"]]
+    return parts
+
+
+def state_of(optimizer: Optimizer, lineage: Lineage) -> Iterator[str]:
+    """Forms of what an optimizer remembers that no step of its own made: loaded, or written to.
+
+    What stands in its groups is told by its settings and parameters.
+    """
+    parameters = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for part in reach(optimizer.state):
+        if isinstance(part, torch.Tensor):
+            entry = lineage.entry(part)
+            if id(part) in parameters:
+                continue
+            if entry is None or entry.label.kind is Kind.PUBLIC:
+                yield content_of(part, lineage)
+            elif entry.written is not None:
+                yield form_of(entry.written)
+        elif (tracked := lineage.find(part)) is not None and tracked.written is not None:
+            yield form_of(tracked.written)
+
+
+def is_written(optimizer: Optimizer, holding: Holding, owned: list[Owned],
+               tracked: list[Tracked]) -> bool:  # fmt: skip
+    """Whether something may have been written to that an optimizer remembers, see `state_of`.
+
+    Args:
+        optimizer: that is about to make a step.
+        holding: what it holds.
+        owned: entries of the tensors that it holds.
+        tracked: entries of everything else, its own first.
+    """
+    for tensor, entry in zip(holding.tensors, owned, strict=True):
+        if entry.written is not None and not tensor.requires_grad:
+            return True
+    groups = optimizer.param_groups
+    for part, other in zip(holding.objects, tracked[1:], strict=True):
+        if other.written is None or part is groups:
+            continue
+        if not any(part is group for group in groups):
+            return True
+    return False
