@@ -193,10 +193,18 @@ def _kept(value: Any, parcels: int) -> tuple[int, int, Any, Parcel | None]:
     try:
         elements, nbytes = logical_numbers(value)
         parcel = parcelled(value, nbytes, parcels)
+        if type(value) is torch.Tensor:  # by itself, so nothing else can be the same
+            return elements, nbytes, None if parcel is not None else _clone(value), parcel
         return elements, nbytes, None if parcel is not None else _copied(value, {}), parcel
     except Exception as error:  # whatever there is no way for: too deep, too many, no memory
         _log.warning("a value could not be copied: %s", type(error).__name__)
         return _UNCOUNTED, _UNCOUNTED, _Uncopied(is_exhaustion(error)), None
+
+
+def _clone(value: torch.Tensor) -> torch.Tensor:
+    copy = value.detach().clone()
+    # requires_grad travels with the value
+    return copy.requires_grad_() if value.requires_grad else copy
 
 
 def _copied(value: Any, memo: dict[tuple[Any, ...], torch.Tensor]) -> Any:
@@ -206,9 +214,7 @@ def _copied(value: Any, memo: dict[tuple[Any, ...], torch.Tensor]) -> Any:
                value.dtype, value.requires_grad)  # fmt: skip
         copy = memo.get(key)
         if copy is None:
-            copy = value.detach().clone()
-            # requires_grad travels with the value
-            memo[key] = copy = copy.requires_grad_(value.requires_grad)
+            memo[key] = copy = _clone(value)
         return copy
     if is_atomic(value):
         return value
