@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -104,6 +104,7 @@ def freeze(
     if (poison is not None or is_full) and is_private(label):
         label = to_per_record(label)
     tensor = slot.value if isinstance(slot.value, torch.Tensor) else None
+    tensors = _tensors(slot.value)
     sources = tuple(sorted(label.sources, reverse=True))
     version = lineage.version(slot.value, slot.uid)
     origin = slot.origin
@@ -132,8 +133,8 @@ def freeze(
         writers=tuple(sorted(label.writers)),
         has_random=slot.made is not None and slot.made.has_random,
         summary=summary_of(slot.made),
-        training=described(_tensors(slot.value), lineage),
-        charge=_charge(slot.value, elements, lineage),
+        training=described(tensors, lineage),
+        charge=_charge(tensors, elements, lineage),
         **_failure(poison),
     )
     return Frozen(value, facts, parcel)
@@ -156,20 +157,22 @@ def _failure(poison: Poison | None) -> dict[str, Any]:
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
+    if type(value) is torch.Tensor:  # most values are one
+        return [value]
     return [part for part in reach(value) if isinstance(part, torch.Tensor)]
 
 
-def _charge(value: Any, elements: int, lineage: Lineage) -> int:
+def _charge(tensors: Sequence[torch.Tensor], elements: int, lineage: Lineage) -> int:
     """Numbers of a value; of hidden sizes, as many as it could have been."""
-    return elements + sum(numbers_of(t, lineage) - t.numel() for t in _tensors(value))
+    return elements + sum([numbers_of(t, lineage) - t.numel() for t in tensors])
 
 
 def label_of_slot(slot: Slot, lineage: Lineage) -> Label:
     """Everything that a release of this slot would give away, its shape included."""
     value = slot.value
     labels = [slot.label, lineage.whole(value)]
-    for part in reach(value):
-        if isinstance(part, torch.Tensor) and lineage.hidden(part):
+    for part in _tensors(value):
+        if lineage.hidden(part):
             entry = lineage.own(part)
             if is_private(entry.label):
                 labels.append(to_per_record(entry.label))
