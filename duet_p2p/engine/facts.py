@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -107,6 +107,7 @@ def freeze(
     if (poison is not None or is_full) and is_private(label):
         label = to_per_record(label)
     tensor = slot.value if isinstance(slot.value, torch.Tensor) else None
+    tensors = _tensors(slot.value)
     sources = tuple(sorted(label.sources, reverse=True))
     version = lineage.version(slot.value, slot.uid)
     origin = slot.origin
@@ -136,10 +137,10 @@ def freeze(
         writers=tuple(sorted(label.writers)),
         has_random=slot.made is not None and slot.made.has_random,
         summary=summary_of(slot.made),
-        training=described(_tensors(slot.value), lineage),
+        training=described(tensors, lineage),
         foreseen=ahead.writers,
         foreseen_text=ahead.text,
-        charge=_charge(slot.value, elements, lineage),
+        charge=_charge(tensors, elements, lineage),
         **_failure(poison),
     )
     return Frozen(value, facts, parcel)
@@ -162,20 +163,22 @@ def _failure(poison: Poison | None) -> dict[str, Any]:
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
+    if type(value) is torch.Tensor:  # most values are one
+        return [value]
     return [part for part in reach(value) if isinstance(part, torch.Tensor)]
 
 
-def _charge(value: Any, elements: int, lineage: Lineage) -> int:
+def _charge(tensors: Sequence[torch.Tensor], elements: int, lineage: Lineage) -> int:
     """Numbers of a value; of hidden sizes, as many as it could have been."""
-    return elements + sum(numbers_of(t, lineage) - t.numel() for t in _tensors(value))
+    return elements + sum([numbers_of(t, lineage) - t.numel() for t in tensors])
 
 
 def label_of_slot(slot: Slot, lineage: Lineage) -> Label:
     """Everything that a release of this slot would give away, its shape included."""
     value = slot.value
     labels = [slot.label, lineage.whole(value)]
-    for part in reach(value):
-        if isinstance(part, torch.Tensor) and lineage.hidden(part):
+    for part in _tensors(value):
+        if lineage.hidden(part):
             entry = lineage.own(part)
             if is_private(entry.label):
                 labels.append(to_per_record(entry.label))
@@ -199,10 +202,18 @@ def _kept(value: Any, parcels: int) -> tuple[int, int, Any, Parcel | None]:
     try:
         elements, nbytes = logical_numbers(value)
         parcel = parcelled(value, nbytes, parcels)
+        if type(value) is torch.Tensor:  # by itself, so nothing else can be the same
+            return elements, nbytes, None if parcel is not None else _clone(value), parcel
         return elements, nbytes, None if parcel is not None else _copied(value, {}), parcel
     except Exception as error:  # whatever there is no way for: too deep, too many, no memory
         _log.warning("a value could not be copied: %s", type(error).__name__)
         return _UNCOUNTED, _UNCOUNTED, _Uncopied(is_exhaustion(error)), None
+
+
+def _clone(value: torch.Tensor) -> torch.Tensor:
+    copy = value.detach().clone()
+    # requires_grad travels with the value
+    return copy.requires_grad_() if value.requires_grad else copy
 
 
 def _copied(value: Any, memo: dict[tuple[Any, ...], torch.Tensor]) -> Any:
@@ -212,9 +223,7 @@ def _copied(value: Any, memo: dict[tuple[Any, ...], torch.Tensor]) -> Any:
                value.dtype, value.requires_grad)  # fmt: skip
         copy = memo.get(key)
         if copy is None:
-            copy = value.detach().clone()
-            # requires_grad travels with the value
-            memo[key] = copy = copy.requires_grad_(value.requires_grad)
+            memo[key] = copy = _clone(value)
         return copy
     if is_atomic(value):
         return value

@@ -47,6 +47,7 @@ _HEADER: Final = struct.Struct("<IQB")  # bytes of the body, of the inline buffe
 _INLINE, _SEALED, _GROWING = range(3)  # where a buffer is; the last: a file that is being written
 _MOST_FDS: Final = 64  # in one frame; the kernel's limit is 253 in one call
 _READ_BYTES: Final = 64 * 1024  # more would be memory of its own at each call
+_TOGETHER_BYTES: Final = 16 * 1024  # inline buffers up to this are copied behind the body
 _FD_BYTES: Final = array("i").itemsize
 _ANCILLARY_BYTES: Final = getattr(socket, "CMSG_LEN", int)(_MOST_FDS * _FD_BYTES)
 _TRUNCATED: Final = int(getattr(socket, "MSG_CTRUNC", 0))
@@ -127,7 +128,10 @@ def encode(items: Iterable[Item]) -> Outgoing:
     except BaseException:
         Outgoing([], fds).close()
         raise
-    header = _HEADER.pack(len(body), sum(v.nbytes for v in inline), len(fds))
+    inline_bytes = sum(v.nbytes for v in inline)
+    header = _HEADER.pack(len(body), inline_bytes, len(fds))
+    if inline_bytes <= _TOGETHER_BYTES:  # one system call, and whoever reads is woken once
+        return Outgoing([memoryview(b"".join((header, body, *inline)))], fds)
     return Outgoing([memoryview(header + body), *inline], fds)
 
 
@@ -166,7 +170,8 @@ def _pack_field(value: Any, name: str, buffers: list[_Bytes]) -> Any:
         buffers.append(value)
         return {"#": len(buffers) - 1}
     if isinstance(value, m.Facts):
-        return {"@": [v if type(v) is not int else pack_value(v) for v in _facts_of(value)]}
+        return {"@": [v if type(v) is not int or 0 <= v < 1 << 64 else pack_value(v)
+                      for v in _facts_of(value)]}  # fmt: skip
     return pack_value(value, buffers)  # type: ignore[arg-type]  # it only adds to them
 
 
@@ -316,7 +321,8 @@ def send(sock: socket.socket, outgoing: Outgoing) -> None:
     try:
         first, *rest = outgoing.chunks
         sent = socket.send_fds(sock, [first], outgoing.fds) if outgoing.fds else sock.send(first)
-        sock.sendall(first[sent:])
+        if sent < len(first):
+            sock.sendall(first[sent:])
         for chunk in rest:
             sock.sendall(chunk)
     finally:

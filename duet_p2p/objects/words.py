@@ -14,6 +14,8 @@ def clean_line(text: object, chars: int) -> str:
     """One line of at most `chars` characters; anything that is no text gives an empty one."""
     if not isinstance(text, str):
         return ""
+    if text.isascii() and text.isprintable():  # most of them: nothing to be looked for
+        return text[: 4 * chars].strip()[:chars]
     spaced = "".join(" " if c in "\n\r\t\u2028\u2029" else c for c in text[: 4 * chars])
     return _visible(spaced, "").strip()[:chars]
 

@@ -91,8 +91,8 @@ class Answers:
 
     def send_value(self, call: int, value: Any, data: Payload | None) -> None:
         """A released value; its bytes go on the bulk channel."""
-        if data is None:
-            self._session.post(wire.Value(call, value, None))
+        if data is None:  # the scientist waits for it: what is to be noted comes after
+            self._session.post(wire.Value(call, value, None), at_once=True)
             return
         view = data if isinstance(data, Departure) else memoryview(data)
         # Encoded once in vain, so that no transfer begins whose message cannot be sent.

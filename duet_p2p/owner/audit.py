@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import hmac
 import logging
@@ -31,7 +32,7 @@ from duet_p2p.identity.keys import Key
 from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.owner.audit_chain import GENESIS, Entry, facts_text
 from duet_p2p.owner.audit_file import AuditFile
-from duet_p2p.owner.journal import Content, LogJournal
+from duet_p2p.owner.journal import Content, LogJournal, SignHead
 from duet_p2p.wire.codec import encode_value
 
 __all__ = ["AuditLog"]
@@ -50,7 +51,7 @@ _SAME: Final[dict[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]] = {
     "decision": lambda facts: _all_but(facts, "request", "object"),
 }
 
-Wait = tuple[asyncio.AbstractEventLoop, "asyncio.Future[SignedHead]"]
+Wait = tuple[asyncio.AbstractEventLoop, "asyncio.Future[SignHead]"]
 
 
 @dataclass(slots=True, eq=False)
@@ -108,14 +109,14 @@ class AuditLog:
 
     def commit(
         self, kind: str, facts: Mapping[str, Any], content: Content
-    ) -> asyncio.Future[SignedHead] | None:
+    ) -> asyncio.Future[SignHead] | None:
         """See `Journal.commit`; on the loop.
 
         Raises:
             TypeError, ValueError: the content cannot travel, so it will not leave.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[SignedHead] = loop.create_future()
+        future: asyncio.Future[SignHead] = loop.create_future()
         sealed = (encode_value(content[0]), content[1])
         self._mirror.record(kind, facts)
         self._put(_Pending(_now(), kind, dict(facts), sealed, (loop, future)))
@@ -225,11 +226,11 @@ class AuditLog:
             if self.trouble:
                 self.trouble = ""
                 self._on_trouble("The audit log is written again.")
-            head = None
+            # signed once, by whoever needs it first, when the value has left
+            sign = functools.cache(functools.partial(SignedHead.sign, self._key, self._head))
             for row in group:
                 if row.wait is not None:
-                    head = head or SignedHead.sign(self._key, self._head)
-                    _settle(row.wait, head)
+                    _settle(row.wait, sign)
             with self._lock:
                 self._written_rows += len(group)
                 self._lock.notify_all()
@@ -279,7 +280,7 @@ class AuditLog:
         return code.hexdigest()
 
 
-def _settle(wait: Wait, answer: SignedHead | Exception) -> None:
+def _settle(wait: Wait, answer: SignHead | Exception) -> None:
     loop, future = wait
 
     def settle() -> None:

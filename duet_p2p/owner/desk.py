@@ -30,7 +30,7 @@ from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import ACCEPT, DENY, Decision, Look, Policy
 from duet_p2p.owner.printing import Printer
 from duet_p2p.owner.release import PUBLIC, REPEAT, Leaving, Outlet, Releases, facts_for_journal
-from duet_p2p.owner.requests import Record, RequestBook, Status, Why, request_id
+from duet_p2p.owner.requests import Record, RequestBook, Status, Why, is_id, request_id
 from duet_p2p.wire import messages as wire
 
 __all__ = ["Desk"]
@@ -62,6 +62,7 @@ class Desk:
         self.book = book
         self.requester = requester
         self.on_change: Callable[[], None] = lambda: None
+        self.on_end: Callable[[], None] = lambda: None  # decided: no deadline is new
         self._outlet = outlet
         self._journal = journal
         self._printer = printer
@@ -79,7 +80,7 @@ class Desk:
     def request(self, message: wire.Request) -> bool:
         """A request arrived. True if the engine was asked, so that an answer follows."""
         call = message.call
-        if self._is_used(call) or not _is_id(message.id):
+        if self._is_used(call) or not is_id(message.id):
             self.releases.unknown(call)
             return False
         if self.book.is_full:
@@ -101,7 +102,7 @@ class Desk:
 
     def get(self, message: wire.Get) -> bool:
         """A get arrived: it never asks anybody. True if the engine was asked."""
-        if self._is_used(message.call) or not _is_id(message.id):
+        if self._is_used(message.call) or not is_id(message.id):
             self.releases.unknown(message.call)
             return False
         self._gets[message.call] = message.id
@@ -341,7 +342,7 @@ class Desk:
 
     def _is_used(self, call: int) -> bool:
         return (
-            not _is_id(call)
+            not is_id(call)
             or call < 0
             or call in self.book
             or call in self._gets
@@ -396,8 +397,9 @@ class Desk:
         leaving = Leaving(record.call, record.object_id, _facts(record), why, reservation)
         value, has_value, data = record.value, record.has_value, record.data
         is_frozen = record.call in self._frozen  # not if the owner has looked, or is about to
-        self._finish(record, Status.ACCEPTED, why=why)
+        self._close(record, Status.ACCEPTED, why=why)
         self.releases.give(leaving, value, has_value, data, is_frozen=is_frozen)
+        self._tell_end(record)  # after the value left
 
     def _denied(self, record: Record, decision: Decision | None, why: str, answer: str) -> None:
         self._peek(record, decision)
@@ -414,18 +416,21 @@ class Desk:
         """A last state in which the snapshot is not needed any more."""
         if record.call in self._frozen:
             self._outlet.to_engine(engine.Discard(record.call))
-        self._finish(record, status, why=why, answer=answer)
+        self._close(record, status, why=why, answer=answer)
+        self._tell_end(record)
 
-    def _finish(self, record: Record, status: Status, *, why: str, answer: str = "") -> None:
+    def _close(self, record: Record, status: Status, *, why: str, answer: str = "") -> None:
         self.book.end(record.call, status, why=why, answer=answer)
         self._frozen.discard(record.call)
         # The history keeps facts, not values.
         record.value, record.has_value, record.data, record.text = None, False, None, ""
         self._note("decision", record)
+
+    def _tell_end(self, record: Record) -> None:
         for future in self._waiters.pop(record.call, ()):
             if not future.done():
                 future.set_result(None)
-        self.on_change()
+        self.on_end()
 
     def _peek(self, record: Record, decision: Decision | None) -> None:
         """Shows the value where the deciding handler says so, denials included."""
@@ -481,14 +486,6 @@ def _refusal(facts: engine.Facts) -> str:
     if not facts.failed and facts.type.startswith(_UNSENDABLE):
         return "objects of this kind stay on the owner's side; ask for what they hold"
     return ""
-
-
-def _is_id(object_id: object) -> bool:
-    return (
-        isinstance(object_id, int)
-        and not isinstance(object_id, bool)
-        and 0 < abs(object_id) < 2**63
-    )
 
 
 def _limit(limit_s: object) -> float | None:

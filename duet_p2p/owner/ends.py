@@ -31,8 +31,8 @@ class SessionEnd(Protocol):
     on_state: Callable[[str, Exception | None], None]
     partner_id: str
 
-    def post(self, message: wire.Message) -> int:
-        """Numbers and queues an answer."""
+    def post(self, message: wire.Message, *, at_once: bool = False) -> int:
+        """Numbers and queues an answer, or sends it before it returns."""
         ...
 
     def send_blob(self, buffers: Sequence[memoryview | Departure], nbytes: int) -> int:

@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from duet_p2p.engine.messages import Payload
 from duet_p2p.identity.signed_head import SignedHead
 
-__all__ = ["Content", "Journal", "LogJournal"]
+__all__ = ["Content", "Journal", "LogJournal", "SignHead"]
 
 Content = tuple[Any, Payload | None]
 """A value in closed form and the bytes that its spans point into."""
+
+
+SignHead = Callable[[], SignedHead]
+"""Gives the log's head with the owner's signature. What left need not wait for that."""
 
 
 class Journal(Protocol):
@@ -37,7 +41,7 @@ class Journal(Protocol):
 
     def commit(
         self, kind: str, facts: Mapping[str, Any], content: Content
-    ) -> asyncio.Future[SignedHead] | None:
+    ) -> asyncio.Future[SignHead] | None:
         """Keeps one event for good before anything else happens.
 
         Args:
@@ -46,8 +50,8 @@ class Journal(Protocol):
             content: what leaves; only an HMAC of it is kept.
 
         Returns:
-            A future of the log's new head, with `AuditUnavailable` if the event could not be kept:
-            then nothing may leave. None where nothing is kept: go on.
+            A future of what signs the log's new head, with `AuditUnavailable` if the event could
+            not be kept: then nothing may leave. None where nothing is kept: go on.
         """
         ...
 
@@ -71,7 +75,7 @@ class LogJournal:
 
     def commit(
         self, kind: str, facts: Mapping[str, Any], content: Content
-    ) -> asyncio.Future[SignedHead] | None:
+    ) -> asyncio.Future[SignHead] | None:
         """One line, without the content."""
         self.record(kind, facts)
         return None

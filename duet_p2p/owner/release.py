@@ -16,9 +16,8 @@ from typing import Any, Protocol
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.errors import DuetError
-from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.objects.words import clean_text
-from duet_p2p.owner.journal import Journal
+from duet_p2p.owner.journal import Journal, SignHead
 from duet_p2p.owner.policy import Policy, Reservation
 from duet_p2p.owner.requests import Why, Words, request_id
 from duet_p2p.owner.totals import Totals
@@ -150,7 +149,7 @@ class Releases:
         leaving: Leaving,
         value: Any,
         data: engine.Payload | None,
-        kept: asyncio.Future[SignedHead],
+        kept: asyncio.Future[SignHead],
     ) -> None:
         """The journal has kept the release, or cannot."""
         if self._recording.pop(leaving.call, None) is not leaving:
@@ -163,7 +162,7 @@ class Releases:
         elif kept.cancelled() or kept.exception() is not None:
             self._not_sent(leaving, "" if kept.cancelled() else str(kept.exception()))
         elif self._queue(leaving, value, data):
-            head = kept.result()
+            head = kept.result()()  # the value left before this is signed, and read
             self.post(wire.AuditHead(head.head, head.pub, head.signature))
 
     def _queue(self, leaving: Leaving, value: Any, data: engine.Payload | None) -> bool:

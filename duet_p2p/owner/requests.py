@@ -20,7 +20,16 @@ from duet_p2p import limits
 from duet_p2p.engine.messages import Candidate, Facts
 from duet_p2p.errors import RequestClosed
 
-__all__ = ["TRANSITIONS", "Record", "RequestBook", "Status", "Why", "Words", "request_id"]
+__all__ = [
+    "TRANSITIONS",
+    "Record",
+    "RequestBook",
+    "Status",
+    "Why",
+    "Words",
+    "is_id",
+    "request_id",
+]
 
 
 class Status(StrEnum):
@@ -175,6 +184,11 @@ class RequestBook:
         """Open requests whose limit has passed."""
         return [r for r in self._open.values() if (end := r.ends_at()) is not None and end <= now]
 
+    def ends_before(self, call: int, time: float) -> bool:
+        """Whether a request has to be looked at before `time`."""
+        record = self._open.get(call)
+        return record is not None and (record.ends_at() or time) < time
+
     def next_deadline(self) -> float | None:
         """When the next one expires; None: none does."""
         ends = [end for r in self._open.values() if (end := r.ends_at()) is not None]
@@ -268,6 +282,11 @@ class Words:
         self._words[object_id] = word
         while len(self._words) > limits.REMEMBERED_OBJECTS:
             self._words.popitem(last=False)
+
+
+def is_id(object_id: object) -> bool:
+    """Whether this can be the id of an object; anything may have come."""
+    return type(object_id) is int and 0 < abs(object_id) < 2**63
 
 
 def request_id(call: int) -> str:

@@ -102,7 +102,7 @@ class Service:
             printer=printer,
             clock=self._loop.time,
         )
-        self.desk.on_change = self._changed
+        self.desk.on_change, self.desk.on_end = self._changed, self._tell_watchers
         self._on_message = self._message_table()
         self._on_event = self._event_table()
 
@@ -310,7 +310,8 @@ class Service:
 
     def _request(self, seq: int, message: wire.Request) -> None:
         self._ask(seq, message.call, self.desk.request(message))
-        self._set_timer()
+        if self._timer is None or self.desk.book.ends_before(message.call, self._timer.when()):
+            self._set_timer()
 
     def _get(self, seq: int, message: wire.Get) -> None:
         self._ask(seq, message.call, self.desk.get(message))

@@ -326,12 +326,14 @@ class Connection:
             self._ping_sent = now
             self._ping_at = now + self._pace.ping
             self._life.append(Ping(self._pings))
-        if self._incoming.is_ack_due(now):
-            self._life.append(Ack(self._incoming.ack()))
         if self._settled_at is not None and now >= self._settled_at:
             self._settled_at = None
             self._settled_told = self._incoming.settled
             self._life.append(Settled(self._settled_told))
+            if self._settled_told == self._incoming.received:
+                self._incoming.ack()  # what is executed was received
+        if self._incoming.is_ack_due(now):
+            self._life.append(Ack(self._incoming.ack()))
 
     # time
 

@@ -128,8 +128,8 @@ class Outbox:
             )
             return self._push(message, data, _NOW if is_due else _LATER)
 
-    def post(self, message: Message) -> int:
-        """`Session.post`: on the loop, without waiting; sent at the end of this turn.
+    def post(self, message: Message, *, at_once: bool = False) -> int:
+        """`Session.post`: on the loop, without waiting; sent now or at the end of this turn.
 
         Raises:
             TypeError, ValueError: It cannot be encoded; nothing was sent.
@@ -143,7 +143,12 @@ class Outbox:
                 raise _closed(end)
             if not self._outgoing.has_room(len(data), limits.WINDOW_SLACK):
                 raise ConnectionLost("The partner does not take what is sent to it.")
-            return self._push(message, data, _Wake.NOW)
+            if not at_once:
+                return self._push(message, data, _NOW)
+            seq = self._push(message, data, _Wake.NOT)
+            self._wake = _NOW
+        self._begin_flush()
+        return seq
 
     def flush(self) -> None:
         """Something waits for an answer: sends at once what was put."""

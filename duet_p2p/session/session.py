@@ -168,10 +168,14 @@ class Session:
 
     # messages and blobs
 
-    def post(self, message: Message) -> int:
+    def post(self, message: Message, *, at_once: bool = False) -> int:
         """Numbers a message and sends it at the end of this turn of the loop.
 
         Without an association it waits for the next one.
+
+        Args:
+            message: Any numbered message.
+            at_once: Somebody waits for it: it leaves before this returns, with all before it.
 
         Raises:
             TypeError, ValueError: It cannot be encoded; nothing was sent.
@@ -180,7 +184,7 @@ class Session:
             SessionClosed: The session is over.
         """
         try:
-            return self.outbox.post(message)
+            return self.outbox.post(message, at_once=at_once)
         except ConnectionLost as error:
             self._break(error)
             raise
@@ -400,16 +404,14 @@ class Session:
             return
         try:
             frames = connection.take_frames(self._loop.time())
-            for channel, frame in frames:
-                self._counts["frames_out"] += 1
-                self._counts["bytes_out"] += len(frame)
-                peer.send(channel, frame)
             if frames:
-                peer.flush()
+                counts = self._counts
+                counts["frames_out"] += len(frames)
+                counts["bytes_out"] += sum([len(frame) for _, frame in frames])
+                peer.send_now(frames)
         except ConnectionLost as error:
             self._lost(error)
             return
-        self._wake_waiting()
         self._set_timer()
 
     def _wake_waiting(self) -> None:

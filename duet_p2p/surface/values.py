@@ -107,7 +107,7 @@ class Packed:
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    if flat.numel() == 1:
+    if flat.numel() == 1 and flat.stride() != (1,):
         flat = flat.as_strided((1,), (1,))  # one element is contiguous at any stride
     array: Any = flat.view(torch.uint8).numpy()
     return memoryview(array)

@@ -11,7 +11,7 @@ never raise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -83,8 +83,12 @@ class Peer(Protocol):
         """Queues one message of at most 65,536 bytes; raises `ConnectionLost` when closed."""
         ...
 
-    def flush(self) -> None:
-        """What was queued leaves now, and not at the end of this turn of the loop."""
+    def send_now(self, messages: Iterable[tuple[int, bytes]]) -> None:
+        """Queues (channel, message) in order; they leave now, not at the end of this turn.
+
+        Raises:
+            ConnectionLost: closed. Those before it were queued.
+        """
         ...
 
     def buffered(self, channel: int) -> int:

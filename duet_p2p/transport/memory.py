@@ -184,8 +184,10 @@ class MemoryPeer:
             raise ValueError(f"a message of {len(data)} bytes; {limits.MESSAGE_MAX_BYTES} fit")
         self._outbox.put(channel, bytes(data))
 
-    def flush(self) -> None:
-        """Everything was delivered when it was sent; see `Peer.flush`."""
+    def send_now(self, messages: Iterable[tuple[int, bytes]]) -> None:
+        """The same as `send`, which waits for nothing; see `Peer.send_now`."""
+        for channel, data in messages:
+            self.send(channel, data)
 
     def buffered(self, channel: int) -> int:
         """Bytes that were queued and not delivered."""

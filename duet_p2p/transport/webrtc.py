@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import ipaddress
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from aiortc import (
@@ -326,10 +326,19 @@ class WebRtcPeer:
             raise ValueError(f"a message of {len(data)} bytes; at most {self._max_message} fit")
         self._outbox.put(channel, data)
 
-    def flush(self) -> None:
-        """Saves a turn of the loop; see `Peer.flush`. The stock association sends when it likes."""
-        if isinstance(self._sctp, FastSctpTransport):
-            self._sctp.flush()
+    def send_now(self, messages: Iterable[tuple[int, bytes]]) -> None:
+        """Saves turns of the loop; see `Peer.send_now`. The stock association waits for its own."""
+        fast = self._sctp if isinstance(self._sctp, FastSctpTransport) else None
+        if fast is None:
+            for channel, data in messages:
+                self.send(channel, data)
+            return
+        fast.hold()
+        try:
+            for channel, data in messages:
+                self.send(channel, data)
+        finally:
+            fast.let_go()
 
     def buffered(self, channel: int) -> int:
         """Bytes queued on a channel that SCTP has not cut into packets yet.

@@ -233,6 +233,19 @@ def test_settled_is_told_on_a_tick_and_once() -> None:
     assert pair.owner.connection._settled_at is None
 
 
+def test_what_is_settled_needs_no_acknowledgement_beside() -> None:
+    pair = opened()
+    pair.scientist.post(1)
+    pair.run()
+    pair.owner.incoming.settle(1)
+    pair.owner.connection.settle(pair.now)
+    later = pair.now + limits.ACK_SECONDS + limits.SETTLED_SECONDS
+    assert life(pair.owner, later) == [Settled(1)]
+    pair.scientist.post(2)
+    pair.run()
+    assert life(pair.owner, later + limits.ACK_SECONDS) == [Ack(2)], "it is not executed"
+
+
 def test_settled_is_told_again_on_a_new_association() -> None:
     pair = opened()
     pair.scientist.post(1)

@@ -52,7 +52,7 @@ class FakeSession:
         self.is_over = False
         self.transfers = SimpleNamespace(moving=list)
 
-    def post(self, message):
+    def post(self, message, *, at_once=False):
         if self.is_over:
             raise SessionClosed()
         encode_message(message)

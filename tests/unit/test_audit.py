@@ -59,7 +59,7 @@ def free(log):
 
 async def test_a_release_is_on_the_disk_when_it_is_confirmed_with_all_before_it(log, path):
     log.record("share", {"object": -1})
-    head = await log.commit("release", {"request": "ab"}, VALUE)
+    head = (await log.commit("release", {"request": "ab"}, VALUE))()
     assert [kind for kind, _ in rows(path)] == ["share", "release"]
     assert head.is_genuine
     assert AuditView(path).verify(head)

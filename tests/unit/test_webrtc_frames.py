@@ -207,19 +207,21 @@ async def test_another_thread_is_told_before_anything_is_queued() -> None:
     await close(owner, scientist)
 
 
-async def test_what_is_flushed_leaves_at_once_and_together(association: str) -> None:
+async def test_what_is_sent_now_leaves_at_once_and_together(association: str) -> None:
     owner, scientist = new_pair()
     await connect(owner, scientist)
     ear = Ear(scientist)
     before = owner.path().facts["packets_sent"]
-    owner.send(Channel.CTL, b"first")
-    owner.send(Channel.OPS, b"second")
-    owner.flush()
-    owner.flush()  # nothing is left
+    owner.send_now([(Channel.CTL, b"first"), (Channel.OPS, b"second")])
+    owner.send_now([])  # nothing is left
     if association == "fast":  # the other one sends when it likes
         assert owner.path().facts["packets_sent"] == before + 1
-    await ear.count(2)
-    assert ear.on(Channel.CTL) == [b"first"] and ear.on(Channel.OPS) == [b"second"]
+    with pytest.raises(ValueError, match="65537"):
+        owner.send_now([(Channel.CTL, b"third"), (Channel.OPS, bytes(65_537))])
+    owner.send(Channel.CTL, b"fourth")
+    await ear.count(4)
+    assert ear.on(Channel.CTL) == [b"first", b"third", b"fourth"]
+    assert ear.on(Channel.OPS) == [b"second"]
     await close(owner, scientist)
 
 

@@ -51,6 +51,7 @@ class FastSctpTransport:
         self._timer: asyncio.TimerHandle | None = None
         self._is_scheduled = False
         self._is_flushing = False
+        self._is_held = False
         self._is_stopped = False
         self._packet_limit = 0
         self._is_established = False
@@ -133,18 +134,22 @@ class FastSctpTransport:
         self._wake()
 
     def _wake(self) -> None:
-        if not (self._is_scheduled or self._is_flushing or self._path is None):
+        if not (self._is_scheduled or self._is_held or self._is_flushing or self._path is None):
             self._is_scheduled = True
             self._loop.call_soon(self._on_turn)
 
-    def flush(self) -> None:
-        """Sends now what waits for the end of this turn of the loop."""
-        if self._is_scheduled:
-            self._is_scheduled = False
-            self._flush()
+    def hold(self) -> None:
+        """What is sent from here on waits for `let_go`, and asks for no turn of the loop."""
+        self._is_held = True
+
+    def let_go(self) -> None:
+        """Sends now what was held."""
+        self._is_held = False
+        self._flush()
 
     def _on_turn(self) -> None:
-        self.flush()
+        self._is_scheduled = False
+        self._flush()
 
     def _flush(self) -> None:
         """Hands out what arrived and sends what can be sent, until nothing is left to do."""
