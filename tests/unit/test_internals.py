@@ -7,6 +7,7 @@ for. Then the fast path has to be tried with it, and its version be named in `in
 import asyncio
 import inspect
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import aioice.ice
@@ -53,10 +54,34 @@ async def test_everything_that_is_touched_is_there() -> None:
     assert list(inspect.signature(connection.data_received).parameters) == ["data", "component"]
     assert isinstance(owner._sctp, FastSctpTransport) and owner._sctp._path is not None
     assert owner._sctp._path._wire is not None and owner._sctp._path._wire.socket is not None
+    assert pair.local_candidate in connection.local_candidates
     await close(owner, scientist)
     assert hasattr(RTCDtlsTransport, "_register_data_receiver")
     assert hasattr(RTCDtlsTransport, "_unregister_data_receiver")
     assert isinstance(aiortc.__version__, str)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ours", "theirs", "is_local"),
+    [
+        ("host", "127.0.0.1", "127.0.0.1", True),
+        ("host", "10.0.0.5", "127.0.0.1", True),
+        ("host", "127.0.0.1", "10.0.0.5", True),
+        ("host", "10.0.0.5", "10.0.0.6", True),
+        ("host", "10.0.0.5", "10.0.0.7", False),
+        ("host", "::1", "::1", True),
+        ("relay", "10.0.0.5", "127.0.0.1", False),
+    ],
+)
+def test_what_is_sent_to_an_address_of_this_machine_stays_on_it(
+    kind: str, ours: str, theirs: str, is_local: bool
+) -> None:
+    pair = SimpleNamespace(
+        protocol=SimpleNamespace(transport=None),
+        local_candidate=SimpleNamespace(type=kind, host=ours),
+        remote_addr=(theirs, 5000),
+    )
+    assert internals.Wire(pair, {"127.0.0.1", "10.0.0.5", "10.0.0.6"}).is_local is is_local
 
 
 def test_the_variable_takes_the_place_of_auto_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ import asyncio
 import functools
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.metadata import version
+from ipaddress import ip_address
 from typing import Any, Final
 
 import aioice.ice
@@ -118,20 +119,26 @@ class Records:
 class Wire:
     """The pair of candidates that ICE has chosen, as something to send on.
 
+    Args:
+        pair: aioice's object.
+        hosts: addresses of this machine that its candidates have.
+
     Attributes:
-        pair: aioice's object; another one means another wire.
+        pair: another one means another wire.
         address: of the other side.
         socket: the UDP socket, or None behind a relay or another kind of event loop.
         is_local: whether packets stay on this machine.
     """
 
-    def __init__(self, pair: Any) -> None:
+    def __init__(self, pair: Any, hosts: Collection[str] = ()) -> None:
         self.pair = pair
         self.protocol = pair.protocol
         self.address: tuple[str, int] = pair.remote_addr
-        local = pair.local_candidate
-        self.is_local = local.type == "host" and (
-            local.host == self.address[0] or (local.host, self.address[0]) == ("127.0.0.1",) * 2
+        # What is sent to an address of this machine never leaves it, whichever of its addresses
+        # it is sent from: ICE may well pair the loopback address with another one.
+        host = self.address[0]
+        self.is_local = pair.local_candidate.type == "host" and (
+            ip_address(host).is_loopback or host in hosts
         )
         self._transport = self.protocol.transport
         has_socket = hasattr(self._transport, "_sock_fd")  # of asyncio's own selector loop
@@ -194,7 +201,11 @@ class Diversion:
 
 def wire_of(dtls: RTCDtlsTransport, known: Wire | None) -> Wire | None:
     """The wire that ICE uses now: the known one as long as it is that."""
-    pair = dtls.transport._connection._nominated.get(1)
+    connection = dtls.transport._connection
+    pair = connection._nominated.get(1)
     if known is not None and known.pair is pair:
         return known
-    return None if pair is None else Wire(pair)
+    if pair is None:
+        return None
+    hosts = {found.host for found in connection.local_candidates if found.type == "host"}
+    return Wire(pair, hosts)
