@@ -107,6 +107,8 @@ SCTP_CONGESTION_MAX_BYTES: Final = 8 * 1024 * 1024
 # bulk (session/bulk.py)
 TRANSFERS: Final = 4  # at once, each direction
 BULK_BUFFER_BYTES: Final = 1024 * 1024  # queued on the channel before the sender waits
+BULK_MESSAGE_BYTES: Final = 4 * (SCTP_PACKET_MAX_BYTES - 28)  # four packets, without a small fifth
+BULK_TURN_CHUNKS: Final = 4  # of one transfer in one turn of the loop, if it is the only one
 BULK_EARLY_BYTES: Final = BULK_BUFFER_BYTES // TRANSFERS  # of a transfer, before it is wanted
 BULK_CHARGE_BYTES: Final = 4_096  # what a small transfer counts for, until it is wanted
 DEFLATE_BLOCK_BYTES: Final = 262_144  # of a value, in one compressed chunk

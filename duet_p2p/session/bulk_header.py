@@ -14,7 +14,7 @@ _HEADER = struct.Struct("!BQQQ")
 HEADER_BYTES = _HEADER.size
 SIZE = struct.Struct("!I")
 """Bytes of a compressed chunk when it is inflated; in front of them."""
-CHUNK_BYTES = limits.MESSAGE_MAX_BYTES - HEADER_BYTES
+CHUNK_BYTES = limits.BULK_MESSAGE_BYTES - HEADER_BYTES
 
 
 class Kind(IntEnum):

@@ -20,7 +20,7 @@ from duet_p2p.transport.base import Channel, Peer
 __all__ = ["BulkSender", "Source"]
 
 _LOG = logging.getLogger("duet_p2p")
-_SAMPLE_SECONDS = 0.02  # a transfer of more than that can wait for its sample, a millisecond or two
+_SAMPLE_SECONDS = 0.05  # what leaves within that is not worth a look whether to compress it
 
 Progress = Callable[[int, int], None]  # bytes queued, bytes in all
 
@@ -120,7 +120,8 @@ class _Outgoing:
         with contextlib.suppress(EOFError):
             there = self.ready()
             step = max(limits.DEFLATE_SAMPLE_BYTES, there // limits.DEFLATE_SAMPLES)
-            found = [self.parts(at, limits.DEFLATE_SAMPLE_BYTES) for at in range(0, there, step)]
+            starts = range(0, max(there - limits.DEFLATE_SAMPLE_BYTES, 0) + 1, step)
+            found = [self.parts(at, limits.DEFLATE_SAMPLE_BYTES) for at in starts]
             self.known = Sample.of([b"".join(parts) for parts in found])
 
     def is_worth(self, rate: float) -> bool:
@@ -229,32 +230,57 @@ class BulkSender:
         if outgoing.offset == outgoing.total > 0:
             return True
         await self._charge_for(outgoing)
+        sampling = None
         loop = asyncio.get_running_loop()
-        if self._deflates and outgoing.total - outgoing.start >= limits.DEFLATE_FROM_BYTES:
+        may_deflate = (
+            self._deflates and outgoing.total - outgoing.start >= limits.DEFLATE_FROM_BYTES
+        )
+        pace = self._pace
+        if may_deflate and pace.is_measured and outgoing.total / pace.rate > _SAMPLE_SECONDS:
             await self._until_there(outgoing)
             sampling = loop.run_in_executor(None, outgoing.sample)
-            if self._pace.is_measured and outgoing.total / self._pace.rate > _SAMPLE_SECONDS:
-                await sampling
+            await sampling
+        began = loop.time()
         while True:
             while outgoing.must_wait:
                 await self._wait(outgoing.may_go)
             await self._until_there(outgoing)
             packed, size = b"", 0
-            if self._deflates and outgoing.is_worth(self._rate()):
-                packed, size = await loop.run_in_executor(None, outgoing.deflated)
+            if may_deflate:
+                if sampling is None and loop.time() - began > _SAMPLE_SECONDS:
+                    sampling = loop.run_in_executor(None, outgoing.sample)
+                if outgoing.is_worth(self._rate()):
+                    packed, size = await loop.run_in_executor(None, outgoing.deflated)
             async with self._turn:
                 await self._peer.drain(Channel.BULK, limits.BULK_BUFFER_BYTES - CHUNK_BYTES)
                 if outgoing.is_ended:
                     return False
-                message = packed or outgoing.next_message()
-                outgoing.offset += size
-                self._peer.send(Channel.BULK, message)
-            self.sent_bytes += len(message)
+                if packed:
+                    self._send_message(packed)
+                    outgoing.offset += size
+                else:
+                    self._send_some(outgoing)
             if progress is not None:
                 progress(outgoing.offset, outgoing.total)
             if outgoing.offset == outgoing.total:
                 return True
             await asyncio.sleep(0)  # a lock that nobody waits for makes no turn by itself
+
+    def _send_some(self, outgoing: _Outgoing) -> None:
+        """One chunk, or some if nobody else wants to send: a turn of the loop costs as much."""
+        for _ in range(max(limits.BULK_TURN_CHUNKS // len(self._going), 1)):
+            self._send_message(outgoing.next_message())
+            if (
+                outgoing.offset == outgoing.total
+                or outgoing.must_wait
+                or outgoing.is_missing
+                or self._peer.buffered(Channel.BULK) >= limits.BULK_BUFFER_BYTES - CHUNK_BYTES
+            ):
+                break
+
+    def _send_message(self, message: bytes) -> None:
+        self._peer.send(Channel.BULK, message)
+        self.sent_bytes += len(message)
 
     def _rate(self) -> float:
         """Bytes a second that the path takes, as far as that was seen."""

@@ -13,6 +13,7 @@ from duet_p2p.session.bulk import Bulk, BulkReceiver
 from duet_p2p.session.bulk_header import CHUNK_BYTES, HEADER_BYTES, Kind, charge, pack
 from duet_p2p.transport.base import Channel
 from duet_p2p.transport.memory import memory_pair
+from duet_p2p.transport.sctp.outgoing import user_data_of
 from duet_p2p.transport.webrtc import WebRtcPeer
 from tests.unit.bulk_kit import DEADLINE, Growing, Side, chunk, sides, until, view
 
@@ -90,6 +91,31 @@ async def test_a_source_that_ends_early_is_told_as_given_up(is_shorter: bool) ->
         assert not await sending
     await until(lambda: scientist.cancelled == [3])
     assert scientist.complete == {}
+    await a.close()
+    await b.close()
+
+
+def test_a_chunk_fills_the_packets_of_loopback() -> None:
+    assert 4 * user_data_of(limits.SCTP_PACKET_MAX_BYTES) == CHUNK_BYTES + HEADER_BYTES
+    assert CHUNK_BYTES + HEADER_BYTES <= limits.MESSAGE_MAX_BYTES
+
+
+async def test_a_transfer_alone_sends_some_chunks_in_a_turn_and_waits_for_go_all_the_same() -> None:
+    owner, scientist, a, b = await sides()
+    data = os.urandom(12 * CHUNK_BYTES)
+    progress: list[int] = []
+    sending = asyncio.create_task(
+        scientist.bulk.sender.send(5, [view(data)], lambda done, _total: progress.append(done))
+    )
+    await until(lambda: progress)
+    await asyncio.sleep(0.02)
+    assert progress == [4 * CHUNK_BYTES] and 4 * CHUNK_BYTES <= limits.BULK_EARLY_BYTES
+    owner.bulk.receiver.expect(5, len(data))
+    async with asyncio.timeout(DEADLINE):
+        assert await sending
+    await until(lambda: 5 in owner.complete)
+    assert owner.complete[5] == data
+    assert len(progress) < 12
     await a.close()
     await b.close()
 

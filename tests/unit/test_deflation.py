@@ -15,7 +15,7 @@ from duet_p2p.session import deflation
 from duet_p2p.session.bulk_header import CHUNK_BYTES, SIZE, Kind, pack
 from duet_p2p.session.deflation import Pace, Sample, deflate, inflate, is_agreed
 from duet_p2p.transport.memory import memory_pair
-from tests.unit.bulk_kit import DEADLINE, Side, chunk, until, view
+from tests.unit.bulk_kit import DEADLINE, Growing, Side, chunk, until, view
 from tests.unit.session_kit import OWNER_ID, SCIENTIST_ID, End, linked
 from tests.unit.session_kit import until as until_open
 
@@ -95,6 +95,29 @@ async def test_it_is_left_alone_where_it_does_not_pay(data: bytes, rate: float) 
     assert await owner.bulk.sender.send(1, [view(data)])
     await until(lambda: 1 in scientist.complete)
     assert scientist.complete[1] == data and kinds(scientist) == {Kind.CHUNK}
+    await a.close()
+    await b.close()
+
+
+async def test_it_begins_in_the_middle_of_a_value_that_takes_its_time_to_leave() -> None:
+    a, b = await memory_pair()
+    owner, scientist = Side(), Side()
+    owner.attach(a, deflates=True)
+    scientist.attach(b, inflates=True)
+    owner.bulk.sender._pace = pace = Settled(SLOW)
+    pace.is_measured = False  # when it begins
+    source = Growing(bytes(20_000_000))
+    scientist.bulk.receiver.expect(1, source.nbytes)
+    sending = asyncio.create_task(owner.bulk.sender.send(1, [source]))
+    async with asyncio.timeout(DEADLINE):
+        while Kind.DEFLATED not in kinds(scientist) and source.there < source.nbytes:
+            source.there = min(source.there + CHUNK_BYTES, source.nbytes)
+            await asyncio.sleep(0.002)
+        assert {kind for kind, _ in scientist.kinds()} == {Kind.CHUNK, Kind.DEFLATED}
+        source.there = source.nbytes
+        assert await sending
+    await until(lambda: 1 in scientist.complete)
+    assert scientist.complete[1] == source.data
     await a.close()
     await b.close()
 
@@ -258,5 +281,5 @@ def test_the_path_is_measured_while_something_waits_for_it() -> None:
 
 
 def test_a_chunk_of_them_fits_a_message() -> None:
-    assert CHUNK_BYTES + 25 == limits.MESSAGE_MAX_BYTES
+    assert CHUNK_BYTES + 25 == limits.BULK_MESSAGE_BYTES <= limits.MESSAGE_MAX_BYTES
     assert limits.DEFLATE_BLOCK_BYTES <= limits.BULK_EARLY_BYTES
