@@ -100,6 +100,7 @@ SCTP_COOKIE_SECONDS: Final = 60.0
 SCTP_ACK_SECONDS: Final = 0.01  # until a lone packet is acknowledged
 SCTP_HEARTBEAT_SECONDS: Final = 15.0  # without a packet of the other side
 SCTP_INITIAL_PACKETS: Final = 10  # congestion window at the start
+SCTP_INITIAL_LARGE_PACKETS: Final = 16  # of those of loopback: what a transfer sends before a GO
 SCTP_BURST_PACKETS: Final = 64  # sent at once on a path that loses nothing
 SCTP_BURST_MIN_PACKETS: Final = 8
 SCTP_CONGESTION_MAX_BYTES: Final = 8 * 1024 * 1024

@@ -4,6 +4,7 @@ import pytest
 
 from duet_p2p import limits
 from duet_p2p.transport.sctp.congestion import CongestionWindow, RoundTrip
+from duet_p2p.transport.sctp.outgoing import user_data_of
 
 PACKET = 1_160
 WIDE = 1 << 20
@@ -24,6 +25,15 @@ def test_a_window_begins_with_ten_packets_and_grows_by_what_arrived() -> None:
     assert window.size == 10 * PACKET
     window.grow(3 * PACKET)
     assert window.size == 13 * PACKET
+
+
+def test_packets_of_loopback_begin_with_what_a_transfer_sends_by_itself() -> None:
+    window = CongestionWindow(PACKET, WIDE)
+    window.set_packet(user_data_of(limits.SCTP_PROBE_SIZES[0]))
+    assert window.size == 10 * user_data_of(limits.SCTP_PROBE_SIZES[0])
+    window.set_packet(user_data_of(limits.SCTP_PACKET_MAX_BYTES))
+    sent = limits.BULK_EARLY_BYTES // limits.BULK_MESSAGE_BYTES * limits.BULK_MESSAGE_BYTES
+    assert window.size == sent
 
 
 def test_beyond_its_threshold_a_window_grows_by_a_packet_for_each_window_that_arrived() -> None:

@@ -70,7 +70,7 @@ class CongestionWindow:
     """
 
     def __init__(self, packet: int, peer_window: int) -> None:
-        self.size = limits.SCTP_INITIAL_PACKETS * packet
+        self.size = _initial(packet)
         self._packet = packet
         self._threshold = max(peer_window, 4 * packet)
         self._acknowledged = 0
@@ -82,7 +82,7 @@ class CongestionWindow:
     def set_packet(self, packet: int) -> None:
         """Packets are of another size from now on."""
         if packet > self._packet:
-            self.size = max(self.size, limits.SCTP_INITIAL_PACKETS * packet)
+            self.size = max(self.size, _initial(packet))
         self._packet = packet
         self.burst = self._burst_packets * packet
 
@@ -132,3 +132,9 @@ class CongestionWindow:
         self._quiet = 0
         self._burst_packets = max(self._burst_packets // 2, limits.SCTP_BURST_MIN_PACKETS)
         self.burst = self._burst_packets * self._packet
+
+
+def _initial(packet: int) -> int:
+    """Bytes in flight at first. Packets that no network carries do not leave the machine."""
+    is_large = packet > limits.SCTP_PROBE_SIZES[0]
+    return packet * (limits.SCTP_INITIAL_LARGE_PACKETS if is_large else limits.SCTP_INITIAL_PACKETS)
