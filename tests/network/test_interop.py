@@ -179,8 +179,8 @@ async def test_without_a_socket_of_ones_own_packets_go_the_ordinary_way(
 
     real = internals.Wire.__init__
 
-    def without_socket(self: internals.Wire, pair: Any) -> None:
-        real(self, pair)
+    def without_socket(self: internals.Wire, pair: Any, hosts: set[str]) -> None:
+        real(self, pair, hosts)
         self.socket = None
 
     monkeypatch.setattr(internals.Wire, "__init__", without_socket)
