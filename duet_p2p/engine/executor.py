@@ -211,6 +211,8 @@ class Executor:
         except Failed as refused:  # as if it had run and failed
             self._damaged(refused.poison, rule, given, ValueError(), run.targets)
             raise
+        if self.admission.has_hidden:
+            self.watch.has_hidden()
         if run.is_container:
             containers.prepare(rule.name, given, lineage)
         run.origin = self.provenance.before(run.op, rule, given, run.targets, run.is_met)

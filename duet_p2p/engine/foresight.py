@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -87,23 +88,17 @@ def foreseen(slot: Slot, label: Label, lineage: Lineage, slots: Iterable[Slot]) 
 
 def _found(slot: Slot, slots: Iterable[Slot]) -> tuple[Slot | None, list[Optimizer]]:
     """The loss itself, of which a value may be a copy, and all optimizers."""
-    nodes: dict[int, Made] = {}
-    node = slot.made
+    if slot.made is None:
+        return None, []
+    node: Made | None = slot.made
     for _ in range(_COPIES_DEEP):
-        if node is None:
+        if node is None or node.op.rpartition(".")[2] not in _COPIES or len(node.inputs) != 1:
             break
-        nodes[id(node)] = node
-        is_copy = node.op.rpartition(".")[2] in _COPIES and len(node.inputs) == 1
-        node = next(iter(node.inputs.values())) if is_copy else None
-    last = next(reversed(nodes), 0)
-    loss, optimizers = None, []
-    for other in slots:
-        value = other.value
-        if isinstance(value, Optimizer):
-            optimizers.append(value)
-        elif other.made is not None and id(other.made) == last and _has_graph(value):
-            loss = other
-    return loss, optimizers
+        (node,) = node.inputs.values()
+    every = list(slots)
+    optimizers = [other.value for other in every if isinstance(other.value, Optimizer)]
+    losses = [other for other in every if other.made is node and _has_graph(other.value)]
+    return losses[-1] if losses else None, optimizers
 
 
 def _has_graph(value: Any) -> bool:
@@ -116,13 +111,12 @@ def _parameters(optimizer: Optimizer) -> list[torch.Tensor]:
 
 def _said(optimizer: Optimizer) -> str:
     """``SGD (lr=0.1, momentum=0.9)``: all settings that are not the defaults."""
-    known = inspect.signature(type(optimizer)).parameters
-    groups = []
+    known, groups = _defaults(type(optimizer)), []
     for group in optimizer.param_groups:
         groups.append(", ".join(
             f"{key}={_setting(value)}" for key, value in group.items()
             if key == "lr" or (key != "params" and not (
-                key in known and _setting(value) == _setting(known[key].default)
+                key in known and _setting(value) == known[key]
             ))
         ))  # fmt: skip
     return f"{type(optimizer).__name__} ({'; '.join(groups)})"
@@ -130,3 +124,9 @@ def _said(optimizer: Optimizer) -> str:
 
 def _setting(value: Any) -> str:
     return "<tensor>" if isinstance(value, torch.Tensor) else repr(value)
+
+
+@lru_cache(64)
+def _defaults(kind: type[Optimizer]) -> dict[str, str]:
+    parameters = inspect.signature(kind).parameters.values()
+    return {parameter.name: _setting(parameter.default) for parameter in parameters}

@@ -319,6 +319,7 @@ class _Process:
         code = await self._reap(0.5 if not reason else 0.0)
         running = self._page.read()
         self.was_private = running is not None and not running.is_public
+        self.was_private |= self._page.has_hidden
         # all of a session's processor time: the owner says whether there is more
         self.was_private |= code == -signal.SIGXCPU
         reason = (reason or ended_by(code)) + during(running)

@@ -1,6 +1,8 @@
 """What runs right now, for the owner's process to read if the engine's process dies of it.
 
-A page of shared memory, since a process that was killed says nothing any more. It also carries the
+A page of shared memory, since a process that was killed says nothing any more. A death during a
+public command, or at rest, is a public fact, but only as long as no private value decided how much
+memory is in use: from then on the engine can die of that wherever it is. The page also carries the
 clock: each command sets the process's own alarm, and the kernel ends the process when it rings.
 No thread has to get the interpreter's lock for that, so a long ``int`` power ends like a long
 matrix product.
@@ -21,6 +23,7 @@ __all__ = ["Page", "ProcessWatch", "Running", "Watch"]
 _NAME_BYTES: Final = 200
 _LAYOUT: Final = struct.Struct(f"<BBQ{_NAME_BYTES}s")  # runs, is public, number, name
 _PUBLIC_AT: Final = 1
+_HIDDEN_AT: Final = _LAYOUT.size  # stays when a command begins
 _PAGE_BYTES: Final = mmap.PAGESIZE
 
 
@@ -32,6 +35,9 @@ class Watch:
 
     def is_public(self) -> None:
         """No private data is in it."""
+
+    def has_hidden(self) -> None:
+        """Private values decide how much memory is in use: no death is a public fact any more."""
 
     def rest(self) -> None:
         """Nothing runs."""
@@ -66,6 +72,11 @@ class Page:
             return None
         return Running(seq, name.rstrip(b"\0").decode(errors="replace"), bool(is_public))
 
+    @property
+    def has_hidden(self) -> bool:
+        """Whether private values decided how much memory was in use, at any time."""
+        return bool(self._page[_HIDDEN_AT])
+
     def close(self) -> None:
         """Gives the memory back."""
         if not self._page.closed:
@@ -98,6 +109,10 @@ class ProcessWatch(Watch):
     def is_public(self) -> None:
         """See `Watch.is_public`."""
         self._page[_PUBLIC_AT] = 1
+
+    def has_hidden(self) -> None:
+        """See `Watch.has_hidden`."""
+        self._page[_HIDDEN_AT] = 1
 
     def rest(self) -> None:
         """See `Watch.rest`."""

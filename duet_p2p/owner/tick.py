@@ -3,7 +3,8 @@
 Without it, a scientist would fetch a public value right behind such an operation and read the
 operation's time off the answer. With it they learn on which tick it ended. From the moment it has
 ended until the tick nothing that the engine says goes on, in whatever order it was asked for: an
-answer that overtook the tick would tell the end as well.
+answer that overtook the tick would tell the end as well. The same holds for an engine that died of
+private values.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-from duet_p2p.engine.messages import Event, Hold
+from duet_p2p.engine.messages import Died, Event, Hold
 from duet_p2p.limits import TIMED_TICK_SECONDS
 
 __all__ = ["Tick"]
@@ -37,9 +38,12 @@ class Tick:
     def event(self, event: Event) -> None:
         """One event, in order."""
         now = self._loop.time()
-        if isinstance(event, Hold):
+        is_death = isinstance(event, Died) and event.was_private
+        if is_death or isinstance(event, Hold):
             self._due = TIMED_TICK_SECONDS * (math.floor(now / TIMED_TICK_SECONDS) + 1)
-        elif self._held or now < self._due:
+        if isinstance(event, Hold):
+            return
+        if self._held or now < self._due:
             self._held.append((self._due, event))
             self._wait()
         else:

@@ -22,7 +22,7 @@ from duet_p2p.engine.departure import in_memory
 from duet_p2p.engine.host import ProcessHost, ThreadHost
 from duet_p2p.errors import DuetError
 from duet_p2p.surface.values import from_wire, pack, to_wire
-from duet_p2p.wire.messages import Op, Put
+from duet_p2p.wire.messages import Del, Op, Put
 from duet_p2p.wire.values import Blob, Ref
 
 CONFIGURE = m.Configure({}, {}, 1)
@@ -78,6 +78,21 @@ async def test_share_compute_snapshot_release(host):
     assert candidate.facts.kind == "per_record" and not candidate.has_value
     answer = await host.events.get(m.Bytes)
     assert torch.equal(from_wire(answer.value, in_memory(answer.data)), data + 1)
+
+
+async def test_once_sizes_are_private_no_death_is_a_public_fact(process):
+    """What memory is left tells them, and an engine that finds none can die of it at anything."""
+    started = await process.start(m.Configure({}, {}, 1))
+    packed = pack(torch.arange(8.0))
+    process.send(m.Share(-1, packed.value, b"".join(packed.buffers), "torch.Tensor", (), "", True))
+    process.send(op(1, "torch.gt", 1, Ref(-1), 3.0))
+    process.send(op(2, "torch.masked_select", 2, Ref(-1), Ref(1)))
+    process.send(m.Run(((3, Del((1, 2))),)))
+    while await process.events.get(m.SettledUpTo) != m.SettledUpTo(3):
+        pass
+    os.kill(started.pid, signal.SIGKILL)
+    died = await process.events.get(m.Died)
+    assert died.was_private and "while" not in died.reason
 
 
 TIMED = m.Configure({"command_seconds": 1, "memory_bytes": 256 * 1024**2}, {}, 1)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from duet_p2p.engine.messages import Event, Hold, SettledUpTo
+from duet_p2p.engine.messages import Died, Event, Hold, SettledUpTo
 from duet_p2p.limits import TIMED_TICK_SECONDS
 from duet_p2p.owner.tick import Tick
 
@@ -50,6 +50,22 @@ def loop():
 def test_nothing_waits_where_nothing_was_timed(got, loop):
     Tick(got.append, loop).event(SettledUpTo(1))
     assert got == [SettledUpTo(1)]
+
+
+@pytest.mark.parametrize("end", [10.01, 10.13, 10.2499])
+def test_wherever_an_engine_died_of_private_values_that_is_told_on_the_same_tick(got, loop, end):
+    loop.now = end
+    died = Died("it took too long", was_private=True)
+    Tick(got.append, loop).event(died)
+    loop.until(10.2499)
+    assert got == []
+    loop.until(10.25)
+    assert got == [died]
+
+
+def test_a_death_on_nothing_private_is_told_at_once(got, loop):
+    Tick(got.append, loop).event(Died("it took too long"))
+    assert len(got) == 1
 
 
 @pytest.mark.parametrize("end", [10.01, 10.13, 10.2499])
