@@ -78,7 +78,7 @@ class Engine:
         self._effects = Effects(self.lineage)
         self._plans = Plans(self.store, self.lineage, self._effects)
         self._closures = Closures(self.store, self.lineage, self._effects, self._plans)
-        self._random = SessionRandom()
+        self._random = SessionRandom(is_alone=is_alone)
         self._executor: Executor | None = None
         self._limits = Limits(0, 0, 0, 0)
         self._is_alone = is_alone

@@ -42,6 +42,7 @@ from duet_p2p.engine.short_ways import ShortWays
 from duet_p2p.engine.steps import Step
 from duet_p2p.engine.store import Slot
 from duet_p2p.engine.watch import Watch
+from duet_p2p.surface import bare
 
 __all__ = ["Backward", "Halt", "Optimizing", "Plain", "Scene", "Stage", "Stretch"]
 
@@ -214,9 +215,9 @@ class Optimizing:
         # Its settings, and that nothing sparse is in its state, are facts that were found.
         try:
             if self.writer is None:
-                optimizer.zero_grad(**self.kwargs)
+                bare.zero_grad(optimizer, **self.kwargs)
             else:
-                optimizer.step()
+                bare.step(optimizer)
         except Exception as error:
             raise Halt(_raising(error)) from None
         scene.ways.enter_step(step, self.writer)
