@@ -185,10 +185,11 @@ class Engine:
         assert self._executor is not None
         events: list[m.Event] = []
         before, pacing = self._settled, self._executor.admission.pacing
-        with self._random.swapped_in(), self._quiet():
+        with self._random.swapped_in(), self._quiet(), self._plans.written_down():
             while self._queue and not self._is_blocked(self._queue[0]):
                 item = self._queue.popleft()
                 if not isinstance(item, tuple) or type(item[1]) not in _UNEVENTFUL:
+                    self._plans.write_down()
                     self.lineage.epoch += 1
                 if isinstance(item, tuple):
                     seq, command, at = item
