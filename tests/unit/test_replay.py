@@ -59,13 +59,11 @@ def test_a_message_of_many_runs_leaves_what_many_messages_do(
             gone = [Del(sent[0].outs), Del(sent[-1].outs)] if count > 3 else []
             trainer.at_once(*sent[:2], *gone[:1], *sent[2:], *gone[1:])
             found.append(labels(trainer))
-        found += everything(trainer, versions)
-        trainer.at_once(*runs(trainer, 12))
-        return [*found, labels(trainer), *everything(trainer, versions)]
+        return [*found, *everything(trainer, versions)]
 
     short, long = both_ways(monkeypatch, run)
     assert short == long
-    assert stood[:4] == [1, 3, 1, 5] and stood[-1] > 5
+    assert stood == [1, 3, 1, 5]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
