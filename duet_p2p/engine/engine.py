@@ -234,6 +234,12 @@ class Engine:
             if failed and failed.is_public:
                 return [failed]
             is_inferred = self._executor.admission.is_inferred
+            if (
+                is_inferred
+                and not (failed or self.store.has_told)
+                and command.name in learning.KNOWN
+            ):
+                return []  # as nearly always
             learnt = learning.of_results(command, self.store, self.lineage, is_inferred)
             return [failed, *learnt] if failed else learnt
         if isinstance(command, RunPlan):
