@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -47,15 +47,8 @@ class Scene:
     """One run of a stretch."""
 
     __slots__ = (
-        "effects",
-        "found",
-        "grads",
-        "lineage",
-        "of_grads",
-        "storages",
-        "values",
-        "ways",
-    )
+        "effects", "found", "grads", "lineage", "of_grads", "steps", "storages", "values", "ways",
+    )  # fmt: skip
 
     def __init__(
         self, found: Fingerprint, given: Mapping[int, Slot], ways: ShortWays, lineage: Lineage,
@@ -69,6 +62,7 @@ class Scene:
         self.storages = dict(found.storages)
         self.grads: list[torch.Tensor | None] = []  # of the last backward, so that they last
         self.of_grads: dict[int, Owned] = {}  # their entries, by identity
+        self.steps: dict[int, Step] = {}  # what optimizers were found to write to, where runs stand
 
     def grads_of(self, tensors: list[torch.Tensor], held: Held) -> tuple[list[Any], list[Owned]]:
         """Gradients of what an optimizer holds, and their entries.
@@ -234,14 +228,28 @@ class Optimizing:
 
     def leave(self, scene: Scene) -> bool:
         """See `Plain.leave`; the gradients that a `zero_grad` dropped are not seen to."""
+        held, grads, of_grads = (
+            scene.found.held[self.optimizer],
+            list[torch.Tensor](),
+            list[Owned](),
+        )
+        known = scene.steps[self.optimizer]
         if self.writer is None:
             scene.forget_grads()
-            scene.found.held[self.optimizer].of_grads = []
-        return self._leave(scene, self.step(scene))
+        else:
+            grads, of_grads = scene.grads_of(known.holding.tensors, held)
+        step = replace(known, grads=grads, of_grads=of_grads)
+        if self.writer is None or not self.is_still(scene):
+            return self._leave(scene, step)
+        scene.ways.enter_step(step, self.writer)
+        held.of_grads = of_grads
+        assert held.training is not None
+        scene.effects.note_again(held.training, step.optimizer)
+        return True
 
     def leave_many(self, scene: Scene, runs: int) -> None:
         """What so many runs of it leave, each with gradients of its own that are gone by now."""
-        step, held = self.step(scene), scene.found.held[self.optimizer]
+        step, held = scene.steps[self.optimizer], scene.found.held[self.optimizer]
         for entry in step.owned:
             entry.version += runs if self.writer is None else 2 * runs
         if self.writer is not None:

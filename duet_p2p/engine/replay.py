@@ -72,11 +72,15 @@ class Replay:
         stretch.renew(found)
         for command, _ in stretch.rows:
             if isinstance(command, Optimizing):
-                step = command.step(self._scene)
+                if command.optimizer in self._scene.steps:
+                    continue
+                step = self._scene.steps[command.optimizer] = command.step(self._scene)
                 if found.held[command.optimizer].training is None or not step.of_grads:
                     raise Halt(None)
-                for entry in step.of_grads if command.writer is None else ():
-                    entry.version += 1  # the first run drops these, whoever else holds them
+        for step in self._scene.steps.values():
+            for entry in step.of_grads:
+                entry.version += 1  # the first run drops these, whoever else holds them
+            step.grads, step.of_grads = [], []
 
     def once(
         self, seq: int, outs: tuple[int, ...], run: int
