@@ -47,7 +47,8 @@ class Scene:
     """One run of a stretch."""
 
     __slots__ = (
-        "effects", "found", "grads", "lineage", "of_grads", "steps", "storages", "values", "ways",
+        "effects", "found", "grads", "is_still", "lineage", "of_grads", "steps", "storages",
+        "values", "ways",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +63,7 @@ class Scene:
         self.storages = dict(found.storages)
         self.grads: list[torch.Tensor | None] = []  # of the last backward, so that they last
         self.of_grads: dict[int, Owned] = {}  # their entries, by identity
+        self.is_still = True  # where runs stand: the last step moved nothing
         self.steps: dict[int, Step] = {}  # what optimizers were found to write to, where runs stand
 
     def grads_of(self, tensors: list[torch.Tensor], held: Held) -> tuple[list[Any], list[Owned]]:
@@ -239,7 +241,7 @@ class Optimizing:
         else:
             grads, of_grads = scene.grads_of(known.holding.tensors, held)
         step = replace(known, grads=grads, of_grads=of_grads)
-        if self.writer is None or not self.is_still(scene):
+        if self.writer is None or not scene.is_still:
             return self._leave(scene, step)
         scene.ways.enter_step(step, self.writer)
         held.of_grads = of_grads
@@ -258,7 +260,7 @@ class Optimizing:
             assert held.training is not None
             held.training.steps += runs
 
-    def is_still(self, scene: Scene) -> bool:
+    def moves_nothing(self, scene: Scene) -> bool:
         """Whether all that the optimizer holds is where it was found."""
         optimizer, held = scene.values[self.optimizer], scene.found.held[self.optimizer]
         holding = last_holding(optimizer)

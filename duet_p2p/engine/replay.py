@@ -103,7 +103,7 @@ class Replay:
             return 0, None
         scene.values = values = dict(self._values)
         scene.storages = dict(scene.found.storages)
-        played, is_still = 0, True
+        played = 0
         halted: RepeatedCall | None = None
         for command, dropped in stretch.rows:
             begin(seq, command.call.op.name)
@@ -119,11 +119,11 @@ class Replay:
             played += 1
             for local in dropped:
                 del values[local]
-            if type(command) is Optimizing and command.writer and not command.is_still(scene):
-                is_still = False
+            if type(command) is Optimizing and command.writer and not command.moves_nothing(scene):
+                scene.is_still = False
                 break
         stretch.leave_off(played, admission)
-        if played < len(stretch.rows) or not is_still:
+        if played < len(stretch.rows) or not scene.is_still:
             self.is_halted = True
             self._write_down(played)
             return played, halted
