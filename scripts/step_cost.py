@@ -1,7 +1,8 @@
 """What a small training step costs in the engine alone: ``python scripts/step_cost.py``.
 
-The iris network (4-20-30-3) and an optimizer, run as commands one by one, as a recorded plan, and
-by torch itself: CPU time of one thread in one process, by turns, so that other work on the machine
+The iris network (4-20-30-3) and an optimizer, run as commands one by one, as a recorded plan (each
+run in a message of its own, and ten in one, as a loop's are that reads nothing in between), and by
+torch itself: CPU time of one thread in one process, by turns, so that other work on the machine
 counts for all three alike. The wire is not in it.
 """
 
@@ -26,6 +27,8 @@ from duet_p2p.wire.values import Ref
 __all__ = ["measure"]
 
 SIZES: Final = ((20, 4), (30, 20), (3, 30))
+MANY: Final = "recorded, ten a message"
+_AT_ONCE: Final = 10
 OPTIMIZERS: Final = {"Adadelta": {"lr": 0.1}, "Adam": {"lr": 0.01}, "SGD": {"lr": 0.1}}
 
 
@@ -82,10 +85,13 @@ class Remote:
         made = tuple([id for op in ops for id in op.outs])
         self.send(*ops, Del(made))
 
-    def recorded(self) -> None:
-        """One run of the plan."""
-        id = next(self._ids)
-        self.send(RunPlan(self.plan, (), (id,), 0), Del((id,)))
+    def recorded(self, runs: int = 1) -> None:
+        """Runs of the plan, in one message."""
+        commands: list[Any] = []
+        for _ in range(runs):
+            id = next(self._ids)
+            commands += (RunPlan(self.plan, (), (id,), 0), Del((id,)))
+        self.send(*commands)
 
 
 def _parameters() -> list[torch.Tensor]:
@@ -136,14 +142,21 @@ def _local(optimizer: str) -> Callable[[], None]:
 def measure(optimizer: str, rounds: int = 60, steps: int = 20) -> dict[str, tuple[float, float]]:
     """Median CPU seconds of a step and the median of its ratios to local ones, by way."""
     remote = Remote(optimizer)
-    ways = {"local": _local(optimizer), "recorded": remote.recorded, "eager": remote.eager}
+    ways: dict[str, Callable[[], None]] = {
+        "local": _local(optimizer),
+        "recorded": remote.recorded,
+        MANY: lambda: remote.recorded(_AT_ONCE),
+        "eager": remote.eager,
+    }
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds + 2):
         for way, step in ways.items():
             begin = time.process_time()
-            for _ in range(steps):
+            at_once = _AT_ONCE if way == MANY else 1
+            calls = max(1, steps // at_once)
+            for _ in range(calls):
                 step()
-            times[way].append((time.process_time() - begin) / steps)
+            times[way].append((time.process_time() - begin) / (calls * at_once))
     kept = {way: found[2:] for way, found in times.items()}
     return {
         way: (median(found), median(a / b for a, b in zip(found, kept["local"], strict=True)))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import torch
@@ -25,23 +25,24 @@ _PUBLIC, _METADATA = Kind.PUBLIC, Kind.METADATA
 _SUBJECTS: Final = frozenset({"params", "dataset", "data", "datasets", "optimizer"})
 
 
-@dataclass(slots=True)
 class Arguments:
-    """What one call gets, and where it came from."""
+    """What one call gets, and where it came from.
 
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    slots: dict[int, Slot] = field(default_factory=dict)
-    """Of every id that is named anywhere in the arguments."""
-    at: tuple[Slot | None, ...] = ()
-    """Of positional arguments that are a reference as they stand."""
-    wire: tuple[Any, ...] = ()
-    """Positional arguments as they came."""
+    Args:
+        args: positional ones.
+        kwargs: by name.
+        slots: of every id that is named anywhere in the arguments.
+        at: of positional arguments that are a reference as they stand.
+        wire: positional arguments as they came.
+    """
+
+    __slots__ = ("__dict__", "args", "at", "kwargs", "slots", "wire")
+
     sources: Sequence[torch.Tensor] = ()
     """The tensors that were there before the call, as `refresh` last found them."""
     graph: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
     """Of a backward: leaves and statistics that the graph of its root reaches, once looked for."""
-    written: dict[int, Rows] = field(default_factory=dict)
+    written: Mapping[int, Rows] = MappingProxyType({})
     """Where the records lay in tensors that the call wrote to in place; by identity."""
     _parts: list[list[Any]] | None = None
     _tensors: list[torch.Tensor] | None = None
@@ -49,6 +50,16 @@ class Arguments:
     _beside: Label | None = None
     _with_grads: list[Any] | None = None
     _owned: dict[int, Owned] | None = None
+
+    def __init__(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], slots: dict[int, Slot] | None = None,
+        at: tuple[Slot | None, ...] = (), wire: tuple[Any, ...] = (),
+    ) -> None:  # fmt: skip
+        self.args = args
+        self.kwargs = kwargs
+        self.slots = {} if slots is None else slots
+        self.at = at
+        self.wire = wire
 
     def is_plain(self) -> bool:
         """Only tensors, numbers and texts: nothing that the call could change but tensors."""
@@ -66,6 +77,10 @@ class Arguments:
     def forget(self) -> None:
         """Look at stateful arguments anew: the call may have changed what they hold."""
         self._parts = self._tensors = self._beside = self._with_grads = self._owned = None
+
+    def lay(self, tensor: torch.Tensor, rows: Rows) -> None:
+        """The call wrote to a tensor, in which the records lay there."""
+        self.written = {**self.written, id(tensor): rows}
 
     def rows(self, tensor: torch.Tensor, lineage: Lineage) -> Rows | None:
         """Where the records lay in an argument that the call was given."""

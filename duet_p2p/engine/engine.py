@@ -78,7 +78,7 @@ class Engine:
         self._effects = Effects(self.lineage)
         self._plans = Plans(self.store, self.lineage, self._effects)
         self._closures = Closures(self.store, self.lineage, self._effects, self._plans)
-        self._random = SessionRandom()
+        self._random = SessionRandom(is_alone=is_alone)
         self._executor: Executor | None = None
         self._limits = Limits(0, 0, 0, 0)
         self._is_alone = is_alone
@@ -185,10 +185,11 @@ class Engine:
         assert self._executor is not None
         events: list[m.Event] = []
         before, pacing = self._settled, self._executor.admission.pacing
-        with self._random.swapped_in(), self._quiet():
+        with self._random.swapped_in(), self._quiet(), self._plans.written_down():
             while self._queue and not self._is_blocked(self._queue[0]):
                 item = self._queue.popleft()
                 if not isinstance(item, tuple) or type(item[1]) not in _UNEVENTFUL:
+                    self._plans.write_down()
                     self.lineage.epoch += 1
                 if isinstance(item, tuple):
                     seq, command, at = item
@@ -233,6 +234,12 @@ class Engine:
             if failed and failed.is_public:
                 return [failed]
             is_inferred = self._executor.admission.is_inferred
+            if (
+                is_inferred
+                and not (failed or self.store.has_told)
+                and command.name in learning.KNOWN
+            ):
+                return []  # as nearly always
             learnt = learning.of_results(command, self.store, self.lineage, is_inferred)
             return [failed, *learnt] if failed else learnt
         if isinstance(command, RunPlan):

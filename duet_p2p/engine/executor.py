@@ -279,7 +279,7 @@ class Executor:
         is_uniform = axes.base_name(rule.name) in axes.IN_PLACE
         for target in run.targets if not run.owned else ():
             if is_uniform and (rows := lineage.rows(target)) is not None:
-                given.written[id(target)] = rows
+                given.lay(target, rows)
             lineage.written(target)
         self._effects.after(rule.name, given, result, run.targets)
         verdict, given_by_torch = None, result

@@ -24,6 +24,7 @@ from typing import Any, Final
 import torch
 from torch.optim import Optimizer
 
+from duet_p2p.engine.address import address_of
 from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.form import form_of
 from duet_p2p.engine.holding import holding_of
@@ -48,6 +49,8 @@ class Held:
     """Of all its parameters, if they have one and the same."""
     of_grads: list[Owned] | None = None
     """As the last step found them; None: look for them."""
+    addresses: list[int] = field(default_factory=list)
+    """Of the storages of its tensors, in the same order."""
 
 
 @dataclass(slots=True)
@@ -178,4 +181,5 @@ class _Look:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         trainings = [self._entries[id(parameter)][1].training for parameter in parameters]
         is_one = bool(trainings) and all([known is trainings[0] for known in trainings])
-        return Held(owned, trainings[0] if is_one else None)
+        addresses = [address_of(tensor) for tensor in holding.tensors]
+        return Held(owned, trainings[0] if is_one else None, addresses=addresses)

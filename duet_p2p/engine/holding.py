@@ -34,12 +34,13 @@ class Holding:
         has_plain_settings: the groups hold numbers and texts beside their parameters.
         settings: what writers.py says of them and of its parameters, once it was asked,
         roots: when its tensors had these.
+        writer: what a step leaves in labels, and the form of the optimizer's last change behind it.
         form: what form.py said of all of it, when its parts had these facts.
         number: no other walk has it.
     """
 
     __slots__ = ("_found", "_lengths", "_places", "_rest", "facts", "form", "has_plain_settings",
-                 "number", "objects", "roots", "settings", "tensors")  # fmt: skip
+                 "number", "objects", "roots", "settings", "tensors", "writer")  # fmt: skip
 
     def __init__(self, optimizer: Optimizer) -> None:
         """Walks through an optimizer.
@@ -53,6 +54,7 @@ class Holding:
         self.objects: list[Any] = []
         self.settings: list[str] | None = None
         self.roots: list[str] = []
+        self.writer: tuple[str, str] | None = None
         self.form = ""
         self.facts: list[Any] = []
         self._places: list[Collection[Any]] = []  # live, so they show what is there now

@@ -26,11 +26,11 @@ from duet_p2p.surface.table import TABLE, find
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
-__all__ = ["of_results"]
+__all__ = ["KNOWN", "of_results"]
 
 _log = logging.getLogger("duet_p2p.engine")
 
-_KNOWN: Final = frozenset(
+KNOWN: Final = frozenset(
     name
     for rule in TABLE.values()
     for name in (rule.name, *rule.aliases)
@@ -49,7 +49,7 @@ def of_results(op: Op, store: Store, lineage: Lineage, is_inferred: bool = True)
         lineage: says what is hidden.
         is_inferred: the results' shapes followed from those of the arguments.
     """
-    if is_inferred and op.name in _KNOWN and not (store.has_told and _is_told(op, store)):
+    if is_inferred and op.name in KNOWN and not (store.has_told and _is_told(op, store)):
         return []
     rule = find(op.name)
     if rule is None or rule.result in ("none", "item"):

@@ -12,7 +12,8 @@ command on private values has failed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +24,13 @@ from duet_p2p.engine.call import RepeatedCall
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.failures import code_of, text_of
+from duet_p2p.engine.fingerprint import Fingerprint
 from duet_p2p.engine.form import form_of, hashed, inputs_of
 from duet_p2p.engine.frame import Frame
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.played import Halt
+from duet_p2p.engine.replay import Replay
 from duet_p2p.engine.score import Score
 from duet_p2p.engine.store import IdError, PlanOutput, Poison, Slot, Store
 from duet_p2p.errors import DuetError, QuotaExceeded
@@ -64,6 +68,7 @@ class Plans:
         self._plans: dict[int, Plan] = {}
         self._parts: list[DefinePlan] = []  # of one plan that is not complete
         self._runs = 0
+        self._standing: _Standing | None = None
 
     # definitions
 
@@ -156,15 +161,29 @@ class Plans:
             plan, given = self._begin(message)
             executor.admit_objects(len(message.outs))
         except (IdError, QuotaExceeded, ValueError) as error:
+            self.write_down()
             return self.refused(seq, "RunPlan", message.outs, error)
-        frame = Frame(self._store, given)
+        objects = tuple([slot.uid for slot in given.values()])
+        frame, number, call, stands = None, 0, None, ""
+        if self._stands_for(plan, message, given, objects, executor):
+            standing = self._standing
+            assert standing is not None
+            halted = standing.replay.once(seq, message.outs, self._runs + 1)
+            if halted is None:
+                self._runs += 1
+                return []
+            (number, call), stands = halted, plan.score.run
+            frame = Frame(self._store, given)
+            standing.replay.place(frame, number)
+        self.write_down()
+        frame = frame or Frame(self._store, given)
         run = PlanRun(seq, plan, frame, executor, self._lineage)
-        run.objects = tuple([slot.uid for slot in given.values()])
-        stands = executor.provenance.run = self._stands(plan, given, run.objects)
+        run.objects = objects
+        stands = executor.provenance.run = stands or self._stands(plan, given, objects)
         held: list[list[Slot]] = [[] for _ in plan.outputs]
         free = _last_local(plan) + 1 if message.times else 0
         for _ in range(max(1, message.times)):
-            run.once(self._effects)
+            run.once(self._effects, number, call)
             for position, slot in enumerate(run.outputs()):
                 held[position].append(slot)
                 if message.times:
@@ -184,6 +203,50 @@ class Plans:
             name = "python.collect" if message.times else run.maker(position)
             events += learning.of_results(Op(name, (id,), (), {}, "g"), self._store, self._lineage)
         return events
+
+    def _stands_for(
+        self, plan: Plan, message: RunPlan, given: dict[int, Slot], objects: tuple[int, ...],
+        executor: Executor,
+    ) -> bool:  # fmt: skip
+        """Whether this run follows those that stand, or is the first that can."""
+        if message.times:
+            return False
+        known = self._standing
+        if known is not None:
+            return known.plan is plan and known.objects == objects
+        score, store, effects = plan.score, self._store, self._effects
+        if not executor.is_open or not _are_known(plan):
+            return False
+        found = score.standing(objects, self._lineage, effects)
+        if found is None:
+            return False
+        try:
+            outputs = plan.outputs
+            replay = Replay(*found, given, outputs, store, executor, self._lineage, effects)
+        except Halt:
+            score.left(objects, found[1], self._lineage)  # nothing was done
+            return False
+        self._standing = _Standing(plan, objects, replay, found[1])
+        return True
+
+    @contextlib.contextmanager
+    def written_down(self) -> Iterator[None]:
+        """Runs within this block are written down at its end."""
+        try:
+            yield
+        finally:
+            self.write_down()
+
+    def write_down(self) -> None:
+        """What runs have left is written down: call it before anything else happens."""
+        standing, self._standing = self._standing, None
+        if standing is None:
+            return
+        replay, plan = standing.replay, standing.plan
+        replay.write_down()
+        replay.label(plan.digest, plan.score.run)
+        if not replay.is_halted:
+            plan.score.left(standing.objects, standing.found, self._lineage)
 
     def _stands(self, plan: Plan, given: Mapping[int, Slot], objects: tuple[int, ...]) -> str:
         """Stands for a plan and all that a run is given."""
@@ -238,18 +301,22 @@ class PlanRun:
         """What it was given, each by the `uid` of its slot."""
         self._told: set[tuple[int, bool]] = set()  # a failure of one command is told once
 
-    def once(self, effects: Effects | None = None) -> None:
+    def once(
+        self, effects: Effects | None = None, number: int = 0, call: RepeatedCall | None = None
+    ) -> None:
         """Every command, in order.
 
         Args:
             effects: of the session, where commands can be played; None: none can be.
+            number: of the first command; those before it have run.
+            call: that command, if it was called.
         """
-        executor, calls, number = self._executor, self._plan.calls, 0
+        executor, calls = self._executor, self._plan.calls
         score = None if effects is None or not executor.is_open else self._plan.score
         with executor.within(self._frame):
             while number < len(calls):
-                call = None
-                if score is not None and effects is not None and number == score.begin:
+                is_begin = score is not None and number == score.begin and call is None
+                if score is not None and effects is not None and is_begin:
                     number, call = score.play(
                         self._seq, self.objects, executor.provenance.run, self._frame, executor,
                         self._lineage, effects,
@@ -257,7 +324,7 @@ class PlanRun:
                     if number == len(calls):
                         break
                 self._command(number, call or calls[number], score)
-                number += 1
+                number, call = number + 1, None
 
     def _command(self, number: int, call: RepeatedCall, score: Score | None) -> None:
         if score is not None:
@@ -308,6 +375,23 @@ class PlanRun:
         value, slot.value = slot.value, None
         del slot
         self._lineage.forget(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """Runs of a plan that follow one another."""
+
+    plan: Plan
+    objects: tuple[int, ...]
+    """What each was given, by the `uid` of its slot."""
+    replay: Replay
+    found: Fingerprint
+
+
+def _are_known(plan: Plan) -> bool:
+    """Whether the scientist's side works out the shapes of all outputs by itself."""
+    made = {out: call.op.name for call in plan.calls for out in call.op.outs}
+    return all([made[local] in learning.KNOWN for local in plan.outputs])
 
 
 def _last_local(plan: Plan) -> int:

@@ -2,7 +2,8 @@
 
 torch has one default generator per device and process. The session's state is swapped in around
 each batch of commands and out again, so a scientist's `manual_seed` never seeds the owner's own
-work, and the owner's own draws never move the session's.
+work, and the owner's own draws never move the session's. In a process of the engine's own nobody
+else draws, so there it is swapped in once.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ __all__ = ["SessionRandom"]
 
 
 class SessionRandom:
-    """States of the default generators as the session left them."""
+    """States of the default generators as the session left them.
 
-    def __init__(self) -> None:
+    Args:
+        is_alone: the process is the session's own.
+    """
+
+    def __init__(self, *, is_alone: bool = False) -> None:
+        self._is_alone, self._is_in = is_alone, False
         fresh = torch.Generator()
         fresh.seed()
         self._cpu = fresh.get_state()
@@ -31,6 +37,9 @@ class SessionRandom:
     def swapped_in(self) -> Iterator[None]:
         """The default generators are the session's within this block."""
         with GENERATOR:
+            if self._is_in:
+                yield
+                return
             if self._has_cuda is None:  # which asks the environment each time
                 self._has_cuda = torch.cuda.is_available()
             has_cuda = self._has_cuda
@@ -39,6 +48,10 @@ class SessionRandom:
             torch.set_rng_state(self._cpu)
             if has_cuda and self._cuda is not None:
                 torch.cuda.set_rng_state_all(self._cuda)
+            if self._is_alone:
+                self._is_in = True
+                yield
+                return
             try:
                 yield
             finally:

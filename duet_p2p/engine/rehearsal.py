@@ -19,12 +19,12 @@ from duet_p2p.engine.frame import Frame
 from duet_p2p.engine.judge import Verdict
 from duet_p2p.engine.labels import PUBLIC, Label
 from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.played import Backward, Command, Optimizing, Plain
 from duet_p2p.engine.provenance import BACKWARD, OPTIMIZING
 from duet_p2p.engine.routine import Question, Routine, can_be_plain
 from duet_p2p.engine.short_ways import ShortWays
 from duet_p2p.engine.steps import STEP, Step
 from duet_p2p.engine.store import IdError
-from duet_p2p.engine.stretch import Backward, Command, Optimizing, Plain
 from duet_p2p.surface.guard import apart
 from duet_p2p.wire.values import Ref
 

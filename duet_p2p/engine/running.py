@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -19,19 +18,19 @@ from duet_p2p.wire.messages import Op
 
 __all__ = ["Failed", "LeftOut", "Running"]
 
+_NOTHING: Final[list[Any]] = []  # nobody adds to it
 
-@dataclass(slots=True)
+
 class Running:
-    """What is known about the command so far."""
+    """What is known about the command so far.
 
-    op: Op
-    rule: Rule
-    function: Callable[..., Any]
-    given: Arguments
-    question: Question | None = None
-    """What it asks, if it is plain."""
+    One is made with each operation, so what few of them have stands on the class.
+    """
+
+    __slots__ = ("__dict__", "function", "given", "is_met", "op", "question", "rule")
+
     is_container: bool = False
-    targets: list[torch.Tensor] = field(default_factory=list)
+    targets: list[torch.Tensor] = _NOTHING
     """What it may write to."""
     poison: Poison | None = None
     """Of a stand-in that it runs on."""
@@ -39,15 +38,26 @@ class Running:
     """Of its arguments, before it ran; None: not looked up."""
     extra: Label = PUBLIC
     """Of the random state, where it draws."""
-    is_met: bool = False
-    """Private values take part."""
     origin: Origin = NOTHING
-    shared: list[tuple[torch.Tensor, int]] = field(default_factory=list)
+    shared: list[tuple[torch.Tensor, int]] = _NOTHING
     """Owner's objects among its arguments, with their versions."""
-    owned: list[Owned] = field(default_factory=list)
+    owned: list[Owned] = _NOTHING
     """Entries of the targets, of an optimizer's: it writes to them where they lie."""
     state: torch.Tensor | None = None
     """The random state, where it must not draw."""
+
+    def __init__(
+        self, op: Op, rule: Rule, function: Callable[..., Any], given: Arguments,
+        *, is_met: bool = False,
+    ) -> None:  # fmt: skip
+        self.op = op
+        self.rule = rule
+        self.function = function
+        self.given = given
+        self.is_met = is_met
+        """Private values take part."""
+        self.question: Question | None = None
+        """What it asks, if it is plain."""
 
 
 class Failed(Exception):

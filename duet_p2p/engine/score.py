@@ -25,9 +25,10 @@ from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.fingerprint import Fingerprint, fingerprint
 from duet_p2p.engine.frame import Frame
 from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.played import Command
 from duet_p2p.engine.rehearsal import Rehearsal, can_be_played
 from duet_p2p.engine.store import Slot
-from duet_p2p.engine.stretch import Command, Stage, Stretch
+from duet_p2p.engine.stretch import Stage, Stretch
 from duet_p2p.surface.plan import refs_of
 
 __all__ = ["Score"]
@@ -87,6 +88,30 @@ class Score:
     def is_as_left(self, objects: tuple[int, ...], lineage: Lineage) -> bool:
         """Whether nothing has happened since the last run, on the same objects, was played."""
         return self._left is not None and self._last == (lineage.epoch, objects)
+
+    def standing(
+        self, objects: tuple[int, ...], lineage: Lineage, effects: Effects
+    ) -> tuple[Stretch, Fingerprint] | None:
+        """What any number of runs in a row are, and find; None if each is looked at by itself.
+
+        `left` says that they are over.
+        """
+        stretch, found = self._stretch, self._left
+        if stretch is None or found is None or not self._is_settled:
+            return None
+        if not self.is_as_left(objects, lineage) or len(stretch.rows) < len(self._calls):
+            return None
+        if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            return None
+        if not stretch.can_follow_itself(effects):
+            return None
+        self._left = self._rehearsal = self._asked = None
+        lineage.epoch += 1
+        return stretch, found
+
+    def left(self, objects: tuple[int, ...], found: Fingerprint, lineage: Lineage) -> None:
+        """Runs in a row are over, and left what the next one finds."""
+        self._last, self._left = (lineage.epoch, objects), found
 
     def play(
         self, seq: int, objects: tuple[int, ...], run: str, frame: Frame, stage: Stage,

@@ -31,6 +31,8 @@ _GIVEN: Final[dict[str, tuple[tuple[str, int], ...]]] = {
     "torch.optim.Optimizer.zero_grad": (("set_to_none", 1),),
     "torch.nn.functional.scaled_dot_product_attention": (("dropout_p", 4),),
 }
+_TENSORS: Final = frozenset({torch.Tensor, torch.nn.Parameter})
+_NUMBERS: Final = frozenset({bool, int, float, str, type(None)})
 _GROUPS: Final = "torch.optim.Optimizer.add_param_group"
 _KEYWORDS: Final = frozenset({"training", "train", "use_input_stats", "inplace", "dropout_p"})
 _ALL: Final = frozenset({
@@ -79,12 +81,27 @@ def check_settings(call: Call, given: Arguments, lineage: Lineage) -> None:
         NotAllowed: one of them is private, or a container is to be filled by running a loader.
     """
     rule = call.rule
-    if _is_free(rule.name):
+    if _is_free(rule.name) or _has_public_settings(rule.name, given):
         return
     _refuse_runs(rule, given, lineage)
     _refuse_private(call, rule, given, lineage)
     if given.slots and (base := base_name(rule.name)) and base not in ELEMENTWISE:
         _mark_aliases(rule, given, lineage)
+
+
+def _has_public_settings(name: str, given: Arguments) -> bool:
+    """Whether that is seen at once: every object is a tensor, and none stands for a setting."""
+    if name.startswith("python.") or name == _GROUPS:
+        return False
+    for slot in given.slots.values():
+        if slot.label is not PUBLIC or type(slot.value) not in _TENSORS:
+            return False
+    args, kwargs = given.args, given.kwargs
+    for key, position in _settings(name):
+        value = args[position] if position < len(args) else kwargs.get(key)
+        if type(value) not in _NUMBERS:
+            return False
+    return True
 
 
 def _refuse_runs(rule: Rule, given: Arguments, lineage: Lineage) -> None:

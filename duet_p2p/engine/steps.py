@@ -20,6 +20,7 @@ from typing import Final
 import torch
 from torch.optim import Optimizer
 
+from duet_p2p.engine.address import address_of
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.form import form_of, hashed
 from duet_p2p.engine.holding import Holding, holding_of
@@ -112,7 +113,7 @@ class Steps:
         for tensor in tensors:
             if tensor.layout is not torch.strided or HIDDEN_MARK in tensor.__dict__:
                 return None
-            entry = at(tensor.untyped_storage()._cdata)
+            entry = at(address_of(tensor))
             if entry is None or entry.hidden or entry.poison is not None:
                 return None
             if entry.is_shared or entry.is_copy:
@@ -147,7 +148,11 @@ class Steps:
         roots = [entry.root for entry in step.owned]
         if holding.settings is None or holding.roots != roots:
             holding.settings, holding.roots = kept_state(step.optimizer, self._lineage), roots
-        return hashed("step", *holding.settings, *([] if written is None else [changed]))
+            holding.writer = None
+        if holding.writer is None or holding.writer[0] != changed:
+            changes = [] if written is None else [changed]
+            holding.writer = changed, hashed("step", *holding.settings, *changes)
+        return holding.writer[1]
 
     def enter(self, step: Step, writer: str) -> None:
         """A step is about to be made: what it writes depends on all that it reads."""
@@ -178,7 +183,7 @@ class Steps:
         at = self._lineage.at
         return all(
             [
-                at(tensor.untyped_storage()._cdata) is entry
+                at(address_of(tensor)) is entry
                 for tensor, entry in zip(step.holding.tensors, step.owned, strict=True)
             ]
         )

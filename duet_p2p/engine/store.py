@@ -163,7 +163,7 @@ class Store:
         return self._uid
 
     def _add(self, id: int, slot: Slot) -> None:
-        slot.uid = self.new_uid()
+        slot.uid = self._uid = self._uid + 1
         self._slots[id] = slot
 
     def delete(self, ids: Iterable[int]) -> list[Slot]:

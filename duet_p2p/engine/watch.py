@@ -2,8 +2,12 @@
 
 A page of shared memory, since a process that was killed says nothing any more. A death during a
 public command, or at rest, is a public fact, but only as long as no private value decided how much
-memory is in use: from then on the engine can die of that wherever it is. The page also carries the
-clock: each command sets the process's own alarm, and the kernel ends the process when it rings.
+memory is in use: from then on the engine can die of that wherever it is.
+
+The page's writer also carries the clock: a command sets the process's own alarm, and the kernel
+ends the process when it rings. That asks the kernel, so it is set with some time to spare, and
+commands that begin within that time leave it as it is: each has its full time, and at most a part
+more.
 No thread has to get the interpreter's lock for that, so a long ``int`` power ends like a long
 matrix product.
 """
@@ -16,12 +20,16 @@ import signal
 import struct
 import tempfile
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 __all__ = ["Page", "ProcessWatch", "Running", "Watch"]
 
 _NAME_BYTES: Final = 200
 _LAYOUT: Final = struct.Struct(f"<BBQ{_NAME_BYTES}s")  # runs, is public, number, name
+_HEAD: Final = struct.Struct("<BBQ")
+_SPARE: Final = 1 / 32
+"""Part of a command's time that an alarm is set later."""
 _PUBLIC_AT: Final = 1
 _HIDDEN_AT: Final = _LAYOUT.size  # stays when a command begins
 _PAGE_BYTES: Final = mmap.PAGESIZE
@@ -96,15 +104,24 @@ class ProcessWatch(Watch):
 
     def __init__(self, fd: int) -> None:
         self.seconds = 0.0
+        self._name, self._until = "", 0.0  # in the page; when the alarm has to be set again
         self._page = mmap.mmap(fd, _PAGE_BYTES)
         os.close(fd)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process
 
     def begin(self, seq: int, name: str) -> None:
         """See `Watch.begin`."""
-        _LAYOUT.pack_into(self._page, 0, 1, 0, seq, name.encode()[:_NAME_BYTES])
+        if name == self._name:
+            _HEAD.pack_into(self._page, 0, 1, 0, seq)
+        else:
+            _LAYOUT.pack_into(self._page, 0, 1, 0, seq, name.encode()[:_NAME_BYTES])
+            self._name = name
         if self.seconds:
-            signal.setitimer(signal.ITIMER_REAL, self.seconds)
+            now = monotonic()
+            if now >= self._until:
+                spare = self.seconds * _SPARE
+                self._until = now + spare
+                signal.setitimer(signal.ITIMER_REAL, self.seconds + spare)
 
     def is_public(self) -> None:
         """See `Watch.is_public`."""
@@ -116,6 +133,6 @@ class ProcessWatch(Watch):
 
     def rest(self) -> None:
         """See `Watch.rest`."""
-        self._page[0] = 0
+        self._page[0], self._until = 0, 0.0
         if self.seconds:
             signal.setitimer(signal.ITIMER_REAL, 0)

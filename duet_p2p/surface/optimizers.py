@@ -19,6 +19,7 @@ from typing import Any, Final
 import torch
 from torch.optim import lr_scheduler, swa_utils
 
+from duet_p2p.surface import bare
 from duet_p2p.surface.sizes import admit_items
 from duet_p2p.surface.sparse import dense, settled
 
@@ -73,12 +74,18 @@ def _step(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"an Optimizer is needed, not {type(optimizer).__name__}")
     try:
-        return optimizer.step(*args, **kwargs)
+        return optimizer.step(*args, **kwargs) if args or kwargs else bare.step(optimizer)
     finally:
         for state in optimizer.state.values():
             for key, value in state.items():
                 if isinstance(value, torch.Tensor) and value.is_sparse:
                     state[key] = settled(value)
+
+
+def _zero_grad(optimizer: Any, set_to_none: Any = True) -> None:
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"an Optimizer is needed, not {type(optimizer).__name__}")
+    bare.zero_grad(optimizer, set_to_none)
 
 
 def _follow(optimizer: Any, before: Any, after: Any) -> None:
@@ -203,6 +210,7 @@ _PLACE: Final = "torch.optim.lr_scheduler."
 
 OPTIMIZERS: Final[dict[str, Callable[..., Any]]] = {
     "torch.optim.Optimizer.step": _step,
+    "torch.optim.Optimizer.zero_grad": _zero_grad,
     "torch.optim.Optimizer.follow": _follow,
     "torch.optim.Optimizer.state_dict": _optimizer_state,
     f"{_PLACE}LRScheduler.state_dict": _state,

@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.errors import NotAllowed
+from duet_p2p.surface import bare
 from duet_p2p.surface.sparse import dense
 
 __all__ = ["DEVICE_TYPES", "TENSORS"]
@@ -65,6 +66,9 @@ def _backward(
     create_graph: Any = False,
     inputs: Any = None,
 ) -> None:
+    if gradient is retain_graph is inputs is None and create_graph is False:
+        bare.backward(tensor)
+        return
     tensor.backward(gradient, retain_graph, bool(create_graph), inputs)  # type: ignore[no-untyped-call]
 
 

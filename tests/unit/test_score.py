@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from duet_p2p.engine import messages
+from duet_p2p.engine.fingerprint import fingerprint
+from duet_p2p.engine.replay import Replay
 from duet_p2p.engine.score import Score
 from duet_p2p.engine.stretch import Stretch
 from duet_p2p.wire.messages import DefinePlan
 from duet_p2p.wire.values import Ref
-from tests.unit.plan_kit import Planner, step
+from tests.unit.plan_kit import Planner, both_ways, played, step
 from tests.unit.program_kit import labels, program_story
 from tests.unit.test_short_ways import (
     CHANGES,
@@ -27,30 +29,9 @@ from tests.unit.test_short_ways import (
     told,
 )
 
+__all__ = ["played"]  # a fixture
+
 ROWS = 16
-
-
-@pytest.fixture
-def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
-    """Of each run that was played: how many commands, and whether to the end."""
-    runs: list[tuple[int, bool]] = []
-    real = Stretch.play
-
-    def play(self: Stretch, *args: Any) -> Any:
-        place, call = real(self, *args)
-        runs.append((place - self.begin, place == self.end and call is None))
-        return place, call
-
-    monkeypatch.setattr(Stretch, "play", play)
-    return runs
-
-
-def both_ways(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> tuple[Any, Any]:
-    """What a story tells when runs are played, and when none is."""
-    short = run()
-    with monkeypatch.context() as patch:
-        patch.setattr(Score, "play", lambda score, *_: (score.begin, None))
-        return short, run()
 
 
 def test_from_the_fifth_step_on_a_recorded_step_is_played(played: list[tuple[int, bool]]) -> None:
@@ -82,7 +63,7 @@ def test_once_a_run_was_like_its_predecessor_no_look_is_taken(
 def test_what_a_look_is_spared_for_would_have_been_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal runs leave the same: whenever no look is taken, one would find what was found."""
     spared: list[bool] = []
-    real = Score.play
+    real, stand = Score.play, Replay.__init__
 
     def play(self: Score, seq: int, objects: Any, run: str, frame: Any, *rest: Any) -> Any:
         stretch, lineage = self._stretch, rest[1]
@@ -92,7 +73,14 @@ def test_what_a_look_is_spared_for_would_have_been_found(monkeypatch: pytest.Mon
             spared.append(stretch.finds(found))
         return real(self, seq, objects, run, frame, *rest)
 
+    def stands(self: Replay, stretch: Stretch, found: Any, given: Any, *rest: Any) -> None:
+        now = fingerprint([(n, given[n]) for n in found.nodes], found.facts[0], rest[3])
+        assert now is not None
+        spared.append(stretch.finds(now))
+        stand(self, stretch, found, given, *rest)
+
     monkeypatch.setattr(Score, "play", play)
+    monkeypatch.setattr(Replay, "__init__", stands)
     for kind in KINDS:
         trainer = Trainer(kind)
         for _ in range(9):
