@@ -111,7 +111,8 @@ def _parameters(optimizer: Optimizer) -> list[torch.Tensor]:
 
 def _said(optimizer: Optimizer) -> str:
     """``SGD (lr=0.1, momentum=0.9)``: all settings that are not the defaults."""
-    known, groups = _defaults(type(optimizer)), []
+    kind: Any = type(optimizer)  # which mypy does not take for hashable
+    known, groups = _defaults(kind), []
     for group in optimizer.param_groups:
         groups.append(", ".join(
             f"{key}={_setting(value)}" for key, value in group.items()
@@ -119,7 +120,7 @@ def _said(optimizer: Optimizer) -> str:
                 key in known and _setting(value) == known[key]
             ))
         ))  # fmt: skip
-    return f"{type(optimizer).__name__} ({'; '.join(groups)})"
+    return f"{kind.__name__} ({'; '.join(groups)})"
 
 
 def _setting(value: Any) -> str:

@@ -7,8 +7,7 @@ memory is in use: from then on the engine can die of that wherever it is.
 The page's writer also carries the clock: a command sets the process's own alarm, and the kernel
 ends the process when it rings. That asks the kernel, so it is set with some time to spare, and
 commands that begin within that time leave it as it is: each has its full time, and at most a part
-more.
-No thread has to get the interpreter's lock for that, so a long ``int`` power ends like a long
+more. No thread has to get the interpreter's lock for it, so a long ``int`` power ends like a long
 matrix product.
 """
 
