@@ -11,7 +11,7 @@ from duet_p2p.errors import DuetError, ProtocolError, QuotaExceeded, SessionClos
 from duet_p2p.owner.sharing import Prepared
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Blob, Ref, Span, TensorData
-from tests.unit.owner_kit import LOSS, Stage
+from tests.unit.owner_kit import DEADLINE, LOSS, Stage
 
 
 @pytest.fixture
@@ -329,15 +329,19 @@ async def test_a_dead_engine_is_replaced_and_the_session_survives(stage):
     assert stage.answers() == [wire.NotYours(13, "never", "")]
 
 
-def die_on_private_data(stage):
+async def die_on_private_data(stage):
     stage.host.is_running = False
     stage.host.say(engine.Died("signal 9, while it ran torch.mm (#3)", True))
+    assert not stage.service.revival.is_suspended  # it is told on a tick
+    async with asyncio.timeout(DEADLINE):
+        while not stage.service.revival.is_suspended:
+            await asyncio.sleep(0.001)
 
 
 async def test_a_death_on_private_data_suspends_until_the_owner_resumes(stage):
     await share(stage)
     stage.answers()
-    die_on_private_data(stage)
+    await die_on_private_data(stage)
     (told,) = stage.answers()
     assert isinstance(told, wire.Suspended)
     assert "torch.mm" not in told.reason
@@ -360,9 +364,11 @@ async def test_a_death_on_private_data_suspends_until_the_owner_resumes(stage):
 
 
 async def test_resuming_before_the_new_engine_is_up_waits_for_it(stage):
-    die_on_private_data(stage)
+    stage.host.may_start.clear()
+    await die_on_private_data(stage)
     assert stage.service.resume()
     assert [type(m) for m in stage.answers()] == [wire.Suspended]
+    stage.host.may_start.set()
     await stage.settle()
     assert [type(m) for m in stage.answers()] == [wire.EngineRestarted, wire.StoreSnapshot]
 
