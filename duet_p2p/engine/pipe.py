@@ -42,6 +42,7 @@ Item = Any
 _Bytes = Buffer | Landing | Departure
 _PAIR: Final = b"\x92"  # the head of an array of two
 _PLAIN: Final = frozenset({type(None), bool, float})  # they stand for themselves
+_WHOLE: Final = _PLAIN | {str}  # and these in what is read: a frame is within limits
 
 _HEADER: Final = struct.Struct("<IQB")  # bytes of the body, of the inline buffers, descriptors
 _INLINE, _SEALED, _GROWING = range(3)  # where a buffer is; the last: a file that is being written
@@ -264,11 +265,16 @@ def _unpack_item(packed: Any, buffers: _Buffers) -> Item:
     names = _FIELDS[kind]
     if len(content) != len(names):
         raise ValueError(f"{kind.__name__} has {len(names)} fields")
-    return kind(*(_unpack_field(value, buffers, kind) for value in content))
+    return kind(*[
+        value if type(value) in _WHOLE else _unpack_field(value, buffers, kind)
+        for value in content
+    ])  # fmt: skip
 
 
 def _unpack_row(packed: Any) -> Any:
     """What facts hold beside words: a row of them, or a large number."""
+    if packed == []:  # most rows
+        return ()
     found = tuple(packed) if type(packed) is list else unpack_value(packed)
     if type(found) is int or (type(found) is tuple and _WORDS.issuperset(map(type, found))):
         return found
@@ -298,8 +304,6 @@ class _Buffers(Sequence[Buffer]):
 
 
 def _unpack_field(packed: Any, buffers: _Buffers, kind: type) -> Any:
-    if type(packed) in _PLAIN or type(packed) is str:
-        return packed
     if isinstance(packed, dict) and len(packed) == 1:
         ((tag, payload),) = packed.items()
         if tag == "#":

@@ -296,7 +296,8 @@ def _settle(wait: Wait, answer: SignHead | Exception) -> None:
 
 
 def _all_but(facts: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
-    return tuple(sorted((key, str(value)) for key, value in facts.items() if key not in names))
+    # one text in place of a row of them: this is before each answer to a request
+    return (repr([item for item in facts.items() if item[0] not in names]),)
 
 
 def _now() -> str:

@@ -347,6 +347,8 @@ class Connection:
 
     def next_tick(self) -> float:
         """When `tick` and `take_frames` are to be called next, if nothing happens before."""
-        times = [self._heard + self._pace.lost, self._ping_at]
-        times += [at for at in (self._incoming.ack_at, self._settled_at) if at is not None]
-        return min(times)
+        first = min(self._heard + self._pace.lost, self._ping_at)
+        for at in (self._incoming.ack_at, self._settled_at):
+            if at is not None and at < first:
+                first = at
+        return first

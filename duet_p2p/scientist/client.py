@@ -19,7 +19,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
@@ -50,6 +50,7 @@ from duet_p2p.limits import (
 from duet_p2p.scientist import dispatch
 from duet_p2p.scientist.failures import Failures
 from duet_p2p.scientist.progress import transfer_bar
+from duet_p2p.scientist.promise import Promise
 from duet_p2p.scientist.recording import active
 from duet_p2p.scientist.requests import RequestList
 from duet_p2p.scientist.sites import CallSites
@@ -133,7 +134,7 @@ class Client:
         self._emitting = threading.RLock()  # a command's id, order and dead ids go together
         self._dead: deque[int] = deque()
         self._dead_since = 0.0
-        self._calls: dict[int, Future[tuple[Answer, Any]]] = {}
+        self._calls: dict[int, Promise[tuple[Answer, Any]]] = {}
         self._unknown: WeakValueDictionary[int, Pointer] = WeakValueDictionary()
         self._settled = 0
         self._settling: list[tuple[int, Future[None]]] = []
@@ -278,12 +279,13 @@ class Client:
 
     # waiting
 
-    def open_call(self) -> tuple[int, Future[tuple[Answer, Any]]]:
-        """A fresh call number and the future of its answer."""
+    def open_call(
+        self, on_answer: Callable[[Promise[tuple[Answer, Any]]], object] | None = None
+    ) -> tuple[int, Promise[tuple[Answer, Any]]]:
+        """A fresh call number and its answer to come."""
         call = secrets.randbits(63) or 1
-        future: Future[tuple[Answer, Any]] = Future()
-        self._calls[call] = future
-        return call, future
+        promise = self._calls[call] = Promise(on_answer)
+        return call, promise
 
     def drop_call(self, call: int) -> None:
         """Nobody waits for this answer any more."""
@@ -299,7 +301,7 @@ class Client:
         finally:
             self.drop_call(call)
 
-    def wait(self, future: Future[Any], seconds: float | None) -> Any:
+    def wait(self, future: Future[Any] | Promise[Any], seconds: float | None) -> Any:
         """The future's result, with a deadline; None waits until it is decided (Ctrl-C works).
 
         Raises:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import Future
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -14,6 +13,7 @@ from duet_p2p import limits
 from duet_p2p.errors import RequestClosed, RequestExpired, WrongSide
 from duet_p2p.objects import cards
 from duet_p2p.objects.notes import object_key
+from duet_p2p.scientist.promise import Promise
 from duet_p2p.surface import values
 from duet_p2p.wire import messages
 from duet_p2p.wire.messages import Denied, Expired, Failed, Value, Withdraw
@@ -68,8 +68,7 @@ class Request:
         self._client = client
         self._closed_as: RequestStatus | None = None
         self._is_delivered = False
-        self._call, self._answer = client.open_call()
-        self._answer.add_done_callback(self._on_answer)
+        self._call, self._answer = client.open_call(self._on_answer)
 
     @property
     def id(self) -> str:
@@ -180,7 +179,7 @@ class Request:
         """Lets go of a large value once somebody has it: the history would keep it for ever."""
         answer, _ = self._answer.result()
         if isinstance(answer, Value) and answer.blob is not None:
-            taken: Future[Any] = Future()
+            taken: Promise[Any] = Promise()
             taken.set_result((answer, None))
             self._answer, self._is_delivered = taken, True
 
@@ -194,7 +193,7 @@ class Request:
                 answer = Expired(self._call)
             self._answer.set_result((answer, None))
 
-    def _on_answer(self, done: Future[Any]) -> None:
+    def _on_answer(self, done: Promise[Any]) -> None:
         self._client.requests._decided(self)
 
     def __repr__(self) -> str:

@@ -220,7 +220,11 @@ class Association:
             self._pulse.deadline,
             self.packet_size.deadline,
         )
-        return min((found for found in deadlines if found is not None), default=None)
+        first: float | None = None
+        for found in deadlines:
+            if found is not None and (first is None or found < first):
+                first = found
+        return first
 
     def tick(self, now: float) -> None:
         """Does what is due."""

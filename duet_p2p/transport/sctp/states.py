@@ -57,8 +57,9 @@ TRANSITIONS: Final[dict[tuple[State, Input], State]] = {
     **{(state, Input.END): State.ENDED for state in State if state is not State.ENDED},
 }
 
-SENDS_DATA: Final = frozenset({State.ESTABLISHED, State.SHUTDOWN_PENDING, State.SHUTDOWN_RECEIVED})
-HEARS_DATA: Final = frozenset({State.ESTABLISHED, State.SHUTDOWN_PENDING, State.SHUTDOWN_SENT})
+# Rows, most likely first: each packet asks, and a set would have the hash of an enum, in Python.
+SENDS_DATA: Final = (State.ESTABLISHED, State.SHUTDOWN_PENDING, State.SHUTDOWN_RECEIVED)
+HEARS_DATA: Final = (State.ESTABLISHED, State.SHUTDOWN_PENDING, State.SHUTDOWN_SENT)
 
 
 def next_state(state: State, happened: Input) -> State | None:
