@@ -53,6 +53,7 @@ _SELECTS: Final = frozenset(_SELECTS_NAMES.split())
 
 _OF_KERNELS: Final = frozenset({"stride", "is_contiguous", "output_nr"})
 """Facts that what computed a tensor decides, beside its shape: a stand-in has others."""
+_HEADS: Final = "multi_head_attention_forward"
 _OF_LISTS: Final = frozenset({"Tensor", "tensor", "as_tensor"})
 
 OVERWRITES: Final = frozenset({"zero", "fill", "copy", "normal", "uniform"})
@@ -136,7 +137,7 @@ def look_before(targets: list[torch.Tensor], given: Arguments, lineage: Lineage)
     """What rules ask about public values that will have been written over when they are asked."""
     written = {storage_of(target)._cdata for target in targets}
     for tensor in given.tensors():
-        if storage_of(tensor)._cdata in written and lineage.label(tensor).is_public:
+        if storage_of(tensor)._cdata in written and not is_private(lineage.label(tensor)):
             given.alike[id(tensor)] = axes.alike(tensor)
 
 
@@ -340,7 +341,9 @@ def apply(
                 _apply_to(name, part, verdict, given, own, id(part) in written, lineage)
         elif isinstance(part, tuple):
             # an empty one has no parts that could carry the label of its length
-            atomic = atomic or not part or any(is_atomic(p) for p in part)
+            is_free = name == _HEADS  # that there are no weights was said by something public
+            atoms = [p for p in part if is_atomic(p) and not (is_free and p is None)]
+            atomic = atomic or not part or bool(atoms)
         elif not label.is_public:
             entry = lineage.track(part)
             entry.content = join((entry.content, label))

@@ -163,6 +163,12 @@ OPEN: dict[str, Program] = {
     "a loss of two": lambda x, y, c, d: discriminated(x),
     "steps before records": lambda x, y, c, d: in_time(d),
     "attention with a mask": lambda x, y, c, d: masked_attention(d),
+    "a transformer with padding": lambda x, y, c, d: nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True), 1
+    )(d, src_key_padding_mask=d[:, :, 0] > 0.9).mean(),
+    "attention with padding": lambda x, y, c, d: nn.MultiheadAttention(4, 2, batch_first=True)(
+        d, d, d, key_padding_mask=d[:, :, 0] > 0.9
+    )[0].mean(),
 }  # fmt: skip
 
 
