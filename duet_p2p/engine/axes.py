@@ -151,6 +151,9 @@ rsqrt rsub selu sgn sigmoid sign signbit silu sin sinc sinh softplus softshrink 
 square sub subtract tan tanh tanhshrink threshold true_divide trunc xlogy xor
 entr erfcx gammainc gammaincc gammaln gcd i0e i1 i1e igamma igammac lcm log_ndtr ndtr ndtri
 polygamma psi xlog1py zeta
+airy_ai bessel_j0 bessel_j1 bessel_y0 bessel_y1 modified_bessel_i0 modified_bessel_i1
+modified_bessel_k0 modified_bessel_k1 scaled_modified_bessel_k0 scaled_modified_bessel_k1
+spherical_bessel_j0 multigammaln complex polar bitwise_left_shift bitwise_right_shift
 """
 ELEMENTWISE: Final = frozenset(_ELEMENTWISE_NAMES.split())
 """Bases of names that broadcast their operands; a number among them changes no shape."""
@@ -207,6 +210,7 @@ _RULES: Final[dict[str, Rule]] = {
     "scatter_reduce": groups.scatter_reduce,
     **dict.fromkeys(("histc", "histogram"), groups.counts),
     **features.TRANSFORMS,
+    "ctc_loss": losses.spelt,
     "addmm": rules.addmm,
     **{f"conv{n}d": rules.per_record_layer(n) for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": rules.per_record_layer(n) for n in (1, 2, 3)},

@@ -241,7 +241,7 @@ def diag_embed(call: Call) -> int | None:
 
 
 def split_along(axis: int) -> Rule:
-    """``hsplit`` and its kin: each has its own axis."""
+    """``hsplit``, ``fliplr`` and their kin: each works along an axis of its own."""
 
     def rule(call: Call) -> int | None:
         first = first_rows(call)
@@ -278,6 +278,7 @@ def spectrum(call: Call) -> int | None:
 TRANSFORMS: Final[dict[str, Rule]] = {
     "diagonal": diagonal, "diag_embed": diag_embed, "searchsorted": searched,
     **{f"{letter}split": split_along(axis) for letter, axis in (("h", 1), ("v", 0), ("d", 2))},
+    "fliplr": split_along(1), "flipud": split_along(0), "view_as_real": split_along(-1),
     **dict.fromkeys(("stft", "istft"), spectrum),
     **dict.fromkeys(
         ("fft_fft", "fft_ifft", "fft_rfft", "fft_irfft", "fft_hfft", "fft_ihfft"),

@@ -1,7 +1,7 @@
 """Calls of every name that has a record rule, drawn at random, against what the rule says of them.
 
 ``python -m tests.surface.record_sweep [CALLS] [NAME]`` tries so many calls of each name (or of one)
-and prints those that break a promise.
+and prints those that break a promise; with ``closed`` it prints the names that have no rule.
 
 All axes are as long as there are records, so that a rule that looks at the wrong one is found: a
 size confirms nothing here. What a rule promises is asked of torch itself:
@@ -437,7 +437,24 @@ def sweep(name: str, count: int, seed: int = 0) -> tuple[int, list[str]]:
     return opened, found
 
 
+def closed() -> list[str]:
+    """Names of operations on numbers that have no rule: whatever records they get is closed."""
+    return sorted(
+        {
+            axes.base_name(name) or name
+            for name, rule in TABLE.items()
+            if name.rpartition(".")[0] in axes._PREFIXES and rule.result != "none"
+            and rule.form in ("function", "method", "inplace")
+            and rule.record not in ("metadata", "state")
+            and axes.base_name(name) not in axes._RULES
+        }
+    )  # fmt: skip
+
+
 def main() -> None:
+    if sys.argv[1:] == ["closed"]:
+        print(*closed(), sep="\n")
+        return
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     for name in [sys.argv[2]] if len(sys.argv) > 2 and sys.argv[2] != "all" else NAMES:

@@ -161,6 +161,9 @@ OPEN: dict[str, Program] = {
     # losses
     "a smoothed loss": lambda x, y, c, d: smoothed(x, c),
     "a loss of two": lambda x, y, c, d: discriminated(x),
+    "a spelt loss": lambda x, y, c, d: F.ctc_loss(
+        d.log_softmax(2).transpose(0, 1), c.clamp(min=1)[:, None], [5] * N, [1] * N
+    ),
     "steps before records": lambda x, y, c, d: in_time(d),
     "attention with a mask": lambda x, y, c, d: masked_attention(d),
     "a transformer with padding": lambda x, y, c, d: nn.TransformerEncoder(
