@@ -136,9 +136,11 @@ def judge(
 def look_before(targets: list[torch.Tensor], given: Arguments, lineage: Lineage) -> None:
     """What rules ask about public values that will have been written over when they are asked."""
     written = {storage_of(target)._cdata for target in targets}
-    for tensor in given.tensors():
-        if storage_of(tensor)._cdata in written and not is_private(lineage.label(tensor)):
-            given.alike[id(tensor)] = axes.alike(tensor)
+    given.alike = {
+        id(tensor): axes.alike(tensor)
+        for tensor in given.tensors()
+        if storage_of(tensor)._cdata in written and not is_private(lineage.label(tensor))
+    }
 
 
 def hides(rule: Rule, given: Arguments, lineage: Lineage, *, is_inferred: bool) -> bool:
