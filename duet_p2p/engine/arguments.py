@@ -44,6 +44,8 @@ class Arguments:
     """Of a backward: leaves and statistics that the graph of its root reaches, once looked for."""
     written: Mapping[int, Rows] = MappingProxyType({})
     """Where the records lay in tensors that the call wrote to in place; by identity."""
+    alike: Mapping[int, frozenset[int]] = MappingProxyType({})
+    """Of public tensors that the call writes over: axes along which they were the same before."""
     _parts: list[list[Any]] | None = None
     _tensors: list[torch.Tensor] | None = None
     _is_plain: bool | None = None

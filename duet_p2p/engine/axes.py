@@ -7,8 +7,8 @@ they were reduced away by a sum over all of them, or nothing: then the result is
 for ever. Sizes are never used to guess an axis; they only confirm what the rule says.
 
 A tensor without records that has more than one element along the record axis tells the records
-apart. If it is public that is called *injected* and reported; if gradients flow to it, each of
-them would be one record's, so that closes the way.
+apart, unless it is the same for all of them. If it is public that is called *injected* and
+reported; if gradients flow to it, each of them would be one record's, so that closes the way.
 
 tests/unit/test_axes.py checks the rules against torch: changing one record may change only that
 record's results, and the order of the records may not change a reduced one.
@@ -20,13 +20,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+from duet_p2p.engine import axis_algebra as algebra
 from duet_p2p.engine import axis_features as features
+from duet_p2p.engine import axis_groups as groups
 from duet_p2p.engine import axis_losses as losses
 from duet_p2p.engine import axis_moves as moves
 from duet_p2p.engine import axis_networks as networks
+from duet_p2p.engine import axis_picks as picks
 from duet_p2p.engine import axis_rules as rules
 from duet_p2p.engine.axis_cells import cell
-from duet_p2p.engine.axis_rules import REDUCED, Call, Rule
+from duet_p2p.engine.axis_rules import REDUCED, Call, Rule, alike
 
 __all__ = [
     "BY_VALUES",
@@ -36,6 +39,7 @@ __all__ = [
     "LABELLED",
     "Call",
     "Outcome",
+    "alike",
     "base_name",
     "outcome",
 ]
@@ -52,8 +56,18 @@ class Outcome:
     """Of each result, where they are not the same."""
     thinned: tuple[int, float] | None = None
     """Of a dropout: which one, and its chance."""
-    folded: int = 1
-    """Of a reshape: into how many parts it cut each record; below zero if it joined them again."""
+    folded: tuple[int, int] = (1, 1)
+    """Of a reshape that cut each record into parts: how many of them lie apart, the first of all
+    records before the second ones, and how many of each one after another."""
+    is_joined: bool = False
+    """It put such parts together again."""
+    is_by_values: bool = False
+    """Other values of something public could have another outcome."""
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts each record was cut."""
+        return self.folded[0] * self.folded[1]
 
     @property
     def is_reduced(self) -> bool:
@@ -69,7 +83,8 @@ def outcome(call: Call) -> Outcome | None:
         return None
     places = found if isinstance(found, tuple) else ()
     axis = found[0] if isinstance(found, tuple) else found
-    return Outcome(axis, call.injected, places, call.thinned, call.folded)
+    return Outcome(axis, call.injected, places, call.thinned, call.folded, call.is_joined,
+                   call.is_by_values)  # fmt: skip
 
 
 @cache
@@ -84,15 +99,20 @@ def base_name(name: str) -> str:
     if short.startswith("__") and short.endswith("__"):
         inner = short[2:-2]
         return _DUNDERS.get(inner, inner if inner in ("getitem",) else "")
-    if prefix == "torch.linalg" and short not in ("vector_norm", "matmul", "vecdot"):
-        return ""  # linalg.norm of a matrix is its largest singular value
+    if prefix in _APART and short not in ("vector_norm", "matmul", "vecdot"):
+        # linalg.norm of a matrix can be its largest singular value
+        short = f"{prefix.rpartition('.')[2]}_{short}"
+        return short if short in _RULES else ""
     short = short.rstrip("_")
     return _ALIASES.get(short, short)
 
 
 _PREFIXES: Final = frozenset({
-    "torch", "torch.Tensor", "torch.nn.functional", "torch.special", "torch.linalg",
+    "torch", "torch.Tensor", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft",
 })  # fmt: skip
+
+_APART: Final = frozenset({"torch.linalg", "torch.fft"})
+"""Places whose names mean something else than torch's own, or may do."""
 
 _OTHER_ORDERS: Final = frozenset({"torch.embedding", "torch.embedding_bag"})
 """Names whose arguments come in another order than those of the rule: the table, then indices."""
@@ -131,6 +151,9 @@ rsqrt rsub selu sgn sigmoid sign signbit silu sin sinc sinh softplus softshrink 
 square sub subtract tan tanh tanhshrink threshold true_divide trunc xlogy xor
 entr erfcx gammainc gammaincc gammaln gcd i0e i1 i1e igamma igammac lcm log_ndtr ndtr ndtri
 polygamma psi xlog1py zeta
+airy_ai bessel_j0 bessel_j1 bessel_y0 bessel_y1 modified_bessel_i0 modified_bessel_i1
+modified_bessel_k0 modified_bessel_k1 scaled_modified_bessel_k0 scaled_modified_bessel_k1
+spherical_bessel_j0 multigammaln complex polar bitwise_left_shift bitwise_right_shift
 """
 ELEMENTWISE: Final = frozenset(_ELEMENTWISE_NAMES.split())
 """Bases of names that broadcast their operands; a number among them changes no shape."""
@@ -157,13 +180,13 @@ _RULES: Final[dict[str, Rule]] = {
         ("sum", "mean", "nansum", "nanmean", "std", "var", "count_nonzero", "std_mean", "var_mean"),
         rules.sum_rule,
     ),
-    "norm": rules.norm,
     "where": rules.where,
     **dict.fromkeys(("max", "min"), rules.binary_or_dim),
     **dict.fromkeys(
         ("amax", "amin", "argmax", "argmin", "median", "nanmedian", "mode", "softmax",
          "log_softmax", "softmin", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp",
-         "logsumexp", "all", "any", "prod", "select", "narrow", "index_select", "gather"),
+         "logsumexp", "all", "any", "prod", "select", "narrow", "gather", "aminmax",
+         "trapezoid", "trapz", "cumulative_trapezoid", "cross"),
         rules.over_features(1, None),
     ),
     **dict.fromkeys(
@@ -180,7 +203,14 @@ _RULES: Final[dict[str, Rule]] = {
     "cosine_similarity": rules.over_features(2, 1),
     "vecdot": rules.over_features(2, -1),
     "linear": rules.linear,
-    **dict.fromkeys(("matmul", "mm", "mv", "bmm", "rmatmul", "dot", "vdot"), rules.matmul),
+    **algebra.RULES,
+    **dict.fromkeys(("index_select", "index_fill", "index_copy"), picks.along(1)),
+    "index_add": groups.index_add, "index_put": groups.index_put,
+    "scatter": groups.scatter, "scatter_add": groups.scatter_add,
+    "scatter_reduce": groups.scatter_reduce,
+    **dict.fromkeys(("histc", "histogram"), groups.counts),
+    **features.TRANSFORMS,
+    "ctc_loss": losses.spelt,
     "addmm": rules.addmm,
     **{f"conv{n}d": rules.per_record_layer(n) for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": rules.per_record_layer(n) for n in (1, 2, 3)},
@@ -229,16 +259,19 @@ _RULES: Final[dict[str, Rule]] = {
     "unsqueeze": moves.unsqueeze, "squeeze": moves.squeeze,
     "transpose": moves.transpose, "t": moves.reverse, "T": moves.reverse, "mT": moves.m_transpose,
     "permute": moves.permute,
-    "getitem": moves.getitem,
+    "getitem": picks.getitem,
     "cat": moves.join, "stack": moves.join,
 }  # fmt: skip
 
 BY_VALUES: Final = frozenset(
     name for name, rule in _RULES.items()
-    if rule in (cell, rules.dropout, networks.recurrent, networks.attention, networks.heads)
+    if rule in (rules.dropout, networks.recurrent, networks.attention, networks.heads)
 )  # fmt: skip
-"""Bases of names whose rule looks at the values of a public operand, or draws a mask each time."""
-IN_PLACE: Final = ELEMENTWISE | {name for name, rule in _RULES.items() if rule is rules.dropout}
+"""Bases of names whose rule can draw a mask, which is another one each time."""
+IN_PLACE: Final = (
+    ELEMENTWISE | {name for name, rule in _RULES.items() if rule is rules.dropout}
+    | {"index_fill", "index_copy", "index_add", "scatter", "scatter_add", "scatter_reduce"}
+)  # fmt: skip
 """Bases of names that may write over their first argument what they would give otherwise."""
 LABELLED: Final = frozenset({"nll_loss", "cross_entropy"})
 """Losses that look a record's own class up: the classes may be whole beside thinned records."""

@@ -6,7 +6,7 @@ import torch
 
 from duet_p2p.engine.axis_rules import Call, met
 
-__all__ = ["cell", "is_the_same_for_all"]
+__all__ = ["cell"]
 
 _WEIGHTS_FROM = 2  # input, state, then weights and biases
 
@@ -33,13 +33,6 @@ def cell(call: Call) -> int | None:
             if rows.axis != 0:
                 return None
             has_records = True
-        elif not is_the_same_for_all(call, tensor, 0) and not met(call, tensor, 0):
+        elif not met(call, tensor, 0):
             return None
     return 0 if has_records else None
-
-
-def is_the_same_for_all(call: Call, tensor: torch.Tensor, axis: int) -> bool:
-    """Whether a public state begins alike for all records, which lie on this axis."""
-    if call.is_private(tensor) or tensor.requires_grad or not tensor.numel():
-        return False
-    return bool((tensor == tensor.narrow(axis, 0, 1)).all())

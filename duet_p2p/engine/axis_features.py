@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import torch
 
 from duet_p2p.engine.axis_rules import (
@@ -17,6 +19,7 @@ from duet_p2p.engine.axis_rules import (
 )
 
 __all__ = [
+    "TRANSFORMS",
     "batch_layer",
     "batch_of",
     "bilinear",
@@ -215,3 +218,80 @@ def einsum(call: Call) -> int | None:
         if is_met and not met(call, tensor, subscripts.index(letter)):
             return None
     return output.index(letter) if letter in output else REDUCED
+
+
+def diagonal(call: Call) -> int | None:
+    """``diagonal(x, offset, dim1, dim2)`` of feature axes, which go to the end."""
+    first = first_rows(call)
+    if first is None:
+        return None
+    tensor, rows = first
+    dims = dims_of([call.get("dim1", 2, 0), call.get("dim2", 3, 1)], tensor.ndim)
+    if dims is None or rows.axis in dims:
+        return None
+    return rows.axis - sum(dim < rows.axis for dim in dims)
+
+
+def diag_embed(call: Call) -> int | None:
+    """A matrix for the last axis."""
+    first = first_rows(call)
+    if first is None or (call.get("dim1", 2, -2), call.get("dim2", 3, -1)) != (-2, -1):
+        return None
+    return first[1].axis if first[1].axis < first[0].ndim - 1 else None
+
+
+def split_along(axis: int) -> Rule:
+    """``hsplit``, ``fliplr`` and their kin: each works along an axis of its own."""
+
+    def rule(call: Call) -> int | None:
+        first = first_rows(call)
+        if first is None or not others_have_none(call, first[0]) or len(call.tensors()) != 1:
+            return None
+        tensor, rows = first
+        place = 0 if axis == 1 and tensor.ndim == 1 else axis
+        return rows.axis if rows.axis != place else None
+
+    return rule
+
+
+def searched(call: Call) -> int | None:
+    """``searchsorted(bounds, x)``: each number against all of the bounds."""
+    bounds, data = call.get("sorted_sequence", 0), call.get("input", 1)
+    if not isinstance(bounds, torch.Tensor) or not isinstance(data, torch.Tensor):
+        return None
+    if bounds.ndim != 1 or call.rows(bounds) is not None or len(call.tensors()) != 2:
+        return None
+    rows = call.rows(data)
+    return None if rows is None else rows.axis
+
+
+def spectrum(call: Call) -> int | None:
+    """``stft`` of a signal per record, and ``istft``."""
+    first = first_rows(call)
+    least = 3 if call.short == "istft" else 2
+    if first is None or not others_have_none(call, first[0]) or first[1].axis != 0:
+        return None
+    window: Any = [t for t in call.tensors() if t is not first[0]]
+    return 0 if first[0].ndim >= least and all(t.ndim == 1 for t in window) else None
+
+
+TRANSFORMS: Final[dict[str, Rule]] = {
+    "diagonal": diagonal, "diag_embed": diag_embed, "searchsorted": searched,
+    **{f"{letter}split": split_along(axis) for letter, axis in (("h", 1), ("v", 0), ("d", 2))},
+    "fliplr": split_along(1), "flipud": split_along(0), "view_as_real": split_along(-1),
+    **dict.fromkeys(("stft", "istft"), spectrum),
+    **dict.fromkeys(
+        ("fft_fft", "fft_ifft", "fft_rfft", "fft_irfft", "fft_hfft", "fft_ihfft"),
+        over_features(2, -1),
+    ),
+    **dict.fromkeys(
+        ("fft_fft2", "fft_ifft2", "fft_rfft2", "fft_irfft2", "fft_hfft2", "fft_ihfft2"),
+        over_features(2, (-2, -1)),
+    ),
+    **dict.fromkeys(
+        ("fft_fftn", "fft_ifftn", "fft_rfftn", "fft_irfftn", "fft_hfftn", "fft_ihfftn"),
+        over_features(2, None),
+    ),
+    **dict.fromkeys(("fft_fftshift", "fft_ifftshift"), over_features(1, None)),
+}  # fmt: skip
+"""Rules of names that stand in no other list."""

@@ -11,7 +11,7 @@ import torch
 
 from duet_p2p.engine.axis_rules import REDUCED, Call, met
 
-__all__ = ["LOSSES", "loss"]
+__all__ = ["LOSSES", "loss", "spelt"]
 
 _SAME_RANKS: Final = """
 mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits
@@ -69,6 +69,32 @@ def loss(call: Call) -> int | None:
             return None  # it would put axes before that of the records
         elif not _meets(call, tensor, tensor.ndim - operands[0].ndim):
             return None
+    return _REDUCTIONS.get(given.get("reduction", ""))
+
+
+def spelt(call: Call) -> int | None:
+    """``ctc_loss``: steps first, then records; a row of targets and two lengths for each record."""
+    given = _given(call)
+    if given is None:
+        return None
+    scores, targets = given["log_probs"], given["targets"]
+    lengths = [given["input_lengths"], given["target_lengths"]]
+    if not isinstance(scores, torch.Tensor) or not isinstance(targets, torch.Tensor):
+        return None
+    if scores.ndim != 3 or targets.ndim != 2:
+        return None  # of one axis, targets lie one after another, as many as their lengths say
+    places = [(scores, 1), (targets, 0)]
+    for length in lengths:
+        if isinstance(length, torch.Tensor):
+            places.append((length, 0))
+        elif not isinstance(length, list | tuple) or not all(type(n) is int for n in length):
+            return None
+        elif len(set(length)) > 1:
+            call.injected = True  # how much of a record counts is said for each by itself
+    if any(tensor.ndim <= axis for tensor, axis in places):
+        return None
+    if not all(_meets(call, tensor, axis) for tensor, axis in places):
+        return None
     return _REDUCTIONS.get(given.get("reduction", ""))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
+
+import torch
 
 from duet_p2p.engine.axis_rules import Call, dims_of, first_rows, met, others_have_none
 from duet_p2p.engine.labels import FOLDED
@@ -10,7 +13,6 @@ from duet_p2p.engine.labels import FOLDED
 __all__ = [
     "columns",
     "flip",
-    "getitem",
     "join",
     "laid_out",
     "m_transpose",
@@ -97,28 +99,45 @@ def columns(call: Call) -> int | None:
 
 
 def reshape(call: Call) -> int | None:
-    """A leading axis that keeps its size keeps its rows; one that grows holds parts of records.
+    """Numbers stay in their order, so what lies before the record axis says where it is then.
 
     ``x.view(-1, classes)`` lays the steps of each record one after another: they still are treated
-    alike, and all of them are no more records than before. The way back is known, too.
+    alike, and all of them are no more records than before. Of records on another axis the first
+    steps of all come first. The way back is known, too.
     """
     first = first_rows(call)
     results = call.results()
-    if first is None or len(results) != 1 or first[1].axis != 0 or not results[0].ndim:
+    if first is None or len(results) != 1 or not results[0].ndim:
         return None
     tensor, rows = first
-    size, parts = results[0].shape[0], rows.key[-1]
-    if size == rows.records:
+    shape, before = results[0].shape, math.prod(tensor.shape[: rows.axis])
+    if rows.axis == 0 and shape[0] == rows.records:
         return 0
-    if call.short not in _FOLDS or not tensor.numel() or results[0].dtype is not tensor.dtype:
+    if not tensor.numel() or results[0].dtype is not tensor.dtype or rows.records < 2:
         return None
-    if rows.key[-2:-1] == (FOLDED,) and isinstance(parts, int) and size * parts == rows.records:
-        call.folded = -parts
-        return 0
-    if size <= rows.records or size % rows.records:
+    if (place := _place(shape, before, rows.records)) is not None:
+        return place
+    if call.short not in _FOLDS:
         return None
-    call.folded = size // rows.records
+    if rows.axis == 0 and len(rows.key) > 3 and rows.key[-3] == FOLDED:
+        over, under = int(rows.key[-2]), int(rows.key[-1])
+        place = _place(shape, over, rows.records // (over * under))
+        if place is not None:
+            call.folded, call.is_joined = (over, under), True
+            return place
+    whole = before * rows.records
+    if shape[0] <= rows.records or shape[0] % whole:
+        return None
+    call.folded = (before, shape[0] // whole)
     return 0
+
+
+def _place(shape: torch.Size, before: int, size: int) -> int | None:
+    """The axis of this size that has so many numbers before it."""
+    for axis in range(len(shape)):
+        if math.prod(shape[:axis]) == before and shape[axis] == size:
+            return axis
+    return None
 
 
 def unsqueeze(call: Call) -> int | None:
@@ -201,31 +220,6 @@ def flip(call: Call) -> int | None:
         given = given[0]
     dims = dims_of(given, first[0].ndim)
     return first[1].axis if dims and first[1].axis not in dims else None
-
-
-def getitem(call: Call) -> int | None:
-    """``x[:, 3]`` and ``x[..., :2]`` select features; anything on the record axis closes it."""
-    first = first_rows(call)
-    if first is None or len(call.args) != 2 or first[1].axis != 0:
-        return None
-    index = call.args[1]
-    parts = index if isinstance(index, tuple) else (index,)
-    if parts and parts[0] is Ellipsis:
-        if len(parts) - 1 >= first[0].ndim:
-            return None
-    elif not parts or not (isinstance(parts[0], slice) and parts[0] == slice(None)):
-        return None
-    rest = parts[1:]
-    if parts[0] == slice(None) and sum(isinstance(p, list) for p in rest) == 1:
-        # columns by their numbers; beside other numbers they could take the first place
-        columns = next(p for p in rest if isinstance(p, list))
-        others_are_slices = all(isinstance(p, slice) for p in rest if not isinstance(p, list))
-        are_numbers = bool(columns) and all(type(n) is int for n in columns)
-        return 0 if others_are_slices and are_numbers else None
-    plain = all(
-        isinstance(p, slice) or (isinstance(p, int) and not isinstance(p, bool)) for p in rest
-    )
-    return 0 if plain else None
 
 
 def join(call: Call) -> int | None:

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import torch
 
-from duet_p2p.engine.axis_cells import is_the_same_for_all
 from duet_p2p.engine.axis_rules import Call, met, thin
 
 __all__ = ["attention", "bag", "heads", "recurrent"]
@@ -33,7 +32,7 @@ def recurrent(call: Call) -> tuple[int, ...] | None:
     if not all(isinstance(t, torch.Tensor) and t.ndim == 3 for t in (data, *states)):
         return None
     axis = 0 if is_first else 1
-    if not _all_meet(call, [(data, axis), *((t, 1) for t in states)], is_state_free=True):
+    if not _all_meet(call, [(data, axis), *((t, 1) for t in states)]):
         return None
     if is_training and chance and not _thinned(call, (data, *states), chance):
         return None
@@ -102,9 +101,7 @@ def bag(call: Call) -> int | None:
     return 0 if _all_meet(call, places) else None
 
 
-def _all_meet(
-    call: Call, places: Iterable[tuple[torch.Tensor, int]], *, is_state_free: bool = False
-) -> bool:
+def _all_meet(call: Call, places: Iterable[tuple[torch.Tensor, int]]) -> bool:
     """Whether each of these has its records there, or none that could tell records apart."""
     has_records = False
     for tensor, axis in places:
@@ -113,8 +110,6 @@ def _all_meet(
             has_records = True
             if rows.axis != axis:
                 return False
-        elif is_state_free and is_the_same_for_all(call, tensor, axis):
-            continue
         elif not met(call, tensor, axis):
             return False
     return has_records

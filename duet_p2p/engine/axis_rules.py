@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
@@ -21,17 +21,17 @@ __all__ = [
     "Call",
     "Rule",
     "addmm",
+    "alike",
     "binary_or_dim",
     "dims_of",
     "dropout",
     "elementwise",
     "embedding",
     "first_rows",
+    "is_the_same_for_all",
     "layer_norm",
     "linear",
-    "matmul",
     "met",
-    "norm",
     "norm_layer",
     "one_hot",
     "others_have_none",
@@ -62,12 +62,19 @@ class Call:
     result: Any
     rows: Callable[[torch.Tensor], Rows | None]
     is_private: Callable[[torch.Tensor], bool]
+    alike: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    """Of public tensors that the call has written over: axes along which they were the same."""
     injected: bool = False
     """Set by `met` when something public told the records apart."""
     thinned: tuple[int, float] | None = None
     """Set by `dropout`: a number of its own, and the chance."""
-    folded: int = 1
-    """Set by `reshape`: into how many parts it cut each record; below zero: joined them again."""
+    folded: tuple[int, int] = (1, 1)
+    """Set by `reshape`: how many parts of each record lie before those of the next one, one of each
+    at a time, and how many one after another."""
+    is_joined: bool = False
+    """Set by `reshape`: it put those parts together again."""
+    is_by_values: bool = False
+    """Set where values of something public decided the answer: other ones can have another."""
 
     def get(self, name: str, position: int, default: Any = None) -> Any:
         """An argument by name or position."""
@@ -103,8 +110,33 @@ def met(call: Call, tensor: torch.Tensor, axis: int) -> bool:
         return True
     if call.is_private(tensor) or tensor.requires_grad:
         return False
-    call.injected = True
+    if not is_the_same_for_all(call, tensor, axis):
+        call.injected = True
     return True
+
+
+def is_the_same_for_all(call: Call, tensor: torch.Tensor, axis: int) -> bool:
+    """Whether a public tensor is alike for all records, which lie on this axis.
+
+    It tells none apart: a column of ones, or the state that a recurrent network begins with.
+    """
+    if call.is_private(tensor) or tensor.requires_grad:
+        return False
+    call.is_by_values = True
+    if (before := call.alike.get(id(tensor))) is not None:
+        return axis in before
+    return _is_alike(tensor, axis)
+
+
+def alike(tensor: torch.Tensor) -> frozenset[int]:
+    """The axes along which a tensor is the same."""
+    return frozenset([axis for axis in range(tensor.ndim) if _is_alike(tensor, axis)])
+
+
+def _is_alike(tensor: torch.Tensor, axis: int) -> bool:
+    if tensor.layout is not torch.strided or tensor.is_quantized or not tensor.numel():
+        return False
+    return bool((tensor == tensor.narrow(axis, 0, 1)).all())
 
 
 def dims_of(value: Any, ndim: int) -> tuple[int, ...] | None:
@@ -237,16 +269,8 @@ def _without(call: Call, tensor: torch.Tensor, rows: Rows, dims: tuple[int, ...]
     return None
 
 
-def norm(call: Call) -> int | None:
-    """Sums of first or second powers; high powers come close to a maximum."""
-    power = call.get("p", 1, call.kwargs.get("ord", 2))
-    if power not in (1, 2, 1.0, 2.0, "fro", None):
-        return None
-    return sum_rule(call, 2)
-
-
 def over_features(
-    position: int, default: int | None, *, name: str = "dim"
+    position: int, default: int | tuple[int, ...] | None, *, name: str = "dim"
 ) -> Callable[[Call], int | None]:
     """Any function along given axes, as long as none of them is the record axis."""
 
@@ -267,9 +291,7 @@ def over_features(
                 continue
             if found is None:
                 # Of fewer axes it is laid along the last ones: its places are not what they seem.
-                # An index along a feature axis is not laid along anything.
-                is_index = call.short == "index_select"
-                if not is_index and other.ndim != tensor.ndim:
+                if other.ndim != tensor.ndim:
                     return None
                 if not met(call, other, rows.axis):
                     return None
@@ -344,35 +366,6 @@ def one_hot(call: Call) -> int | None:
     first = first_rows(call)
     # without a number of classes the shape tells the largest value
     return first[1].axis if first and call.get("num_classes", 1, -1) > 0 else None
-
-
-def matmul(call: Call) -> int | None:
-    """``x @ W`` contracts features; contracting the records of both sides is a sum over them."""
-    if len(call.args) != 2:
-        return None
-    left, right = call.args
-    if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
-        return None
-    if call.short == "rmatmul":
-        left, right = right, left
-    of_left, of_right = call.rows(left), call.rows(right)
-    if left.ndim < 1 or right.ndim < 1 or len(call.tensors()) != 2:
-        return None
-    if of_left and of_right:
-        are_matrices = left.ndim <= 2 and right.ndim <= 2
-        if are_matrices and of_left.axis == left.ndim - 1 and of_right.axis == 0:
-            return REDUCED
-        is_batch = left.ndim == right.ndim >= 3 and of_left.axis == of_right.axis < left.ndim - 2
-        return of_left.axis if is_batch else None
-    if of_left:
-        # more than two axes on the right would be batches, which could meet the records
-        is_kept = of_left.axis < left.ndim - 1 and right.ndim <= 2
-        return of_left.axis if is_kept else None
-    if of_right:
-        if right.ndim != 2 or left.ndim > 2:
-            return None
-        return left.ndim - 1 if of_right.axis == 1 else None
-    return None
 
 
 def addmm(call: Call) -> int | None:

@@ -22,7 +22,7 @@ from duet_p2p.engine.charges import charge
 from duet_p2p.engine.damage import Damage, is_as_expected
 from duet_p2p.engine.effects import Effects, is_random
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_exhaustion, text_of
-from duet_p2p.engine.judge import typed
+from duet_p2p.engine.judge import look_before, typed
 from duet_p2p.engine.labelling import STATEFUL, Labelling
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
@@ -223,6 +223,8 @@ class Executor:
             run.owned = [given.owned(t, lineage) or lineage.own(t) for t in run.targets]
         if not given.is_plain():
             given.refresh()
+        if run.targets and run.is_met and axes.base_name(rule.name):
+            look_before(run.targets, given, lineage)
         if run.extra.is_public and not lineage.generator.is_public:
             run.state = torch.get_rng_state()
 

@@ -32,7 +32,16 @@ from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach, storage_of
 from duet_p2p.surface.table import Rule
 from duet_p2p.surface.types import number_type
 
-__all__ = ["OVERWRITES", "Verdict", "apply", "hides", "judge", "label_fresh", "typed"]
+__all__ = [
+    "OVERWRITES",
+    "Verdict",
+    "apply",
+    "hides",
+    "judge",
+    "label_fresh",
+    "look_before",
+    "typed",
+]
 
 _SELECTS_NAMES: Final = """
 getitem select narrow narrow_copy flip fliplr flipud roll rot90 expand expand_as broadcast_to
@@ -44,6 +53,7 @@ _SELECTS: Final = frozenset(_SELECTS_NAMES.split())
 
 _OF_KERNELS: Final = frozenset({"stride", "is_contiguous", "output_nr"})
 """Facts that what computed a tensor decides, beside its shape: a stand-in has others."""
+_HEADS: Final = "multi_head_attention_forward"
 _OF_LISTS: Final = frozenset({"Tensor", "tensor", "as_tensor"})
 
 OVERWRITES: Final = frozenset({"zero", "fill", "copy", "normal", "uniform"})
@@ -61,6 +71,8 @@ class Verdict:
     """Shapes of the results depend on private values."""
     axes: tuple[int, ...] = ()
     """Of each result, where they do not lie on the same axis."""
+    is_by_values: bool = False
+    """It holds for this call: other values of something public could have another."""
 
 
 _FREE: Final = Verdict(PUBLIC)
@@ -119,6 +131,16 @@ def judge(
     if private == {Kind.VERBATIM} and (short in axes.COPIES or short in _SELECTS):
         return Verdict(_verbatim(every), is_hidden=is_hidden)
     return Verdict(to_per_record(every), is_hidden=is_hidden)
+
+
+def look_before(targets: list[torch.Tensor], given: Arguments, lineage: Lineage) -> None:
+    """What rules ask about public values that will have been written over when they are asked."""
+    written = {storage_of(target)._cdata for target in targets}
+    given.alike = {
+        id(tensor): axes.alike(tensor)
+        for tensor in given.tensors()
+        if storage_of(tensor)._cdata in written and not is_private(lineage.label(tensor))
+    }
 
 
 def hides(rule: Rule, given: Arguments, lineage: Lineage, *, is_inferred: bool) -> bool:
@@ -184,6 +206,7 @@ def _by_rows(
         result,
         lambda t: given.rows(t, lineage),
         lambda t: is_private(lineage.label(t)),
+        given.alike,
     )
     found = axes.outcome(call)
     if found is None:
@@ -206,27 +229,29 @@ def _by_rows(
     if found.thinned is not None:
         atoms = frozenset(Atom(a.sources, (*a.group, THINNED)) for a in atoms)
     injected = found.injected or every.injected or is_mixed
-    floor, records, key = _folded(found.folded, floor, opened[0])
+    floor, records, key = _folded(found, floor, opened[0])
     if found.is_reduced:
         least = min(records, floor)
         label = Label(Kind.AGGREGATE, every.sources, atoms if least > 1 else frozenset(), least,
                       injected, every.writers)  # fmt: skip
-        return Verdict(label)
+        return Verdict(label, is_by_values=found.is_by_values)
     is_copy = short in axes.COPIES and {lb.kind for lb in labels} <= {Kind.VERBATIM, Kind.PUBLIC}
     kind = Kind.VERBATIM if is_copy and not injected else Kind.ROWS
     label = Label(kind, every.sources, frozenset(), 1, injected, every.writers)
     thinned = thinned.union(*(r.thinned for r in opened))
     rows = Rows(found.axis, records, key, atoms, floor, thinned)
-    return Verdict(label, rows, axes=found.axes)
+    return Verdict(label, rows, axes=found.axes, is_by_values=found.is_by_values)
 
 
-def _folded(parts: int, floor: int, rows: Rows) -> tuple[int, int, tuple[str | int, ...]]:
+def _folded(
+    found: axes.Outcome, floor: int, rows: Rows
+) -> tuple[int, int, tuple[str | int, ...]]:  # fmt: skip
     """Floor, records and key of rows after a reshape; see `axes.Outcome.folded`."""
-    records, key = rows.records, rows.key
+    records, key, parts = rows.records, rows.key, found.parts
+    if found.is_joined:
+        return floor, records // parts, key[:-3]
     if parts > 1:
-        return min(floor, records), records * parts, (*key, FOLDED, parts)
-    if parts < 0:
-        return floor, records // -parts, key[:-2]
+        return min(floor, records), records * parts, (*key, FOLDED, *found.folded)
     return floor, records, key
 
 
@@ -318,7 +343,9 @@ def apply(
                 _apply_to(name, part, verdict, given, own, id(part) in written, lineage)
         elif isinstance(part, tuple):
             # an empty one has no parts that could carry the label of its length
-            atomic = atomic or not part or any(is_atomic(p) for p in part)
+            is_free = name == _HEADS  # that there are no weights was said by something public
+            atoms = [p for p in part if is_atomic(p) and not (is_free and p is None)]
+            atomic = atomic or not part or bool(atoms)
         elif not label.is_public:
             entry = lineage.track(part)
             entry.content = join((entry.content, label))

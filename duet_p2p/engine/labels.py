@@ -127,7 +127,7 @@ _NO_WRITERS: Final[frozenset[str]] = frozenset()
 THINNED: Final = "thinned"
 """At the end of the group of an atom some of whose records a dropout left out."""
 FOLDED: Final = "folded"
-"""In the key of rows that are parts of records, one after another, before how many of each."""
+"""In the key of rows that are parts of records, before how many of each lie apart and together."""
 UNBOUND: Final = "*"
 """In place of a form that cannot be worked out; no approval covers it."""
 UNBOUND_WRITERS: Final = frozenset({UNBOUND})

@@ -44,7 +44,7 @@ class Precedents:
             found = judge(
                 rule.name, rule, given, result, self._lineage, extra, is_inferred=is_inferred
             )
-            if question is not None:
+            if question is not None and not found.is_by_values:
                 self._known[question] = found
                 while len(self._known) > limits.PRECEDENTS:
                     del self._known[next(iter(self._known))]

@@ -118,7 +118,9 @@ class Routines:
 
     def learn(self, question: Question, spec: Any, is_met: bool, verdict: Verdict | None) -> None:
         """A command went the whole way, and nothing on it was out of the ordinary."""
-        if type(spec) is not TensorSpec or verdict is None or verdict.is_hidden:
+        if type(spec) is not TensorSpec or verdict is None:
+            return
+        if verdict.is_hidden or verdict.is_by_values:
             return
         for entry in question.entries:  # one object for equal labels: they are compared each time
             if entry is not None and entry.label == verdict.label:

@@ -248,8 +248,8 @@ ATTACKS: dict[str, Attack] = {
     # statistics that are a record
     **{f"a deviation of {n}": (lambda p, n=n: p.op("torch.std", few(p, n))) for n in (1, 2, 9)},
     "a variance of the five that were shared": lambda p: p.op("torch.var", SMALL),
-    "a bin with one record": lambda p: p.op(T + "__getitem__", p.op(
-        "torch.histc", X, 64, 100, 164), 5),
+    "a bin at the smallest record": lambda p: p.op(T + "__getitem__", p.op(
+        "torch.histc", X, 64), 5),
     "counts": lambda p: p.op(T + "__getitem__", p.op("torch.bincount", Y, None, 8), 1),
     "the values that occur": lambda p: total(p, p.op("torch.unique", Y)),
     "how many values occur": lambda p: p.op("torch.numel", p.op("torch.unique", Y)),

@@ -126,7 +126,7 @@ ATTACKS: dict[str, Callable[[RawPeer], Ref]] = {
     "an embedding by a shared index": lambda p: total(p, p.op(F + "embedding", Y, TABLE)),
     "a weight for each record": _weights,
     "targets of one's own": lambda p: p.op(
-        F + "nll_loss", TABLE, p.op("torch.zeros_like", Y)),
+        F + "nll_loss", TABLE, p.put((torch.arange(64) == 7).long())),
     "an upload beside the records": lambda p: total(
         p, p.op("torch.mul", X, p.put(torch.eye(64)[7]))),
     "as many as a private number says": lambda p: total(

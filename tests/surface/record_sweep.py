@@ -1,7 +1,7 @@
 """Calls of every name that has a record rule, drawn at random, against what the rule says of them.
 
 ``python -m tests.surface.record_sweep [CALLS] [NAME]`` tries so many calls of each name (or of one)
-and prints those that break a promise.
+and prints those that break a promise; with ``closed`` it prints the names that have no rule.
 
 All axes are as long as there are records, so that a rule that looks at the wrong one is found: a
 size confirms nothing here. What a rule promises is asked of torch itself:
@@ -11,13 +11,17 @@ size confirms nothing here. What a rule promises is asked of torch itself:
   it injected);
 * a record that changes changes its own results only;
 * a number over all records is changed by many of them, or by none: by one alone, it is that one.
+  Each record is changed in several ways, since a group has a number of each record that it could
+  have held.
+
+Names that take few of such calls (scatters, transforms along named axes) have forms of their own.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, NamedTuple
 
@@ -37,9 +41,12 @@ NAMES = sorted(
     if axes.base_name(name) in axes._RULES and name in CALLABLES and name not in NEEDS_CONTEXT
     and rule.form in ("function", "method", "inplace", "property")
 )  # fmt: skip
-MIXES = frozenset({"batch_norm"})
-"""In training the mean of the batch is in each of its rows."""
+MIXES = frozenset({"batch_norm", "linalg_pinv", "pinverse"})
+"""Sums over all records are in each row: the mean of the batch, the inverse of all products."""
 LISTS = frozenset({"cat", "stack", "hstack", "column_stack"})
+
+CHANGES = range(1, N * N + 2)
+"""Ways to change a record: its first two whole numbers become each other pair below N."""
 
 SHAPES = ((N,), (N, N), (1, N), (N, 1), (N, N, N), (N, 1, N), (N, N, N, N), (N,) * 5)
 PLAIN: tuple[Any, ...] = (
@@ -78,7 +85,7 @@ class Attempt:
 
     def __repr__(self) -> str:
         def said(value: Any) -> str:
-            if isinstance(value, list) and value and isinstance(value[0], Operand):
+            if isinstance(value, list | tuple) and any(isinstance(p, Operand) for p in value):
                 return f"[{', '.join(map(said, value))}]"
             if not isinstance(value, Operand):
                 return repr(value)
@@ -89,14 +96,14 @@ class Attempt:
         return f"{self.name}({', '.join(parts)})"
 
     def run(
-        self, order: torch.Tensor | None = None, changed: int | None = None
+        self, order: torch.Tensor | None = None, changed: int | None = None, way: int = 1
     ) -> axes.Call | None:
         """The call that torch ran; None if it is none."""
         rows: dict[int, Rows] = {}
 
         def made(value: Any) -> Any:
-            if isinstance(value, list) and value and isinstance(value[0], Operand):
-                return [made(part) for part in value]
+            if isinstance(value, list | tuple) and any(isinstance(p, Operand) for p in value):
+                return type(value)(made(part) for part in value)
             if not isinstance(value, Operand):
                 return value
             tensor = value.tensor.clone()
@@ -109,7 +116,9 @@ class Attempt:
                     if tensor.dtype is torch.bool:
                         target.logical_not_()
                     else:
-                        target.copy_(target * 0.5 + 0.27 if is_float else (target + 1) % N)
+                        by = target * 0.5 + 0.27 if way == 1 else target * 0.05 + 0.08 * way
+                        step = way if not rows or way == 1 else way // N
+                        target.copy_(by if is_float else (target + step) % N)
                 rows[id(tensor)] = Rows(value.axis, N, ("whole",), ATOMS)
             kept.append(tensor)
             return tensor
@@ -139,11 +148,13 @@ class Attempt:
         places = found.axes or (found.axis,) * len(before)
         pairs = [(t, axis) for t, axis in zip(before, places, strict=False)]
         if not found.is_reduced:
-            size = N * max(1, found.folded)
+            size = N * found.parts
             pairs = [(t, a) if a < t.ndim and t.shape[a] == size else (t, None) for t, a in pairs]
         short = axes.base_name(self.name)
         order = torch.tensor([1, 3, 0, 2])
-        runs = [self.run(order=order), *(self.run(changed=record) for record in range(N))]
+        ways = CHANGES if short in GROUPS else CHANGES[:1]
+        runs = [self.run(order=order)]
+        runs += [self.run(changed=record, way=way) for record in range(N) for way in ways]
         if None in runs:
             return ""  # classes that do not fit are found by their own check
         after, *changes = [call.results() for call in runs if call is not None]
@@ -153,7 +164,11 @@ class Attempt:
             moved = one if found.is_reduced else one.index_select(axis, parts(order, found))
             if moved.shape != after[number].shape or not same(moved, after[number]):
                 return "another order of the records gives something else"
-            touched = [(~alike(one, other[number])) for other in changes]
+            touched = [~alike(one, other[number]) for other in changes]
+            touched = [
+                torch.stack(touched[at : at + len(ways)]).any(0)
+                for at in range(0, len(touched), len(ways))
+            ]
             if found.is_reduced:
                 counts = torch.stack([t.reshape(-1) for t in touched]).sum(0)
                 if (counts == 1).any() and not one.dtype.is_floating_point:
@@ -170,8 +185,9 @@ class Attempt:
 
 def parts(records: torch.Tensor, found: axes.Outcome) -> torch.Tensor:
     """Where these records lie in the result, in which each can have several parts."""
-    count = max(1, found.folded)
-    return (records[:, None] * count + torch.arange(count)).reshape(-1)
+    apart, together = found.folded
+    places = torch.arange(apart)[:, None] * N + records
+    return (places[..., None] * together + torch.arange(together)).reshape(-1)
 
 
 def alike(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -211,6 +227,177 @@ def argument(random: Random) -> Any:
     return random.choice(AXES) if kind < 0.7 else random.choice(PLAIN)
 
 
+def index(random: Random, shape: tuple[int, ...], axis: int | None) -> Operand:
+    """Whole numbers that are an index of any axis."""
+    generator = torch.Generator().manual_seed(random.randrange(1 << 30))
+    tensor = torch.randint(0, N, shape, generator=generator)
+    return Operand(tensor if random.random() < 0.8 else tensor * 0 + 1, axis)
+
+
+def numbers(random: Random, shape: tuple[int, ...], axis: int | None) -> Operand:
+    """Random ones, or the same for all."""
+    generator = torch.Generator().manual_seed(random.randrange(1 << 30))
+    tensor = torch.rand(shape, generator=generator)
+    return Operand(tensor if random.random() < 0.7 else torch.full(shape, 0.5), axis)
+
+
+def place(random: Random, ndim: int) -> int | None:
+    """An axis for the records, or none."""
+    return random.choice((None, 0, 0, *range(ndim)))
+
+
+def _scatters(random: Random, base: str) -> list[Any]:
+    ndim = random.choice((1, 2, 2, 3))
+    sizes = [(N,) * ndim] * 3 + [(N,) * (ndim - 1) + (2,), (2,) + (N,) * (ndim - 1)]
+    shape, axis = random.choice(sizes), place(random, ndim)
+    at = [axis if random.random() < 0.8 else place(random, ndim) for _ in range(3)]
+    at = [a if a is not None and shape[a] == N else None for a in at]
+    target = numbers(random, (N,) * ndim, None if random.random() < 0.7 else at[0])
+    args = [target, random.randrange(-ndim, ndim), index(random, shape, at[1])]
+    if base == "scatter" and random.random() < 0.4:
+        return [*args, 1.5]
+    args.append(numbers(random, shape, at[2]))
+    how = random.choice(("sum", "mean", "amax", "prod"))
+    return [*args, how] if base == "scatter_reduce" else args
+
+
+def _index_adds(random: Random, base: str) -> list[Any]:
+    ndim = random.choice((1, 2, 3))
+    dim = random.randrange(ndim)
+    return [
+        numbers(random, (N,) * ndim, None if random.random() < 0.7 else place(random, ndim)), dim,
+        index(random, (N,), random.choice((None, 0))),
+        numbers(random, (N,) * ndim, place(random, ndim)),
+    ]  # fmt: skip
+
+
+def _puts(random: Random, base: str) -> list[Any]:
+    ndim = random.choice((1, 2, 2, 3))
+    many = random.randrange(1, min(ndim, 2) + 1)
+    places = [index(random, (N,), random.choice((None, 0, 0, 0))) for _ in range(many)]
+    values = numbers(random, (N,) * (1 + ndim - many), random.choice((None, 0, 0)))
+    target = numbers(random, (N,) * ndim, random.choice((None, None, 0)))
+    return [target, places, values, random.random() < 0.8]
+
+
+def _counts(random: Random, base: str) -> list[Any]:
+    data = numbers(random, random.choice(((N,), (N, N))), 0)
+    ends = random.choice(((0, 1), (0.0, 1.2), (0, 0), ()))
+    return [data, random.choice((1, 2, 3)), *ends]
+
+
+def _picks(random: Random, base: str) -> list[Any]:
+    ndim = random.choice((1, 2, 2, 3, 4))
+    axis = place(random, ndim)
+    parts: list[Any] = []
+    for _ in range(random.randrange(1, ndim + 2)):
+        parts.append(random.choice((
+            slice(None), slice(None), slice(None), None, ..., 1, -1, slice(1, 3), [0, 2], range(N),
+            Operand(torch.arange(N), None), Operand(torch.arange(N), None),
+            index(random, (N,), 0), index(random, (N,), None), index(random, (N, N), 0),
+            Operand(torch.tensor([True, False, True, True]), None),
+        )))  # fmt: skip
+    key: Any = tuple(parts) if len(parts) > 1 or random.random() < 0.5 else parts[0]
+    return [numbers(random, (N,) * ndim, axis), key]
+
+
+def _systems(random: Random, base: str) -> list[Any]:
+    shapes = ((N, N), (N, N, N), (N, N, 2), (2, N, N), (N,), (N, N, N, N))
+    sides = []
+    for _ in range(2):
+        shape = random.choice(shapes)
+        axis = place(random, len(shape))
+        sides.append(
+            numbers(random, shape, axis if axis is not None and shape[axis] == N else None)
+        )
+    return sides
+
+
+def _tall(random: Random, base: str) -> list[Any]:
+    shape = random.choice(((N, 2), (2, N), (N, N), (N, 2, 2), (2, 2, N), (N, 3), (N, N, N)))
+    axes_of = [axis for axis, size in enumerate(shape) if size == N]
+    return [numbers(random, shape, random.choice(axes_of))]
+
+
+def _dots(random: Random, base: str) -> list[Any]:
+    left, right = (
+        numbers(random, (N,) * n, place(random, n)) for n in random.choices((1, 2, 3), k=2)
+    )
+    dims: Any = random.choice((0, 1, 2, ([0], [0]), ([1], [0]), ([0, 1], [0, 1]), ([0, 1], [1, 0])))
+    return [left, right, dims]
+
+
+def _along(random: Random, base: str) -> list[Any]:
+    ndim = random.choice((1, 2, 3))
+    many = random.choice((N, N, 2))
+    chosen = index(random, (many,), random.choice((None, None, 0)) if many == N else None)
+    if base != "index_select":
+        chosen = Operand(torch.arange(many), chosen.axis)
+    data = numbers(random, (N,) * ndim, place(random, ndim))
+    args: list[Any] = [data, random.randrange(-ndim, ndim), chosen]
+    if base == "index_fill":
+        args.append(random.choice((0.5, Operand(torch.tensor(0.5), None))))
+    elif base == "index_copy":
+        args.append(numbers(random, (N,) * ndim, place(random, ndim)))
+    return args
+
+
+def _batches(random: Random, base: str) -> list[Any]:
+    shape = (N, N, N)
+    return [numbers(random, shape, place(random, 3)) for _ in range(2 + (base == "baddbmm"))]
+
+
+def _signals(random: Random, base: str) -> list[Any]:
+    axis = random.choice((0, 1))
+    data = numbers(random, (N, 16) if axis == 0 else (16, N), axis)
+    return [data, random.choice((4, 2)), 2, None, Operand(torch.ones(random.choice((4, 2))), None)]
+
+
+def _shapes(random: Random, base: str) -> list[Any]:
+    shape = random.choice(((N, 2, 3), (2, N, 3), (3, 2, N), (2, N), (N,), (N, N)))
+    sizes = random.choice((
+        (-1,), (-1, 3), (1, -1), (N, -1), (2, -1), (2, N, -1), (N, 2, -1), (-1, N), (-1, 1, N),
+        (2, 3, N), (-1, 2, 3), (2, N, 3, 1), (2 * N, 3), (2, 2, 2, -1),
+    ))  # fmt: skip
+    axis = random.choice([axis for axis, size in enumerate(shape) if size == N])
+    return [numbers(random, shape, axis), *sizes]
+
+
+def _spelt(random: Random, base: str) -> list[Any]:
+    shape = random.choice(((N, 5, 3), (5, N, 3)))
+    classes = index(random, (N, 2), random.choice((0, 0, None)))
+    classes = Operand(classes.tensor.clamp(1, 2), classes.axis)
+    lengths = random.choice(((5,) * N, (5, 4, 5, 3), Operand(torch.full((N,), 5), None)))
+    targets = random.choice(((1,) * N, (2, 1, 1, 2), Operand(torch.full((N,), 1), 0)))
+    scores = numbers(random, shape, shape.index(N))
+    return [scores, classes, lengths, targets, 0, random.choice(("mean", "sum", "none"))]
+
+
+FORMS: dict[str, Callable[[Random, str], list[Any]]] = {
+    **dict.fromkeys(("scatter", "scatter_add", "scatter_reduce"), _scatters),
+    "index_add": _index_adds, "index_put": _puts, "getitem": _picks, "tensordot": _dots,
+    **dict.fromkeys(("histc",), _counts),
+    **dict.fromkeys(
+        ("linalg_solve", "cholesky_solve", "matmul", "inner", "outer", "searchsorted", "dist"),
+        _systems,
+    ),
+    **dict.fromkeys(
+        ("linalg_pinv", "pinverse", "linalg_svdvals", "linalg_svd", "linalg_qr", "linalg_det",
+         "linalg_inv", "vander", "diag_embed"),
+        _tall,
+    ),
+    **dict.fromkeys(("index_select", "index_fill", "index_copy"), _along),
+    **dict.fromkeys(("bmm", "baddbmm"), _batches), "stft": _signals,
+    **dict.fromkeys(("view", "reshape"), _shapes),
+    "ctc_loss": _spelt,
+}  # fmt: skip
+"""By base: what most calls of these names are."""
+GROUPS = frozenset({
+    "scatter", "scatter_add", "scatter_reduce", "index_add", "index_put", "histc", "histogram",
+})  # fmt: skip
+"""Sums by group: a record adds to one of several numbers."""
+
+
 def attempts(name: str, count: int, seed: int = 0) -> Iterator[Attempt]:
     """Calls of one name; most of them are none that torch takes."""
     random = Random(f"{name}{seed}")
@@ -226,6 +413,10 @@ def attempts(name: str, count: int, seed: int = 0) -> Iterator[Attempt]:
             args[0], args[1] = args[1], args[0]
         if axes.base_name(name) == "einsum":
             args = [random.choice(TEXTS), *(operand(random) for _ in range(random.choice((1, 2))))]
+        form = FORMS.get(axes.base_name(name))
+        if form is not None and random.random() < 0.8:
+            yield Attempt(name, form(random, axes.base_name(name)), {})
+            continue
         words = random.sample(sorted(WORDS), random.choice((0, 0, 1, 1, 2)))
         kwargs = {
             word: random.choice(WORDS[word]) if WORDS[word] else operand(random) for word in words
@@ -246,7 +437,24 @@ def sweep(name: str, count: int, seed: int = 0) -> tuple[int, list[str]]:
     return opened, found
 
 
+def closed() -> list[str]:
+    """Names of operations on numbers that have no rule: whatever records they get is closed."""
+    return sorted(
+        {
+            axes.base_name(name) or name
+            for name, rule in TABLE.items()
+            if name.rpartition(".")[0] in axes._PREFIXES and rule.result != "none"
+            and rule.form in ("function", "method", "inplace")
+            and rule.record not in ("metadata", "state")
+            and axes.base_name(name) not in axes._RULES
+        }
+    )  # fmt: skip
+
+
 def main() -> None:
+    if sys.argv[1:] == ["closed"]:
+        print(*closed(), sep="\n")
+        return
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     for name in [sys.argv[2]] if len(sys.argv) > 2 and sys.argv[2] != "all" else NAMES:

@@ -280,7 +280,6 @@ CLOSED = [
     ("norm", lambda x: x.norm(float("inf")), X2, lambda x: (x, float("inf")), {}),
     ("getitem", lambda x: x[1:], X2, lambda x: (x, slice(1, None)), {}),
     ("getitem", lambda x: x[3], X2, lambda x: (x, 3), {}),
-    ("getitem", lambda x: x[None], X2, lambda x: (x, None), {}),
     ("getitem", lambda x: x[[0, 1, 2, 3, 4, 0]], X2, lambda x: (x, [0, 1, 2, 3, 4, 0]), {}),
     ("matmul", lambda x: records(3, N) @ x, X2, lambda x: (records(3, N), x), {}),
     ("linear", lambda x: F.linear(x, records(3, N)), X6, lambda x: (x, records(3, N)), {}),
@@ -401,16 +400,30 @@ def test_what_mixes_or_chooses_records_closes_the_way(case):
 def test_parts_of_records_lie_one_after_another_and_are_joined_again():
     call = axes.Call("view", (X2, -1), {}, X2.view(-1), lambda t: rows(0), bool)
     found = axes.outcome(call)
-    assert found is not None and (found.axis, found.folded) == (0, 3)
-    parts = Rows(0, 3 * N, ("whole", FOLDED, 3), ATOMS, N)
-    for size, folded in ((N, -3), (3 * N, 1), (6 * N, 2)):
+    assert found is not None and (found.axis, found.folded) == (0, (1, 3))
+    parts = Rows(0, 3 * N, ("whole", FOLDED, 1, 3), ATOMS, N)
+    for size, folded, joined in ((N, 3, True), (3 * N, 1, False), (6 * N, 2, False)):
         result = X2.repeat(1, 2).view(size, -1)
         found = axes.outcome(axes.Call("view", (X2.view(-1),), {}, result, lambda t: parts, bool))
-        assert found is not None and found.folded == folded
+        assert found is not None and (found.parts, found.is_joined) == (folded, joined)
     for size in (2, 2 * N):  # parts of several records together
         result = X2.repeat(1, 2).view(size, -1)
         call = axes.Call("view", (X2.view(-1),), {}, result, lambda t: parts, bool)
         assert axes.outcome(call) is None
+
+
+def test_first_steps_of_all_records_lie_before_their_second_ones_and_are_joined_again():
+    steps = records(5, N, 2)  # steps, records, features
+    call = axes.Call("view", (steps, -1, 2), {}, steps.view(-1, 2), lambda t: rows(1), bool)
+    found = axes.outcome(call)
+    assert found is not None and (found.axis, found.folded) == (0, (5, 1))
+    parts = Rows(0, 5 * N, ("whole", FOLDED, 5, 1), ATOMS, N)
+    call = axes.Call("view", (steps.view(-1, 2),), {}, steps, lambda t: parts, bool)
+    found = axes.outcome(call)
+    assert found is not None and (found.axis, found.parts, found.is_joined) == (1, 5, True)
+    # as many rows of records first would be others
+    call = axes.Call("view", (steps.view(-1, 2),), {}, steps.view(N, 5, 2), lambda t: parts, bool)
+    assert axes.outcome(call) is None
 
 
 @pytest.mark.parametrize("public", [records(N, 1), records(N, 3)])
@@ -470,7 +483,8 @@ def test_dropouts_behind_each_other_are_injected_where_together_they_could_leave
 @pytest.mark.parametrize(("name", "base"), [
     ("torch.Tensor.__radd__", "add"), ("torch.Tensor.add_", "add"), ("torch.add", "add"),
     ("torch.Tensor.__getitem__", "getitem"), ("torch.nn.functional.relu_", "relu"),
-    ("python.List.sum", ""), ("torch.linalg.norm", ""), ("torch.linalg.vector_norm", "norm"),
+    ("python.List.sum", ""), ("torch.linalg.norm", "linalg_norm"), ("torch.linalg.lu", ""),
+    ("torch.fft.fft", "fft_fft"), ("torch.linalg.vector_norm", "norm"),
     ("torch.distributions.Normal.mean", ""), ("torch.Tensor.__setitem__", ""),
 ])  # fmt: skip
 def test_only_torchs_own_operations_have_rules(name, base):

@@ -47,13 +47,29 @@ def test_one_and_true_and_another_shape_are_other_calls(asked: list[str]) -> Non
 def test_what_tells_records_apart_is_seen_after_what_does_not(asked: list[str]) -> None:
     driver = Driver()
     x = driver.share(torch.randn(40, 3))
-    same, apart = driver.put(torch.ones(1, 3)), driver.put(torch.ones(40, 3))
+    same, apart = driver.put(torch.ones(1, 3)), driver.put(torch.eye(40, 3))
+    alike = driver.put(torch.ones(40, 3))  # of the same shape, and it tells none apart
     leads = driver.put(torch.ones(40, 3).requires_grad_())
     assert driver.label(driver.ok("torch.Tensor.mul", x, same))[2] is False
+    assert driver.label(driver.ok("torch.Tensor.mul", x, alike))[2] is False
     assert driver.label(driver.ok("torch.Tensor.mul", x, apart))[2] is True
+    assert driver.label(driver.ok("torch.Tensor.mul", x, alike))[2] is False
     driver.ok("torch.Tensor.mul", x, leads)
     assert driver.label(driver.ok("torch.Tensor.mul", x, same))[2] is False
-    assert len(asked) == 3
+    assert len(asked) == 5
+
+
+def test_whether_a_mask_was_the_same_for_all_does_not_hang_on_what_it_was_multiplied_by() -> None:
+    driver = Driver()
+    nothing = driver.share(torch.zeros(40, 3))
+    for way in ("torch.Tensor.mul_", "torch.Tensor.__imul__"):
+        apart = driver.put(torch.eye(40, 3))
+        assert driver.label(driver.ok(way, apart, nothing))[2] is True
+        alike = driver.put(torch.ones(40, 3))
+        assert driver.label(driver.ok(way, alike, driver.share(torch.rand(40, 3))))[2] is False
+    apart = driver.put(torch.eye(40, 3))
+    view = driver.ok("torch.Tensor.view", apart, 40, 3)
+    assert driver.label(driver.ok("torch.Tensor.addcmul_", apart, nothing, view))[2] is True
 
 
 def test_rows_that_were_lost_are_not_found_again(asked: list[str]) -> None:
