@@ -105,7 +105,7 @@ def test_a_request_that_is_sent_again_asks_nobody_and_brings_nothing(session: At
 
 
 def test_a_call_that_was_answered_is_no_way_to_another_value(session: Attacked) -> None:
-    duet, raw, _ = session
+    _, raw, _ = session
     call, _ = released(session)
     resume(session, raw.heard, epoch_of(raw))
     raw.answers.clear()
