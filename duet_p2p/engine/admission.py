@@ -15,6 +15,7 @@ from duet_p2p.errors import QuotaExceeded
 from duet_p2p.limits import TIMED_PER_MINUTE
 from duet_p2p.surface import shapes
 from duet_p2p.surface.table import Rule
+from duet_p2p.surface.values import logical_numbers
 
 __all__ = ["Admission", "Limits", "SizeRefused"]
 
@@ -94,9 +95,11 @@ class Admission:
             SizeRefused: it cannot run.
         """
         self.is_inferred, self.bound, self.is_timed, self.spec = True, 0, False, None
+        is_public = given.has_public_facts(self._lineage)
+        if not rule.name.startswith("python."):
+            _admit_parts(given, is_public=is_public)
         if rule.shape == "none" or rule.form in ("constructor", "setter"):
             return
-        is_public = given.has_public_facts(self._lineage)
         try:
             spec = shapes.infer(
                 rule.name,
@@ -185,3 +188,17 @@ class Admission:
         ):
             self.is_timed = self.has_hidden = True
             self.pacing.take()
+
+
+def _admit_parts(given: Arguments, *, is_public: bool) -> None:
+    """Torch walks through a list once for each place where it stands, and so do we for its shapes.
+
+    Raises:
+        SizeRefused: it stands twice in one that stands twice in one, and so on.
+    """
+    for value in given.values():
+        if isinstance(value, (list, tuple, dict)):
+            try:
+                logical_numbers(value)
+            except ValueError as error:
+                raise SizeRefused(error, is_public=is_public) from None

@@ -274,13 +274,19 @@ def resolve(op: Op, store: Store) -> Arguments:
     return Arguments(tuple(args), kwargs, slots, tuple(at), op.args)
 
 
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors that a value is, or holds as a list or tuple."""
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """The tensors that a value is, or holds as a list or tuple; each list is looked at once."""
     if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from tensors_in(item)
+        return [value]
+    found, seen, lists = [], set[int](), [value]
+    while lists:
+        part = lists.pop()
+        if isinstance(part, torch.Tensor):
+            found.append(part)
+        elif isinstance(part, list | tuple) and id(part) not in seen:
+            seen.add(id(part))
+            lists += reversed(part)
+    return found
 
 
 def spec_of(value: Any) -> Any:

@@ -64,6 +64,10 @@ def attention(call: Call) -> int | None:
     return axis
 
 
+_WITH_RECORDS: Final = frozenset({"query", "key", "value", "key_padding_mask"})
+"""Arguments of attention that may have records; by name, since one tensor can be given twice."""
+
+
 def heads(call: Call) -> tuple[int, ...] | None:
     """``multi_head_attention_forward``: steps first, then records; of the weights records first."""
     try:
@@ -79,8 +83,8 @@ def heads(call: Call) -> tuple[int, ...] | None:
     if mask is not None and (mask.ndim != 2 or call.rows(mask) is not None):
         return None
     places = [(t, 1) for t in parts] + ([(padding, 0)] if padding is not None else [])
-    known = {id(t) for t, _ in places}
-    if any(call.rows(t) is not None for t in call.tensors() if id(t) not in known):
+    beside = [v for name, v in of.items() if name not in _WITH_RECORDS]
+    if any(isinstance(v, torch.Tensor) and call.rows(v) is not None for v in beside):
         return None
     if all(call.rows(t) is None for t in parts) or not _all_meet(call, places):
         return None

@@ -162,8 +162,9 @@ def first_rows(call: Call) -> tuple[torch.Tensor, Rows] | None:
 
 
 def others_have_none(call: Call, first: torch.Tensor) -> bool:
-    """No operand but the first has records."""
-    return all(t is first or call.rows(t) is None for t in call.tensors())
+    """No operand but the first has records; the same tensor a second time is another operand."""
+    with_rows = [t for t in call.tensors() if call.rows(t) is not None]
+    return len(with_rows) == 1 and with_rows[0] is first
 
 
 def elementwise(call: Call) -> int | None:

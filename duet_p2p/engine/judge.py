@@ -177,7 +177,9 @@ def _takes_values(rule: Rule, given: Arguments, lineage: Lineage) -> bool:
     has_pattern = rule.form != "factory" or short.endswith("_like")
     first = list(given.args[:1]) or [given.kwargs.get("input")]
     if has_pattern and isinstance(first[0], torch.Tensor):
-        others = [*given.args[1:], *(v for k, v in given.kwargs.items() if v is not first[0])]
+        # by place: the pattern may be given a second time, as what is filled in
+        rest = {k: v for k, v in given.kwargs.items() if given.args or k != "input"}
+        others = [*given.args[1:], *rest.values()]
     else:
         others = given.values()
     return any(is_private(lineage.whole(v)) for v in others if not is_atomic(v))

@@ -57,8 +57,8 @@ HIDDEN_MARK: Final = "_duet_hidden"
 """Attribute of a tensor whose own shape is private."""
 _CHOSEN: Final = "_duet_chosen"
 # Of a container that only the table holds: the table, the caller's name (below: the container that
-# goes, and the list of its parts), the parameter of `forget` (below: the loop's name), that of
-# `_release`, and of getrefcount. One too many here only keeps an entry until the next sweep.
+# goes), the list and the name of the loop in `forget`, and the parameter of getrefcount. One too
+# many here only keeps an entry until the next sweep.
 _OWN_REFERENCES: Final = 5
 
 ATOMIC: Final = (
@@ -280,17 +280,17 @@ class Lineage:
 
         The caller must hold `value` in exactly one name.
         """
-        self._release(value)
-
-    def _release(self, obj: Any) -> None:
-        entry = self._objects.get(id(obj))
-        if entry is None or entry.held is None or sys.getrefcount(obj) > _OWN_REFERENCES:
-            return
-        del self._objects[id(obj)]
-        entry.held = None
-        if isinstance(obj, dict | list | tuple | set):  # an iterator would be used up
-            for part in obj.values() if isinstance(obj, dict) else obj:
-                self._release(part)
+        gone = [value]  # not by recursion: a list can lie as deep in lists as one likes
+        del value
+        for obj in gone:  # which grows
+            entry = self._objects.get(id(obj))
+            if entry is None or entry.held is None or sys.getrefcount(obj) > _OWN_REFERENCES:
+                continue
+            del self._objects[id(obj)]
+            entry.held = None
+            if isinstance(obj, dict | list | tuple | set):  # an iterator would be used up
+                parts = obj.values() if isinstance(obj, dict) else obj
+                gone += [part for part in parts if type(part) not in _ATOMIC_TYPES]
 
     def sweep(self) -> None:
         """Drop entries of storages that are gone, and of objects that only this table holds."""

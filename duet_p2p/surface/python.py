@@ -32,6 +32,7 @@ from duet_p2p.surface.iteration import (
 from duet_p2p.surface.operators import COMPARISONS, OPERATORS
 from duet_p2p.surface.sizes import admit_int, admit_items, admit_text
 from duet_p2p.surface.texts import TEXT_METHODS
+from duet_p2p.surface.values import plain_slice
 
 __all__ = ["PYTHON", "RemoteIterator"]
 
@@ -153,7 +154,7 @@ PYTHON: Final[dict[str, Callable[..., Any]]] = {
     "python.Dict": make_dict,
     "python.OrderedDict": make_ordered_dict,
     "python.Range": _range,
-    "python.Slice": slice,
+    "python.Slice": plain_slice,
     # numbers
     **named("Bool", [*_REAL, *_INTEGER, *COMPARISONS], OPERATORS.__getitem__),
     **named("Int", [*_REAL, *_INPLACE, *_INTEGER, *COMPARISONS], OPERATORS.__getitem__),

@@ -351,6 +351,12 @@ ATTACKS: dict[str, Attack] = {
     # values that stand where a size, an end or a filling is meant
     "filled in": lambda p: p.op("torch.full_like", own(p), element(p)),
     "filled in, by size": lambda p: p.op("torch.full", [2], element(p)),
+    "filled in, of its own pattern": lambda p: p.op(
+        "torch.full_like", e := element(p), fill_value=e),
+    "filled in, of its own pattern by name": lambda p: p.op(
+        "torch.full_like", **dict.fromkeys(("input", "fill_value"), element(p))),
+    "filled in, a new one of its own kind": lambda p: p.op(
+        T + "new_full", e := element(p), [1], fill_value=e),
     "an end of a row of numbers": lambda p: p.op("torch.linspace", 0, element(p), 3),
     "a number of zeros": lambda p: p.op("torch.zeros", index(p)),
     "a window's form": lambda p: p.op("torch.kaiser_window", 5, False, element(p)),

@@ -77,6 +77,13 @@ def mine(p: RawPeer, *shape: int) -> Ref:
     return p.put(made)
 
 
+def _own_weights(p: RawPeer, name: str) -> Ref:
+    """What the fifth record has to do with the sum of all: ``(x @ x.T).sum(0)[5]``."""
+    x = CUBE if name == "linear" else p.op(T + "unsqueeze", CUBE, 2)
+    sums = p.op("torch.sum", p.op(F + name, x, x), 0)
+    return total(p, p.op("torch.select", sums, 0, 5))
+
+
 def few(p: RawPeer, count: int) -> Ref:
     return p.op(T + "__getitem__", X, slice(0, count))
 
@@ -225,6 +232,10 @@ ATTACKS: dict[str, Attack] = {
     "columns by numbers that take the first place": lambda p: total(p, p.op(
         "torch.amax", p.op(T + "__getitem__", p.op(T + "view", CUBE, 64, 8, 8),
                            (slice(None), 0, [5])), 0)),
+    # one tensor as two arguments
+    **{f"records that are the weights of their own {name}": (lambda p, n=name: _own_weights(p, n))
+       for name in ("linear", "conv1d", "conv_transpose1d")},
+    "records as their own bounds": lambda p: total(p, p.op("torch.bucketize", X, X)),
     # written in place
     "a mask written in place": lambda p: total(p, p.op(T + "mul_", p.op(T + "clone", X), mine(p))),
     "all but one set to zero, through a view": _all_but_one,
