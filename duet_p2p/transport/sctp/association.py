@@ -220,11 +220,7 @@ class Association:
             self._pulse.deadline,
             self.packet_size.deadline,
         )
-        first: float | None = None
-        for found in deadlines:
-            if found is not None and (first is None or found < first):
-                first = found
-        return first
+        return min([found for found in deadlines if found is not None], default=None)
 
     def tick(self, now: float) -> None:
         """Does what is due."""
