@@ -362,6 +362,8 @@ class Effects:
 
 PARTS: Final = frozenset({"torch.optim.Optimizer.param_groups", "torch.optim.Optimizer.defaults"})
 """They give a part of their object itself."""
+_STATE: Final = "torch.optim.Optimizer.state_dict"
+"""It gives new dicts with the optimizer's own ones, and its own tensors, in them."""
 
 
 def label_apart(
@@ -374,6 +376,8 @@ def label_apart(
     """Labels what the rules for results do not fit; whether this was such a name."""
     if name in PARTS:
         label_parts(given.args[0], result, lineage)
+    elif name == _STATE:
+        label_state(given, result, lineage)
     elif name in CLIPS:
         label_clipped(given, result, lineage, writers)
     elif name == "torch.utils.data.random_split":
@@ -430,6 +434,33 @@ def label_parts(holder: Any, result: Any, lineage: Lineage) -> None:
             tracked = lineage.track(part)
             tracked.content = join((tracked.content, entry.content))
             tracked.structure = join((tracked.structure, entry.structure))
+
+
+def label_state(given: Arguments, state: dict[str, Any], lineage: Lineage) -> None:
+    """An optimizer's own tensors and dicts keep their labels; new ones have copies of all it holds.
+
+    Groups are copied, and a tensor that was sparse.
+    """
+    held = given.held_by_first()
+    own = {id(part) for part in held}
+    entries = [
+        e
+        for part in held
+        if not isinstance(part, torch.Tensor | tuple) and (e := lineage.find(part))
+    ]
+    content = join(entry.content for entry in entries)
+    structure = join(entry.structure for entry in entries)
+    for part in reach(state):
+        if id(part) in own or isinstance(part, tuple):
+            continue
+        if isinstance(part, torch.Tensor):
+            every = to_model(lineage.whole(given.args[0]))
+            if is_private(every):
+                lineage.own(part).label = every
+        elif is_private(content) or is_private(structure):
+            tracked = lineage.track(part)
+            tracked.content = join((tracked.content, content))
+            tracked.structure = join((tracked.structure, structure))
 
 
 def _grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:

@@ -96,9 +96,10 @@ def _found(slot: Slot, slots: Iterable[Slot]) -> tuple[Slot | None, list[Optimiz
             break
         (node,) = node.inputs.values()
     every = list(slots)
-    optimizers = [other.value for other in every if isinstance(other.value, Optimizer)]
     losses = [other for other in every if other.made is node and _has_graph(other.value)]
-    return losses[-1] if losses else None, optimizers
+    if not losses:  # as for most values: then nobody asks for them
+        return None, []
+    return losses[-1], [other.value for other in every if isinstance(other.value, Optimizer)]
 
 
 def _has_graph(value: Any) -> bool:

@@ -56,6 +56,29 @@ def test_a_learning_rate_written_into_a_group_labels_all_that_the_step_writes(d,
     assert is_labelled(d, d.ok("torch.Tensor.detach", weight))
 
 
+def test_a_learning_rate_is_labelled_in_the_state_that_copies_it(d, secret, optimizer):
+    groups = d.ok("torch.optim.Optimizer.param_groups", optimizer)
+    group = d.ok("python.List.__getitem__", groups, 0)
+    d.ok("python.Dict.__setitem__", group, "lr", number(d, secret), outs=0)
+    state = d.ok("torch.optim.Optimizer.state_dict", optimizer)
+    groups = d.ok("python.Dict.__getitem__", state, "param_groups")
+    group = d.ok("python.List.__getitem__", groups, 0)
+    for value in (state, group, d.ok("python.Dict.__getitem__", group, "lr")):
+        assert is_labelled(d, value)
+
+
+def test_a_sparse_state_that_is_copied_is_labelled(d, secret):
+    table = d.ok("torch.nn.Parameter", d.put(torch.ones(20, 2)))
+    optimizer = d.ok("torch.optim.SGD", [table], lr=0.1, momentum=0.9)
+    index = d.ok("torch.Tensor.long", d.ok("torch.Tensor.sub", secret, 1))
+    rows = d.ok("torch.nn.functional.embedding", index, table, sparse=True)
+    d.ok("torch.Tensor.backward", d.ok("torch.Tensor.sum", rows), outs=0)
+    d.ok("torch.optim.Optimizer.step", optimizer, outs=0)
+    state = d.ok("torch.optim.Optimizer.state_dict", optimizer)
+    kept = d.ok("python.Dict.__getitem__", d.ok("python.Dict.__getitem__", state, "state"), 0)
+    assert is_labelled(d, d.ok("python.Dict.__getitem__", kept, "momentum_buffer"))
+
+
 def test_a_setting_given_to_the_constructor_is_labelled_in_groups_and_defaults(d, secret):
     weight = d.ok("torch.nn.Parameter", d.put(torch.ones(2)))
     optimizer = d.ok("torch.optim.SGD", [weight], lr=number(d, secret))

@@ -76,3 +76,20 @@ def test_numbers_of_a_known_seed_that_meet_each_record_are_injected(scene: Any) 
         layer(x).sum().get(request_block=True)
         facts = both.owner.asked[-1][1]
         assert (facts.kind, facts.min_records, facts.injected) == ("aggregate", N, True)
+
+
+@pytest.mark.parametrize("settings", [{"momentum": 0.9}, {"nesterov": True, "momentum": 0.5}, {}])
+def test_a_checkpoint_between_steps_leaves_the_loss_what_it_was(scene: Any, settings: Any) -> None:
+    both, x, _, c = scene
+    model = nn.Linear(4, 4).send(both.duet)  # type: ignore[operator]
+    optimizer = both.duet.torch.optim.SGD(model.parameters(), lr=0.1, **settings)
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), c)
+        loss.backward()
+        optimizer.step()
+        checkpoint = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    loss.get(request_block=True)
+    facts = both.owner.asked[-1][1]
+    assert (facts.kind, facts.min_records, facts.injected) == ("aggregate", N, False)
+    optimizer.load_state_dict(checkpoint["optimizer"])
