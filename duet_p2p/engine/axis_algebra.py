@@ -253,11 +253,15 @@ def _has_many(call: Call) -> torch.Tensor | None:
 
 
 def pinv(call: Call) -> int | None:
-    """Of more records than features: each record times the inverse of a sum over all."""
+    """Of more records than features: each record times the inverse of a sum over all.
+
+    With another tolerance than its own it can divide by what is left of rounding, which hangs on
+    the order of the records. `pinverse` always does.
+    """
     if (found := matrices(call)) is not None:
         return found
     first = first_rows(call)
-    if first is None or _has_many(call) is None or call.get("hermitian", 9, False):
+    if first is None or _has_many(call) is None or len(call.args) > 1 or call.kwargs:
         return None
     return 1 - first[1].axis
 
@@ -292,7 +296,7 @@ RULES: Final[dict[str, Rule]] = {
          "slogdet", "matrix_exp", "matrix_power", "svd", "qr", "adjoint"),
         matrices,
     ),
-    "linalg_pinv": pinv, "pinverse": pinv, "linalg_svdvals": svdvals,
+    "linalg_pinv": pinv, "pinverse": matrices, "linalg_svdvals": svdvals,
     **dict.fromkeys(("linalg_solve", "linalg_solve_triangular", "cholesky_solve"), solve),
     "vander": vander, "linalg_vander": vander,
     "linalg_matrix_norm": over_features(2, (-2, -1)), "linalg_cross": over_features(9, -1),

@@ -41,7 +41,7 @@ NAMES = sorted(
     if axes.base_name(name) in axes._RULES and name in CALLABLES and name not in NEEDS_CONTEXT
     and rule.form in ("function", "method", "inplace", "property")
 )  # fmt: skip
-MIXES = frozenset({"batch_norm", "linalg_pinv", "pinverse"})
+MIXES = frozenset({"batch_norm", "linalg_pinv"})
 """Sums over all records are in each row: the mean of the batch, the inverse of all products."""
 LISTS = frozenset({"cat", "stack", "hstack", "column_stack"})
 
