@@ -26,7 +26,7 @@ from duet_p2p.engine.axes import base_name
 from duet_p2p.engine.containers import is_loose
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_of
-from duet_p2p.engine.judge import hides
+from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison, Slot
@@ -149,7 +149,7 @@ class Damage:
         for value in values:
             for part in reach(value):
                 if isinstance(part, torch.Tensor):
-                    self._lineage.spoil(part, poison)
+                    self.spoil([part], poison)
                 elif isinstance(part, list | dict):
                     self._lineage.track(part).content = label
         loose = self._is_loose(rule, given, label)
@@ -270,10 +270,10 @@ class Damage:
 
     # what a command would have changed
 
-    def hides(self, rule: Rule, given: Arguments, *, is_inferred: bool) -> bool:
+    def hides(self, rule: Rule, given: Arguments, mode: str, *, is_inferred: bool) -> bool:
         """Whether what a call was to write to would have got a private shape from it."""
         if rule.short == "__setitem__" and isinstance(given.args[0], torch.Tensor):
-            return False
+            return hides_graph(rule, given, mode, self._lineage)
         if "out" in given.kwargs or (rule.result == "self" and base_name(rule.name)):
             # what is missing here would have had a hidden shape
             is_missing = any(isinstance(v, Poison) and not v.is_object for v in given.reached())
@@ -320,6 +320,24 @@ class Damage:
             entry = self._lineage.entry(target) if isinstance(target, torch.Tensor) else None
             if entry is None or not entry.is_shared:
                 self._lineage.spoil(target, poison, hidden=hidden)
+                if isinstance(target, torch.Tensor) and (hidden or is_joined(target)):
+                    self._lineage.own(target).in_graph = True
+
+    @staticmethod
+    def join(targets: Iterable[torch.Tensor], given: Arguments) -> None:
+        """Gives what was to be written to the graph that it would have got.
+
+        Whether a tensor wants a gradient is public, and so is a backward that finds no graph.
+        """
+        sources = [t for t in given.tensors() if t.requires_grad]
+        for target in targets:
+            if not sources or not may_join(target) or (target.requires_grad and target.is_leaf):
+                continue  # torch refuses the last of these before it writes
+            with torch.enable_grad():
+                try:
+                    target.copy_(_Joined.apply(target.detach().clone(), *sources))
+                except RuntimeError:  # so would the call have: a view that cannot be written
+                    continue
 
     def _spoil_gradients(self, poison: Poison) -> None:
         """A backward changes gradients, never the leaves themselves."""

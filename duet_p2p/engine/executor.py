@@ -209,7 +209,7 @@ class Executor:
         try:
             self._admit(rule, given, run.op.mode, is_met=run.is_met)
         except Failed as refused:  # as if it had run and failed
-            self._damaged(refused.poison, rule, given, ValueError(), run.targets)
+            self._damaged(refused.poison, run, ValueError())
             raise
         if self.admission.has_hidden:
             self.watch.has_hidden()
@@ -263,7 +263,7 @@ class Executor:
             failed = Failed(self.damage.reaching(run.poison, given), is_known=True)
         if is_random(rule.name) and is_private(label) and not failed.poison.is_public:
             lineage.generator = join((lineage.generator, to_per_record(label)))
-        self._damaged(failed.poison, rule, given, error, run.targets)
+        self._damaged(failed.poison, run, error)
         return failed
 
     def finish(self, run: Running, result: Any) -> None:
@@ -346,15 +346,16 @@ class Executor:
         except QuotaExceeded as error:
             raise PublicError(error) from None
 
-    def _damaged(
-        self, poison: Poison, rule: Rule, given: Arguments, error: Exception,
-        targets: list[torch.Tensor],
-    ) -> None:  # fmt: skip
+    def _damaged(self, poison: Poison, run: Running, error: Exception) -> None:
         """Spoils what a call that failed may have changed."""
-        is_inferred = self.admission.is_inferred
+        rule, given, is_inferred = run.rule, run.given, self.admission.is_inferred
         is_public = is_inferred and given.has_public_facts(self._lineage)
-        hidden = not is_public and self.damage.hides(rule, given, is_inferred=is_inferred)
-        self.damage.fail(poison, rule, given, error, targets, hidden=hidden)
+        hidden = not is_public and self.damage.hides(
+            rule, given, run.op.mode, is_inferred=is_inferred
+        )
+        if run.op.mode == "g" and not poison.is_public:
+            self.damage.join(run.targets, given)
+        self.damage.fail(poison, rule, given, error, run.targets, hidden=hidden)
 
     def _charge(self, result: Any, *, is_met: bool) -> None:
         """Results of hidden size count for their bound, public ones of unknown size as they are."""
@@ -462,8 +463,8 @@ class Executor:
         nodes: list[Made] = []
         if not poison.is_public and self._named is not None:
             rule, given = self._named
-            nodes = self.provenance.failed(op, rule, given)
-            writes, spec = bool(self._writes.targets(rule, given)), self.admission.spec
+            writes, spec = self._writes.targets(rule, given), self.admission.spec
+            nodes = self.provenance.failed(op, rule, given, writes)
             is_pure = not (writes or is_random(rule.name))
             like = self.damage.neutral(rule.name, given, spec, _MODES[op.mode], is_pure)
             slots = self.damage.stand_ins(rule, given, spec, len(op.outs), poison, like)
@@ -485,7 +486,7 @@ class Executor:
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
         """Everything computed from poison, or changed by it, is the same poison."""
         poison = self.damage.reaching(poison, given)
-        hidden = not poison.is_public and self.damage.hides(rule, given, is_inferred=True)
+        hidden = not poison.is_public and self.damage.hides(rule, given, op.mode, is_inferred=True)
         self.damage.spread(poison, rule, given, hidden=hidden)
         if is_random(rule.name):
             self._lineage.generator = join((self._lineage.generator, to_per_record(poison.label)))

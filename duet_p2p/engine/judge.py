@@ -29,6 +29,7 @@ from duet_p2p.engine.labels import (
     to_per_record,
 )
 from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach, storage_of
+from duet_p2p.engine.store import Poison
 from duet_p2p.surface.table import Rule
 from duet_p2p.surface.types import number_type
 
@@ -152,6 +153,35 @@ def hides(rule: Rule, given: Arguments, lineage: Lineage, *, is_inferred: bool) 
         return True
     is_open = rule.shape == "dynamic" or not is_inferred
     return is_open and is_private(join([given.beside(lineage), *map(lineage.label, tensors)]))
+
+
+def hides_graph(rule: Rule, given: Arguments, mode: str, lineage: Lineage) -> bool:
+    """Whether a write by index gives its tensor a graph, or none, as something hidden has one.
+
+    The tensor keeps its shape. Where what is written is missing, because it failed, nobody can tell
+    whether it would have had a graph; so nobody is told if it is there.
+    """
+    if rule.short != "__setitem__" or mode != "g":
+        return False
+    target, *others = given.values()
+    if not isinstance(target, torch.Tensor) or not may_join(target):
+        return False
+    parts = [part for value in others for part in (value, *reach(value))]
+    return any(
+        lineage.hidden(part) if isinstance(part, torch.Tensor)
+        else isinstance(part, Poison) and not part.is_object
+        for part in parts
+    )  # fmt: skip
+
+
+def may_join(tensor: torch.Tensor) -> bool:
+    """Whether a tensor can have a graph behind it."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def is_joined(tensor: torch.Tensor) -> bool:
+    """Whether a graph is behind it."""
+    return tensor.requires_grad and not tensor.is_leaf
 
 
 def _is_chosen(
@@ -380,6 +410,7 @@ def _apply_to(
         owned.label = join((owned.label, label)) if is_kept else label
         if is_hidden:
             lineage.hide(part)
+            owned.in_graph = True  # whether it has one is as private
     elif storage._cdata in own:
         # A view: the storage says where it came from; the choice of the view may say more.
         beside = viewed_by(name, given, part, lineage)
@@ -390,7 +421,7 @@ def _apply_to(
     else:
         owned.label = join((owned.label, label))
         owned.hidden = owned.hidden or is_hidden
-    if part.requires_grad and not part.is_leaf and is_private(owned.label):
+    if is_joined(part) and is_private(owned.label):
         owned.in_graph = True
     if verdict.rows is not None:
         lineage.set_rows(part, verdict.rows)

@@ -8,7 +8,7 @@ import torch
 
 from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.effects import Effects, label_apart
-from duet_p2p.engine.judge import Verdict, apply
+from duet_p2p.engine.judge import Verdict, apply, hides_graph, is_joined
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
 from duet_p2p.engine.precedents import Precedents
@@ -64,6 +64,10 @@ class Labelling:
                 if rule.name == "torch.nn.functional.batch_norm":
                     continue  # effects gave the buffers a better label
                 entry.label = join((entry.label, verdict.label))
+                entry.in_graph = entry.in_graph or is_joined(target)
+                if hides_graph(rule, given, run.op.mode, lineage):
+                    entry.in_graph = True
+                    lineage.hide(target)
         inplace = frozenset(id(target) for target in run.targets)
         return apply(rule.short, verdict, result, given, inplace, lineage), verdict
 

@@ -23,6 +23,7 @@ from duet_p2p.engine.gradients import reached_by
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, Owned, is_atomic
 from duet_p2p.engine.recipe import Made, boundary, made
+from duet_p2p.engine.store import Poison
 from duet_p2p.engine.writers import RANDOM
 from duet_p2p.surface.table import Rule, written
 from duet_p2p.wire.messages import Op
@@ -137,29 +138,42 @@ class Provenance:
             node.has_random = True
         if name == _ZERO_GRAD and isinstance(given.args[0], Optimizer):
             writers.mark_zeroed(given.args[0], lineage)
-        is_told_elsewhere = name in _LEAVES_NO_NODE or axes.base_name(name) in NORMS
-        # that a gradient is gone changes no number of its tensor
-        is_told_elsewhere = is_told_elsewhere or (name == _GRAD and op.args[1:] == (None,))
-        if not is_told_elsewhere and rule.form != "constructor":
-            for target in targets:
-                lineage.own(target).written = node
-            for value in written(rule, given.args, given.kwargs, given.slots):
-                if not is_atomic(value) and not isinstance(value, torch.Tensor | tuple):
-                    lineage.track(value).written = node
+        self._leave(node, op, rule, given, targets)
         if name in _NEXT:
             return self._batch(node, result, given)
         if isinstance(result, torch.nn.Parameter) and name != "torch.Tensor.grad":
             return boundary("parameter", form_of(node) if origin.forms else "")
         return node
 
-    def failed(self, op: Op, rule: Rule, given: Arguments) -> list[Made]:
+    def _leave(self, node: Made, op: Op, rule: Rule, given: Arguments,
+               targets: Iterable[torch.Tensor]) -> None:  # fmt: skip
+        """Leaves a command's node with all that it wrote to."""
+        name = rule.name
+        is_told_elsewhere = name in _LEAVES_NO_NODE or axes.base_name(name) in NORMS
+        # that a gradient is gone changes no number of its tensor
+        is_told_elsewhere = is_told_elsewhere or (name == _GRAD and op.args[1:] == (None,))
+        if is_told_elsewhere or rule.form == "constructor":
+            return
+        for target in targets:
+            entry = self._lineage.own(target)
+            if not entry.is_shared:  # an owner's object, which the command was refused
+                entry.written = node
+        for value in written(rule, given.args, given.kwargs, given.slots):
+            if not is_atomic(value) and not isinstance(value, torch.Tensor | tuple | Poison):
+                self._lineage.track(value).written = node
+
+    def failed(
+        self, op: Op, rule: Rule, given: Arguments, targets: Iterable[torch.Tensor]
+    ) -> list[Made]:
         """The command failed on private values: the nodes that its results would have had.
 
-        A rule that knows a recipe again must not tell by its answer that this has none.
+        A rule that knows a recipe again must not tell by its answer that this has none; nor must
+        one of what it would have written to.
         """
         nodes, forms = inputs_of(given.slots, self._lineage)
         settings = self._settings(op, rule.name, given)
         node = made(rule.name, op.args, settings, nodes, forms)
+        self._leave(node, op, rule, given, targets)
         if rule.name in _NEXT:
             node = self._batch(node, None, given)
         return list(self.results(node, [None] * len(op.outs)))

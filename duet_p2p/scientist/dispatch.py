@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
-from duet_p2p.errors import ForeignPointer, NotAllowed, PointerDeleted
+from duet_p2p.errors import ForeignPointer, NotAllowed, PointerDeleted, PrivateValueError
 from duet_p2p.limits import ARRAY_ITEMS
 from duet_p2p.objects.python import plain
 from duet_p2p.objects.remote import Remote
-from duet_p2p.scientist import composites, habits, knowledge, local_facts
+from duet_p2p.scientist import composites, habits, knowledge, local_facts, sites
 from duet_p2p.scientist.pointer import Pointer, make, put_seq
 from duet_p2p.scientist.results import results_of
 from duet_p2p.scientist.tensor import TensorPointer
@@ -94,6 +94,7 @@ def run(client: Client, name: str, args: Sequence[Any], kwargs: Mapping[str, Any
     if kwargs.get("out") is not None:
         raise NotAllowed(f"{name} is not offered with out=: use its result, or p.copy_(result)")
     _refuse_autocast()
+    _refuse_local_writes(name, rule, args, kwargs)
     inferred = _infer(rule, args, kwargs, mode)
     inputs: list[Pointer] = []
     wire_args = tuple([_wire(client, value, inputs) for value in args])
@@ -131,6 +132,26 @@ def _run_again(client: Client, call: habits.Asked, habit: habits.Habit, mode: st
 def _refuse_autocast() -> None:
     if torch.is_autocast_enabled("cpu"):
         raise NotAllowed("autocast does not reach an owner's side: convert with .bfloat16(), .to()")
+
+
+def _refuse_local_writes(
+    name: str, rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """A tensor of this side would stay as it was: only its copy over there would be written to."""
+    if not table.writes(rule):
+        return
+    try:
+        found = table.written(rule, args, kwargs)
+    except PrivateValueError:
+        return  # the switch that decides it is over there, and is refused there
+    if any(isinstance(value, torch.Tensor) for value in found):
+        if sites.is_augmented():
+            return  # the result of `x += p` takes the place of x
+        raise NotAllowed(
+            f"{name} would write to a tensor of this side, which an operation on pointers cannot. "
+            f"Make it remote first: t = t.send(duet), or a factory such as duet.torch.zeros(...); "
+            f"a module's buffers go over with module.send(duet)."
+        )
 
 
 def _infer(rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any], mode: str) -> Any:

@@ -7,6 +7,7 @@ the file's text only when an error is shown.
 
 from __future__ import annotations
 
+import dis
 import linecache
 import os
 import sys
@@ -18,7 +19,7 @@ import torch
 
 from duet_p2p.limits import CALL_SITES
 
-__all__ = ["CallSites", "Site", "current", "raised_at", "shown"]
+__all__ = ["CallSites", "Site", "current", "is_augmented", "raised_at", "shown"]
 
 Site = tuple[CodeType, int]
 
@@ -31,6 +32,10 @@ _OWN: Final = (
 )
 """Our code and torch's: a frame in there is not the scientist's line."""
 
+_BINARY: Final = dis.opmap["BINARY_OP"]
+_IN_PLACE: Final = range(13, 26)
+"""Its arguments from ``NB_INPLACE_ADD`` to ``NB_INPLACE_XOR`` (CPython's Include/opcode.h)."""
+
 _is_internal: dict[int, tuple[CodeType, bool]] = {}
 
 
@@ -40,7 +45,20 @@ def current(inner: int = 1) -> Site | None:
     Args:
         inner: how many of the innermost frames are known to be ours, this one included.
     """
-    frame: FrameType | None = sys._getframe(inner)
+    frame = _outside(sys._getframe(inner))
+    return None if frame is None else (frame.f_code, frame.f_lineno)
+
+
+def is_augmented() -> bool:
+    """Whether the scientist's line is at ``x += y`` or the like, not at a call."""
+    frame = _outside(sys._getframe(1))
+    if frame is None:
+        return False
+    code, at = frame.f_code.co_code, frame.f_lasti
+    return code[at] == _BINARY and code[at + 1] in _IN_PLACE
+
+
+def _outside(frame: FrameType | None) -> FrameType | None:
     while frame is not None:
         code = frame.f_code
         # by the code's identity: its own hash goes over all that it holds
@@ -48,7 +66,7 @@ def current(inner: int = 1) -> Site | None:
         if known is None or known[0] is not code:
             known = _is_internal[id(code)] = (code, code.co_filename.startswith(_OWN))
         if not known[1]:
-            return code, frame.f_lineno
+            return frame
         frame = frame.f_back
     return None
 

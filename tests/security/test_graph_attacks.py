@@ -152,6 +152,15 @@ def a_part_of_a_product_written_over(p: RawPeer) -> Ref:
     return grad(p, w)
 
 
+@attack
+def weights_placed_by_records_and_written_over(p: RawPeer) -> Ref:
+    w, made = leaf(p), p.put(torch.zeros(200))
+    p.do(T + "__setitem__", made, p.op(T + "long", X), w)
+    p.do(T + "zero_", p.op(T + "detach", made))
+    p.do(T + "backward", total(p, p.op("torch.mul", made, p.put(torch.arange(200.0)))))
+    return grad(p, w)
+
+
 # what a graph keeps is changed before it is walked
 
 

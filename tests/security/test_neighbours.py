@@ -365,6 +365,56 @@ def an_index_past_the_end(p: RawPeer) -> list[Ref]:
     return [own, p.op("torch.sum", own)]
 
 
+def past_the_end(p: RawPeer) -> Ref:
+    """An index into one row, which is there in one of the data sets only."""
+    return p.op(T + "__getitem__", I, slice(0, 1))
+
+
+def row(p: RawPeer) -> Ref:
+    return p.put(torch.ones(1, 2, requires_grad=True))
+
+
+def goes_back(p: RawPeer, value: Ref) -> list[Ref]:
+    """Whether there is a graph, and what it is after its end was written over."""
+    wants = p.op(T + "requires_grad", value)
+    p.do(T + "backward", p.op("torch.sum", value))
+    p.do(T + "zero_", p.op(T + "detach", value))
+    return [wants, value, p.op("torch.sum", value)]
+
+
+@program
+def a_row_past_the_end_written_over(p: RawPeer) -> list[Ref]:
+    return goes_back(p, p.op(F + "embedding", past_the_end(p), row(p)))
+
+
+@program
+def a_row_added_past_the_end(p: RawPeer) -> list[Ref]:
+    own = p.put(torch.zeros(1, 2))
+    p.do(T + "index_add_", own, 0, past_the_end(p), row(p))
+    return goes_back(p, own)
+
+
+@program
+def a_row_placed_past_the_end(p: RawPeer) -> list[Ref]:
+    own, view = p.put(torch.zeros(1, 2)), p.put(torch.zeros(2, 2))
+    p.do(T + "__setitem__", own, past_the_end(p), row(p))
+    part = p.op(T + "__getitem__", view, slice(0, 1))
+    p.do(T + "__setitem__", part, past_the_end(p), row(p))
+    return [*goes_back(p, own), *goes_back(p, view)]
+
+
+@program
+def rows_of_a_hidden_number_placed(p: RawPeer) -> list[Ref]:
+    index = past_the_end(p)
+    few = p.op(T + "__getitem__", index, p.op(T + "__lt__", index, 9))
+    owns = [p.put(torch.zeros(2, 2)) for _ in range(3)]
+    rows = p.op("torch.index_select", row(p), 0, few)
+    p.do(T + "__setitem__", owns[0], few, rows)
+    p.do(T + "__setitem__", owns[1], few, p.op(T + "detach", rows))
+    p.do(T + "index_add_", owns[2], 0, few, rows)
+    return [ref for own in owns for ref in goes_back(p, own)]
+
+
 @program
 def as_many_results_as_values_decide(p: RawPeer) -> list[Ref]:
     return [*p.ops("torch.unbind", 2, few(p)), p.op("python.len", p.op("torch.unbind", few(p)))]

@@ -1,5 +1,6 @@
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,6 +126,34 @@ def test_what_does_not_travel_is_refused_here(both: Pair) -> None:
     with pytest.raises(NotAllowed, match="not on the surface"):
         both.duet._client.call("torch.load", "x")
     assert len(both.owner.commands) == sent
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda own, x: own.add_(x),
+        lambda own, x: own.copy_(x),
+        lambda own, x: own.__setitem__(0, x[0]),
+        lambda own, x: own.index_add_(0, torch.arange(2), x),
+        lambda own, x: nn.BatchNorm1d(2)(x),
+    ],
+    ids=["add_", "copy_", "setitem", "index_add_", "running statistics"],
+)
+def test_a_tensor_of_this_side_is_not_written_to_over_there(both: Pair, write: Any) -> None:
+    own, x = torch.zeros(2, 2), torch.ones(2, 2).send(both.duet)
+    before = len(both.owner.commands)
+    with pytest.raises(NotAllowed, match=r"tensor of this side.*send\(duet\)"):
+        write(own, x)
+    names = {c.name for c in both.owner.commands[before:] if isinstance(c, Op)}
+    assert names <= {"torch.Tensor.__getitem__"}
+
+
+def test_an_augmented_assignment_puts_a_pointer_in_place_of_a_tensor(both: Pair) -> None:
+    total, x = torch.zeros(2, 2), torch.ones(2, 2).send(both.duet)
+    total += x
+    total *= 3
+    total -= 1
+    assert torch.equal(total.get(request_block=True), torch.full((2, 2), 2.0))
 
 
 def test_a_deleted_pointer_says_what_deleted_it(both: Pair) -> None:
