@@ -145,8 +145,8 @@ def _refuse_local_writes(
     except PrivateValueError:
         return  # the switch that decides it is over there, and is refused there
     if any(isinstance(value, torch.Tensor) for value in found):
-        if sites.is_augmented():
-            return  # the result of `x += p` takes the place of x
+        if rule.result == "self" and sites.is_result_used():
+            return  # of `x += p` and `torch.zeros(9).scatter_(…)`: it takes the tensor's place
         raise NotAllowed(
             f"{name} would write to a tensor of this side, which an operation on pointers cannot. "
             f"Make it remote first: t = t.send(duet), or a factory such as duet.torch.zeros(...); "

@@ -19,7 +19,7 @@ import torch
 
 from duet_p2p.limits import CALL_SITES
 
-__all__ = ["CallSites", "Site", "current", "is_augmented", "raised_at", "shown"]
+__all__ = ["CallSites", "Site", "current", "is_result_used", "raised_at", "shown"]
 
 Site = tuple[CodeType, int]
 
@@ -32,9 +32,9 @@ _OWN: Final = (
 )
 """Our code and torch's: a frame in there is not the scientist's line."""
 
-_BINARY: Final = dis.opmap["BINARY_OP"]
-_IN_PLACE: Final = range(13, 26)
-"""Its arguments from ``NB_INPLACE_ADD`` to ``NB_INPLACE_XOR`` (CPython's Include/opcode.h)."""
+_DROPPED: Final = frozenset({"POP_TOP", "PRINT_EXPR"})
+_PRINT: Final = 1
+"""``INTRINSIC_PRINT`` of CPython's Include/internal/pycore_intrinsics.h, once PRINT_EXPR."""
 
 _is_internal: dict[int, tuple[CodeType, bool]] = {}
 
@@ -49,13 +49,21 @@ def current(inner: int = 1) -> Site | None:
     return None if frame is None else (frame.f_code, frame.f_lineno)
 
 
-def is_augmented() -> bool:
-    """Whether the scientist's line is at ``x += y`` or the like, not at a call."""
+def is_result_used() -> bool:
+    """Whether the scientist's line does something with what the call there gives.
+
+    It does in ``y = x.add_(1)`` and ``x += 1``, not in the statement ``x.add_(1)``; nor where a
+    notebook only shows it.
+    """
     frame = _outside(sys._getframe(1))
     if frame is None:
-        return False
-    code, at = frame.f_code.co_code, frame.f_lasti
-    return code[at] == _BINARY and code[at + 1] in _IN_PLACE
+        return True
+    behind = (i for i in dis.get_instructions(frame.f_code) if i.offset > frame.f_lasti)
+    following = next(behind, None)
+    if following is None:
+        return True
+    is_shown = following.opname == "CALL_INTRINSIC_1" and following.arg == _PRINT
+    return not is_shown and following.opname not in _DROPPED
 
 
 def _outside(frame: FrameType | None) -> FrameType | None:
