@@ -155,8 +155,13 @@ class Damage:
         loose = self._is_loose(rule, given, label)
         return [
             Slot(value, label, poison=poison, is_loose=loose)
-            if is_atomic(value) or isinstance(value, tuple) else Slot(value) for value in values
+            if is_atomic(value) or isinstance(value, tuple) or self._is_hidden(value)
+            else Slot(value, is_loose=loose)
+            for value in values
         ]  # fmt: skip
+
+    def _is_hidden(self, value: Any) -> bool:
+        return isinstance(value, torch.Tensor) and self._lineage.hidden(value)
 
     def neutral(
         self, name: str, given: Arguments, spec: Any, mode: Callable[[], Any], is_pure: bool

@@ -130,6 +130,15 @@ def an_own_tensor_after_what_could_not_be_sampled_was_added(d: Seen) -> None:
 
 
 @found
+def a_dict_of_what_something_missing_was_added_to(d: Seen) -> None:
+    index = d.run(T + "long", d.run(T + "__getitem__", WHOLE, MASK))
+    rows = d.run("torch.nn.functional.embedding", index, d.run("torch.ones", [4, 2]))
+    own = d.run("torch.zeros", [6])
+    added = d.run(T + "add_", own, d.run(T + "sum", rows))
+    d.run("python.Dict", [(-1, added), (1, added)])
+
+
+@found
 def an_element_after_a_private_place_was_written(d: Seen) -> None:
     own = d.run("torch.zeros", [6])
     place = d.run(T + "__getitem__", WHOLE, 0)
