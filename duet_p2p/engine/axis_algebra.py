@@ -26,20 +26,7 @@ from duet_p2p.engine.axis_rules import (
     sum_rule,
 )
 
-__all__ = [
-    "baddbmm",
-    "dist",
-    "inner",
-    "matmul",
-    "matrices",
-    "norm",
-    "outer",
-    "pinv",
-    "solve",
-    "svdvals",
-    "tensordot",
-    "vander",
-]
+__all__ = ["RULES"]
 
 _POWERS: Final = (1, 2, 1.0, 2.0, "fro", None)
 

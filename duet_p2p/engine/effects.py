@@ -19,6 +19,7 @@ from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
 from duet_p2p.engine.gradients import Gradients, gradient_of, leaves_of, met_by, reached_by
+from duet_p2p.engine.holding import parameters_of
 from duet_p2p.engine.labels import (
     PUBLIC,
     UNBOUNDED,
@@ -195,10 +196,9 @@ class Effects:
         tensors = [p for p in parts if isinstance(p, torch.Tensor)]
         if short == "zero_grad":
             for optimizer in (p for p in parts if isinstance(p, Optimizer)):
-                for group in optimizer.param_groups:
-                    for parameter in group["params"]:
-                        if parameter.grad is not None:
-                            lineage.written(parameter.grad)
+                for parameter in parameters_of(optimizer):
+                    if parameter.grad is not None:
+                        lineage.written(parameter.grad)
             return
         entries = [given.owned(tensor, lineage) or lineage.own(tensor) for tensor in tensors]
         labels = [entry.label for entry in entries]

@@ -110,9 +110,6 @@ def freeze(
     tensors = _tensors(slot.value)
     sources = tuple(sorted(label.sources, reverse=True))
     version = lineage.version(slot.value, slot.uid)
-    origin = slot.origin
-    if origin is not None and origin.version != version:
-        origin = None  # something wrote it: it is not what the plan gave
     ahead = foreseen(slot, label, lineage, slots) if poison is None else NOTHING
     facts = Facts(
         kind=str(Kind.PER_RECORD if label.kind is Kind.ROWS else label.kind),
@@ -128,11 +125,6 @@ def freeze(
         recipe=recipe_text(slot.made),
         version=version,
         source_names=tuple(dataset_names.get(source, "") for source in sources),
-        plan="" if origin is None else origin.digest,
-        plan_output=0 if origin is None else origin.output,
-        plan_run=0 if origin is None else origin.run,
-        plan_runs=0 if origin is None else origin.runs,
-        plan_given="" if origin is None else origin.given,
         form=reference(slot, lineage) or form_of(slot.made) if not label.is_public else "",
         writers=tuple(sorted(label.writers)),
         has_random=slot.made is not None and slot.made.has_random,
@@ -141,9 +133,21 @@ def freeze(
         foreseen=ahead.writers,
         foreseen_text=ahead.text,
         charge=_charge(tensors, elements, lineage),
+        **_origin(slot, version),
         **_failure(poison),
     )
     return Frozen(value, facts, parcel)
+
+
+def _origin(slot: Slot, version: int) -> dict[str, Any]:
+    """What facts say of the plan that gave a value, if nothing wrote it since."""
+    origin = slot.origin
+    if origin is None or origin.version != version:
+        return {}
+    return {
+        "plan": origin.digest, "plan_output": origin.output, "plan_run": origin.run,
+        "plan_runs": origin.runs, "plan_given": origin.given,
+    }  # fmt: skip
 
 
 def _failure(poison: Poison | None) -> dict[str, Any]:

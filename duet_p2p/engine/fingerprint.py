@@ -27,7 +27,7 @@ from torch.optim import Optimizer
 from duet_p2p.engine.address import address_of
 from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.form import form_of
-from duet_p2p.engine.holding import holding_of
+from duet_p2p.engine.holding import holding_of, parameters_of
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.lineage import HIDDEN_MARK, ROWS_MARK, Lineage, Owned
 from duet_p2p.engine.recipe import Made
@@ -178,8 +178,8 @@ class _Look:
             if of_tensor is None:
                 return None
             owned.append(of_tensor)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        trainings = [self._entries[id(parameter)][1].training for parameter in parameters]
+        entries = self._entries
+        trainings = [entries[id(p)][1].training for p in parameters_of(optimizer)]
         is_one = bool(trainings) and all([known is trainings[0] for known in trainings])
         addresses = [address_of(tensor) for tensor in holding.tensors]
         return Held(owned, trainings[0] if is_one else None, addresses=addresses)

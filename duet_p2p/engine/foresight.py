@@ -24,6 +24,8 @@ from torch.optim import Optimizer
 from duet_p2p.engine import axes, writers
 from duet_p2p.engine.form import inputs_of
 from duet_p2p.engine.gradients import leaves_of
+from duet_p2p.engine.holding import parameters_of
+from duet_p2p.engine.judge import is_joined
 from duet_p2p.engine.labels import UNBOUND, Kind, Label
 from duet_p2p.engine.lineage import Lineage, is_atomic
 from duet_p2p.engine.provenance import BACKWARD, NORMS
@@ -69,7 +71,7 @@ def foreseen(slot: Slot, label: Label, lineage: Lineage, slots: Iterable[Slot]) 
     if not leaves:
         return NOTHING
     moved = {id(leaf) for leaf in leaves}
-    training = [o for o in optimizers if not moved.isdisjoint(map(id, _parameters(o)))]
+    training = [o for o in optimizers if not moved.isdisjoint(map(id, parameters_of(o)))]
     if len(training) != 1:
         why = f"{len(training)} optimizers hold" if training else "no optimizer holds"
         return Foresight((), f"{why} the parameters of its network")
@@ -96,18 +98,11 @@ def _found(slot: Slot, slots: Iterable[Slot]) -> tuple[Slot | None, list[Optimiz
             break
         (node,) = node.inputs.values()
     every = list(slots)
-    losses = [other for other in every if other.made is node and _has_graph(other.value)]
+    same = [other for other in every if other.made is node]
+    losses = [s for s in same if isinstance(s.value, torch.Tensor) and is_joined(s.value)]
     if not losses:  # as for most values: then nobody asks for them
         return None, []
     return losses[-1], [other.value for other in every if isinstance(other.value, Optimizer)]
-
-
-def _has_graph(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.grad_fn is not None
-
-
-def _parameters(optimizer: Optimizer) -> list[torch.Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _said(optimizer: Optimizer) -> str:

@@ -22,7 +22,12 @@ from torch.optim import Optimizer
 
 from duet_p2p.engine.lineage import is_atomic, reach
 
-__all__ = ["Holding", "holding_of", "last_holding", "parts_of"]
+__all__ = ["Holding", "holding_of", "last_holding", "parameters_of", "parts_of"]
+
+
+def parameters_of(optimizer: Optimizer) -> list[torch.Tensor]:
+    """What an optimizer moves, of all groups, in order."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 class Holding:

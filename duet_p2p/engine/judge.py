@@ -38,9 +38,12 @@ __all__ = [
     "Verdict",
     "apply",
     "hides",
+    "hides_graph",
+    "is_joined",
     "judge",
     "label_fresh",
     "look_before",
+    "may_join",
     "typed",
 ]
 

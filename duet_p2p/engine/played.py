@@ -6,6 +6,7 @@ called with `run`, and `leave` writes down what the last one left.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -28,7 +29,9 @@ from duet_p2p.engine.steps import Step
 from duet_p2p.engine.store import Slot
 from duet_p2p.surface import bare
 
-__all__ = ["Backward", "Command", "Halt", "Optimizing", "Plain", "Scene", "again", "raising"]
+__all__ = ["Backward", "Command", "Halt", "Optimizing", "Plain", "Scene", "ended"]
+
+_log = logging.getLogger("duet_p2p.engine")
 
 
 class Halt(Exception):
@@ -129,20 +132,20 @@ class Plain:
         try:
             result = self.function(*args, **self.kwargs)
         except Exception as error:
-            raise Halt(raising(error)) from None
+            raise Halt(_raising(error)) from None
         for tensor, version in before:
             if tensor._version != version:
-                raise Halt(writing(result, [tensor for tensor, _ in before]))
+                raise Halt(_writing(result, [tensor for tensor, _ in before]))
         spec = self.routine.spec
         if (
             type(result) is not torch.Tensor or result.shape != spec.shape
             or result.dtype is not spec.dtype or result.requires_grad is not spec.requires_grad
         ):  # fmt: skip
-            raise Halt(giving(result))
+            raise Halt(_giving(result))
         storage = address_of(result)
         for _, local in self.places:
             if storages[local] == storage:
-                raise Halt(giving(result))
+                raise Halt(_giving(result))
         (out,) = self.call.op.outs
         values[out], storages[out] = result, storage
 
@@ -173,7 +176,7 @@ class Backward:
         try:
             self.function(scene.values[self.root])
         except Exception as error:
-            raise Halt(raising(error, leaves)) from None
+            raise Halt(_raising(error, leaves)) from None
 
     def leave(self, scene: Scene) -> bool:
         """See `Plain.leave`."""
@@ -226,7 +229,7 @@ class Optimizing:
             else:
                 bare.step(optimizer)
         except Exception as error:
-            raise Halt(raising(error)) from None
+            raise Halt(_raising(error)) from None
 
     def leave(self, scene: Scene) -> bool:
         """See `Plain.leave`; the gradients that a `zero_grad` dropped are not seen to."""
@@ -281,18 +284,25 @@ class Optimizing:
 Command = Plain | Backward | Optimizing
 
 
-def again(command: Command, outcome: Callable[..., Any]) -> RepeatedCall:
-    """A command with what its call did in the place of the call."""
+def ended(command: Command, error: Exception) -> RepeatedCall | None:
+    """A command that ended in an error, with what its call did in its place; None: not called."""
+    if isinstance(error, Halt):
+        outcome = error.outcome
+    else:  # a mistake of ours: as if the call had raised it
+        _log.error("the engine failed in %s", command.call.op.name, exc_info=error)
+        outcome = _raising(error)
+    if outcome is None:
+        return None
     call = copy(command.call)
     call.function = outcome
     return call
 
 
-def giving(result: Any) -> Callable[..., Any]:
+def _giving(result: Any) -> Callable[..., Any]:
     return lambda *_, **__: result
 
 
-def raising(error: Exception, leaves: Sequence[torch.Tensor] = ()) -> Callable[..., Any]:
+def _raising(error: Exception, leaves: Sequence[torch.Tensor] = ()) -> Callable[..., Any]:
     """Raises an error, after it has put gradients in their places again."""
     grads = [leaf.grad for leaf in leaves]
     for leaf in leaves:
@@ -306,7 +316,7 @@ def raising(error: Exception, leaves: Sequence[torch.Tensor] = ()) -> Callable[.
     return raise_again
 
 
-def writing(result: Any, tensors: Sequence[torch.Tensor]) -> Callable[..., Any]:
+def _writing(result: Any, tensors: Sequence[torch.Tensor]) -> Callable[..., Any]:
     """Gives a result, after it has written to tensors: to no number, but torch counts it."""
 
     def write_again(*_: Any, **__: Any) -> Any:

@@ -15,7 +15,6 @@ on from there.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -24,13 +23,11 @@ from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.fingerprint import Fingerprint
 from duet_p2p.engine.frame import Frame
 from duet_p2p.engine.lineage import Lineage
-from duet_p2p.engine.played import Halt, Optimizing, Scene, again, raising
+from duet_p2p.engine.played import Halt, Optimizing, Scene, ended
 from duet_p2p.engine.store import PlanOutput, Slot, Store
 from duet_p2p.engine.stretch import Stage, Stretch
 
 __all__ = ["Replay"]
-
-_log = logging.getLogger("duet_p2p.engine")
 
 
 class _Result(NamedTuple):
@@ -109,12 +106,8 @@ class Replay:
             begin(seq, command.call.op.name)
             try:
                 command.run(scene)
-            except Halt as halt:
-                halted = None if halt.outcome is None else again(command, halt.outcome)
-                break
-            except Exception as error:  # a mistake of ours: as if the call had raised it
-                _log.exception("the engine failed in %s", command.call.op.name)
-                halted = again(command, raising(error))
+            except Exception as error:
+                halted = ended(command, error)
                 break
             played += 1
             for local in dropped:

@@ -18,7 +18,6 @@ failures look the same, to the last byte.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
@@ -33,7 +32,7 @@ from duet_p2p.engine.frame import Frame
 from duet_p2p.engine.judge import Verdict, label_fresh
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.lineage import Lineage
-from duet_p2p.engine.played import Backward, Command, Halt, Optimizing, Plain, Scene, again, raising
+from duet_p2p.engine.played import Backward, Command, Halt, Optimizing, Plain, Scene, ended
 from duet_p2p.engine.provenance import Provenance
 from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.short_ways import ShortWays
@@ -41,8 +40,6 @@ from duet_p2p.engine.store import Slot, Store
 from duet_p2p.engine.watch import Watch
 
 __all__ = ["Stage", "Stretch"]
-
-_log = logging.getLogger("duet_p2p.engine")
 
 
 class Stage(Protocol):
@@ -164,12 +161,8 @@ class Stretch:
             watch.begin(seq, command.call.op.name)
             try:
                 can_go_on = command.play(scene)
-            except Halt as halt:
-                halted = None if halt.outcome is None else again(command, halt.outcome)
-                break
-            except Exception as error:  # a mistake of ours: as if the call had raised it
-                _log.exception("the engine failed in %s", command.call.op.name)
-                halted = again(command, raising(error))
+            except Exception as error:
+                halted = ended(command, error)
                 break
             played += 1
             for local in dropped:

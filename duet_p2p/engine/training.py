@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 from torch.optim import Optimizer
 
+from duet_p2p.engine.holding import parameters_of
 from duet_p2p.engine.labels import UNBOUNDED
 from duet_p2p.engine.lineage import Lineage
 
@@ -33,10 +34,7 @@ def note_step(optimizer: Any, records: int, lineage: Lineage) -> None:
     """An optimizer made a step with gradients over so many records."""
     if not isinstance(optimizer, Optimizer):
         return
-    tensors = [
-        parameter for group in optimizer.param_groups for parameter in group["params"]
-        if parameter.grad is not None
-    ]  # fmt: skip
+    tensors = [parameter for parameter in parameters_of(optimizer) if parameter.grad is not None]
     training = None
     for tensor in tensors:
         entry = lineage.own(tensor)

@@ -15,7 +15,7 @@ import torch
 from torch.optim import Optimizer
 
 from duet_p2p.engine.form import content_of, first_content, form_of, grads_of, hashed, settings_of
-from duet_p2p.engine.holding import Holding
+from duet_p2p.engine.holding import Holding, parameters_of
 from duet_p2p.engine.labels import Kind
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, reach
 from duet_p2p.engine.recipe import Made
@@ -62,11 +62,10 @@ def is_adding(leaves: Iterable[torch.Tensor], lineage: Lineage) -> bool:
 
 def mark_zeroed(optimizer: Optimizer, lineage: Lineage) -> None:
     """A `zero_grad` ran: gradients that are still there are zeros until they are written."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                entry = lineage.own(parameter.grad)
-                entry.zeroed = entry.version
+    for parameter in parameters_of(optimizer):
+        if parameter.grad is not None:
+            entry = lineage.own(parameter.grad)
+            entry.zeroed = entry.version
 
 
 def of_step(
@@ -81,8 +80,7 @@ def of_step(
     """
     parts = kept_state(optimizer, lineage)
     if grads is None:
-        every = [p for group in optimizer.param_groups for p in group["params"]]
-        grads = [p.grad for p in every if p.grad is not None]
+        grads = [p.grad for p in parameters_of(optimizer) if p.grad is not None]
     parts += grads_of(grads, lineage)
     parts += state_of(optimizer, lineage)
     tracked = lineage.find(optimizer)
@@ -94,9 +92,7 @@ def of_step(
 def kept_state(optimizer: Optimizer, lineage: Lineage) -> list[str]:
     """Settings, and what the parameters were first: as long as they stay, these do."""
     parts = settings_of(optimizer, lineage)
-    for group in optimizer.param_groups:
-        parts += [first_content(parameter, lineage) for parameter in group["params"]]
-    return parts
+    return parts + [first_content(p, lineage) for p in parameters_of(optimizer)]
 
 
 def state_of(optimizer: Optimizer, lineage: Lineage) -> Iterator[str]:
@@ -104,7 +100,7 @@ def state_of(optimizer: Optimizer, lineage: Lineage) -> Iterator[str]:
 
     What stands in its groups is told by its settings and parameters.
     """
-    parameters = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    parameters = set(map(id, parameters_of(optimizer)))
     for part in reach(optimizer.state):
         if isinstance(part, torch.Tensor):
             entry = lineage.entry(part)

@@ -20,8 +20,8 @@ from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.codec import decode_message, encode_message
 from duet_p2p.wire.values import Ref
+from tests.security.neighbour_kit import ONE, OTHER, choose, few, number
 from tests.security.raw_peer import RawPeer, attacked
-from tests.security.test_neighbours import ONE, OTHER, choose, few, number
 
 T = "torch.Tensor."
 POWER = "torch.linalg.matrix_power"

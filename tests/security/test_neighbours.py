@@ -7,7 +7,6 @@ these: each needs a private number at one place of one call.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,64 +14,39 @@ import torch
 
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Dtype, Ref
+from tests.security.neighbour_kit import (
+    ONE,
+    OPT,
+    OTHER,
+    F,
+    I,
+    Program,
+    T,
+    X,
+    choose,
+    few,
+    flag,
+    fraction,
+    goes_back,
+    ints,
+    loader,
+    nested,
+    number,
+    optimizer,
+    past_the_end,
+    planned,
+    row,
+    seen,
+    weight,
+)
 from tests.security.raw_peer import RawPeer, against
 
-X, I = Ref(-1), Ref(-2)  # noqa: E741
-T, F, OPT, DATA = (
-    "torch.Tensor.",
-    "torch.nn.functional.",
-    "torch.optim.Optimizer.",
-    "torch.utils.data.",
-)
-ONE = (torch.tensor([0.0, 1.0, 0.0, 1.0]), torch.tensor([0, 0, 1, 0]))
-OTHER = (torch.tensor([1.0, 1.0, 1.0, -1.0]), torch.tensor([1, 0, 0, 1]))
-Program = Callable[[RawPeer], list[Ref]]
 PROGRAMS: dict[str, Program] = {}
 
 
 def program(function: Program) -> Program:
     PROGRAMS[function.__name__] = function
     return function
-
-
-# what a scientist makes of private numbers
-
-
-def number(p: RawPeer) -> Ref:
-    """0 in one of the data sets, 1 in the other."""
-    return p.op("python.Int", p.op(T + "__getitem__", I, 0))
-
-
-def fraction(p: RawPeer) -> Ref:
-    return p.op("python.Float.__mul__", p.op("python.Float", number(p)), 0.5)
-
-
-def flag(p: RawPeer) -> Ref:
-    return p.op("python.Bool", number(p))
-
-
-def few(p: RawPeer) -> Ref:
-    return p.op(T + "__getitem__", X, p.op(T + "__gt__", X, 0.5))
-
-
-def choose(p: RawPeer, *parts: Any) -> Ref:
-    return p.op("python.List.__getitem__", p.op("python.collect", *parts), number(p))
-
-
-def weight(p: RawPeer) -> Ref:
-    return p.put(torch.ones(2, requires_grad=True))
-
-
-def optimizer(p: RawPeer, *weights: Any, **settings: Any) -> Ref:
-    return p.op("torch.optim.SGD", list(weights) or [weight(p)], **{"lr": 0.1, **settings})
-
-
-def ints(p: RawPeer) -> Ref:
-    return p.put(torch.ones(2, dtype=torch.int64))
-
-
-def loader(p: RawPeer, data: Ref, **settings: Any) -> Ref:
-    return p.op(DATA + "DataLoader", p.op(DATA + "TensorDataset", data), **settings)
 
 
 # a private choice between objects
@@ -365,23 +339,6 @@ def an_index_past_the_end(p: RawPeer) -> list[Ref]:
     return [own, p.op("torch.sum", own)]
 
 
-def past_the_end(p: RawPeer) -> Ref:
-    """An index into one row, which is there in one of the data sets only."""
-    return p.op(T + "__getitem__", I, slice(0, 1))
-
-
-def row(p: RawPeer) -> Ref:
-    return p.put(torch.ones(1, 2, requires_grad=True))
-
-
-def goes_back(p: RawPeer, value: Ref) -> list[Ref]:
-    """Whether there is a graph, and what it is after its end was written over."""
-    wants = p.op(T + "requires_grad", value)
-    p.do(T + "backward", p.op("torch.sum", value))
-    p.do(T + "zero_", p.op(T + "detach", value))
-    return [wants, value, p.op("torch.sum", value)]
-
-
 @program
 def a_row_past_the_end_written_over(p: RawPeer) -> list[Ref]:
     return goes_back(p, p.op(F + "embedding", past_the_end(p), row(p)))
@@ -432,13 +389,6 @@ def a_norm_that_is_not_finite(p: RawPeer) -> list[Ref]:
 # what a frame, or memory, does not hold
 
 
-def nested(p: RawPeer, depth: int) -> Ref:
-    inner = p.put([1])
-    for _ in range(depth):
-        inner = p.op("python.collect", inner)
-    return inner
-
-
 @program
 def too_deep_to_be_copied(p: RawPeer) -> list[Ref]:
     """A get of the deep one was answered by "unknown", and of the other by "never"."""
@@ -475,22 +425,6 @@ def a_plan_that_fails_on_one_of_them(p: RawPeer) -> list[Ref]:
     p.send(wire.DefinePlan(plan, "p", 1, (own.id,), steps, (3,), True))
     p.send(wire.RunPlan(plan, (number(p).id,), (out,), 0))
     return [Ref(out), own]
-
-
-def planned(
-    p: RawPeer,
-    steps: tuple[wire.PlanStep, ...],
-    outputs: tuple[int, ...],
-    given: tuple[Ref, ...],
-    captured: tuple[Ref, ...] = (),
-    times: int = 0,
-) -> list[Ref]:
-    """Runs a plan of these steps over what it is given."""
-    plan, outs = p.new_id(), tuple(p.new_id() for _ in outputs)
-    known = tuple(ref.id for ref in captured)
-    p.send(wire.DefinePlan(plan, "p", len(given), known, steps, outputs, True))
-    p.send(wire.RunPlan(plan, tuple(ref.id for ref in given), outs, times))
-    return [Ref(out) for out in outs]
 
 
 @program
@@ -531,22 +465,6 @@ def a_plan_that_trains_with_what_values_chose(p: RawPeer) -> list[Ref]:
     )
     loss = planned(p, steps, (4,), (choose(p, w, v),), (w, made), times=2)
     return [*loss, w, v, p.op(T + "grad", v)]
-
-
-def seen(data: tuple[torch.Tensor, torch.Tensor], made: Program) -> list[bytes]:
-    """All that the owner sent, but the store's first message, which has a random epoch in it."""
-    with against() as (duet, raw):
-        for value in data:
-            duet.send(value)
-        duet.requests.add_handler(name="loss", action="accept")
-        duet.requests.add_handler(name="big", action="deny")
-        raw.do("torch.manual_seed", 5)
-        for ref in made(raw):
-            raw.get(ref)
-            for name in ("other", "loss", "big"):
-                raw.ask(ref, name)
-        raw.wait_for_end()
-        return raw.told_bytes()[1:]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
