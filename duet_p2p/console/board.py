@@ -169,7 +169,7 @@ class Board:
         failure = service.failures[-1] if is_suspended and service.failures else None
         return SessionView(
             id=self._session_id,
-            peer=service.desk.requester,
+            peer=service.desk.intake.requester,
             state=status["state"] if service.is_open else "closed",
             why=clean_text(str(service.error or status.get("error") or ""), 500),
             rtt=self._rtt,

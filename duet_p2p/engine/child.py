@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def main(fd: int, parent: int, page: int) -> int:
     warnings.simplefilter("default")  # to stderr, which is the owner's log
     reader = pipe.FrameReader()
     with socket.socket(fileno=fd) as sock, contextlib.suppress(BrokenPipeError, ConnectionError):
-        commands = pipe.receive(sock, reader)
+        commands = list(pipe.receive(sock, reader) or ())
         first = commands[0] if commands else None
         if not isinstance(first, Configure):
             return 0
@@ -60,7 +61,7 @@ def main(fd: int, parent: int, page: int) -> int:
 def _serve(
     sock: socket.socket,
     reader: FrameReader,
-    commands: list[Any] | None,
+    commands: Iterable[Any] | None,
     first: Configure,
     watch: ProcessWatch,
     are_files_closed: bool,
@@ -88,7 +89,9 @@ def _serve(
             events = engine.handle(command)
             if events:  # else nobody waits
                 pipe.send(sock, _encoded(events))
-            engine.finish()
+            late = engine.finish()
+            if late:
+                pipe.send(sock, _encoded(late))
         commands = pipe.receive(sock, reader)
     return 0
 
@@ -106,7 +109,7 @@ def _encoded(events: list[Event]) -> Outgoing:
 def _held(event: Event) -> Event:
     """An event that a frame can hold."""
     from duet_p2p.engine import pipe
-    from duet_p2p.engine.messages import Bytes, Candidate, Refused
+    from duet_p2p.engine.messages import Bytes, Candidate, Described, Refused
 
     try:
         pipe.encode([event]).close()
@@ -115,6 +118,8 @@ def _held(event: Event) -> Event:
             return Refused(event.call, f"{type(error).__name__}: {error}")
         if isinstance(event, Candidate):
             return Candidate(event.call, None, None, False)
+        if isinstance(event, Described):
+            return Described(event.call, "", "", "", (), (), "")
         raise
     return event
 

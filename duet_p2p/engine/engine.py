@@ -27,7 +27,7 @@ from duet_p2p.engine.admission import Limits
 from duet_p2p.engine.closures import Closures
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.executor import Executor
-from duet_p2p.engine.facts import Frozen, freeze
+from duet_p2p.engine.facts import Frozen, account_of, freeze
 from duet_p2p.engine.failures import code_of, text_of
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.landing import Landing
@@ -87,6 +87,7 @@ class Engine:
         self._unwanted: set[int] = set()
         self._frozen: dict[int, Frozen] = {}
         self._unwritten: list[Parcel] = []
+        self._undescribed: list[tuple[int, Slot]] = []
         self._settled = 0
         self._handlers: Final[dict[type, Callable[[Any], list[m.Event]]]] = {
             m.Configure: self._configure,
@@ -101,7 +102,6 @@ class Engine:
             m.Read: self._in_order,
             m.Release: self._of_frozen,
             m.Peek: self._of_frozen,
-            m.Discard: self._discard,
             m.Stop: lambda c: [],
         }
 
@@ -113,24 +113,30 @@ class Engine:
         """
         if self._executor is None and not isinstance(command, m.Configure):
             raise RuntimeError("the engine is not configured")
-        self.finish()
+        if type(command) is m.Discard:
+            return self._discard(command)
+        late = self.finish()
         self._watch.begin(0, type(command).__name__)
         if type(command) is not m.Run:
             self.lineage.epoch += 1
         events = self._handlers[type(command)](command)
         self._watch.rest()  # not after a mistake of ours: the process ends in the middle of this
-        return events
+        return late + events
 
-    def finish(self) -> None:
+    def finish(self) -> list[m.Event]:
         """Does what the answers to the last command need not wait for: call it when they are sent.
 
         The next command does it first, where nobody called.
         """
-        if self._unwritten:
-            self._watch.begin(0, "Snapshot")
-            while self._unwritten:
-                self._unwritten.pop().write()
-            self._watch.rest()
+        if not (self._unwritten or self._undescribed):
+            return []
+        self._watch.begin(0, "Snapshot")
+        while self._unwritten:
+            self._unwritten.pop().write()
+        events = [self._described(*entry) for entry in self._undescribed]
+        self._undescribed.clear()
+        self._watch.rest()
+        return events
 
     def _configure(self, command: m.Configure) -> list[m.Event]:
         quotas = command.quotas
@@ -202,7 +208,7 @@ class Engine:
                 elif isinstance(item, m.Snapshot):
                     self._watch.begin(0, "Snapshot")
                     events.append(self._snapshot(item))
-                    self.finish()  # what follows may write to the value
+                    events += self.finish()  # what follows may write to the value
                 elif isinstance(item, m.Read):
                     events.append(self._read(item))
                 else:
@@ -334,17 +340,31 @@ class Engine:
         try:
             parcels = sum(frozen.parcel is not None for frozen in self._frozen.values())
             names, beside = self._effects.dataset_names, self._executor.of_memory
-            frozen = freeze(slot, self.lineage, names, parcels, beside, self.store)
+            account = None
+            if command.account == "with":
+                account = account_of(slot, self.lineage, self.store)
+            frozen = freeze(slot, self.lineage, names, parcels, beside, account)
             value, has_value = frozen.small()
         except Exception:  # what cannot be frozen cannot be judged
             _log.exception("the value of %d could not be frozen", command.id)
             return m.Candidate(command.call, None, None, False)
         self._frozen[command.call] = frozen
+        if command.account == "after":
+            self._undescribed.append((command.call, slot))
         if frozen.parcel is None:
-            return m.Candidate(command.call, frozen.facts, value, has_value)
-        parcel = frozen.parcel
-        self._unwritten.append(parcel)
-        return m.Candidate(command.call, frozen.facts, parcel.value, False, parcel.departure)
+            data = None
+        else:
+            value, data = frozen.parcel.value, frozen.parcel.departure
+            self._unwritten.append(frozen.parcel)
+        is_described = account is not None
+        return m.Candidate(command.call, frozen.facts, value, has_value, data, is_described)
+
+    def _described(self, call: int, slot: Slot) -> m.Event:
+        try:
+            return m.Described(call, **account_of(slot, self.lineage, self.store))
+        except Exception:  # it is shown without, and nothing can be bound to it
+            _log.exception("how a value came to be could not be told")
+            return m.Described(call, "", "", "", (), (), "")
 
     def _of_frozen(self, command: m.Release | m.Peek) -> list[m.Event]:
         if command.call not in self._frozen and any(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from duet_p2p.surface.types import type_name_of
 from duet_p2p.surface.values import logical_numbers, to_wire
 from duet_p2p.wire.codec import pack_value
 
-__all__ = ["Frozen", "dtype_name", "freeze", "label_of_slot", "type_of"]
+__all__ = ["Frozen", "account_of", "dtype_name", "freeze", "label_of_slot", "type_of"]
 
 _log = logging.getLogger("duet_p2p.engine")
 
@@ -83,7 +83,7 @@ def freeze(
     dataset_names: dict[int, str],
     parcels: int = 0,
     beside: Callable[[], Label] = lambda: PUBLIC,
-    slots: Iterable[Slot] = (),
+    account: Mapping[str, Any] | None = None,
 ) -> Frozen:
     """A copy of a slot's value that no later command can change, with its facts.
 
@@ -93,11 +93,9 @@ def freeze(
         dataset_names: of data sets, by id.
         parcels: frozen values in files that there are already.
         beside: the label of how much memory is left.
-        slots: all objects, among which a loss's optimizer is looked for.
+        account: of the same slot, see `account_of`; None: facts without it.
     """
-    poison = slot.value if isinstance(slot.value, Poison) else slot.poison
-    poison = poison or lineage.poison(slot.value)
-    label = poison.label if poison is not None else label_of_slot(slot, lineage)
+    poison, label = _state(slot, lineage)
     elements, nbytes, value, parcel = (
         (0, 0, None, None) if poison is not None else _kept(slot.value, parcels)
     )
@@ -110,7 +108,6 @@ def freeze(
     tensors = _tensors(slot.value)
     sources = tuple(sorted(label.sources, reverse=True))
     version = lineage.version(slot.value, slot.uid)
-    ahead = foreseen(slot, label, lineage, slots) if poison is None else NOTHING
     facts = Facts(
         kind=str(Kind.PER_RECORD if label.kind is Kind.ROWS else label.kind),
         sources=sources,
@@ -122,21 +119,48 @@ def freeze(
         shape=None if tensor is None else tuple(tensor.shape),
         dtype=None if tensor is None else dtype_name(tensor),
         tags=slot.tags,
-        recipe=recipe_text(slot.made),
         version=version,
         source_names=tuple(dataset_names.get(source, "") for source in sources),
-        form=reference(slot, lineage) or form_of(slot.made) if not label.is_public else "",
         writers=tuple(sorted(label.writers)),
         has_random=slot.made is not None and slot.made.has_random,
-        summary=summary_of(slot.made),
-        training=described(tensors, lineage),
-        foreseen=ahead.writers,
-        foreseen_text=ahead.text,
         charge=_charge(tensors, elements, lineage),
         **_origin(slot, version),
         **_failure(poison),
+        **(account or _NO_ACCOUNT),
     )
     return Frozen(value, facts, parcel)
+
+
+_NO_ACCOUNT: Final[Mapping[str, Any]] = {"recipe": ""}
+
+
+def account_of(slot: Slot, lineage: Lineage, slots: Iterable[Slot] = ()) -> Mapping[str, Any]:
+    """The facts that only people and bound rules read: how a value came to be, and what may follow.
+
+    They are the longer part of the work, so an answer that needs none of them does not wait.
+
+    Args:
+        slot: of the value.
+        lineage: knows its label.
+        slots: all objects, among which a loss's optimizer is looked for.
+    """
+    poison, label = _state(slot, lineage)
+    ahead = foreseen(slot, label, lineage, slots) if poison is None else NOTHING
+    return {
+        "recipe": recipe_text(slot.made),
+        "form": reference(slot, lineage) or form_of(slot.made) if not label.is_public else "",
+        "summary": summary_of(slot.made),
+        "training": described(_tensors(slot.value), lineage),
+        "foreseen": ahead.writers,
+        "foreseen_text": ahead.text,
+    }
+
+
+def _state(slot: Slot, lineage: Lineage) -> tuple[Poison | None, Label]:
+    """The failure in place of a value, if there is one, and the label of either."""
+    poison = slot.value if isinstance(slot.value, Poison) else slot.poison
+    poison = poison or lineage.poison(slot.value)
+    return poison, poison.label if poison is not None else label_of_slot(slot, lineage)
 
 
 def _origin(slot: Slot, version: int) -> dict[str, Any]:

@@ -275,16 +275,15 @@ class _Process:
     def _readable(self) -> None:
         try:
             events = pipe.receive(self._sock, self._reader)
+            if events is None:
+                self._end_soon("")
+                return
+            for event in events:
+                self._deliver(event)
         except BlockingIOError:
             return
         except (ProtocolError, OSError) as error:
             self._end_soon(f"the engine's answers cannot be read: {error}")
-            return
-        if events is None:
-            self._end_soon("")
-            return
-        for event in events:
-            self._deliver(event)
 
     def _deliver(self, event: Any) -> None:
         if isinstance(event, Started):
@@ -471,7 +470,7 @@ class _Thread:
                 if isinstance(command, Stop):
                     break
                 self._post(self._deliver, engine.handle(command))
-                engine.finish()
+                self._post(self._deliver, engine.finish())
         except Exception as error:
             _log.exception("the engine failed")
             reason = f"{type(error).__name__}: {error}"

@@ -22,6 +22,7 @@ __all__ = [
     "Command",
     "Configure",
     "Departure",
+    "Described",
     "Died",
     "Discard",
     "Drop",
@@ -155,6 +156,9 @@ class Snapshot:
 
     call: int
     id: int
+    account: str = "with"
+    """Where the facts come that only people and bound rules read: ``with`` the others, ``after``
+    them in a `Described`, or ``never``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +266,13 @@ class Shared:
     """Empty, or why it could not be shared."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Facts:
-    """What handlers judge and what the owner reads about one frozen value."""
+    """What handlers judge and what the owner reads about one frozen value.
+
+    Nobody changes them. They are made twice for each value that is asked for, and a frozen class
+    takes four times as long to fill so many fields.
+    """
 
     kind: str
     """public, metadata, aggregate, model, per_record or verbatim."""
@@ -336,6 +344,21 @@ class Candidate:
     has_value: bool
     data: Departure | None = None
     """Of a large value: the file of its bytes, which may still be written; `value` has spans."""
+    is_described: bool = True
+    """False: the facts of `Described` are still empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The facts of a `Candidate` that were to come after it; the same fields of `Facts`."""
+
+    call: int
+    recipe: str
+    form: str
+    summary: str
+    training: tuple[str, ...]
+    foreseen: tuple[str, ...]
+    foreseen_text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +400,6 @@ Command = (
     | Discard | Peek | Read | Stop
 )  # fmt: skip
 Event = (
-    Started | SettledUpTo | Hold | OpFailed | Learnt | Shared | Candidate | Bytes | Text | Refused
-    | Died | Malformed
+    Started | SettledUpTo | Hold | OpFailed | Learnt | Shared | Candidate | Described | Bytes | Text
+    | Refused | Died | Malformed
 )  # fmt: skip

@@ -19,7 +19,7 @@ import socket
 import struct
 from array import array
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final
@@ -42,7 +42,7 @@ Item = Any
 _Bytes = Buffer | Landing | Departure
 _PAIR: Final = b"\x92"  # the head of an array of two
 _PLAIN: Final = frozenset({type(None), bool, float})  # they stand for themselves
-_WHOLE: Final = _PLAIN | {str}  # and these in what is read: a frame is within limits
+_WHOLE: Final = _PLAIN | {str, int}  # and these in what is read: a frame is within limits
 
 _HEADER: Final = struct.Struct("<IQB")  # bytes of the body, of the inline buffers, descriptors
 _INLINE, _SEALED, _GROWING = range(3)  # where a buffer is; the last: a file that is being written
@@ -56,7 +56,7 @@ _TRUNCATED: Final = int(getattr(socket, "MSG_CTRUNC", 0))
 _CLASSES: Final[tuple[type, ...]] = (
     m.Configure, m.Run, m.Malformed, m.Arrived, m.Share, m.SharePlan, m.Drop, m.Leave, m.Snapshot,
     m.Release, m.Discard, m.Peek, m.Read, m.Stop, m.Started, m.SettledUpTo, m.Hold, m.OpFailed,
-    m.Learnt, m.Shared, m.Facts, m.Candidate, m.Bytes, m.Text, m.Refused, m.Died,
+    m.Learnt, m.Shared, m.Facts, m.Candidate, m.Described, m.Bytes, m.Text, m.Refused, m.Died,
 )  # fmt: skip
 _LEAVE: Final = frozenset({m.Bytes, m.Candidate})  # their bytes are sent on, unread
 _TAGS: Final = {kind: tag for tag, kind in enumerate(_CLASSES)}
@@ -165,7 +165,8 @@ def _pack_item(item: Item, buffers: list[_Bytes]) -> Any:
 
 
 def _pack_field(value: Any, name: str, buffers: list[_Bytes]) -> Any:
-    if type(value) in _PLAIN:
+    kind = type(value)
+    if kind in _PLAIN or (kind is int and 0 <= value < 1 << 64):
         return value
     if name == "data" and value is not None:
         buffers.append(value)
@@ -190,18 +191,21 @@ class FrameReader:
         self._bytes = bytearray()
         self._fds: deque[int] = deque()
 
-    def feed(self, data: Buffer, fds: Sequence[int] = ()) -> list[Item]:
+    def feed(self, data: Buffer, fds: Sequence[int] = ()) -> Iterator[Item]:
         """The commands or events of all frames that are complete now.
+
+        A frame is decoded when it is its turn: what is in the first need not wait for the others.
 
         Raises:
             ProtocolError: the bytes are not of this protocol; the reader is of no use any more.
         """
         self._bytes += data
         self._fds.extend(fds)
-        items: list[Item] = []
+        return self._items()
+
+    def _items(self) -> Iterator[Item]:
         while (frame := self._next()) is not None:
-            items += frame
-        return items
+            yield from frame
 
     def close(self) -> None:
         """Close descriptors that no frame claimed."""
@@ -272,9 +276,7 @@ def _unpack_item(packed: Any, buffers: _Buffers) -> Item:
 
 
 def _unpack_row(packed: Any) -> Any:
-    """What facts hold beside words: a row of them, or a large number."""
-    if packed == []:  # most rows
-        return ()
+    """What facts hold beside words and empty rows: a row of words, or a large number."""
     found = tuple(packed) if type(packed) is list else unpack_value(packed)
     if type(found) is int or (type(found) is tuple and _WORDS.issuperset(map(type, found))):
         return found
@@ -313,7 +315,10 @@ def _unpack_field(packed: Any, buffers: _Buffers, kind: type) -> Any:
         if tag == "@":
             if type(payload) is not list or len(payload) != len(_FIELDS[m.Facts]):
                 raise ValueError("not facts")
-            return m.Facts(*[v if type(v) in _WORDS else _unpack_row(v) for v in payload])
+            values: list[Any] = [
+                v if type(v) in _WORDS else () if v == [] else _unpack_row(v) for v in payload
+            ]
+            return m.Facts(*values)
     return unpack_value(packed, buffers)
 
 
@@ -333,11 +338,12 @@ def send(sock: socket.socket, outgoing: Outgoing) -> None:
         outgoing.close()
 
 
-def receive(sock: socket.socket, reader: FrameReader) -> list[Item] | None:
+def receive(sock: socket.socket, reader: FrameReader) -> Iterator[Item] | None:
     """Commands or events of the next read of a socket; None when the other side is gone.
 
     Raises:
         BlockingIOError: a non-blocking socket has nothing to read.
+        ProtocolError: see `FrameReader.feed`; also from the iterator.
     """
     try:
         data, ancillary, flags, _ = sock.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)

@@ -1,23 +1,20 @@
-"""From a request to its decision: freeze, judge, decide.
+"""From a request to its decision: judge, decide.
 
 Everything here runs on the loop. The way of one value:
 
-    Request → Snapshot to the engine → Candidate (facts) → public, or released before? give it
-            → policy: accept, deny, or wait for the owner → release.py
+    intake.py → policy: accept, deny, or wait for the owner → release.py
 
 What is judged and what is released are one and the same snapshot, so nothing that the scientist
 does between the two changes what leaves.
 
-The other side's numbers are never trusted: a call that was used, an id that is none and a limit
-that is no number are answered as unknown or read as nothing; nothing here raises into the loop.
+Nothing here raises into the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
@@ -26,22 +23,15 @@ from duet_p2p.errors import NotAllowed, RequestClosed, SessionClosed
 from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.binding import Binding, always_text
 from duet_p2p.owner.handlers import Case, Handler
+from duet_p2p.owner.intake import Intake, case_of, refusal_of
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import ACCEPT, DENY, Decision, Look, Policy
 from duet_p2p.owner.printing import Printer
-from duet_p2p.owner.release import PUBLIC, REPEAT, Leaving, Outlet, Releases, facts_for_journal
-from duet_p2p.owner.requests import Record, RequestBook, Status, Why, is_id, request_id
+from duet_p2p.owner.release import Leaving, Outlet, Releases, facts_for_journal
+from duet_p2p.owner.requests import Record, RequestBook, Status, Why, request_id
 from duet_p2p.wire import messages as wire
 
 __all__ = ["Desk"]
-
-_UNSENDABLE: Final = (
-    "torch.optim.",
-    "torch.utils.data.",
-    "torch.distributions.",
-    "torchvision.",
-)
-"""Type names of objects that live on the owner's side only: what they hold can be asked for."""
 
 
 class Desk:
@@ -60,54 +50,22 @@ class Desk:
     ) -> None:
         self.policy = policy
         self.book = book
-        self.requester = requester
         self.on_change: Callable[[], None] = lambda: None
         self.on_end: Callable[[], None] = lambda: None  # decided: no deadline is new
+        self.releases = Releases(outlet, policy, journal)
+        self.intake = Intake(
+            outlet, self.releases, book, policy, self, clock=clock, requester=requester
+        )
         self._outlet = outlet
         self._journal = journal
         self._printer = printer
         self._clock = clock
-        self.releases = Releases(outlet, policy, journal)
-        self._gets: dict[int, int] = {}  # gets whose snapshot is under way: call to object
-        self._asks: dict[int, Record] = {}  # requests of the same state
         self._frozen: set[int] = set()  # calls of which the engine holds a snapshot
         self._peeks: dict[int, tuple[Record, Handler, str]] = {}
         self._looks: dict[int, asyncio.Future[Record]] = {}  # the owner reads a pending value
         self._waiters: dict[int, list[asyncio.Future[None]]] = {}
 
     # from the scientist
-
-    def request(self, message: wire.Request) -> bool:
-        """A request arrived. True if the engine was asked, so that an answer follows."""
-        call = message.call
-        if self._is_used(call) or not is_id(message.id):
-            self.releases.unknown(call)
-            return False
-        if self.book.is_full:
-            self.releases.refuse(call, self.book.why_full)
-            return False
-        record = Record(
-            call=call,
-            object_id=message.id,
-            name=clean_line(message.name, limits.REQUEST_NAME_CHARS),
-            reason=clean_line(message.reason, limits.REQUEST_REASON_CHARS),
-            limit_s=_limit(message.limit_s),
-            arrived_at=self._clock(),
-            requester=self.requester,
-        )
-        self.book.add(record)
-        self._asks[call] = record
-        self._outlet.to_engine(engine.Snapshot(call, message.id))
-        return True
-
-    def get(self, message: wire.Get) -> bool:
-        """A get arrived: it never asks anybody. True if the engine was asked."""
-        if self._is_used(message.call) or not is_id(message.id):
-            self.releases.unknown(message.call)
-            return False
-        self._gets[message.call] = message.id
-        self._outlet.to_engine(engine.Snapshot(message.call, message.id))
-        return True
 
     def withdraw(self, call: int) -> None:
         """The scientist takes a request back; one that is decided stays decided."""
@@ -122,31 +80,22 @@ class Desk:
 
     # from the engine
 
-    def candidate(self, event: engine.Candidate) -> None:
-        """The engine froze a value: answer, decide, or queue."""
-        call, facts = event.call, event.facts
-        record = self._asks.pop(call, None)
-        object_id = self._gets.pop(call, 0) if record is None else record.object_id
-        if object_id == 0 or (record is not None and not record.is_pending):
-            self._outlet.to_engine(engine.Discard(call))  # withdrawn or expired meanwhile
-            return
-        if facts is None:
-            self.book.forget(call)
-            self.releases.unknown(call)
-            return
-        how = self._free(object_id, facts)
-        if how:
-            self.book.forget(call)
-            leaving = Leaving(call, object_id, facts, how)
-            self.releases.give(leaving, event.value, event.has_value, event.data)
-        elif record is None:
-            self._outlet.to_engine(engine.Discard(call))
-            self.releases.unknown(call, *self._word_about(object_id))
-        else:
-            record.froze(event)
-            self._frozen.add(call)
-            self._note("request", record)
-            self._judge(record)
+    def arrived(self, record: Record) -> None:
+        """The engine froze what a request wants, and its facts are there."""
+        self._frozen.add(record.call)
+        self._note("request", record)
+        self._judge(record)
+
+    def accepted_at_once(self, record: Record, decision: Decision) -> None:
+        """The same, for one that a handler took before all of its facts were there."""
+        self._frozen.add(record.call)
+        self._note("request", record)
+        self._accepted(record, decision, decision.why)
+
+    def told(self, record: Record) -> None:
+        """All facts of such a one are there: who waits for its end sees it whole."""
+        record.is_told = True
+        self._tell_end(record)
 
     def bytes(self, event: engine.Bytes) -> None:
         """The engine gave a frozen value."""
@@ -186,7 +135,7 @@ class Desk:
         """
         record = self._pending(call)
         facts = _facts(record)
-        refusal = _refusal(facts)
+        refusal = refusal_of(facts)
         if refusal:
             raise NotAllowed(f"This cannot be accepted: {refusal}.")
         handler = self.policy.always(facts) if always else None
@@ -280,13 +229,13 @@ class Desk:
         return call in self.releases
 
     async def decided(self, call: int, timeout: float | None) -> None:
-        """Returns when a request is not pending any more, or when `timeout` seconds are over.
+        """Returns when a request is decided and its facts are whole, or when `timeout` seconds are over.
 
         Raises:
             SessionClosed: the session ended first.
         """
         record = self.book.find(call)
-        if record is None or not record.is_pending:
+        if record is None or (not record.is_pending and record.is_told):
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiters.setdefault(call, [])
@@ -322,10 +271,11 @@ class Desk:
     def engine_died(self, why: str = "the engine was restarted") -> None:
         """The snapshots are gone: open requests expire, nothing is told (the session tells)."""
         self.releases.lost()
+        self.intake.lost()
         for look in self._looks.values():
             if not look.done():
                 look.set_exception(RequestClosed(f"This value is gone: {why}."))
-        for state in (self._gets, self._asks, self._frozen, self._peeks, self._looks):
+        for state in (self._frozen, self._peeks, self._looks):
             state.clear()
         for record in self.book.opened():
             self._end(record, Status.EXPIRED, why=why)
@@ -339,15 +289,6 @@ class Desk:
         self.engine_died("the session ended")
 
     # parts
-
-    def _is_used(self, call: int) -> bool:
-        return (
-            not is_id(call)
-            or call < 0
-            or call in self.book
-            or call in self._gets
-            or call in self.releases
-        )
 
     def _frozen_record(self, call: int) -> Record:
         """A request in any state whose facts are known."""
@@ -366,17 +307,6 @@ class Desk:
                 "nothing was changed."
             )
         return record
-
-    def _free(self, object_id: int, facts: engine.Facts) -> str:
-        """Why a value needs nobody's decision; empty if it does."""
-        if facts.failed_is_public if facts.failed else facts.kind == "public":
-            return PUBLIC
-        return REPEAT if self.releases.words.covers(object_id, facts.version) else ""
-
-    def _word_about(self, object_id: int) -> tuple[Why, str]:
-        if any(record.object_id == object_id for record in self.book.opened()):
-            return Why.WAITING, ""
-        return self.releases.words.about(object_id)
 
     def _judge(self, record: Record) -> None:
         """Handlers look at a request that is not decided."""
@@ -427,6 +357,8 @@ class Desk:
         self._note("decision", record)
 
     def _tell_end(self, record: Record) -> None:
+        if not record.is_told:
+            return
         for future in self._waiters.pop(record.call, ()):
             if not future.done():
                 future.set_result(None)
@@ -456,6 +388,8 @@ class Desk:
         )
 
     def _note(self, kind: str, record: Record) -> None:
+        if not self._journal.is_kept:
+            return
         facts: Mapping[str, Any] = facts_for_journal(record.facts) if record.facts else {}
         self._journal.record(
             kind,
@@ -472,26 +406,10 @@ class Desk:
         )
 
 
-def _case(record: Record) -> Case:
-    facts = _facts(record)
-    return Case(record.name, facts, _refusal(facts), is_again=bool(record.why))
-
-
 def _facts(record: Record) -> engine.Facts:
     assert record.facts is not None, "a request is listed when its facts are there"
     return record.facts
 
 
-def _refusal(facts: engine.Facts) -> str:
-    if not facts.failed and facts.type.startswith(_UNSENDABLE):
-        return "objects of this kind stay on the owner's side; ask for what they hold"
-    return ""
-
-
-def _limit(limit_s: object) -> float | None:
-    """A limit that is no number is none; a negative one lets handlers answer only."""
-    if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):
-        return None
-    if math.isnan(limit_s) or limit_s <= 0:
-        return 0
-    return None if limit_s > limits.REQUEST_LIMIT_SECONDS else float(limit_s)
+def _case(record: Record) -> Case:
+    return case_of(record, _facts(record))

@@ -280,7 +280,7 @@ class OwnerDuet(Panelled):
     @property
     def peer(self) -> str:
         """ID of the scientist; empty before the first connection."""
-        return self._service.desk.requester or self._handshake.pinned or ""
+        return self._service.desk.intake.requester or self._handshake.pinned or ""
 
     @property
     def is_open(self) -> bool:

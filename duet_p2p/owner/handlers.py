@@ -180,6 +180,17 @@ class Handler:
         return self.action == "accept" and (said.is_labelled or said.recipe is not UNSET)
 
     @property
+    def reads_account(self) -> bool:
+        """Whether it asks how a value came to be, or keeps that: each deny handler does."""
+        said = self.conditions
+        return (
+            self.action == "deny"
+            or said.binding is not None
+            or said.recipe is not UNSET
+            or said.seen_only
+        )
+
+    @property
     def name(self) -> str | None:
         """The name that it filters by."""
         return self.conditions.name

@@ -28,6 +28,11 @@ SignHead = Callable[[], SignedHead]
 class Journal(Protocol):
     """Keeps what happened."""
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether anybody keeps it now: if not, there is no need to put facts together."""
+        ...
+
     def record(self, kind: str, facts: Mapping[str, Any]) -> None:
         """Keeps one event, soon.
 
@@ -67,9 +72,14 @@ class LogJournal:
         self._session_id = session_id
         self._log = logging.getLogger("duet_p2p.audit")
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the logger takes lines of this level."""
+        return self._log.isEnabledFor(logging.INFO)
+
     def record(self, kind: str, facts: Mapping[str, Any]) -> None:
         """One line; what JSON does not know is written as text."""
-        if self._log.isEnabledFor(logging.INFO):
+        if self.is_kept:
             line = {"kind": kind, "session": self._session_id, **facts}
             self._log.info("%s", json.dumps(line, default=str, sort_keys=True))
 

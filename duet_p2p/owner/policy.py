@@ -158,6 +158,12 @@ class Policy:
         """Whether everything is accepted."""
         return any(h.is_open and _is_alive(h, now) for h in self._handlers)
 
+    @property
+    def reads_no_account(self) -> bool:
+        """Whether something may be accepted, and no rule asks how a value came to be."""
+        handlers = self._handlers
+        return bool(handlers) and not any([h.reads_account for h in handlers])
+
     def counted(self, source: int) -> int:
         """Numbers of one source that handlers on labels let out or hold reserved."""
         return self._counted[source]

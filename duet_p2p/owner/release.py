@@ -125,7 +125,7 @@ class Releases:
 
     def send(self, leaving: Leaving, value: Any, data: engine.Payload | None) -> None:
         """Has it kept in the journal, then queues it to the scientist."""
-        if leaving.how == PUBLIC:
+        if leaving.how == PUBLIC or not self._journal.is_kept:
             self._queue(leaving, value, data)
             return
         call, facts = leaving.call, leaving.facts

@@ -82,6 +82,8 @@ class Record:
     """Why it waits, or the rule or person that decided."""
     answer: str = ""
     """The reason that was given to the scientist with a denial."""
+    is_told: bool = True
+    """False: it was decided before all of its facts were there, and some still are not."""
 
     @property
     def id(self) -> str:
@@ -156,7 +158,7 @@ class RequestBook:
 
     def decided(self) -> list[Record]:
         """The decided ones, oldest first; the oldest are forgotten in the end."""
-        return list(self._decided.values())
+        return [record for record in self._decided.values() if record.is_told]
 
     def end(self, call: int, status: Status, *, why: str = "", answer: str = "") -> Record:
         """Moves a request to its last state.

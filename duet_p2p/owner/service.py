@@ -128,6 +128,7 @@ class Service:
             engine.Learnt: self._learnt,
             engine.Shared: self.shares.shared,
             engine.Candidate: self._candidate,
+            engine.Described: self._described,
             engine.Bytes: self._bytes,
             engine.Refused: self._refused,
             engine.Text: self.desk.text,
@@ -182,9 +183,9 @@ class Service:
         """The connection changed: ``open``, ``lost`` or ``closed``."""
         self._journal.record("session", {"state": state, "why": str(error or "")})
         if state == "open":
-            if self.desk.requester != self._session.partner_id:
+            if self.desk.intake.requester != self._session.partner_id:
                 self._journal.record("peer", {"peer": self._session.partner_id})
-            self.desk.requester = self._session.partner_id
+            self.desk.intake.requester = self._session.partner_id
             self._answers.greet()
         elif state == "closed":
             self._end(error or SessionClosed())
@@ -309,12 +310,12 @@ class Service:
             self._changed()
 
     def _request(self, seq: int, message: wire.Request) -> None:
-        self._ask(seq, message.call, self.desk.request(message))
+        self._ask(seq, message.call, self.desk.intake.request(message))
         if self._timer is None or self.desk.book.ends_before(message.call, self._timer.when()):
             self._set_timer()
 
     def _get(self, seq: int, message: wire.Get) -> None:
-        self._ask(seq, message.call, self.desk.get(message))
+        self._ask(seq, message.call, self.desk.intake.get(message))
 
     def _ask(self, seq: int, call: int, is_asked: bool) -> None:
         if is_asked:
@@ -361,7 +362,11 @@ class Service:
         )
 
     def _candidate(self, event: engine.Candidate) -> None:
-        self.desk.candidate(event)
+        if self.desk.intake.candidate(event):
+            self._settling.answered(event.call)
+
+    def _described(self, event: engine.Described) -> None:
+        self.desk.intake.described(event)
         self._settling.answered(event.call)
 
     def _bytes(self, event: engine.Bytes) -> None:
@@ -416,9 +421,9 @@ class Service:
         self._is_up = False
         self._batch.clear()
         self._listed_puts.clear()
-        self._journal.record(
-            "engine", {"ended": _without_values(event.reason), "private": event.was_private}
-        )
+        why = event.reason.partition(": ")[0]  # what follows can hold values
+        facts = {"ended": clean_line(why, 500), "private": event.was_private}
+        self._journal.record("engine", facts)
         self.failures.append(Failure(0, "the engine", "Died", event.reason, False))
         self._gate.open()
         self.desk.engine_died()
@@ -493,8 +498,3 @@ class Service:
         self._timer = None
         self.desk.tick()
         self._set_timer()
-
-
-def _without_values(reason: str) -> str:
-    """Why an engine ended; what follows a colon is the message of an error."""
-    return clean_line(reason.partition(": ")[0], 500)

@@ -65,7 +65,7 @@ def bulk(data: bytes) -> None:
 
 def engine_pipe(data: bytes) -> None:
     try:
-        pipe.FrameReader().feed(data)
+        list(pipe.FrameReader().feed(data))
     except ProtocolError:
         return
 

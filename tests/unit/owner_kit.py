@@ -154,6 +154,8 @@ class InlineThread:
 
 
 class ListJournal:
+    is_kept = True
+
     def __init__(self):
         self.lines = []
 

@@ -30,7 +30,7 @@ async def stage():
 
 async def test_a_public_value_is_answered_at_once(stage):
     stage.receive(wire.Get(11, 5))
-    assert stage.host.take() == [engine.Snapshot(11, 5)]
+    assert stage.host.take() == [engine.Snapshot(11, 5, "never")]
     stage.candidate(11, PUBLIC, 2.5)
     assert stage.answers() == [wire.Value(11, 2.5, None)]
     assert stage.host.take() == [engine.Discard(11)]
@@ -318,7 +318,7 @@ async def test_always_that_cannot_bind_changes_nothing(stage):
 
 @pytest.mark.parametrize("call", [0, -1, 2**63, True, None, "x", 1.5])
 async def test_a_call_that_is_none_is_unknown(stage, call):
-    assert stage.desk._is_used(call)
+    assert stage.desk.intake._is_used(call)
 
 
 async def test_a_call_is_used_once(stage):

@@ -48,8 +48,8 @@ async def test_a_request_expires_while_the_engine_is_busy(stage):
 
 @pytest.mark.parametrize("limit", [0, -3, float("nan")])
 async def test_a_limit_of_zero_lets_handlers_answer_only(stage, limit):
-    stage.desk.request(ask(11, limit_s=limit))
-    stage.desk.request(ask(12, name="ok", limit_s=limit))
+    stage.desk.intake.request(ask(11, limit_s=limit))
+    stage.desk.intake.request(ask(12, name="ok", limit_s=limit))
     stage.desk.add_handler(handler("accept", name="ok"))
     stage.candidate(11)
     stage.candidate(12, LOSS, 1.5)
@@ -59,7 +59,7 @@ async def test_a_limit_of_zero_lets_handlers_answer_only(stage, limit):
 
 @pytest.mark.parametrize("limit", [None, float("inf"), 1e300, "soon", True])
 async def test_a_limit_that_is_no_number_is_none(stage, limit):
-    stage.desk.request(ask(limit_s=limit))
+    stage.desk.intake.request(ask(limit_s=limit))
     stage.candidate(11)
     assert stage.desk.next_deadline() is None
     assert len(stage.desk.book.pending()) == 1

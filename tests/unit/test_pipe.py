@@ -89,7 +89,7 @@ def test_all_in_one_frame_and_byte_by_byte():
     fds = [os.dup(fd) for fd in outgoing.fds]
     outgoing.close()
     reader = pipe.FrameReader()
-    items = reader.feed(data[:1], fds)
+    items = list(reader.feed(data[:1], fds))
     for byte in data[1:]:
         items += reader.feed(bytes([byte]))
     assert [plain(i) for i in items] == [plain(i) for i in ITEMS]
@@ -106,7 +106,7 @@ def test_large_buffers_are_sealed_memory_files_and_leave_nothing_open(pair):
         with pytest.raises(PermissionError):
             os.ftruncate(outgoing.fds[0], 10)
         pipe.send(pair[0], outgoing)
-    items = pipe.receive(pair[1], reader)
+    items = list(pipe.receive(pair[1], reader))
     while len(items) < 6:
         items += pipe.receive(pair[1], reader)
     data = items[0].data
@@ -124,7 +124,7 @@ def test_an_unsealed_file_is_refused(pair):
     os.write(fd, LARGE)
     reader = pipe.FrameReader()
     with pytest.raises(ProtocolError, match="not sealed"):
-        reader.feed(b"".join(outgoing.chunks), [fd])
+        list(reader.feed(b"".join(outgoing.chunks), [fd]))
 
 
 def test_a_file_of_another_size_is_refused():
@@ -135,7 +135,7 @@ def test_a_file_of_another_size_is_refused():
     outgoing.close()
     other.close()
     with pytest.raises(ProtocolError, match="another size"):
-        reader.feed(b"".join(outgoing.chunks), [fd])
+        list(reader.feed(b"".join(outgoing.chunks), [fd]))
 
 
 @pytest.mark.parametrize("data", [
@@ -146,7 +146,7 @@ def test_a_file_of_another_size_is_refused():
 ], ids=["too large", "trailing", "not msgpack", "unknown tag"])  # fmt: skip
 def test_anything_else_is_a_protocol_error(data):
     with pytest.raises(ProtocolError):
-        pipe.FrameReader().feed(data)
+        list(pipe.FrameReader().feed(data))
 
 
 @pytest.mark.parametrize("shape", [[[1]], [1.5], {"@": []}, {"#": 0}, 1.5, b"x"])
@@ -156,7 +156,7 @@ def test_facts_hold_words_and_rows_of_words_only(shape):
     candidate[1][1]["@"][7] = shape
     body = msgpack.packb([[candidate], []])
     with pytest.raises(ProtocolError):
-        pipe.FrameReader().feed(len(body).to_bytes(4, "little") + bytes(9) + body)
+        list(pipe.FrameReader().feed(len(body).to_bytes(4, "little") + bytes(9) + body))
 
 
 def test_what_is_not_of_the_closed_set_cannot_be_written():

@@ -74,7 +74,7 @@ async def test_a_request_keeps_its_place_among_commands(stage):
     await stage.settle()
     first, snapshot, last = stage.host.take()
     assert [seq for seq, _ in first.commands] == [1]
-    assert snapshot == engine.Snapshot(11, 1)
+    assert snapshot == engine.Snapshot(11, 1, "never")
     assert [seq for seq, _ in last.commands] == [3]
 
 
