@@ -229,7 +229,7 @@ class Desk:
         return call in self.releases
 
     async def decided(self, call: int, timeout: float | None) -> None:
-        """Returns when a request is decided and its facts are whole, or when `timeout` seconds are over.
+        """Returns when a request is decided and its facts are whole, or after `timeout` seconds.
 
         Raises:
             SessionClosed: the session ended first.
