@@ -417,7 +417,7 @@ def _bytes(call: int, frozen: Frozen) -> m.Event:
         frozen.parcel.write()
         return m.Bytes(call, frozen.parcel.value, frozen.parcel.departure)
     try:
-        packed = pack(frozen.value)
+        packed = pack(frozen.opened())
     except (TypeError, ValueError, RecursionError, MemoryError) as error:
         return m.Refused(call, str(error))
     if not packed.nbytes:

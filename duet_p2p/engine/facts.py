@@ -25,8 +25,9 @@ from duet_p2p.engine.summary import summary_of
 from duet_p2p.engine.training import described
 from duet_p2p.limits import INLINE_TENSOR_BYTES
 from duet_p2p.surface.types import type_name_of
-from duet_p2p.surface.values import logical_numbers, to_wire
+from duet_p2p.surface.values import from_wire, logical_numbers, to_wire
 from duet_p2p.wire.codec import pack_value
+from duet_p2p.wire.values import TensorData
 
 __all__ = ["Frozen", "account_of", "dtype_name", "freeze", "label_of_slot", "type_of"]
 
@@ -55,22 +56,30 @@ _UNCOUNTED: Final = 2**40  # numbers of such a value: more than any rule lets ou
 class Frozen:
     """A value as it was at one place in the program."""
 
-    value: Any
-    """None where the bytes are in a file."""
+    copy: Any
+    """The value; None where the bytes are in a file."""
     facts: Facts
     parcel: Parcel | None = None
 
+    def opened(self) -> Any:
+        """The value itself."""
+        if self.parcel is not None:
+            return self.parcel.opened()
+        return from_wire(self.copy) if type(self.copy) is TensorData else self.copy
+
     def shown(self) -> str:
         """The value as text, for the owner's eyes."""
-        return repr(self.value if self.parcel is None else self.parcel.opened())
+        return repr(self.opened())
 
     def small(self) -> tuple[Any, bool]:
         """The closed value, if it can go inline."""
+        if type(self.copy) is TensorData:
+            return self.copy, True
         if self.facts.failed or self.facts.nbytes > INLINE_TENSOR_BYTES:
             return None, False
         try:
-            closed = to_wire(self.value, None, INLINE_TENSOR_BYTES)
-            if not isinstance(self.value, torch.Tensor):
+            closed = to_wire(self.copy, None, INLINE_TENSOR_BYTES)
+            if not isinstance(self.copy, torch.Tensor):
                 pack_value(closed)  # small, and past a limit of the wire: deep, long, a large int
         except (TypeError, ValueError):
             return None, False
@@ -229,13 +238,27 @@ def _kept(value: Any, parcels: int) -> tuple[int, int, Any, Parcel | None]:
     """Numbers and bytes of a value, and the copy of it or the file that it is in."""
     try:
         elements, nbytes = logical_numbers(value)
-        parcel = parcelled(value, nbytes, parcels)
         if type(value) is torch.Tensor:  # by itself, so nothing else can be the same
+            closed = _closed(value, nbytes)
+            if closed is not None:
+                return elements, nbytes, closed, None
+            parcel = parcelled(value, nbytes, parcels)
             return elements, nbytes, None if parcel is not None else _clone(value), parcel
+        parcel = parcelled(value, nbytes, parcels)
         return elements, nbytes, None if parcel is not None else _copied(value, {}), parcel
     except Exception as error:  # whatever there is no way for: too deep, too many, no memory
         _log.warning("a value could not be copied: %s", type(error).__name__)
         return _UNCOUNTED, _UNCOUNTED, _Uncopied(is_exhaustion(error)), None
+
+
+def _closed(value: torch.Tensor, nbytes: int) -> Any:
+    """The form in which a small tensor leaves, which is a copy of it; None: it has none."""
+    if nbytes > INLINE_TENSOR_BYTES:
+        return None
+    try:
+        return to_wire(value, None, INLINE_TENSOR_BYTES)
+    except (TypeError, ValueError):
+        return None
 
 
 def _clone(value: torch.Tensor) -> torch.Tensor:

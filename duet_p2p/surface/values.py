@@ -8,6 +8,7 @@ even if spans overlap: labels hang on storages, so no two storages may lie over 
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -138,9 +139,10 @@ def _tensor_to_wire(
     if not nbytes:
         data = b""
     elif nbytes <= inline_limit:
-        is_plain = tensor.dtype in _NUMPY and tensor.device.type == "cpu"
+        # Half a dozen calls of torch are most of the work on a small tensor.
+        is_plain = tensor.device.type == "cpu" and tensor.is_contiguous()
         if is_plain and not (tensor.is_conj() or tensor.is_neg()):
-            data = tensor.detach().numpy().tobytes()
+            data = ctypes.string_at(tensor.data_ptr(), nbytes)
         else:
             data = bytes(_bytes_of(tensor))
     elif blobs is None:
