@@ -213,7 +213,8 @@ def _charge(tensors: Sequence[torch.Tensor], elements: int, lineage: Lineage) ->
 def label_of_slot(slot: Slot, lineage: Lineage) -> Label:
     """Everything that a release of this slot would give away, its shape included."""
     value = slot.value
-    labels = [slot.label, lineage.whole(value)]
+    is_tensor = type(value) is torch.Tensor  # most values are one
+    labels = [slot.label, lineage.label(value) if is_tensor else lineage.whole(value)]
     for part in _tensors(value):
         if lineage.hidden(part):
             entry = lineage.own(part)

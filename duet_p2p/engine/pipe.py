@@ -98,8 +98,7 @@ def encode(items: Iterable[Item]) -> Outgoing:
     """
     buffers: list[_Bytes] = []
     packed = [
-        _pack_run(item) if type(item) is m.Run else _pack(_pack_item(item, buffers))
-        for item in items
+        _pack_run(item) if type(item) is m.Run else _pack_item(item, buffers) for item in items
     ]
     fds: list[int] = []
     inline: list[memoryview] = []
@@ -123,13 +122,17 @@ def encode(items: Iterable[Item]) -> Outgoing:
             else:
                 inline.append(view)
                 table.append([view.nbytes, _INLINE])
-        body = b"".join((_PAIR, _array(len(packed)), *packed, _pack(table)))
+        if bytes in map(type, packed):
+            parts = [item if type(item) is bytes else _pack(item) for item in packed]
+            body = b"".join((_PAIR, _array(len(parts)), *parts, _pack(table)))
+        else:
+            body = _pack([packed, table])
         if len(body) > PIPE_FRAME_BYTES:
             raise ValueError(f"a frame of {len(body)} bytes, {PIPE_FRAME_BYTES} allowed")
     except BaseException:
         Outgoing([], fds).close()
         raise
-    inline_bytes = sum(v.nbytes for v in inline)
+    inline_bytes = sum([v.nbytes for v in inline])
     header = _HEADER.pack(len(body), inline_bytes, len(fds))
     if inline_bytes <= _TOGETHER_BYTES:  # one system call, and whoever reads is woken once
         return Outgoing([memoryview(b"".join((header, body, *inline)))], fds)

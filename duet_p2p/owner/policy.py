@@ -20,7 +20,6 @@ handler as its own, of deny handlers per source.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -286,10 +285,9 @@ class Policy:
 
     # parts
 
-    def _in_order(self, now: float) -> Iterator[Handler]:
+    def _in_order(self, now: float) -> list[Handler]:
         alive = [h for h in self._handlers if _is_alive(h, now)]
-        for action in (DENY, ACCEPT):
-            yield from (h for h in alive if h.action == action)
+        return [h for h in alive if h.action == DENY] + [h for h in alive if h.action == ACCEPT]
 
     def _against(self, handler: Handler, case: Case) -> str:
         """Why a handler does not take a case; empty if it does."""

@@ -46,7 +46,7 @@ class _Wake(IntEnum):
 
 
 # a member of an enum is looked up in Python, and this would be for each command
-_LATER, _NOW = _Wake.LATER, _Wake.NOW
+_NOT, _LATER, _NOW = _Wake.NOT, _Wake.LATER, _Wake.NOW
 
 
 class Sending(Protocol):
@@ -137,7 +137,7 @@ class Outbox:
             SessionClosed: The session is over.
         """
         data = encode_message(message)
-        with self.changed:
+        with self._outgoing.lock:  # that of `changed`, which would enter it by way of Python
             end = self._session.end
             if end is not None:
                 raise _closed(end)
@@ -145,7 +145,7 @@ class Outbox:
                 raise ConnectionLost("The partner does not take what is sent to it.")
             if not at_once:
                 return self._push(message, data, _NOW)
-            seq = self._push(message, data, _Wake.NOT)
+            seq = self._push(message, data, _NOT)
             self._wake = _NOW
         self._begin_flush()
         return seq
@@ -233,10 +233,10 @@ class Outbox:
 
     def _begin_flush(self) -> None:
         # whoever puts something from here on wakes the loop again
-        with self.changed:
-            if self._wake is _Wake.NOT:
+        with self._outgoing.lock:
+            if self._wake is _NOT:
                 return
-            self._wake = _Wake.NOT
+            self._wake = _NOT
             self._unflushed = 0
         self._session.flush()
 

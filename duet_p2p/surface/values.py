@@ -126,22 +126,23 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
 def _tensor_to_wire(
     tensor: torch.Tensor, blobs: BlobWriter | None, inline_limit: int
 ) -> TensorData:
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
+    dtype = tensor.dtype
+    name = _NAME_OF_DTYPE.get(dtype)
+    if tensor.layout is not torch.strided or tensor.is_nested or (not name and tensor.is_quantized):
         raise TypeError("sparse, quantised and nested tensors cannot be sent; use .to_dense()")
-    if tensor.device.type == "meta":
+    if tensor.is_meta:
         raise TypeError("a tensor without data cannot be sent")
-    name = _NAME_OF_DTYPE.get(tensor.dtype)
     if name is None:
-        raise TypeError(f"a tensor of {tensor.dtype} cannot be sent")
+        raise TypeError(f"a tensor of {dtype} cannot be sent")
     shape = tuple(tensor.shape)
-    nbytes = tensor.numel() * tensor.element_size()
+    nbytes = math.prod(shape) * dtype.itemsize
     data: bytes | Span
     if not nbytes:
         data = b""
     elif nbytes <= inline_limit:
         # Half a dozen calls of torch are most of the work on a small tensor.
-        is_plain = tensor.device.type == "cpu" and tensor.is_contiguous()
-        if is_plain and not (tensor.is_conj() or tensor.is_neg()):
+        is_plain = tensor.is_cpu and tensor.is_contiguous() and not tensor.is_neg()
+        if is_plain and not (dtype.is_complex and tensor.is_conj()):
             data = ctypes.string_at(tensor.data_ptr(), nbytes)
         else:
             data = bytes(_bytes_of(tensor))
@@ -272,8 +273,8 @@ def _tensor_from_wire(
             tensor = found.view(shape)
         elif not nbytes:
             tensor = torch.zeros(shape, dtype=dtype)
-        elif key is None and not shape and dtype in _NUMPY:  # one number, in half the time
-            tensor = torch.from_numpy(np.ndarray((), _NUMPY[dtype], bytearray(source)))
+        elif key is None and not shape and (plain := _NUMPY.get(dtype)) is not None:
+            tensor = torch.from_numpy(np.ndarray((), plain, bytearray(source)))  # in half the time
         else:
             if not is_owned:
                 source = bytearray(source)
@@ -309,6 +310,8 @@ def from_wire(
     Raises:
         ProtocolError: it does not describe what it claims.
     """
+    if blob is None and type(value) is TensorData:  # most answers
+        return _tensor_from_wire(value, None, {}, False)
     view = blob if blob is None or isinstance(blob, Arrival) else memoryview(blob).cast("B")
     shared: dict[tuple[int, int, str], torch.Tensor] = {}
 
