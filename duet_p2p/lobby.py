@@ -28,6 +28,7 @@ from duet_p2p.meeting import MeetingPoint, renewed_meeting_point
 from duet_p2p.prompts import Prompts
 from duet_p2p.protocol.effects import AttemptFailed, Ended, LinkClosed, NoAnswerYet, PartnerWaiting
 from duet_p2p.session.bridge import Bridge
+from duet_p2p.session.bulk_header import EARLY
 from duet_p2p.session.deflation import CAPABILITY, capability
 from duet_p2p.session.handshake import Handshake, PairingEvent
 from duet_p2p.session.link import Link
@@ -316,5 +317,6 @@ def _capabilities() -> bytes:
         "ops": DIGEST,
         "conf": 1,
         CAPABILITY: capability(),
+        EARLY: limits.BULK_EARLY_WIDE_BYTES,
     }
     return json.dumps(caps, separators=(",", ":")).encode()

@@ -4,13 +4,15 @@ A transfer is a number of bytes under an id. Its declaration, what it is and how
 command on another channel, and channels are not ordered among each other, so the first chunks may
 come before it. A receiver cannot hold back what SCTP delivers. Hence the one rule here:
 
-    of each transfer the sender sends `limits.BULK_EARLY_BYTES` by itself, and the rest when the
-    receiver says GO, which it does once the transfer was declared to it and has begun; and what
-    was sent of all transfers without a GO is at most `limits.BULK_BUFFER_BYTES`.
+    of each transfer the sender sends a part by itself, and the rest when the receiver says GO,
+    which it does once the transfer was declared to it and has begun; and what was sent of all
+    transfers without a GO is at most `limits.TRANSFERS` such parts.
 
-So a receiver never holds more than that without a declaration, and an honest sender never gets
-there. After GO no more flow control is needed: the memory is reserved, and SCTP's own windows pace
-the network.
+A part is `limits.BULK_EARLY_BYTES`, or what the receiver said in its signed capabilities (`early`):
+ours says `limits.BULK_EARLY_WIDE_BYTES`, which is what leaves on loopback until GO is back. So a
+receiver never holds more than `TRANSFERS` times that without a declaration, and an honest sender
+never gets there. After GO no more flow control is needed: the memory is reserved, and SCTP's own
+windows pace the network.
 
 A message is a header and bytes, at most `limits.MESSAGE_MAX_BYTES` together:
 
@@ -29,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from duet_p2p import limits
 from duet_p2p.session.bulk_header import Kind
 from duet_p2p.session.bulk_receiver import BulkReceiver
 from duet_p2p.session.bulk_sender import BulkSender
@@ -74,16 +77,24 @@ class Bulk:
         """Bytes of chunks that were sent, over all associations."""
         return self._sent_before + (self._sender.sent_bytes if self._sender else 0)
 
-    def attach(self, peer: Peer, *, deflates: bool = False, inflates: bool = False) -> None:
+    def attach(
+        self,
+        peer: Peer,
+        *,
+        deflates: bool = False,
+        inflates: bool = False,
+        early: int = limits.BULK_EARLY_BYTES,
+    ) -> None:
         """Uses an association, the first or a new one.
 
         Args:
             peer: the association.
             deflates: whether this side may send compressed chunks.
             inflates: whether it takes them.
+            early: bytes of a transfer that the other side takes before it says GO.
         """
         self._sent_before = self.sent_bytes
-        self._sender = BulkSender(peer, deflates=deflates)
+        self._sender = BulkSender(peer, deflates=deflates, early=early)
         self.receiver.attach(peer, inflates=inflates)
 
     def feed(self, data: bytes) -> None:

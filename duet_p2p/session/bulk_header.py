@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import Any, Final
 
 from duet_p2p import limits
 from duet_p2p.errors import ProtocolError
 
-__all__ = ["CHUNK_BYTES", "HEADER_BYTES", "SIZE", "Kind", "charge", "pack", "unpack"]
+__all__ = [
+    "CHUNK_BYTES",
+    "EARLY",
+    "HEADER_BYTES",
+    "SIZE",
+    "Kind",
+    "charge",
+    "early_of",
+    "pack",
+    "unpack",
+]
 
 _HEADER = struct.Struct("!BQQQ")
 HEADER_BYTES = _HEADER.size
 SIZE = struct.Struct("!I")
 """Bytes of a compressed chunk when it is inflated; in front of them."""
 CHUNK_BYTES = limits.BULK_MESSAGE_BYTES - HEADER_BYTES
+
+EARLY: Final = "early"
+"""Key of the signed capabilities: bytes of a transfer that a side takes before it says GO."""
 
 
 class Kind(IntEnum):
@@ -51,6 +66,22 @@ def unpack(data: bytes) -> tuple[Kind, int, int, int]:
     return kind, transfer_id, offset, total
 
 
-def charge(size: int) -> int:
-    """What a transfer of some bytes counts for while there is no GO."""
-    return max(min(size, limits.BULK_EARLY_BYTES), limits.BULK_CHARGE_BYTES)
+def charge(size: int, early: int) -> int:
+    """What a transfer of some bytes counts for while there is no GO.
+
+    Args:
+        size: of the transfer.
+        early: bytes of one transfer that may come without a GO; of all, `limits.TRANSFERS` times.
+    """
+    return max(min(size, early), limits.BULK_CHARGE_BYTES)
+
+
+def early_of(caps: Mapping[str, Any]) -> int:
+    """Bytes of a transfer that may be sent to a partner before its GO, by its capabilities.
+
+    Who says nothing of it, or nonsense, takes `limits.BULK_EARLY_BYTES`, as everybody does.
+    """
+    said = caps.get(EARLY)
+    if type(said) is not int:
+        return limits.BULK_EARLY_BYTES
+    return min(max(said, limits.BULK_EARLY_BYTES), limits.BULK_EARLY_WIDE_BYTES)

@@ -192,7 +192,7 @@ class BulkReceiver:
                 del self._transfers[transfer_id]
         elif incoming.is_declared:
             self._write(transfer_id, incoming, part)
-        elif incoming.received + size > limits.BULK_EARLY_BYTES:
+        elif incoming.received + size > limits.BULK_EARLY_WIDE_BYTES:
             raise ProtocolError("More of a transfer came than may come undeclared.")
         else:
             incoming.received += size
@@ -208,7 +208,9 @@ class BulkReceiver:
             self._say(Kind.GO, transfer_id)
         elif not incoming.is_refused:
             undeclared = [found for found in begun if not found.is_declared]
-            if sum(charge(found.total or 0) for found in undeclared) > limits.BULK_BUFFER_BYTES:
+            early = limits.BULK_EARLY_WIDE_BYTES
+            due = sum(charge(found.total or 0, early) for found in undeclared)
+            if due > limits.TRANSFERS * early:
                 raise ProtocolError("Too much came without a declaration.")
 
     def _write(self, transfer_id: int, incoming: _Incoming, part: bytes | memoryview) -> None:

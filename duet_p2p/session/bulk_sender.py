@@ -52,6 +52,8 @@ class _Outgoing:
     start: int
     offset: int
     total: int
+    early: int
+    """Bytes that may leave before GO."""
     may_go: asyncio.Event = field(default_factory=asyncio.Event)
     is_ended: bool = False
     known: Sample | None = None
@@ -62,7 +64,7 @@ class _Outgoing:
     @property
     def must_wait(self) -> bool:
         """Whether the receiver has to say GO first."""
-        is_early = self.offset - self.start + self._due <= limits.BULK_EARLY_BYTES
+        is_early = self.offset - self.start + self._due <= self.early
         return not is_early and not self.may_go.is_set()
 
     @property
@@ -135,7 +137,7 @@ class _Outgoing:
         """
         most = self.block
         if not self.may_go.is_set():
-            most = min(most, limits.BULK_EARLY_BYTES - (self.offset - self.start))
+            most = min(most, self.early - (self.offset - self.start))
         began = time.perf_counter()
         raw = b"".join(self.parts(self.offset, min(most, self.ready() - self.offset)))
         packed = deflate(raw)
@@ -152,12 +154,21 @@ class _Outgoing:
 
 
 class BulkSender:
-    """Sends transfers over one association, at most `limits.TRANSFERS` at once, by turns."""
+    """Sends transfers over one association, at most `limits.TRANSFERS` at once, by turns.
 
-    def __init__(self, peer: Peer, *, deflates: bool = False) -> None:
+    Args:
+        peer: the association.
+        deflates: whether compressed chunks were agreed on.
+        early: bytes of a transfer that the other side takes before it says GO.
+    """
+
+    def __init__(
+        self, peer: Peer, *, deflates: bool = False, early: int = limits.BULK_EARLY_BYTES
+    ) -> None:
         self.sent_bytes = 0
         self._peer = peer
         self._deflates = deflates
+        self._early = early
         self._pace = Pace()
         self._slots = asyncio.Semaphore(limits.TRANSFERS)
         self._turn = asyncio.Lock()  # first come, first served: one chunk each, round and round
@@ -210,7 +221,7 @@ class BulkSender:
             self._refused.remove(transfer_id)
             self._say_cancelled(transfer_id)
             return False
-        outgoing = _Outgoing(transfer_id, views, start, start, total)
+        outgoing = _Outgoing(transfer_id, views, start, start, total, self._early)
         self._going[transfer_id] = outgoing
         try:
             async with self._slots:
@@ -300,12 +311,10 @@ class BulkSender:
             await asyncio.sleep(limits.DEPARTURE_LOOK_SECONDS)
 
     async def _charge_for(self, outgoing: _Outgoing) -> None:
-        due = charge(outgoing.total - outgoing.start)
+        due = charge(outgoing.total - outgoing.start, self._early)
+        most = limits.TRANSFERS * self._early
         async with self._is_charging:
-            while (
-                sum(self._charges.values()) + due > limits.BULK_BUFFER_BYTES
-                and not outgoing.is_ended
-            ):
+            while sum(self._charges.values()) + due > most and not outgoing.is_ended:
                 self._discharged.clear()
                 await self._wait(self._discharged)
             if not outgoing.is_ended:

@@ -36,6 +36,7 @@ from duet_p2p.protocol.connection import (
 )
 from duet_p2p.protocol.description import Channel
 from duet_p2p.protocol.window import Incoming, Outgoing
+from duet_p2p.session.bulk_header import early_of
 from duet_p2p.session.bulk_receiver import Sink
 from duet_p2p.session.bulk_sender import Source
 from duet_p2p.session.deflation import is_agreed
@@ -273,7 +274,12 @@ class Session:
         self._peer = peer = link.peer
         self._counts["links"] += 1
         agreed, is_owner = is_agreed(link.caps), self.role == "owner"
-        self._transfers.attach(peer, deflates=agreed and is_owner, inflates=agreed and not is_owner)
+        self._transfers.attach(
+            peer,
+            deflates=agreed and is_owner,
+            inflates=agreed and not is_owner,
+            early=early_of(link.caps),
+        )
         self._connection = Connection(
             self.role,
             self._outgoing,

@@ -193,10 +193,10 @@ class Transfers:
 
     # associations
 
-    def attach(self, peer: Peer, *, deflates: bool = False, inflates: bool = False) -> None:
+    def attach(self, peer: Peer, *, deflates: bool, inflates: bool, early: int) -> None:
         """There is a new association; nothing is sent on it before `resume`. See `Bulk.attach`."""
         self._is_open = False
-        self._bulk.attach(peer, deflates=deflates, inflates=inflates)
+        self._bulk.attach(peer, deflates=deflates, inflates=inflates, early=early)
 
     def resume(self, seq: int, declared: Mapping[int, int], pending: Mapping[int, int]) -> None:
         """The other side said what it has.

@@ -192,9 +192,11 @@ def test_a_bomb_never_takes_more_than_a_block() -> None:
 async def test_what_nobody_declared_counts_as_it_is_inflated() -> None:
     _, scientist, a, b = await sides()
     total = 10 * MOST
-    scientist.bulk.feed(deflated(1, 0, total, limits.BULK_EARLY_BYTES, deflate(bytes(MOST))))
+    whole = limits.BULK_EARLY_WIDE_BYTES
+    for offset in range(0, whole, MOST):
+        scientist.bulk.feed(deflated(1, offset, total, MOST, deflate(bytes(MOST))))
     with pytest.raises(ProtocolError, match="undeclared"):
-        scientist.bulk.feed(deflated(1, MOST, total, 1, deflate(b"x")))
+        scientist.bulk.feed(deflated(1, whole, total, 1, deflate(b"x")))
     await a.close()
     await b.close()
 
