@@ -7,7 +7,7 @@ pointers derive from `Remote` so that anybody can tell them from tensors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -49,5 +49,10 @@ class ModuleClient(Protocol):
     def collect(self, pointers: Sequence[Any]) -> Any:
         """One list on the owner's side that holds these objects."""
 
-    def fetch_state(self, state: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-        """Asks for a state dict with one request of kind ``model``; None if it was not allowed."""
+    def fetch_state(
+        self, state: Mapping[str, Any], meanwhile: Callable[[], None], options: Mapping[str, Any]
+    ) -> Any:
+        """Asks for a state dict with one request of kind ``model``; None if it was not allowed.
+
+        `meanwhile` may be called while the answer is waited for.
+        """

@@ -112,8 +112,10 @@ class Shell(nn.Module):
         The arguments and errors are those of `Pointer.get`; None means not allowed, or not in time.
         """
         named = tensors_of(self)
+        local = _Hollow(self, named)
         values = self._duet_client.fetch_state(
             named,
+            local.make,
             {
                 "request_block": request_block,
                 "timeout_secs": timeout_secs,
@@ -124,11 +126,11 @@ class Shell(nn.Module):
         )
         if values is None:
             return None
-        local = _local_copy(self, named, values)
+        module = local.filled(values)
         if delete_obj:
             for pointer in named.values():
                 pointer.delete()
-        return local
+        return module
 
     def get_copy(self, *args: Any, **kwargs: Any) -> nn.Module | None:
         """The same as `get`."""
@@ -385,21 +387,42 @@ def _is_foreign(hook: Any) -> bool:
     return getattr(function, "__module__", "") != "torch.nn.utils.parametrizations"
 
 
-def _local_copy(
-    shell: nn.Module, named: Mapping[str, Any], values: Mapping[str, torch.Tensor]
-) -> nn.Module:
-    """A local module of the shell's structure with these values."""
-    parameters = {id(p) for _, p in shell.named_parameters()}
-    memo: dict[int, Any] = {}
-    for name, pointer in named.items():
-        value = values[name].detach()
-        if id(pointer) in parameters:
-            memo[id(pointer)] = nn.Parameter(value, requires_grad=pointer.requires_grad)
-        else:
-            memo[id(pointer)] = value
-    local: nn.Module = _plain_copy(shell, memo)
-    _relink(local)
-    return local
+class _Hollow:
+    """A local module of a shell's structure, whose values come later.
+
+    To copy the structure takes as long as half a megabyte takes to arrive, so it is done meanwhile.
+
+    Args:
+        shell: as it is when its values are asked for.
+        named: its pointers.
+    """
+
+    def __init__(self, shell: nn.Module, named: Mapping[str, Any]) -> None:
+        self._shell = shell
+        self._named = named
+        self._tensors: dict[int, torch.Tensor] = {}  # by the pointers that they stand for
+        self._module: nn.Module | None = None
+
+    def make(self) -> None:
+        """Copies the structure, with empty tensors."""
+        parameters = {id(p) for _, p in self._shell.named_parameters()}
+        for pointer in self._named.values():
+            empty = torch.empty(0)
+            if id(pointer) in parameters:
+                empty = nn.Parameter(empty, requires_grad=pointer.requires_grad)
+            self._tensors[id(pointer)] = empty
+        module: nn.Module = _plain_copy(self._shell, dict(self._tensors))
+        _relink(module)
+        self._module = module
+
+    def filled(self, values: Mapping[str, torch.Tensor]) -> nn.Module:
+        """The module with these values."""
+        if self._module is None:
+            self.make()
+        assert self._module is not None
+        for name, pointer in self._named.items():
+            self._tensors[id(pointer)].data = values[name].detach()
+        return self._module
 
 
 def _plain_copy(shell: nn.Module, memo: dict[int, Any]) -> Any:

@@ -248,12 +248,14 @@ class Client:
         """A list on the owner's side of these very objects."""
         return dispatch.run(self, "python.collect", tuple(pointers), {})
 
-    def fetch_state(self, state: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    def fetch_state(
+        self, state: Mapping[str, Any], meanwhile: Callable[[], None], options: Mapping[str, Any]
+    ) -> Any:
         """The values of a state dict of pointers, with one request; None if it was not allowed."""
         from duet_p2p.scientist.release import fetch
 
         pointer = dispatch.run(self, "python.state_dict", (list(state), list(state.values())), {})
-        return fetch(pointer, **options)
+        return fetch(pointer, meanwhile=meanwhile, **options)
 
     # what is known
 

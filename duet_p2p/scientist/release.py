@@ -9,7 +9,8 @@ public API says which error or None comes out of which answer; `_outcome` is tha
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from duet_p2p.errors import (
     NotReleased,
@@ -26,6 +27,7 @@ from duet_p2p.wire.messages import Denied, Expired, Failed, NotYours, Value, Wit
 
 __all__ = ["ask", "fetch", "print_value", "value_of"]
 
+_LEAVE_SECONDS: Final = 0.001  # for a request to leave before the cell does something else
 _HOW_TO_ASK = "Ask for it: ptr.request(reason=…), or ptr.get(request_block=True, reason=…)."
 
 
@@ -38,8 +40,9 @@ def fetch(
     delete_obj: bool = False,
     name: str = "",
     raises: bool | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Any:
-    """`Pointer.get`, see there."""
+    """`Pointer.get`, see there; `meanwhile` is called while a request's answer is waited for."""
     client = pointer._client
     check(client, pointer)
     if not request_block:
@@ -54,6 +57,9 @@ def fetch(
         if request is None or request.status is not RequestStatus.Pending:
             request = _send(pointer, reason, name, limit)
         try:
+            if meanwhile is not None:
+                _let_leave(request)
+                meanwhile()
             answer, data = _await(request, limit)
             value = value_of(pointer, answer, data)
             request._delivered()
@@ -100,6 +106,13 @@ def _send(pointer: Pointer, reason: str, name: str, limit: float | None) -> Requ
     request = pointer._client.requests.open(pointer, name, reason, limit)
     pointer._extra().request = request
     return request
+
+
+def _let_leave(request: Request) -> None:
+    """Waits for a moment: who works now takes the interpreter from the thread that sends."""
+    request._client.flush()
+    with contextlib.suppress(TimeoutError):
+        request._answer.exception(_LEAVE_SECONDS)
 
 
 def _await(request: Request, limit: float | None) -> tuple[Any, Any]:

@@ -116,6 +116,61 @@ def test_first_weights_are_those_of_a_local_module_with_the_same_seed(
         assert parameter.requires_grad == dict(local.named_parameters())[name].requires_grad
 
 
+class Tied(nn.Module):
+    """What a copy can get wrong: one tensor twice, numbers of several types, flat weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(5, 3)
+        self.out = nn.Linear(3, 5)
+        self.out.weight = self.embedding.weight
+        self.lstm = nn.LSTM(3, 2)
+        self.norm = nn.BatchNorm1d(2)
+        self.scale = nn.Parameter(torch.ones(2, 2, dtype=torch.bfloat16), requires_grad=False)
+        self.register_buffer("mask", torch.tensor([True, False]))
+
+    def forward(self, x: Any) -> Any:
+        return self.norm(self.lstm(self.embedding(x))[0])
+
+
+@pytest.mark.parametrize("is_asked", [True, False], ids=["requested", "public"])
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_a_module_that_comes_back_is_whole(both: Pair, is_asked: bool, mode: Any) -> None:
+    net = Tied()
+    remote = net.send(both.duet)
+    with mode():
+        got = remote.get(request_block=is_asked, timeout_secs=5)
+    assert type(got) is Tied
+    assert got.out.weight is got.embedding.weight
+    assert {n: p.requires_grad for n, p in got.named_parameters()} == {
+        n: p.requires_grad for n, p in net.named_parameters()
+    }
+    for name, value in net.state_dict().items():
+        found = got.state_dict()[name]
+        assert found.dtype == value.dtype and torch.equal(found, value), name
+    assert all(a is b for a, b in zip(got.lstm._flat_weights, got.lstm.parameters(), strict=True))
+    x = torch.tensor([[1, 4], [0, 2]])
+    got.eval(), net.eval()
+    with torch.no_grad():
+        assert torch.equal(got(x[0]), net(x[0]))
+
+
+def test_a_module_comes_back_as_it_was_when_it_was_asked_for(both: Pair) -> None:
+    remote = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).send(both.duet)
+    fetched = both.duet._client.fetch_state
+
+    def changing(state: Any, meanwhile: Any, options: Any) -> Any:
+        values = fetched(state, meanwhile, options)
+        remote[1].p = 0.1
+        return values
+
+    both.duet._client.fetch_state = changing
+    try:
+        assert remote.get(request_block=True, timeout_secs=5)[1].p == 0.5
+    finally:
+        del both.duet._client.fetch_state
+
+
 def test_losses_and_activations(both: Pair) -> None:
     rt = both.duet.torch
     x, y = torch.rand(4, 1), torch.rand(4, 1)
