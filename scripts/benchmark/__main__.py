@@ -124,7 +124,11 @@ class Bench:
 
     def chromium(self) -> None:
         """Against a page."""
-        chromium.measure(self.report, nbytes=(16 << 20) if self._quick else (64 << 20))
+        chromium.measure(
+            self.report,
+            nbytes=(8 << 20) if self._quick else (24 << 20),
+            rounds=2 if self._quick else 5,
+        )
 
     def console(self) -> None:
         """What an owner sees, and when."""

@@ -1,4 +1,4 @@
-"""When the other side is told what has arrived: once a batch, or every second packet."""
+"""When the other side is told what has arrived: once a batch, or every third packet of it."""
 
 from duet_p2p import limits
 from duet_p2p.transport.sctp.chunks import FIRST, LAST, Sack, parse_chunk
@@ -33,19 +33,31 @@ def test_a_partner_of_ours_gets_one_report_for_a_batch() -> None:
     assert reports.due(has_company=True, now=0.0) is None
 
 
-def test_any_other_gets_a_report_for_every_second_packet_of_a_batch() -> None:
+def test_any_other_gets_a_report_for_every_third_packet_of_a_batch() -> None:
     inbound, reports = sides(for_batches=False)
     hear(inbound, reports, *range(1, 8))
-    assert reported(*reports.take_waiting()) == [2, 4, 6]
+    assert reported(*reports.take_waiting()) == [3, 6]
     assert reports.take_waiting() == []
     assert reports.due(has_company=False, now=5.0) is None
     assert reports.deadline == 5.0 + limits.SCTP_ACK_SECONDS
 
 
+def test_any_other_gets_a_report_at_once_for_two_that_came_alone() -> None:
+    inbound, reports = sides(for_batches=False)
+    hear(inbound, reports, 1, 2)
+    assert reports.take_waiting() == []
+    report = reports.due(has_company=False, now=0.0)
+    assert report is not None and reported(report) == [2]
+    hear(inbound, reports, *range(3, 8))
+    assert reported(*reports.take_waiting()) == [5]
+    report = reports.due(has_company=False, now=0.0)
+    assert report is not None and reported(report) == [7]
+
+
 def test_any_other_gets_a_report_for_every_packet_while_something_is_missing() -> None:
     inbound, reports = sides(for_batches=False)
     hear(inbound, reports, 1, 2, 4, 5, 6, 3)
-    assert reported(*reports.take_waiting()) == [2, 2, 2, 2, 6]
+    assert reported(*reports.take_waiting()) == [2, 2, 2, 6]
     assert reports.due(has_company=True, now=0.0) is None
 
 

@@ -5,15 +5,23 @@ else after a moment, or with whatever is sent anyway. Packets come in batches, a
 ours one report for a whole batch is best: our windows count bytes, not reports. Other
 implementations send at most four packets for each report, and widen their window by at most one
 packet for it, so a report for a batch of twenty would hold them at four packets a round trip. They
-get theirs one by one, each in a packet of its own, as if the packets had come one by one.
+get one for every third packet of a batch, each in a packet of its own, and one for what is left of
+it if that is two: a flow that stands still after two packets goes on at once, and one that runs
+still grows by a packet for each report. To read a report costs Chromium as much as to send, and two
+processes are woken for it: one for every second packet was a tenth slower.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from duet_p2p import limits
 from duet_p2p.transport.sctp.inbound import Inbound
 
 __all__ = ["Reports"]
+
+_FEW: Final = 2  # packets, at the end of a batch
+_SOME: Final = 3  # packets, within one
 
 
 class Reports:
@@ -37,7 +45,7 @@ class Reports:
     def heard(self) -> None:
         """A packet with data was taken."""
         self._packets += 1
-        if not self._for_batches and self._is_due:
+        if not self._for_batches and (self._inbound.wants_sack or self._packets >= _SOME):
             self._waiting.append(self._build())
 
     def take_waiting(self) -> list[bytes]:
@@ -65,7 +73,7 @@ class Reports:
 
     @property
     def _is_due(self) -> bool:
-        return self._inbound.wants_sack or self._packets >= 2
+        return self._inbound.wants_sack or self._packets >= _FEW
 
     def _build(self) -> bytes:
         self._packets = 0
