@@ -7,7 +7,7 @@ its way out. A chunk that does not add up is one `ProtocolError`, never anything
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct, error, pack, unpack_from
@@ -263,9 +263,11 @@ def build_padding(size: int) -> bytes:
 
 
 def build_sack(
-    tsn: int, window: int, gaps: Iterable[tuple[int, int]], duplicates: Iterable[int]
+    tsn: int, window: int, gaps: Sequence[tuple[int, int]], duplicates: Sequence[int]
 ) -> bytes:
     """A SACK chunk."""
+    if not (gaps or duplicates):  # nearly all of them
+        return SACK.pack(Kind.SACK, 0, SACK.size, tsn, window, 0, 0)
     blocks = [pack("!HH", *gap) for gap in gaps]
     repeated = [pack("!L", duplicate) for duplicate in duplicates]
     length = SACK.size + 4 * (len(blocks) + len(repeated))

@@ -32,8 +32,9 @@ _UDP_GRO: Final = 104
 _CONTROL_BYTES: Final = 64
 _STUN_FIRST_BYTES: Final = 4  # RFC 7983: below it STUN, 20 to 63 DTLS
 _APPLICATION_DATA: Final = 23
-_READS: Final = 8  # of up to 64 KiB, until the event loop has its turn
-_BATCH_PACKETS: Final = 64  # after which what follows from them is sent
+_TURN_BYTES: Final = 512 * 1024  # read until the event loop has its turn …
+_TURN_READS: Final = 64  # … or so many datagrams that came one by one
+_BATCH_READS: Final = 16  # after which what follows from them is sent
 _RUN_BYTES: Final = 65_000
 _RUN_PACKETS: Final = 60
 _RECORD_BYTES: Final = 64  # that a record adds to a packet, and more
@@ -111,9 +112,9 @@ class DatagramPath:
 
     def _on_readable(self, wire: Wire, udp: socket.socket) -> None:
         inbox = [self._records.inbox]
-        packets = 0
-        for _ in range(_READS):
-            if wire.is_closed:
+        left = _TURN_BYTES
+        for read in range(1, _TURN_READS + 1):
+            if left <= 0 or wire.is_closed:
                 break
             try:
                 size, control, _, address = udp.recvmsg_into(inbox, _CONTROL_BYTES)
@@ -122,9 +123,9 @@ class DatagramPath:
             except OSError as problem:
                 wire.report(problem)
                 break
-            packets += self._split(wire, size, control, address)
-            if packets >= _BATCH_PACKETS:
-                packets = 0
+            left -= size
+            self._split(wire, size, control, address)
+            if not read % _BATCH_READS:
                 self._on_batch()
         if not self._is_closed:
             self._on_batch()
@@ -135,8 +136,8 @@ class DatagramPath:
         size: int,
         control: list[tuple[int, int, bytes]],
         address: tuple[str, int],
-    ) -> int:
-        """Takes the datagrams of one read; returns how many."""
+    ) -> None:
+        """Takes the datagrams of one read."""
         segment = size
         for level, kind, data in control:
             if (level, kind) == (_SOL_UDP, _UDP_GRO):
@@ -162,7 +163,6 @@ class DatagramPath:
                 self._answer(packet)
         self.bytes_received += size
         self.packets_received += count
-        return count
 
     def _take(self, datagram: bytes) -> bool:
         """A datagram that came the ordinary way."""
