@@ -17,6 +17,7 @@ from tests.security.raw_peer import RawPeer
 
 __all__ = [
     "ATTACKS",
+    "REFUSED",
     "VALUES",
     "Attack",
     "T",
@@ -24,6 +25,7 @@ __all__ = [
     "element",
     "few",
     "index",
+    "is_told",
     "number",
     "own",
     "weight",
@@ -227,6 +229,12 @@ def _not_chosen(p: RawPeer) -> Ref:
     return parts[4]
 
 
+def _of_some_type(p: RawPeer) -> Ref:
+    types = (torch.float32, torch.float64, torch.int8, torch.int64, torch.float16)
+    parts = [p.put(torch.zeros(1, dtype=kind)) for kind in types]
+    return p.op("python.List.__getitem__", p.op("python.collect", *parts), number(p))
+
+
 def _iterator(p: RawPeer) -> Ref:
     return p.op("python.next", p.op("python.iter", p.op("python.collect", number(p))))
 
@@ -342,8 +350,12 @@ ATTACKS: dict[str, Attack] = {
         p, (o := own(p)), T + "masked_fill_", o, p.op(T + "__gt__", X, 3), 1.0
     ),
     "a buffer that is updated": lambda p: changed(
-        p, (o := p.put(torch.zeros(20))), "torch.nn.functional.batch_norm",
-        p.op(T + "unsqueeze", X, 0), o, p.put(torch.ones(20)), None, None, True,
+        p, (o := p.put(torch.zeros(10))), "torch.nn.functional.batch_norm",
+        p.op(T + "view", X, 2, 10), o, p.put(torch.ones(10)), None, None, True,
+    ),
+    "a parameter": lambda p: p.op("torch.nn.Parameter", copied(p)),
+    "a parameter that gets it as its data": lambda p: changed(
+        p, (o := p.op("torch.nn.Parameter", own(p))), T + "copy_", p.op(T + "data", o), X
     ),
     "an initialisation by a record": lambda p: changed(
         p, (o := own(p)), "torch.nn.init.constant_", o, number(p)
@@ -371,7 +383,7 @@ ATTACKS: dict[str, Attack] = {
         T + "numel", p.op("torch.nn.functional.one_hot", index(p))
     ),
     "sizes of a split": lambda p: p.op(
-        T + "numel", p.ops(T + "split", 2, own(p), index(p))[0]
+        T + "numel", p.ops(T + "split", 2, p.put(torch.zeros(6)), index(p))[0]
     ),
     "repeat_interleave": lambda p: p.op(
         T + "numel", p.op("torch.repeat_interleave", own(p), index(p))
@@ -443,6 +455,12 @@ ATTACKS: dict[str, Attack] = {
     "a range": lambda p: p.op("python.len", p.op("python.Range", number(p))),
     "which element of a list": _chosen,
     "which element of a list it was not": _not_chosen,
+    "the type of numbers that was chosen": lambda p: p.op(T + "dtype", _of_some_type(p)),
+    "the size of numbers that was chosen": lambda p: p.op(T + "element_size", _of_some_type(p)),
+    "where it lies that was chosen": lambda p: p.op(T + "device", _of_some_type(p)),
+    "a device by its number": lambda p: p.op("torch.device", "cuda", number(p)),
+    "a device by its name": lambda p: p.op("torch.device", p.op(
+        "python.String.__add__", "cuda:", p.op("python.String", number(p)))),
     "an element of an iterator": _iterator,
     "a default of a dict": _default,
     "whether a list contains it": lambda p: p.op("python.List.__contains__", [3], number(p)),
@@ -471,3 +489,12 @@ ATTACKS: dict[str, Attack] = {
     ),
     "another type": lambda p: p.op(T + "to", X, p.put(torch.zeros(1, dtype=torch.int64))),
 }  # fmt: skip
+
+REFUSED = {"an operation writes it out", "an item given as a keyword",
+           "a key's item given as a keyword"}  # fmt: skip
+"""Public failures: these commands are none, whatever the values are."""
+
+
+def is_told(held: Any) -> bool:
+    """Whether anything but what was there at first is in it."""
+    return bool((held != 0).any()) if isinstance(held, torch.Tensor) else bool(held)

@@ -18,6 +18,7 @@ import torch
 
 from duet_p2p.engine.host import Host, ProcessHost, ThreadHost
 from duet_p2p.owner.duet import OwnerDuet, start_service
+from duet_p2p.owner.request_view import OwnerRequest
 from duet_p2p.protocol.connection import Pace
 from duet_p2p.protocol.description import Channel
 from duet_p2p.session.bridge import Bridge
@@ -194,6 +195,25 @@ class RawPeer:
             first, messages = decode_frame(data)
             found += [encode_message(message) for message in messages if first]
         return found
+
+
+def waiting(duet: OwnerDuet, raw: RawPeer, ref: Ref, name: str) -> OwnerRequest:
+    """Asks for a value and gives the request in the owner's queue; an answer is no queue."""
+    call = raw.request(ref, name)
+    id = f"{call:016x}"
+    raw.wait(lambda: _answered(raw, call) or id in [r.id for r in duet.requests.requests])
+    assert not _answered(raw, call), _answered(raw, call)
+    return duet.requests[id]
+
+
+def taken_back(raw: RawPeer, request: OwnerRequest) -> None:
+    """The queue is as it was."""
+    raw.send(wire.Withdraw(request.call))
+    raw.wait(lambda: request.status == "Withdrawn")
+
+
+def _answered(raw: RawPeer, call: int) -> list[Any]:
+    return [message for message in raw.answers if getattr(message, "call", 0) == call]
 
 
 def attacked(

@@ -14,11 +14,13 @@ from duet_p2p.transport.webrtc import WebRtcPeer
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.frames import encode_frame
 from duet_p2p.wire.values import Ref
-from tests.security.laundering_kit import ATTACKS, VALUES
-from tests.security.raw_peer import RawPeer, against
+from tests.security.laundering_kit import ATTACKS, REFUSED, VALUES, is_told
+from tests.security.raw_peer import RawPeer, against, taken_back, waiting
 
 SAMPLE = ("which element of a list", "an item given as a keyword", "filled in", "a seed",
-          "a gradient", "where a tensor ends")  # fmt: skip
+          "a gradient", "where a tensor ends", "the secret in one's own list",
+          "one's own tensor gets it as its data", "an operation writes it out",
+          "a write through a view of one's own")  # fmt: skip
 
 
 async def webrtc_pair() -> tuple[WebRtcPeer, WebRtcPeer]:
@@ -39,10 +41,15 @@ def session() -> Iterator[tuple[OwnerDuet, RawPeer]]:
 
 
 def test_attacks_over_webrtc_give_nothing_away(session: tuple[OwnerDuet, RawPeer]) -> None:
-    _, raw = session
+    duet, raw = session
+    duet.requests.add_handler(name="loss", action="accept")
     for name in SAMPLE:
-        answer = raw.get(ATTACKS[name](raw))
-        assert not isinstance(answer, wire.Value) or raw.value(answer) in ([], {}), name
+        target = ATTACKS[name](raw)
+        answer = raw.get(target)
+        if isinstance(answer, wire.Value):
+            assert name in REFUSED and not is_told(raw.value(answer)), name
+        else:
+            taken_back(raw, waiting(duet, raw, target, "loss"))
     secret = bytes(VALUES[10:].numpy().data)
     assert not [data for _, data in raw.received if secret in data]
 
