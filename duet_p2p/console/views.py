@@ -7,6 +7,7 @@ with `textContent` only.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Iterable
@@ -51,6 +52,8 @@ class SourceView(TypedDict):
     description: str
     type: str
     shape: list[int] | None
+    rows: str
+    """Which of its records are behind the value."""
     values: int
     """Released before, in this session."""
     numbers: int
@@ -91,7 +94,7 @@ class RequestView(TypedDict):
     summary: str
     """The recipe in one line, or empty."""
     training: list[str]
-    """Of a model: steps, batches, learning rates, who chose the first weights."""
+    """Of what was trained: steps, batches, learning rates, who chose the first weights."""
     charge: int
     """Numbers that quotas count; more than `elements` where the size is private."""
     recipe: str
@@ -233,11 +236,14 @@ class Views:
             kind=facts.kind,
             elements=facts.elements,
             bytes=facts.nbytes,
-            sources=[self._source(source) for source in facts.sources],
+            sources=[
+                self._source(int(source), rows)
+                for source, rows in itertools.zip_longest(facts.sources, facts.rows, fillvalue="")
+            ],
             records=facts.min_records,
             injected=facts.injected,
             summary=clean_line(facts.summary, limits.MESSAGE_TEXT_CHARS),
-            training=_lines(facts.training) if facts.kind == "model" else [],
+            training=_lines(facts.training),
             charge=max(facts.charge, facts.elements),
             recipe=clean_text(facts.recipe, limits.RECIPE_CHARS),
             failed=clean_text(facts.failed, limits.MESSAGE_TEXT_CHARS),
@@ -255,7 +261,7 @@ class Views:
             refusal=case.refusal,
         )
 
-    def _source(self, source: int) -> SourceView:
+    def _source(self, source: int, rows: str | int) -> SourceView:
         item = self._catalog.find(source)
         (left,) = self._desk.releases.totals.about((source,))
         return SourceView(
@@ -265,6 +271,7 @@ class Views:
             description=clean_line(item.description if item else "", 500),
             type=item.type if item else "",
             shape=None if item is None or item.shape is None else list(item.shape),
+            rows=clean_line(str(rows), limits.NAME_CHARS),
             values=left.releases,
             numbers=left.numbers,
             newest=_names(left.newest, self._desk.book),

@@ -15,7 +15,17 @@ from duet_p2p.engine.charges import numbers_of
 from duet_p2p.engine.failures import is_exhaustion
 from duet_p2p.engine.foresight import NOTHING, foreseen
 from duet_p2p.engine.form import form_of, reference
-from duet_p2p.engine.labels import PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
+from duet_p2p.engine.labels import (
+    PUBLIC,
+    THINNED,
+    UNBOUNDED,
+    Atom,
+    Kind,
+    Label,
+    Rows,
+    join,
+    to_per_record,
+)
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.messages import Facts
 from duet_p2p.engine.parcel import Parcel, parcelled
@@ -133,6 +143,7 @@ def freeze(
         writers=tuple(sorted(label.writers)),
         has_random=slot.made is not None and slot.made.has_random,
         charge=_charge(tensors, elements, lineage),
+        rows=_row_sets(label, None if tensor is None else lineage.rows(tensor), sources),
         **_origin(slot, version),
         **_failure(poison),
         **(account or _NO_ACCOUNT),
@@ -170,6 +181,30 @@ def _state(slot: Slot, lineage: Lineage) -> tuple[Poison | None, Label]:
     poison = slot.value if isinstance(slot.value, Poison) else slot.poison
     poison = poison or lineage.poison(slot.value)
     return poison, poison.label if poison is not None else label_of_slot(slot, lineage)
+
+
+OPAQUE: Final = "cannot be told"
+
+
+def _row_sets(label: Label, rows: Rows | None, sources: Iterable[int]) -> tuple[str, ...]:
+    """Which records of each source are behind a value, as far as that is known."""
+    atoms = label.atoms if rows is None else rows.atoms
+    return tuple(
+        " and ".join(sorted({_row_set(atom, rows) for atom in atoms if source in atom.sources}))
+        or OPAQUE
+        for source in sources
+    )
+
+
+def _row_set(atom: Atom, rows: Rows | None) -> str:
+    kind, *of = atom.group
+    text = "whole"
+    if kind == "pass":
+        number = f" {of[1]}" if of[1] else ""  # in order, all passes have the same batches
+        text = f"batches of pass{number} over a loader"
+        if rows is not None and rows.key[:3] == ("batch", *of[:2]):
+            text = f"batch {int(rows.key[3]) + 1} of pass{number} over a loader"
+    return f"{text}, less what a dropout left out" if of[-1:] == [THINNED] else text
 
 
 def _origin(slot: Slot, version: int) -> dict[str, Any]:

@@ -330,6 +330,8 @@ class Facts:
     charge: int = 0
     """Numbers that quotas count; more than `elements` where the size is hidden, so that a quota
     does not tell it. 0: `elements`."""
+    rows: tuple[str, ...] = ()
+    """Parallel to `sources`: which of its records are behind the value, in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ class Request(TypedDict):
     facts: list[Fact]
     code: str
     """The recipe."""
+    around: list[Fact]
+    """What changes while it waits: earlier releases, looks of handlers."""
     why: str
     """Why it waits."""
 
@@ -106,6 +108,7 @@ class Answer(TypedDict):
     text: str
 
 
+_CHANGES: Final = ("seen", "state", "around", "why")
 _ID: Final = re.compile(r"[0-9a-f]{16}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -136,5 +139,5 @@ def read(content: object) -> Decide | OpenConsole:
 
 def seen_hash(request: Request) -> str:
     """The hash over what a person decides by: everything but `seen` and what changes by itself."""
-    kept: dict[str, Any] = {k: v for k, v in request.items() if k not in ("seen", "state", "why")}
+    kept: dict[str, Any] = {k: v for k, v in request.items() if k not in _CHANGES}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

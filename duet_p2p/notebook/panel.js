@@ -116,11 +116,12 @@ class Row {
     this.code.hidden = !request.code;
     say(this.why, request.why ? `waits: ${request.why}` : "");
     this.why.hidden = !request.why;
-    const known = JSON.stringify(request.facts);
+    const facts = [...request.facts, ...request.around];
+    const known = JSON.stringify(facts);
     if (known !== this.known) {
       this.known = known;
       this.facts.replaceChildren(
-        ...request.facts.flatMap((fact) => [make("dt", "", fact.name), make("dd", "", fact.value)]),
+        ...facts.flatMap((fact) => [make("dt", "", fact.name), make("dd", "", fact.value)]),
       );
     }
   }

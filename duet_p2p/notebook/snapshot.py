@@ -52,6 +52,7 @@ def of_owners_request(request: OwnerRequest) -> Request:
         "state": request.status.value,
         "facts": [_fact(k, v) for k, v in request.facts().items() if k not in hidden],
         "code": clean_text(request.failed or request.recipe, limits.CARD_CODE_CHARS),
+        "around": [_fact(k, v) for k, v in request.around().items()],
         "why": shown(request.why),
     }
     made["seen"] = seen_hash(made)
@@ -103,6 +104,7 @@ def _own(request: OwnRequest) -> Request:
         "state": request.status.value,
         "facts": [_fact("object", request.object_type), _fact("tags", request.object_tags)],
         "code": "",
+        "around": [],
         "why": "",
     }
 

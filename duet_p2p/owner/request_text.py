@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from duet_p2p.engine.messages import Facts
@@ -11,7 +11,7 @@ from duet_p2p.owner.binding import always_text
 from duet_p2p.owner.policy import Look
 from duet_p2p.owner.totals import Released
 
-__all__ = ["MODEL_WARNING", "Shown", "full_text", "records_text"]
+__all__ = ["MODEL_WARNING", "Shown", "full_text", "records_text", "rows_texts", "training_text"]
 
 MODEL_WARNING: Final = "A model can contain exact records of the data that it was trained on."
 _LINE_CHARS: Final = 300
@@ -63,6 +63,17 @@ def records_text(facts: Facts) -> str:
     return text
 
 
+def rows_texts(sources: Iterable[str], facts: Facts) -> list[str]:
+    """Which records of each source are behind the value, a line for each."""
+    return [f"{name}: {rows}" for name, rows in zip(sources, facts.rows, strict=False)]
+
+
+def training_text(facts: Facts) -> list[str]:
+    """How a model was trained, with what has to be known of each; empty for anything else."""
+    is_model = facts.kind == "model" or facts.training
+    return [*facts.training, MODEL_WARNING] if is_model else []
+
+
 def _what(facts: Facts) -> str:
     """One line; the recipe of what an optimizer changed ends where it was first made."""
     text = clean_line(facts.summary, _LINE_CHARS) or facts.type
@@ -73,7 +84,7 @@ def _what(facts: Facts) -> str:
 def full_text(
     request: Shown,
     facts: Facts,
-    sources: Iterable[str],
+    sources: Sequence[str],
     released: Iterable[Released],
     looks: Iterable[Look],
 ) -> str:
@@ -100,8 +111,10 @@ def full_text(
     lines.append(f"  records     {records_text(facts)}")
     for name, before in zip(sources, released, strict=False):
         lines.append(f"  depends on  {clean_line(name, _LINE_CHARS)} (released before: {before})")
-    if facts.kind == "model" or facts.training:
-        lines += [f"  model       {line}" for line in (*facts.training, MODEL_WARNING)]
+    lines += [
+        f"  rows        {clean_line(text, _LINE_CHARS)}" for text in rows_texts(sources, facts)
+    ]
+    lines += [f"  model       {line}" for line in training_text(facts)]
     if always := always_text(facts):
         lines.append(f"  always      {clean_line(always, _LINE_CHARS)}")
     lines.append(f"  why         {request.why}")

@@ -12,7 +12,8 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, Final, Protocol, TypeVar
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
 
 from duet_p2p import limits
 from duet_p2p.engine.departure import in_memory
@@ -23,33 +24,14 @@ from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.binding import Binding
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.policy import Look
-from duet_p2p.owner.request_text import full_text, records_text
+from duet_p2p.owner.request_table import COLUMNS, as_html, as_text, row_of
+from duet_p2p.owner.request_text import full_text, records_text, rows_texts, training_text
 from duet_p2p.owner.requests import Record, Status
 from duet_p2p.owner.totals import Released
 
 __all__ = ["COLUMNS", "Caller", "OwnerRequest", "RequestList", "ValueReader"]
 
 T = TypeVar("T")
-
-COLUMNS: Final = (
-    "Name",
-    "Requested Object's tags",
-    "Reason",
-    "Request ID",
-    "Requested Object's ID",
-    "Requested Object's type",
-    "Kind",
-    "Elements",
-    "Records",
-    "Injected",
-    "Sources",
-    "Waiting since",
-    "Bytes",
-    "What",
-    "Released before",
-    "Why",
-)
-"""The first six are those of the original, for programs written for it."""
 
 
 class Caller(Protocol):
@@ -202,6 +184,11 @@ class OwnerRequest:
         return self._record.arrival_time.timestamp()
 
     @property
+    def arrived(self) -> datetime:
+        """The same as a date."""
+        return self._record.arrival_time
+
+    @property
     def status(self) -> Status:
         """``Pending``, ``Accepted``, ``Rejected``, ``Expired`` or ``Withdrawn``."""
         return self._record.status
@@ -241,6 +228,11 @@ class OwnerRequest:
         return [name or self._reader.source_name(int(source)) for source, name in named]
 
     @property
+    def rows(self) -> list[str]:
+        """Which records of each of `sources` are behind it, in the same order."""
+        return list(self._facts.rows)
+
+    @property
     def min_records(self) -> int:
         """Smallest number of records behind any one number."""
         return self._facts.min_records
@@ -264,6 +256,11 @@ class OwnerRequest:
     def training(self) -> list[str]:
         """Of a model: steps, batch sizes, learning rates, who chose the first weights."""
         return list(self._facts.training)
+
+    @property
+    def model_lines(self) -> list[str]:
+        """`training`, with what has to be known of everything that was trained."""
+        return training_text(self._facts)
 
     @property
     def released_before(self) -> list[Released]:
@@ -306,27 +303,6 @@ class OwnerRequest:
         assert facts is not None, "a request is listed when its facts are there"
         return facts
 
-    def row(self) -> tuple[Any, ...]:
-        """One row of the table, in the order of `COLUMNS`."""
-        return (
-            self.name,
-            self.object_tags,
-            self.request_description,
-            self.id,
-            self.object_id,
-            self.object_type,
-            self.kind,
-            self.elements,
-            self.min_records,
-            self.injected,
-            self.sources,
-            self._record.arrival_time,
-            self.nbytes,
-            self.summary,
-            [str(before) for before in self.released_before],
-            self.why,
-        )
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, OwnerRequest) and other._record is self._record
 
@@ -363,7 +339,9 @@ class OwnerRequest:
         if self._on_shown is not None:
             self._on_shown()
         code = f"failed: {self.failed}" if self.failed else self.recipe
-        return cards.card("Request", self.facts(), state=self.status.value, code=code)
+        return cards.card(
+            "Request", self.facts() | self.around(), state=self.status.value, code=code
+        )
 
     def facts(self) -> dict[str, Any]:
         """What the owner decides by, as names and plain values for people."""
@@ -374,12 +352,23 @@ class OwnerRequest:
             "kind": self.kind,
             "shape": self.shape,
             "numbers": self.elements,
+            "bytes": self.nbytes,
             "records": self.min_records,
             "injected": self.injected,
             "sources": self.sources,
+            "rows": rows_texts(self.sources, self._facts),
+            **({"model": model[:-1], "care": model[-1]} if (model := self.model_lines) else {}),
             "why": self.why,
             "from": self.requester,
             "id": self.id,
+        }
+
+    def around(self) -> dict[str, Any]:
+        """The same of what changes while it waits: what else left, and how handlers look at it."""
+        before = zip(self.sources, self.released_before, strict=True)
+        return {
+            "released before": [f"{name}: {text}" for name, text in before],
+            "handlers": [str(look) for look in self.looks()],
         }
 
 
@@ -409,7 +398,7 @@ class RequestList:
         """A `pandas.DataFrame` with the columns of `COLUMNS`, empty when nothing waits."""
         import pandas
 
-        rows = [request.row() for request in self.requests]
+        rows = [row_of(request) for request in self.requests]
         return pandas.DataFrame(rows, columns=list(COLUMNS))
 
     def explain(self, request: OwnerRequest | str | int) -> list[Look]:
@@ -453,15 +442,15 @@ class RequestList:
         return iter([self._view(record) for record in self._pending()])
 
     def __repr__(self) -> str:
-        return _as_text(self.requests)
+        return as_text(self.requests)
 
     def _repr_html_(self) -> str:
-        return _as_html(self.requests)
+        return as_html(self.requests)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         # Both forms of one listing: a position means a row of what was shown.
         requests = self.requests
-        return {"text/plain": _as_text(requests), "text/html": _as_html(requests)}
+        return {"text/plain": as_text(requests), "text/html": as_html(requests)}
 
     def _pending(self) -> list[Record]:
         return self._caller.read(self._desk.book.pending)
@@ -476,19 +465,6 @@ class RequestList:
         if record is None or record.id != key or record.facts is None:
             raise KeyError(f"no request has the id {key!r}")
         return self._view(record)
-
-
-def _as_text(requests: list[OwnerRequest]) -> str:
-    return "\n".join(f"[{n}] {request!r}" for n, request in enumerate(requests)) or "No requests."
-
-
-def _as_html(requests: list[OwnerRequest]) -> str:
-    columns = ("", "name", "reason", "kind", "numbers", "records", "sources", "why it waits", "id")
-    rows = [
-        (f"[{n}]", r.name, r.reason, r.kind, r.elements, r.min_records, r.sources, r.why, r.id)
-        for n, r in enumerate(requests)
-    ]
-    return cards.table("Requests", columns, rows, empty="No requests.")
 
 
 async def _until_queued(desk: Desk, call: int) -> None:

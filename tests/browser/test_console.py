@@ -143,6 +143,7 @@ def test_a_model_says_how_it_was_trained_and_what_it_can_contain(console, partne
         ]
     )
     expect(found).to_contain_text("The weights can contain exact records all the same.")
+    expect(found.locator("[data-part=rows]")).to_have_text("which records: cannot be told")
 
 
 def test_a_rule_made_in_the_editor_takes_the_next_request(console, partners, tmp_path):

@@ -200,7 +200,9 @@ async def test_the_token_is_in_no_repr(stage):
 
 async def test_a_request_appears_with_its_facts(stage):
     page = await stage.page()
-    stage.ask(facts=replace(RAW, tags=("digits",)), name="<b>raw\u202e</b>", reason="x" * 10_000)
+    trained = {"training": ("trained in 2 steps of SGD",), "rows": ("whole",)}
+    facts = replace(RAW, tags=("digits",), **trained)
+    stage.ask(facts=facts, name="<b>raw\u202e</b>", reason="x" * 10_000)
     await page.until(page.requests)
     (shown,) = page.requests()
     assert shown["id"] == f"{7:016x}"
@@ -208,6 +210,8 @@ async def test_a_request_appears_with_its_facts(stage):
     assert len(shown["reason"]) == limits.REQUEST_REASON_CHARS
     assert (shown["kind"], shown["elements"], shown["records"]) == ("verbatim", 600, 1)
     assert shown["recipe"] == "store['digits']"
+    assert shown["training"] == ["trained in 2 steps of SGD"]  # whatever its kind is
+    assert [source["rows"] for source in shown["sources"]] == ["whole"]
     assert shown["fixed"]
     assert shown["why"] == "no handler is about this request"
 

@@ -81,8 +81,28 @@ def test_a_request_is_shown_with_words_and_facts(owner):
     assert (facts["kind"], facts["numbers"], facts["records"], facts["sources"]) == (
         *("aggregate", "1", "20", "ages"),
     )
+    assert (facts["bytes"], facts["rows"]) == ("4", "ages: whole")
     assert request["code"] == "store['ages'].mean()"
     assert re.fullmatch("[0-9a-f]{64}", request["seen"])
+
+
+def test_what_changes_while_it_waits_is_shown_and_closes_no_way_to_decide(owner):
+    duet, scientist = owner
+    duet.requests.add_handler(action="accept", name="other")
+    call, request = ask(duet, scientist)
+    duet.requests.add_handler(action="accept", name="third")
+    scientist.op("torch.Tensor.sum", 2, Ref(-1))
+    assert isinstance(scientist.answer(scientist.request(2, "other")), wire.Value)
+
+    def around(snapshot):
+        (shown,) = snapshot["requests"]
+        return {fact["name"]: fact["value"] for fact in shown["around"]}
+
+    now = shown(duet, scientist, lambda s: "once" in around(s)["released before"])
+    assert around(now)["released before"] == "ages: once, 1 number in all"
+    assert "the name is 'mean', not 'other'" in around(now)["handlers"]
+    page_says(duet, decision("accept", request))
+    assert isinstance(scientist.answer(call), wire.Value)
 
 
 def test_decided_elsewhere_it_goes_away(owner):

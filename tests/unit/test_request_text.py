@@ -76,6 +76,51 @@ def test_a_loss_is_read_in_one_line_and_in_full(owner):
     assert row["Released before"] == ["nothing yet", "nothing yet"]
 
 
+def test_which_records_are_behind_it_is_told_by_source(owner):
+    duet, program = owner
+    data = program.run("torch.utils.data.TensorDataset", X, Y)
+
+    def batch(**settings):
+        loader = program.run("torch.utils.data.DataLoader", data, batch_size=16, **settings)
+        iterator = program.run("python.iter", loader)
+        program.run("python.next", iterator)
+        return program.run("python.List.__getitem__", program.run("python.next", iterator), 0)
+
+    thinned = program.run("torch.nn.functional.dropout", X, 0.5, True)
+    one = program.run("torch.Tensor.__getitem__", X, 5)
+    for ref, rows in {
+        program.run("torch.sum", X): "whole",
+        program.run("torch.sum", thinned): "whole, less what a dropout left out",
+        batch(): "batch 2 of pass over a loader",
+        program.run("torch.mean", batch(shuffle=True)): "batches of pass 1 over a loader",
+        program.run("torch.sum", one): "cannot be told",
+    }.items():
+        request = waiting(duet, program, ref, rows)
+        assert request.rows[0] == rows
+        assert f"  rows        images: {rows}\n" in str(request)
+        request.deny()
+
+
+def test_every_listing_shows_all_that_a_decision_needs(owner):
+    duet, program = owner
+    duet.requests.add_handler("accept", name="other", kinds={"model"})
+    step, weight = trained(program)
+    for _ in range(2):
+        waiting(duet, program, step()).accept()
+    request = waiting(duet, program, weight, "model")
+    row = duet.requests.pandas.iloc[0]
+    assert (row["Requester"], row["Shape"], row["Rows"]) == (
+        *("scientist-id", (3, 4), ["cannot be told"] * 2),
+    )
+    assert row["Training"] == [*request.training, MODEL_WARNING]
+    assert row["Recipe"] == request.recipe and "kinds={'model'}" in row["Handlers"][0]
+    card = request._repr_html_()
+    assert MODEL_WARNING in card and "trained in 2 steps of SGD" in card
+    for name in ("bytes", "rows", "released before", "handlers"):
+        assert f">{name}<" in card, card
+    assert "images: twice" not in card and "images: 2 times, 2 numbers in all" in card
+
+
 def test_what_left_before_is_told_by_source(owner):
     duet, program = owner
     mean = program.run("torch.mean", X)

@@ -212,7 +212,7 @@ function leaves(request) {
   return [h('strong', {}, counted(request.elements, 'number')), ` (${bytes(request.bytes)}): ${form}`, hidden];
 }
 
-/** How a model was trained, one line for each fact. @param {string[]} lines */
+/** How it was trained, one line for each fact. @param {string[]} lines */
 function training(lines) {
   return lines.map((line) => h('div', { 'data-part': 'training' }, shown(line, 300)));
 }
@@ -238,6 +238,7 @@ function sourceWords(source) {
     about ? `${about}` : 'not in the store any more, or a data set from a file',
     source.description ? ' — ' : '',
     source.description ? h('bdi', {}, shown(source.description, 200)) : '',
+    h('div', { class: 'soft', 'data-part': 'rows' }, `which records: ${shown(source.rows, 200)}`),
   ];
 }
 

@@ -3,7 +3,7 @@
  * What travels on the socket; duet_p2p/console/{views,board,messages}.py are the other end.
  *
  * @typedef {{id: number, name: string, tags: string[], description: string, type: string,
- *   shape: number[] | null, values: number, numbers: number, newest: string[]}} SourceView
+ *   shape: number[] | null, rows: string, values: number, numbers: number, newest: string[]}} SourceView
  * @typedef {{action: string, rule: string, why: string}} LookView
  * @typedef {{id: string, digest: string, arrived: number, ends: number | null, name: string,
  *   reason: string, requester: string, object: string, tags: string[], type: string,
