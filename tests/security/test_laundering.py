@@ -76,7 +76,7 @@ def test_a_text_of_an_error_never_has_a_private_value(session: Any) -> None:
         assert b"-3" not in message
 
 
-def test_whatis_told_of_a_loader_does_not_depend_on_values(session: Any) -> None:
+def test_what_is_told_of_a_loader_does_not_depend_on_values(session: Any) -> None:
     _, raw = session
     before = len(raw.told(wire.Meta))
     data = raw.op("torch.utils.data.TensorDataset", own(raw))
