@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import torch
 
+from duet_p2p import limits
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.security.raw_peer import RawPeer
+from tests.security.raw_peer import RawPeer, taken_back
+from tests.security.raw_peer import waiting as queued
 from tests.security.rules_kit import CLASSES, TABLE, Session, X, session
 
 __all__ = ["session"]
@@ -30,6 +32,82 @@ def asked(raw: RawPeer, *classes: int) -> list[str]:
 def waiting(duet: OwnerDuet, raw: RawPeer, count: int = 1) -> Any:
     raw.wait(lambda: len(duet.requests) == count)
     return duet.requests[0]
+
+
+# labels, however they are said
+
+
+SPELT: dict[str, Callable[[list[str]], tuple[tuple[Any, ...], dict[str, Any]]]] = {
+    "a name": lambda tags: ((), {"name": "loss"}),
+    "a name with spaces and capitals": lambda tags: ((), {"name": "  LOSS\n"}),
+    "a name and no tags": lambda tags: ((), {"name": "loss", "tags": []}),
+    "tags": lambda tags: ((), {"tags": tags}),
+    "tags as a set": lambda tags: ((), {"tags": set(tags)}),
+    "tags twice, with an empty one": lambda tags: ((), {"tags": (*tags, *tags, "")}),
+    "tags by position": lambda tags: ((False, False, tags), {}),
+    "a name and tags": lambda tags: ((), {"name": "loss", "tags": tags}),
+    "with a life": lambda tags: ((), {"name": "loss", "timeout_secs": 600}),
+    "with a quota": lambda tags: ((), {"name": "loss", "element_quota": 1_000}),
+    "with uses": lambda tags: ((), {"name": "loss", "max_uses": 1_000}),
+    "with its source": lambda tags: ((), {"name": "loss", "sources": ["x"]}),
+    "that prints": lambda tags: ((), {"name": "loss", "print_local": False, "log_local": True}),
+}
+
+
+@pytest.mark.parametrize("way", SPELT)
+def test_a_rule_on_a_label_is_guarded_however_it_is_said(session: Session, way: str) -> None:
+    """Two numbers, one record, a masked sum and the data wait. The mean passes: it is in force."""
+    duet, raw = session
+
+    def tagged(value: Ref) -> Ref:
+        raw.send(wire.Note(value.id, ("loss",), "", True))
+        return value
+
+    first = queued(duet, raw, tagged(raw.op("torch.mean", X)), "loss")
+    args, said = SPELT[way](first.object_tags)
+    rule = duet.requests.add_handler("accept", *args, **said)
+    assert rule.is_guarded and not rule.is_open
+    assert isinstance(raw.answer(first.call), wire.Value)
+    mask = raw.put(torch.eye(64)[5])
+    for value, why in (
+        (raw.op("torch.Tensor.clone", X), "the kind is verbatim"),
+        (raw.op(T + "__getitem__", X, 5), "the kind is verbatim"),
+        (raw.op("torch.sum", raw.op("torch.mul", X, mask)), "injected"),
+        (raw.op(T + "repeat", raw.op("torch.mean", X), 2), "max_elements"),
+    ):
+        request = queued(duet, raw, tagged(value), "loss")
+        assert why in request.why, (request.why, request.object_tags)
+        taken_back(raw, request)
+    assert duet.status()["OPEN"] is False
+
+
+def test_an_empty_name_is_a_label_too(session: Session) -> None:
+    duet, raw = session
+    assert duet.requests.add_handler("accept", name="").is_guarded
+    assert raw.ask(raw.op("torch.mean", X), "  ") == "Value"
+    taken_back(raw, queued(duet, raw, X, ""))
+
+
+def test_the_order_in_which_rules_are_asked(session: Session) -> None:
+    """Hard denials and quotas of the session, then deny, then accept, then the owner."""
+    duet, raw = session
+    accepts = duet.requests.add_handler("accept", name="loss", element_quota=2)
+    mean = raw.op("torch.mean", X)
+    assert raw.ask(mean, "other") == "Expired"  # nobody is about it: only the owner is left
+    denies = duet.requests.add_handler("deny", sources=["x"])
+    assert raw.ask(mean, "loss") == "Denied"
+    assert (accepts.uses, accepts.elements, denies.uses) == (0, 0, 1)
+    duet.requests.remove_handler(denies)
+    everything = duet.requests.add_handler("deny")
+    calls = [next(raw.calls) for _ in range(2 * limits.OPEN_REQUESTS)]
+    raw.send(*[wire.Request(call, mean.id, "loss", "", None) for call in calls])
+    answers = [raw.answer(call) for call in calls]
+    assert {type(answer) for answer in answers} == {wire.Denied}
+    told = [answer for answer in answers if "open_requests" in answer.reason]
+    assert everything.uses == len(calls) - len(told)
+    duet.requests.remove_handler(everything)
+    assert [raw.ask(mean, "loss") for _ in range(2)] == ["Value"] * 2  # the second is a repeat
+    assert (accepts.uses, accepts.elements) == (1, 1)
 
 
 # seen_only

@@ -269,6 +269,13 @@ def test_status_and_facts(pair):
     assert duet.peer == "scientist-id"
     assert duet.wait(1) is duet
     assert "scientist-id" in repr(duet)
+    duet.requests.add_handler("accept", name="loss")
+    assert status["OPEN"] is duet.status()["OPEN"] is False
+    everything = duet.requests.add_handler("accept", print_local=True)
+    assert duet.status()["OPEN"] is True and "OPEN" in duet.requests.handlers._repr_html_()
+    duet.requests.remove_handler(everything)
+    assert duet.status()["OPEN"] is False
+    assert "OPEN" not in duet.requests.handlers._repr_html_()
 
 
 def test_partners_are_named_by_valid_ids(pair):

@@ -1,5 +1,6 @@
 """The owner's side with the engine in a process of its own: it can die, and comes back."""
 
+import logging
 import os
 import signal
 
@@ -9,6 +10,7 @@ import torch
 from duet_p2p.engine.host import ProcessHost
 from duet_p2p.session.bridge import Bridge
 from duet_p2p.wire import messages as wire
+from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.values import Blob, Ref, Span, TensorData
 from tests.unit.owner_kit import DEADLINE, owner_on
 
@@ -97,3 +99,17 @@ def test_directories_can_be_registered_while_it_runs(pair, tmp_path):
     duet.send(X, tags=["x"])
     scientist.op("torch.Tensor.mean", 2, Ref(-1))
     assert scientist.get(2).state == "never"
+
+
+def test_what_the_engine_says_on_its_terminal_is_in_the_owners_log_alone(pair, caplog):
+    """Torch warns in words that hold how many records are below 37."""
+    caplog.set_level(logging.INFO, "duet_p2p.engine")
+    duet, scientist = pair
+    duet.send(X, tags=["x"])
+    scientist.op("torch.Tensor.__lt__", 11, Ref(-1), 37.0)
+    scientist.op("torch.Tensor.__getitem__", 12, Ref(-1), Ref(11))
+    scientist.op("torch.Tensor.unsqueeze", 13, Ref(12), 0)
+    scientist.op("torch.nn.functional.mse_loss", 14, Ref(12), Ref(13))
+    assert scientist.get(14).state == "never"
+    scientist.wait_for(lambda: "target size (torch.Size([1, 37]))" in caplog.text)
+    assert not any(b"target" in encode_message(m) for m in scientist.session.posted)

@@ -3,8 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from duet_p2p import limits
+from duet_p2p.owner.handlers import KINDS, normal_name
 from duet_p2p.owner.policy import ACCEPT, DENY, QUEUE
 from tests.unit.policy_kit import LOSS, MODEL, RAW, case, decide, handler, policy
 
@@ -107,6 +110,45 @@ def test_the_default_limit_of_numbers_per_source():
     assert decide(p, case()).action == QUEUE
     p.add(handler(name="loss", max_elements=None))
     assert decide(p, case()).action == ACCEPT
+
+
+def test_numbers_of_a_source_stay_counted_whatever_becomes_of_the_handlers():
+    p = policy(handler(name="loss"), numbers_per_source=2)
+    p.release(decide(p, case()).reservation)
+    p.add(handler(name="loss", print_local=True))  # replaces it
+    p.release(decide(p, case()).reservation)
+    p.clear()
+    p.engine_died()
+    p.add(handler(tags=["digits", "nll_loss"], element_quota=1_000))
+    decision = decide(p, case())
+    assert decision.action == QUEUE and "the limit is 2" in decision.why
+
+
+@given(
+    facts=st.fixed_dictionaries(
+        {
+            "kind": st.sampled_from(sorted(KINDS)),
+            "elements": st.sampled_from([1, 2, 1_000]),
+            "min_records": st.sampled_from([1, 9, 10, 64]),
+            "injected": st.booleans(),
+            "failed": st.sampled_from(["", "boom"]),
+            "sources": st.sampled_from([(), (-1,), (-1, -2)]),
+        }
+    ),
+    names=st.lists(st.text(max_size=8), min_size=2, max_size=4),
+    asked=st.integers(1, 4),
+)
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_renaming_never_changes_what_the_guard_lets_through(facts, names, asked):
+    """However often it is asked for, and under whatever name, of all that are accepted."""
+    given_names = [normal_name(name) for name in names]
+    outcomes = []
+    for name in given_names:
+        p = policy(*(handler(name=each) for each in given_names), numbers_per_source=2)
+        decisions = [decide(p, case(name=name, **facts)) for _ in range(asked)]
+        outcomes.append([decision.action for decision in decisions])
+    assert all(outcome == outcomes[0] for outcome in outcomes)
+    assert outcomes[0].count(ACCEPT) <= (2 if facts["sources"] else asked)
 
 
 def test_what_a_widened_handler_releases_does_not_block_the_guarded_one():
