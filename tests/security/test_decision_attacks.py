@@ -1,5 +1,7 @@
 """Attacks on the owner's word: another question under the same number, and answers without one."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from duet_p2p.errors import RequestClosed
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.security.raw_peer import RawPeer
+from tests.security.raw_peer import RawPeer, waiting
 from tests.security.rules_kit import CLASSES, TABLE, Session, X, session
 
 __all__ = ["session"]
@@ -94,6 +96,21 @@ def test_a_failure_that_waits_counts_once(session: Session) -> None:
 
 
 # one word for one request
+
+
+def test_what_could_not_be_kept_never_leaves(session: Session) -> None:
+    """Too deep to be copied, so it is no snapshot: what is written to it meanwhile stays, too."""
+    duet, raw = session
+    boxes = [raw.op("python.List") for _ in range(1_200)]
+    for outer, inner in itertools.pairwise([*boxes, X]):
+        raw.do("python.List.append", outer, inner)
+    request = waiting(duet, raw, boxes[0], "deep")
+    assert request.kind == "verbatim" and request.sources == ["x"]
+    raw.do("python.List.__setitem__", boxes[0], 0, raw.op("torch.Tensor.__getitem__", X, 7))
+    raw.wait_for_end()
+    request.accept()
+    assert raw.answer(request.call) == wire.Denied(request.call, "this value cannot be sent")
+    assert isinstance(raw.get(boxes[0]), wire.NotYours) and raw.told(wire.Value) == []
 
 
 def test_one_word_ends_a_request_whoever_is_first(session: Session) -> None:

@@ -88,6 +88,25 @@ def test_an_empty_name_is_a_label_too(session: Session) -> None:
     taken_back(raw, queued(duet, raw, X, ""))
 
 
+def test_long_ints_texts_and_containers_are_many_numbers(session: Session) -> None:
+    """Of a length, which is a fact about the program: only its room is against it."""
+    duet, raw = session
+    duet.requests.add_handler("accept", name="loss")
+    count = raw.op("python.len", X)
+    assert raw.ask(count, "loss") == "Value"
+    text = raw.op("python.String.__mul__", raw.op("python.String", count), 100)
+    for value, numbers in (
+        (raw.op("python.Int.__lshift__", count, 1_000), 16),  # 126 bytes
+        (text, 25),  # 200 bytes
+        (raw.op("python.collect", count, count), 2),
+        (raw.op("python.collect", {count: text}), 26),
+    ):
+        request = queued(duet, raw, value, "loss")
+        assert (request.kind, request.elements) == ("metadata", numbers)
+        assert f"guard: it has {numbers} numbers" in request.why
+        taken_back(raw, request)
+
+
 def test_the_order_in_which_rules_are_asked(session: Session) -> None:
     """Hard denials and quotas of the session, then deny, then accept, then the owner."""
     duet, raw = session

@@ -74,7 +74,19 @@ def test_a_session_is_told_from_start_to_end_and_the_scientist_has_its_head(pair
     release = json.loads(duet.audit.rows()[7].entry.facts)
     assert release["how"] == "accepted by hand"
     assert len(release["hmac"]) == 64
+    decision = json.loads(duet.audit.rows()[6].entry.facts)
+    assert {name: decision[name] for name in ("name", "reason", "status", "why", "sources")} == {
+        "name": "mean", "reason": "to see it", "status": "Accepted", "why": "accepted by hand",
+        "sources": [-1],
+    }  # fmt: skip
+    assert (decision["value_kind"], decision["min_records"]) == ("aggregate", 6)
     assert "46.8" not in json.dumps(release)
+    assert isinstance(scientist.get(2), wire.Value)  # the same content again
+    (repeat,) = [row.entry.facts for row in duet.audit.rows() if row.entry.kind == "repeat"]
+    assert json.loads(repeat)["hmac"] == release["hmac"]
+    scientist.answer(scientist.request(1, name="loss"))  # by a rule, which is named
+    told = [json.loads(row.entry.facts) for row in duet.audit.rows()]
+    assert told[-1]["status"] == "Rejected" and "name='loss'" in told[-1]["why"]
     duet.close()
     last = heads(scientist)[-1]
     view = AuditView(path)

@@ -193,6 +193,8 @@ def test_a_recipe_that_had_to_be_cut_cannot_be_bound(owner):
     request = waiting(duet, program, value)
     with pytest.raises(NotAllowed, match="cut"):
         request.accept(always=True)
+    with pytest.raises(NotAllowed, match="cut"):
+        duet.requests.add_handler("accept", recipe=request)
     assert request.status == "Pending"
     deadline = time.monotonic() + DEADLINE
     request.accept()
