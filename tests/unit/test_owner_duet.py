@@ -1,5 +1,6 @@
 """The owner's facade over a real engine in a thread, with a recorded scientist."""
 
+import itertools
 import time
 
 import pytest
@@ -16,7 +17,7 @@ from duet_p2p.identity.keys import Key, format_id
 from duet_p2p.owner.duet import start_service
 from duet_p2p.owner.request_view import COLUMNS
 from duet_p2p.wire import messages as wire
-from duet_p2p.wire.values import Ref
+from duet_p2p.wire.values import Blob, Ref, Span, TensorData
 from tests.unit.owner_kit import (  # noqa: F401 (two are fixtures)
     DEADLINE,
     FakeSession,
@@ -335,3 +336,32 @@ def test_unknown_limits_are_refused(bridge):
     for limits in ({"cheese": 1}, {"objects": -1}, {"objects": True}):
         with pytest.raises(ValueError):
             bridge.call(build(**limits), DEADLINE)
+
+
+SMALL = {"result_bytes": 1_000, "stored_bytes": 3_000, "objects": 30, "upload_bytes": 100}
+FEW = {"open_requests": 2, "timed_per_minute": 1}
+
+
+def test_each_quota_is_named_by_what_it_refuses(bridge):
+    duet, scientist = owner_on(bridge, limits=SMALL | FEW)
+    duet.send(torch.arange(8.0), tags=["x"])
+    ids = itertools.count(1)
+
+    def refused(*calls):
+        told = len(scientist.session.posted)
+        for name, *args in calls:
+            scientist.op(name, next(ids), *args)
+        return scientist.wait_for(
+            lambda: [m.text for m in scientist.session.posted[told:] if isinstance(m, wire.Fail)]
+        )[0]
+
+    assert "(result_bytes)" in refused(("torch.ones", 251))
+    assert "(timed_per_minute)" in refused(*[("torch.unique", Ref(-1))] * 2)
+    assert "(stored_bytes)" in refused(*[("torch.ones", 250)] * 4)
+    assert "(objects)" in refused(*[("torch.ones", 1)] * 30)
+    large = TensorData("uint8", (101,), Span(0, 101))
+    scientist.send(wire.Put((next(ids),), (large,), Blob(1, 101)))
+    scientist.wait_for(lambda: "(upload_bytes)" in scientist.session.posted[-1].text)
+    calls = [scientist.request(-1, name=str(number)) for number in range(3)]
+    assert "(open_requests)" in scientist.answer(calls[-1]).reason
+    duet.close()
