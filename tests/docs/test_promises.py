@@ -19,17 +19,8 @@ DOCUMENTS = {
     "threat-model.md": 40,
 }
 """Below docs/, and how many tests each names at least; the last two are tables as a whole."""
-HEADS = (
-    "| ---",
-    "| promise",
-    "| suite",
-    "| can ",
-    "| property",
-    "| what",
-    "| part",
-    "| claim",
-    "| attack",
-)
+HEADS = ("| ---", "| promise", "| suite", "| can ", "| property", "| what", "| part", "| claim",
+         "| attack")  # fmt: skip
 NAMED = re.compile(r'`([a-z0-9_/]*)::(test_\w+|"[^"`]+")`')
 OPEN = re.compile(r"\*\*open\*\*|tests above|section above|No test of ours|scripts/test")
 """What stands in a row that names no test."""
