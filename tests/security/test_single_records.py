@@ -198,6 +198,8 @@ def test_another_name_or_tag_changes_nothing(session: Session) -> None:
     record = raw.op(T + "__getitem__", X, 0)
     raw.send(wire.Note(record.id, ("loss",), "a mean over all", True))
     assert {raw.ask(record, name) for name in ("loss", "acc", "LOSS", "l\u200boss")} == {"Expired"}
+    means = [raw.ask(raw.op("torch.mean", X), name) for name in ("loss", "acc", "LOSS", "other")]
+    assert means == ["Value", "Value", "Value", "Expired"]  # a rule takes it under its own name
 
 
 def test_gradients_that_are_the_data_wait_under_a_widened_handler(session: Session) -> None:

@@ -51,7 +51,7 @@ test('other facts in the same place are guarded again, and so is all below', () 
 });
 
 test('counts that grow while a model trains do not keep the buttons locked', () => {
-  const source = { id: -1, name: 'd', tags: [], description: '', type: '', shape: null, values: 7, numbers: 7, newest: [] };
+  const source = { id: -1, name: 'd', tags: [], description: '', type: '', shape: null, rows: '', values: 7, numbers: 7, newest: [] };
   const state = reduce(with_(0, '1'), requests({ 1: request('1', { sources: [source] }) }, [], 5000));
   assert.equal(state.requests[0]?.sources[0]?.values, 7);
   assert.equal(isArmed(state, '1', 5000), true);
