@@ -198,6 +198,11 @@ class OwnerStore:
         """First tag of an object, or its text id."""
         return self.catalog.source_name(object_id) or self.key(object_id)
 
+    def source_tags(self, object_id: int) -> tuple[str, ...]:
+        """All tags of an object; none of one that is not in the store any more."""
+        item = self.catalog.find(object_id)
+        return () if item is None else tuple(item.tags)
+
     def resolve_source(self, source: Any) -> int:
         """Id of an object given as handle, tag, text id or the beginning of one."""
         return source._id if isinstance(source, Handle) else self._find(source).id

@@ -34,6 +34,7 @@ COLUMNS: Final = (
     "Training",
     "Recipe",
     "Handlers",
+    "Source tags",
 )
 """The first six are those of the original, for programs written for it."""
 
@@ -63,6 +64,7 @@ def row_of(request: OwnerRequest) -> tuple[Any, ...]:
         request.model_lines,
         request.recipe,
         [str(look) for look in request.looks()],
+        request.source_tags,
     )
 
 

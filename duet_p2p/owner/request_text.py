@@ -11,7 +11,15 @@ from duet_p2p.owner.binding import always_text
 from duet_p2p.owner.policy import Look
 from duet_p2p.owner.totals import Released
 
-__all__ = ["MODEL_WARNING", "Shown", "full_text", "records_text", "rows_texts", "training_text"]
+__all__ = [
+    "MODEL_WARNING",
+    "Shown",
+    "full_text",
+    "records_text",
+    "rows_texts",
+    "tagged_texts",
+    "training_text",
+]
 
 MODEL_WARNING: Final = "A model can contain exact records of the data that it was trained on."
 _LINE_CHARS: Final = 300
@@ -47,6 +55,11 @@ class Shown(Protocol):
         ...
 
     @property
+    def source_tags(self) -> list[list[str]]:
+        """All tags of each source."""
+        ...
+
+    @property
     def why(self) -> str:
         """Why it waits, or who decided."""
         ...
@@ -61,6 +74,15 @@ def records_text(facts: Facts) -> str:
     if facts.injected:
         text += "; something public (a mask, weights, random numbers) met the records"
     return text
+
+
+def tagged_texts(sources: Iterable[str], tags: Iterable[Iterable[str]]) -> list[str]:
+    """Each source by its name and by what else it is tagged with."""
+    found = []
+    for name, every in zip(sources, tags, strict=True):
+        others = ", ".join(tag for tag in every if tag != name)
+        found.append(f"{name}, also tagged {others}" if others else name)
+    return found
 
 
 def rows_texts(sources: Iterable[str], facts: Facts) -> list[str]:
@@ -109,7 +131,7 @@ def full_text(
                 f"  quota       its size is private: it counts as {facts.charge:,} numbers"
             )
     lines.append(f"  records     {records_text(facts)}")
-    for name, before in zip(sources, released, strict=False):
+    for name, before in zip(tagged_texts(sources, request.source_tags), released, strict=False):
         lines.append(f"  depends on  {clean_line(name, _LINE_CHARS)} (released before: {before})")
     lines += [
         f"  rows        {clean_line(text, _LINE_CHARS)}" for text in rows_texts(sources, facts)

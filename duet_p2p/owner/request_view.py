@@ -25,7 +25,13 @@ from duet_p2p.owner.binding import Binding
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.policy import Look
 from duet_p2p.owner.request_table import COLUMNS, as_html, as_text, row_of
-from duet_p2p.owner.request_text import full_text, records_text, rows_texts, training_text
+from duet_p2p.owner.request_text import (
+    full_text,
+    records_text,
+    rows_texts,
+    tagged_texts,
+    training_text,
+)
 from duet_p2p.owner.requests import Record, Status
 from duet_p2p.owner.totals import Released
 
@@ -59,6 +65,10 @@ class ValueReader(Protocol):
 
     def source_name(self, object_id: int) -> str:
         """A tag of a private source, or its text id."""
+        ...
+
+    def source_tags(self, object_id: int) -> tuple[str, ...]:
+        """All tags of a private source that is in the store."""
         ...
 
     def decode(self, value: Any, data: Any) -> Any:
@@ -228,6 +238,11 @@ class OwnerRequest:
         return [name or self._reader.source_name(int(source)) for source, name in named]
 
     @property
+    def source_tags(self) -> list[list[str]]:
+        """All tags of each of `sources`, in the same order."""
+        return [list(self._reader.source_tags(int(source))) for source in self._facts.sources]
+
+    @property
     def rows(self) -> list[str]:
         """Which records of each of `sources` are behind it, in the same order."""
         return list(self._facts.rows)
@@ -355,7 +370,7 @@ class OwnerRequest:
             "bytes": self.nbytes,
             "records": self.min_records,
             "injected": self.injected,
-            "sources": self.sources,
+            "sources": tagged_texts(self.sources, self.source_tags),
             "rows": rows_texts(self.sources, self._facts),
             **({"model": model[:-1], "care": model[-1]} if (model := self.model_lines) else {}),
             "why": self.why,

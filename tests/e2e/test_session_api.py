@@ -386,7 +386,7 @@ def test_a_request_reads_the_same_on_both_sides(session: Pair) -> None:
         *ORIGINAL_COLUMNS,
         *("Kind", "Elements", "Records", "Injected", "Sources", "Waiting since"),
         *("Bytes", "What", "Released before", "Why"),
-        *("Requester", "Shape", "Rows", "Training", "Recipe", "Handlers"),
+        *("Requester", "Shape", "Rows", "Training", "Recipe", "Handlers", "Source tags"),
     ]
     same = """
     [duet.requests[request.id].id == duet.requests.get_request_id_from_object_id(request.object_id),

@@ -40,7 +40,7 @@ def trained(program: Program):
 @pytest.fixture
 def owner(pair):  # noqa: F811
     duet, scientist = pair
-    duet.send(torch.rand(80, 4), tags=["images"])
+    duet.send(torch.rand(80, 4), tags=["images", "ward 3"])
     duet.send(torch.randint(0, 3, (80,)), tags=["classes"])
     return duet, Program(scientist)
 
@@ -62,7 +62,7 @@ def test_a_loss_is_read_in_one_line_and_in_full(owner):
     text = str(request)
     for part in (
         "at least 16 records per number",
-        "depends on  images (released before: nothing yet)",
+        "depends on  images, also tagged ward 3 (released before: nothing yet)",
         "depends on  classes",
         "scientist-id",
         "1 number, 4 bytes",
@@ -112,9 +112,11 @@ def test_every_listing_shows_all_that_a_decision_needs(owner):
     assert (row["Requester"], row["Shape"], row["Rows"]) == (
         *("scientist-id", (3, 4), ["cannot be told"] * 2),
     )
+    assert row["Source tags"] == [["images", "ward 3"], ["classes"]]
     assert row["Training"] == [*request.training, MODEL_WARNING]
     assert row["Recipe"] == request.recipe and "kinds={'model'}" in row["Handlers"][0]
     card = request._repr_html_()
+    assert "images, also tagged ward 3" in card
     assert MODEL_WARNING in card and "trained in 2 steps of SGD" in card
     for name in ("bytes", "rows", "released before", "handlers"):
         assert f">{name}<" in card, card
@@ -128,7 +130,7 @@ def test_what_left_before_is_told_by_source(owner):
     assert program.ask(mean, "mean again") == "Value"  # a repeat counts for nothing
     other = waiting(duet, program, program.run("torch.sum", X))
     assert [str(before) for before in other.released_before] == ["once, 1 number in all"]
-    assert "images (released before: once, 1 number in all)" in str(other)
+    assert "images, also tagged ward 3 (released before: once, 1 number in all)" in str(other)
 
 
 def test_a_model_says_how_it_was_trained_and_what_it_can_contain(owner):
