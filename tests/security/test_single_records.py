@@ -243,6 +243,23 @@ def test_what_is_written_after_the_request_is_not_what_leaves(session: Session) 
     assert raw.get(mean).state == "changed"
 
 
+@pytest.mark.parametrize("numbers", [100, 4_000, 400_000])
+def test_however_large_it_is_the_snapshot_is_kept(session: Session, numbers: int) -> None:
+    """Beside the facts, as a copy in the engine, and in a file; alone, in a list, in a view."""
+    duet, raw = session
+    mean = raw.op("torch.mean", X)
+    kept = raw.op(T + "clone", raw.op(T + "expand", mean, numbers))
+    box = raw.op("python.collect", kept, raw.op(T + "view", kept, 2, -1))
+    calls = [raw.request(ref, "please") for ref in (kept, box)]
+    raw.do(T + "fill_", kept, raw.op(T + "__getitem__", X, 7))
+    raw.do("python.List.clear", box)
+    raw.wait_for_end()
+    raw.wait(lambda: len(duet.requests) == 2)
+    whole, both = (duet.requests[f"{call:016x}"].value for call in calls)
+    for tensor in (whole, *both):
+        assert tensor.numel() == numbers and bool((tensor == 31.5).all())
+
+
 def test_an_accepted_recipe_takes_no_other_slice_mask_or_source(session: Session) -> None:
     duet, raw = session
     raw.request(raw.op("torch.mean", X), "a mean")

@@ -127,15 +127,20 @@ def test_numbers_of_a_source_stay_counted_whatever_becomes_of_the_handlers():
 @given(
     facts=st.fixed_dictionaries(
         {
-            "kind": st.sampled_from(sorted(KINDS)),
-            "elements": st.sampled_from([1, 2, 1_000]),
-            "min_records": st.sampled_from([1, 9, 10, 64]),
-            "injected": st.booleans(),
-            "failed": st.sampled_from(["", "boom"]),
+            "kind": st.just("aggregate") | st.sampled_from(sorted(KINDS)),
+            "elements": st.sampled_from([1, 1, 2, 1_000]),
+            "min_records": st.sampled_from([64, 64, 10, 9, 1]),
+            "injected": st.sampled_from([False, False, True]),
+            "failed": st.sampled_from(["", "", "", "boom"]),
             "sources": st.sampled_from([(), (-1,), (-1, -2)]),
         }
     ),
-    names=st.lists(st.text(max_size=8), min_size=2, max_size=4),
+    names=st.lists(
+        st.sampled_from(["", "loss", " LOSS", "model_download", "l\u200boss"])
+        | st.text(max_size=8),
+        min_size=2,
+        max_size=4,
+    ),
     asked=st.integers(1, 4),
 )
 @settings(max_examples=300, deadline=None, derandomize=True)
