@@ -212,6 +212,15 @@ def taken_back(raw: RawPeer, request: OwnerRequest) -> None:
     raw.wait(lambda: request.status == "Withdrawn")
 
 
+def waits(duet: OwnerDuet, raw: RawPeer, ref: Ref, name: str = "") -> str:
+    """Why a value waits for the owner's word. What failed waits as well, and shows nothing."""
+    request = waiting(duet, raw, ref, name)
+    assert not request.failed, request.failed
+    why = request.why
+    taken_back(raw, request)
+    return why
+
+
 def _answered(raw: RawPeer, call: int) -> list[Any]:
     return [message for message in raw.answers if getattr(message, "call", 0) == call]
 

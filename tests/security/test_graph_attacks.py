@@ -16,7 +16,7 @@ import torch
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.security.raw_peer import RawPeer, against
+from tests.security.raw_peer import RawPeer, against, waits
 
 X, TABLE = Ref(-1), Ref(-2)
 T, F, OPT = "torch.Tensor.", "torch.nn.functional.", "torch.optim.Optimizer."
@@ -271,7 +271,7 @@ def the_gradient_of_the_data_itself(p: RawPeer) -> Ref:
 def data_as_a_gradient_that_a_step_writes(p: RawPeer) -> Ref:
     w = leaf(p)
     p.do(T + "grad=", w, X)
-    p.do(OPT + "step", p.op("torch.optim.SGD", [w], lr=-1.0))
+    p.do(OPT + "step", p.op("torch.optim.SGD", [w], lr=1.0, maximize=True))
     return w
 
 
@@ -292,7 +292,7 @@ def weights_tied_to_the_data(p: RawPeer) -> Ref:
     w = p.put(torch.zeros(64, requires_grad=True))
     twin = p.op("torch.nn.Parameter", p.op(T + "detach", w))
     p.do(T + "backward", p.op("torch.dot", w, X))
-    p.do(OPT + "step", p.op("torch.optim.SGD", [w], lr=-1.0))
+    p.do(OPT + "step", p.op("torch.optim.SGD", [w], lr=1.0, maximize=True))
     return twin
 
 
@@ -336,7 +336,7 @@ def a_clipping_norm_over_public_and_private_gradients(p: RawPeer) -> Ref:
 def a_trained_vector_taken_for_a_mean(p: RawPeer) -> Ref:
     w = leaf(p)
     p.do(T + "backward", p.op("torch.dot", w, X))
-    p.do(OPT + "step", p.op("torch.optim.SGD", [w], lr=-1.0))
+    p.do(OPT + "step", p.op("torch.optim.SGD", [w], lr=1.0, maximize=True))
     return p.op("torch.mean", p.op(T + "__getitem__", w, slice(5, 6)))
 
 
@@ -348,20 +348,23 @@ def class_weights_with_a_gradient_as_a_target(p: RawPeer) -> Ref:
     return grad(p, target)
 
 
+REFUSED = {"a_saved_tensor_written_through_data", "a_saved_tensor_whose_data_are_set"}
+"""Torch itself does not go back through what was written over."""
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_no_graph_tells_what_it_was_made_of(session: Any, name: str) -> None:
-    _, raw = session
+    duet, raw = session
+    told = len(raw.told(wire.Fail))
     target = ATTACKS[name](raw)
     answer = raw.get(target)
-    if isinstance(answer, wire.Value):  # a command was refused, and nothing was written
+    if name in REFUSED:
         held = raw.value(answer)
         assert held is None or not bool((held != 0).any())
+        assert len(raw.told(wire.Fail)) == told + 1
         return
-    if isinstance(answer, wire.Failed):
-        assert "100" not in answer.text
-        return
-    assert isinstance(answer, wire.NotYours)
-    assert raw.ask(target, "loss") == "Expired"
+    assert isinstance(answer, wire.NotYours), answer
+    assert "accept handler for name='loss' does not take it: " in waits(duet, raw, target, "loss")
 
 
 def test_the_honest_controls_pass_the_same_handler(session: Any) -> None:

@@ -9,7 +9,7 @@ import torch
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.security.raw_peer import RawPeer
+from tests.security.raw_peer import RawPeer, waits
 from tests.security.rules_kit import CLASSES, TABLE, Session, X, session
 
 __all__ = ["session"]
@@ -67,13 +67,14 @@ def test_a_plan_of_the_same_name_or_id_is_another_plan(session: Session) -> None
     leak = step("torch.amax", 2, Ref(1))
     other = define(raw, leak, outputs=(2,))
     define(raw, leak, outputs=(2,), id=honest)  # refused: it is there
-    assert [raw.ask(*run(raw, plan, X)) for plan in (honest, other)] == ["Value", "Expired"]
+    assert raw.ask(*run(raw, honest, X)) == "Value"
+    waits(duet, raw, *run(raw, other, X))
     raw.send(wire.Del((honest,)))
     define(raw, leak, outputs=(2,), id=honest)
-    assert raw.ask(*run(raw, honest, X)) == "Expired"
+    waits(duet, raw, *run(raw, honest, X))
     mean, largest = step("torch.mean", 2, Ref(1)), step("torch.amax", 3, Ref(1))
     two = define(raw, mean, largest, outputs=(3,))
-    assert raw.ask(*run(raw, two, X)) == "Expired"
+    waits(duet, raw, *run(raw, two, X))
 
 
 def test_what_is_put_in_an_outputs_place_waits(session: Session) -> None:
@@ -83,10 +84,10 @@ def test_what_is_put_in_an_outputs_place_waits(session: Session) -> None:
     (out,) = run(raw, plan, X)
     for name, *args in (("copy_", raw.op(T + "__getitem__", X, 7)), ("mul_", 2.0)):
         raw.do(T + name, out, *args)
-        assert raw.ask(out) == "Expired"
+        waits(duet, raw, out)
     (whole,) = run(raw, plan, X)
-    raw.do(T + "data=", whole, X)
-    assert raw.ask(whole) == "Expired"
+    raw.do(T + "data=", whole, raw.op(T + "__getitem__", X, 7))
+    waits(duet, raw, whole)
 
 
 # other data and state
@@ -134,7 +135,7 @@ def test_an_allowed_plan_takes_no_other_data_or_state(session: Session, swap: st
     allowed(duet, raw, *run(raw, plan, TABLE))
     assert raw.ask(*run(raw, plan, TABLE)) == "Value"  # the control
     other, data = SWAPS[swap](raw, weight, plan)
-    assert raw.ask(*run(raw, other, data)) == "Expired"
+    waits(duet, raw, *run(raw, other, data))
 
 
 @pytest.mark.parametrize("swap", SWAPS)
@@ -157,7 +158,7 @@ def test_a_value_that_is_accepted_always_has_no_other_data_or_state(
         data, weight = TABLE, raw.put(torch.eye(2, 3))
     else:
         _, data = SWAPS[swap](raw, weight, plan)
-    assert raw.ask(mean(data, weight)) == "Expired"
+    waits(duet, raw, mean(data, weight))
 
 
 def loader(raw: RawPeer, **settings: Any) -> Ref:
@@ -178,9 +179,9 @@ def test_always_takes_no_other_loader_or_seed(session: Session, other: dict[str,
     raw.wait(lambda: len(duet.requests) == 1)
     duet.requests[0].accept(always=True)
     assert raw.ask(first_mean(raw, loader(raw))) == "Value"
-    assert raw.ask(first_mean(raw, loader(raw, **other))) == "Expired"
+    waits(duet, raw, first_mean(raw, loader(raw, **other)))
     raw.do("torch.manual_seed", 2)
-    assert raw.ask(first_mean(raw, loader(raw))) == "Expired"
+    waits(duet, raw, first_mean(raw, loader(raw)))
 
 
 # counts

@@ -15,7 +15,7 @@ from duet_p2p.errors import RequestClosed
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.security.raw_peer import RawPeer, against, taken_back, waiting
+from tests.security.raw_peer import RawPeer, against, waits
 
 X, Y, TABLE, SERIES = Ref(-1), Ref(-2), Ref(-3), Ref(-4)
 T, F = "torch.Tensor.", "torch.nn.functional."
@@ -145,10 +145,8 @@ def test_single_records_wait_for_the_owner(session: Session) -> None:
         target = attack(raw)
         answer = raw.get(target)
         assert isinstance(answer, wire.NotYours) and answer.state == "never", name
-        request = waiting(duet, raw, target, "loss")
-        assert not request.failed, (name, request.failed)
-        assert "accept handler for name='loss' does not take it: " in request.why, name
-        taken_back(raw, request)
+        why = waits(duet, raw, target, "loss")
+        assert "accept handler for name='loss' does not take it: " in why, name
     assert raw.told(wire.Value) == []
 
 
@@ -188,7 +186,7 @@ def test_records_that_are_taken_for_steps_wait(session: Session) -> None:
         *series(raw, is_first=False),  # the last state has seen all, the newest most
         raw.op(F + "scaled_dot_product_attention", flat, flat, flat),
     ):
-        assert raw.ask(total(raw, mixed), "loss") == "Expired"
+        waits(duet, raw, total(raw, mixed), "loss")
 
 
 def test_another_name_or_tag_changes_nothing(session: Session) -> None:
@@ -212,7 +210,7 @@ def test_gradients_that_are_the_data_wait_under_a_widened_handler(session: Sessi
     raw.do(T + "backward", raw.op("torch.dot", w, X))
     raw.do("torch.optim.Optimizer.step", optimizer)
     for leak in (w, raw.op(T + "grad", w), raw.op(T + "detach", w)):
-        assert raw.ask(leak, "model_download") == "Expired"
+        waits(duet, raw, leak, "model_download")
 
 
 def test_a_model_of_one_record_waits(session: Session) -> None:
@@ -225,7 +223,7 @@ def test_a_model_of_one_record_waits(session: Session) -> None:
     one = raw.op(T + "__getitem__", X, slice(5, 6))
     raw.do(T + "backward", total(raw, raw.op("torch.mul", one, w)))
     raw.do("torch.optim.Optimizer.step", optimizer)
-    assert raw.ask(w, "model_download") == "Expired"
+    waits(duet, raw, w, "model_download")
 
 
 # swaps
@@ -275,7 +273,7 @@ def test_an_accepted_recipe_takes_no_other_slice_mask_or_source(session: Session
         raw.op("torch.mean", TABLE),
         raw.op("torch.mean", X, 0, True),
     ):
-        assert raw.ask(other, "a mean") == "Expired"
+        waits(duet, raw, other, "a mean")
 
 
 def test_an_allowed_plan_takes_no_other_commands(session: Session) -> None:
@@ -300,7 +298,7 @@ def test_an_allowed_plan_takes_no_other_commands(session: Session) -> None:
         honest, "mean", 1, (), (wire.PlanStep("torch.amax", (2,), (Ref(1),), {}, "g"),), (2,), True
     )
     raw.send(other)
-    assert raw.ask(run(honest), "mean") == "Expired"
+    waits(duet, raw, run(honest), "mean")
 
 
 def test_a_withdrawal_between_the_listing_and_the_word_moves_nothing_up(session: Session) -> None:
