@@ -248,8 +248,8 @@ class Damage:
             return tuple(self._made(part, given) for part in spec)
         return spec
 
-    def hard(self, poison: Poison, named: tuple[Rule, Arguments] | None) -> Slot:
-        """The slot of a result that nothing can stand in for, of this command if it had a name."""
+    def hard(self, poison: Poison, named: tuple[Rule, Arguments] | None, count: int) -> Slot:
+        """The slot of one of so many results that nothing can stand in for."""
         if poison.is_public:
             return Slot(poison)
         is_object = named is not None and named[0].form == "constructor"
@@ -260,7 +260,8 @@ class Damage:
             return Slot(poison, label)
         rule, given = named
         if not is_object:
-            poison.is_tensor = rule.result in ("tensor", "self") and bool(base_name(rule.name))
+            is_one = rule.result in ("tensor", "self") or (count > 1 and "tensor" in rule.result)
+            poison.is_tensor = is_one and bool(base_name(rule.name))
             if rule.result in _LISTED:
                 tracked.structure, poison.is_list = label, True
             return Slot(poison, label, is_loose=self._is_loose(rule, given, label))
@@ -289,7 +290,7 @@ class Damage:
             # what is missing here would have had a hidden shape
             is_missing = any(isinstance(v, Poison) and not v.is_object for v in given.reached())
             return is_missing or hides(rule, given, self._lineage, is_inferred=is_inferred)
-        return True
+        return rule.form != "function"  # those write to statistics, rows and gradients
 
     def spread(self, poison: Poison, rule: Rule, given: Arguments, *, hidden: bool) -> None:
         """Spoils what a command would have changed that was left out because of this poison."""
@@ -298,6 +299,8 @@ class Damage:
         if short == "backward":
             # the gradients that it would have made: without them a step would quietly do less
             self._spoil_gradients(poison)
+        if short == "zero_grad" and not poison.is_public:
+            _drop_gradients(given)
         targets = [target for target in listed if not isinstance(target, Poison)]
         if short in _OF_OPTIMIZERS and given.args:
             first = given.args[0]
@@ -420,6 +423,16 @@ class _Joined(torch.autograd.Function):
             None,
             *(torch.zeros(s, dtype=dtype, device=device) for s, dtype, device in ctx.sources),
         )
+
+
+def _drop_gradients(given: Arguments) -> None:
+    """As the optimizer would have done that is missing here."""
+    first, is_dropped = given.args[0], given.setting("set_to_none", 1, True)
+    for leaf in first.leaves.values() if isinstance(first, Poison) else ():
+        if leaf.grad is not None and is_dropped:
+            leaf.grad = None
+        elif leaf.grad is not None:
+            leaf.grad.zero_()
 
 
 def _has_numbers(value: Any) -> bool:

@@ -254,7 +254,7 @@ class Executor:
         label = join((before, run.extra, *behind))
         is_public = not behind and is_public_failure(rule, given, error, label, lineage)
         if not is_public:  # perhaps something public would have failed behind it
-            formal = refusal(rule, given, run.targets, self._mode, lineage)
+            formal = refusal(run, self._mode, lineage, self.admission.spec)
             if formal and is_public_failure(rule, given, formal, label, lineage):
                 error, is_public = formal, True
         if is_public and is_exhaustion(error) and is_private(self.of_memory()):
@@ -379,7 +379,7 @@ class Executor:
         self.admission.room.admit_objects(self._store, count)
 
     def admit_bytes(self, nbytes: int) -> None:
-        """Raises `QuotaExceeded` where so many more bytes are too many."""
+        """The same of bytes."""
         self.admission.room.admit_bytes(self._store, nbytes)
 
     # writing
@@ -405,8 +405,6 @@ class Executor:
                 failed = self._failed(error, run.given, every, is_public=False)
                 self._lineage.spoil(tensor, failed.poison)
                 raise failed
-
-    # running
 
     def _call(self, rule: Rule, function: Callable[..., Any], given: Arguments, op: Op) -> Any:
         args = given.args
@@ -478,7 +476,9 @@ class Executor:
         for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():
-                slot = slots[number] if slots else self.damage.hard(poison, self._named)
+                slot = (
+                    slots[number] if slots else self.damage.hard(poison, self._named, len(op.outs))
+                )
                 slot.made = nodes[number] if nodes else slot.made
                 self._store.put(id, slot)
 

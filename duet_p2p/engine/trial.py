@@ -17,11 +17,13 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.effects import is_random
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.lineage import Lineage, reach
+from duet_p2p.engine.running import Running
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.table import Rule
+from duet_p2p.wire.messages import Op
 
 __all__ = ["has_graph", "is_as_expected", "neutral", "refusal", "stands_for"]
 
@@ -54,10 +56,22 @@ def neutral(
     return result if is_as_expected(result, spec) else None
 
 
-def refusal(
+def refusal(run: Running, mode: Mode, lineage: Lineage, spec: Any) -> Exception | None:
+    """What is refused about a command's form, which a private failure came before.
+
+    Args:
+        run: the command.
+        mode: of gradients.
+        lineage: knows what is private.
+        spec: what its results would have been, as far as that is public.
+    """
+    formal = _refused(run.rule, run.given, run.targets, mode, lineage)
+    return formal or _miscounted(run.op, spec)
+
+
+def _refused(
     rule: Rule, given: Arguments, targets: list[torch.Tensor], mode: Mode, lineage: Lineage
 ) -> Exception | None:
-    """What torch or our guards refuse about a call's form, which a private failure came before."""
     if rule.form == "inplace" and targets:
         with mode():
             return _refused_write(targets[0]) if torch.is_grad_enabled() else None
@@ -67,6 +81,16 @@ def refusal(
         is_form = isinstance(result, Exception) and is_structural(result)
         return result if is_form or isinstance(result, NotAllowed) else None
     return None
+
+
+def _miscounted(op: Op, spec: Any) -> Exception | None:
+    """What is told if results of this form were to be kept under so many ids; None if they fit."""
+    if len(op.outs) < 2 or spec is None:
+        return None
+    count = len(spec) if isinstance(spec, list | tuple) and type(spec) is not TensorSpec else 0
+    if count == len(op.outs):
+        return None
+    return ValueError(f"{op.name} gave another number of results than {len(op.outs)}")
 
 
 def _refused_write(target: torch.Tensor) -> Exception | None:
