@@ -252,7 +252,7 @@ def test_a_view_that_lies_over_some_bytes_twice_does_not_clean_the_others(d, sec
 
 
 def test_what_private_values_made_stays_theirs_whatever_is_written_over_it(d, secret):
-    """What stands in for a failure lies otherwise, so who sees it cleaned sees whether it failed."""
+    """What stands in for a failure lies otherwise: that it was cleaned would tell it."""
     own = d.ok("torch.Tensor.clone", secret)
     d.ok("torch.Tensor.zero_", own, outs=0)
     assert kind(d, own) in ("verbatim", "per_record")
