@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from duet_p2p.engine.arguments import Arguments, spec_of
+from duet_p2p.engine.arguments import Arguments, is_private, spec_of
 from duet_p2p.engine.axes import ELEMENTWISE
 from duet_p2p.engine.charges import bound_of
 from duet_p2p.engine.lineage import Lineage
 from duet_p2p.engine.pacing import Pacing, is_timed_by_values
 from duet_p2p.engine.room import Held, Room
+from duet_p2p.engine.store import Slot
 from duet_p2p.errors import QuotaExceeded
 from duet_p2p.limits import TIMED_PER_MINUTE
 from duet_p2p.surface import shapes
@@ -108,6 +109,8 @@ class Admission:
                 mode,
             )
         except Exception as error:
+            if is_met and not is_public and rule.short in ELEMENTWISE:
+                self.spec = _without_numbers(rule, given, mode)
             raise SizeRefused(error, is_public=is_public) from None
         self.is_inferred = spec is not shapes.UNKNOWN
         is_loose = any([slot.is_loose for slot in given.slots.values()])
@@ -188,6 +191,27 @@ class Admission:
         ):
             self.is_timed = self.has_hidden = True
             self.pacing.take()
+
+
+def _without_numbers(rule: Rule, given: Arguments, mode: str) -> Any:
+    """What an elementwise call would give for other private numbers, which change no shape."""
+    if any([slot.is_loose for slot in given.slots.values()]):
+        return None
+    for number in (0, 1, 2):
+
+        def other(slot: Slot, number: int = number) -> Any:
+            value = slot.value
+            is_chosen = is_private(slot.label) and type(value) in (bool, int, float)
+            return type(value)(number) if is_chosen else value
+
+        args, kwargs = given.remade(other)
+        try:
+            specs = {key: spec_of(value) for key, value in kwargs.items()}
+            spec = shapes.infer(rule.name, tuple(map(spec_of, args)), specs, mode)
+        except Exception:
+            continue
+        return None if spec is shapes.UNKNOWN else spec
+    return None
 
 
 def _admit_parts(given: Arguments, *, is_public: bool) -> None:

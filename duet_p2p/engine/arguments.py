@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -38,6 +38,8 @@ class Arguments:
 
     __slots__ = ("__dict__", "args", "at", "kwargs", "slots", "wire")
 
+    named: Mapping[str, Any] = MappingProxyType({})
+    """Arguments by name as they came."""
     sources: Sequence[torch.Tensor] = ()
     """The tensors that were there before the call, as `refresh` last found them."""
     graph: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
@@ -87,6 +89,18 @@ class Arguments:
     def rows(self, tensor: torch.Tensor, lineage: Lineage) -> Rows | None:
         """Where the records lay in an argument that the call was given."""
         return self.written.get(id(tensor)) or lineage.rows(tensor)
+
+    def remade(self, look_up: Callable[[Slot], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with other values in the place of what stands in the store."""
+
+        def of(ref: Ref) -> Any:
+            return look_up(self.slots[ref.id])
+
+        if not self.wire:  # made here, of an object that is its own
+            return self.args, self.kwargs
+        args = tuple([from_wire(value, None, of) for value in self.wire])
+        named = {key: from_wire(value, None, of) for key, value in self.named.items()}
+        return args, named or self.kwargs  # of a call that is repeated they are constants
 
     def values(self) -> list[Any]:
         """All arguments, positional ones first."""
@@ -271,7 +285,10 @@ def resolve(op: Op, store: Store) -> Arguments:
     kwargs: dict[str, Any] = {}
     for key, value in op.kwargs.items():
         kwargs[key] = value if type(value) in _PLAIN else from_wire(value, None, look_up)
-    return Arguments(tuple(args), kwargs, slots, tuple(at), op.args)
+    given = Arguments(tuple(args), kwargs, slots, tuple(at), op.args)
+    if kwargs:
+        given.named = op.kwargs
+    return given
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:

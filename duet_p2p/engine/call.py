@@ -135,7 +135,10 @@ class RepeatedCall(Call):
             elif how == _ANEW:
                 what = from_wire(what, None, look_up)
             kwargs[key] = what
-        return Arguments(tuple(args), kwargs, slots, tuple(at), self.op.args)
+        given = Arguments(tuple(args), kwargs, slots, tuple(at), self.op.args)
+        if kwargs:
+            given.named = self.op.kwargs
+        return given
 
 
 _SAME: Final = 0  # the value itself

@@ -26,7 +26,7 @@ from torch.optim import LBFGS, Optimizer
 
 from duet_p2p import limits
 from duet_p2p.engine import messages as m
-from duet_p2p.engine.arguments import is_private
+from duet_p2p.engine.arguments import is_private, spec_of
 from duet_p2p.engine.call import Call
 from duet_p2p.engine.effects import Effects, is_random
 from duet_p2p.engine.executor import Executor
@@ -199,6 +199,8 @@ class _Closure:
     # failures
 
     def _check_failures(self, slot: Slot, events: Iterable[m.Event]) -> None:
+        if isinstance(slot.value, torch.Tensor) and not self._lineage.hidden(slot.value):
+            self._executor.admission.spec = spec_of(slot.value)  # of what would stand in for it
         if isinstance(slot.value, Poison):
             raise Broken(slot.value)
         poison = self._lineage.poison((slot.value, self._optimizer, self._grads()))

@@ -340,6 +340,9 @@ def _element(
 def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     """A container made of the elements of others."""
     inputs = given.values()
+    is_missing = len(inputs) == 1 and isinstance(inputs[0], Poison) and inputs[0].is_tensor
+    if is_missing and short in ("collect", "state_dict"):
+        return PUBLIC  # as of the tensor
     if len(inputs) == 1 and isinstance(inputs[0], torch.Tensor):
         if short in ("collect", "state_dict"):
             return PUBLIC  # a list of one

@@ -14,9 +14,9 @@ and commands are left out.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -30,12 +30,13 @@ from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison, Slot
+from duet_p2p.engine.trial import Mode, has_graph, stands_for
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.table import Rule, written
 from duet_p2p.surface.types import number_type
 
-__all__ = ["Damage", "is_as_expected"]
+__all__ = ["Damage"]
 
 _NUMBERS: Final[dict[str, Any]] = {
     "python.Float": 0.0,
@@ -47,6 +48,15 @@ _NUMBERS: Final[dict[str, Any]] = {
     "torch.Size": torch.Size(()),
     "torch.device": torch.device("cpu"),
 }
+_TUPLES: Final = {
+    "as_integer_ratio": (0, 1),
+    "partition": ("", "", ""),
+    "rpartition": ("", "", ""),
+}
+_LISTED: Final = frozenset({
+    "python.List", "python.Set", "python.Dict", "python.OrderedDict", "python.Iterator",
+})  # fmt: skip
+"""Results of which it is private how long they are, where it is private that there are any."""
 _WITH_GRADS: Final = frozenset({
     "torch.optim.Optimizer.step", "torch.nn.utils.clip_grad_norm_",
     "torch.nn.utils.clip_grad_value_",
@@ -111,14 +121,24 @@ class Damage:
                 elif (tracked := lineage.find(part)) is not None and tracked.poison is not None:
                     yield tracked.poison, True
 
-    @staticmethod
-    def reaching(poison: Poison, given: Arguments) -> Poison:
+    def reaching(self, poison: Poison, rule: Rule, given: Arguments, mode: Mode) -> Poison:
         """The poison, with the leaves that a backward through this command's results reaches."""
         found = {id(leaf): leaf for leaf in leaves(given)}
         for slot in given.slots.values():
             if isinstance(slot.value, Poison):
                 found |= slot.value.leaves
+        is_result = "tensor" in rule.result and not poison.is_public
+        if found and is_result and not has_graph(rule, given, mode, self._lineage):
+            found = {}
         return replace(poison, leaves=found)
+
+    @staticmethod
+    def is_inferred(rule: Rule, given: Arguments) -> bool:
+        """As admission would have found of a command that is left out."""
+        if rule.shape == "none" or rule.form in ("constructor", "setter"):
+            return True
+        is_of_object = any(isinstance(v, Poison) and v.is_object for v in given.values())
+        return rule.shape == "static" and not is_of_object
 
     # results of a command that failed
 
@@ -140,7 +160,8 @@ class Damage:
             values = [given.args[0]]  # it is spoilt, and the very object
         elif spec is None:
             number = self._number(rule, given)
-            values = [] if number is None else [number]
+            is_split = isinstance(number, tuple) and count > 1
+            values = [] if number is None else list(number) if is_split else [number]
         else:
             made = self._made(spec, given) if like is None else like
             values = [made] if count == 1 else list(made) if isinstance(made, list | tuple) else []
@@ -150,40 +171,19 @@ class Damage:
             for part in reach(value):
                 if isinstance(part, torch.Tensor):
                     self.spoil([part], poison)
+                    self._lineage.own(part).stays |= rule.result != "self"
                 elif isinstance(part, list | dict):
                     self._lineage.track(part).content = label
         loose = self._is_loose(rule, given, label)
         return [
             Slot(value, label, poison=poison, is_loose=loose)
-            if is_atomic(value) or isinstance(value, tuple) or self._is_hidden(value)
+            if is_atomic(value) or _has_numbers(value) or self._is_hidden(value)
             else Slot(value, is_loose=loose)
             for value in values
         ]  # fmt: skip
 
     def _is_hidden(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor) and self._lineage.hidden(value)
-
-    def neutral(
-        self, name: str, given: Arguments, spec: Any, mode: Callable[[], Any], is_pure: bool
-    ) -> Any:
-        """The result on zeros in the place of private values, for its graph; None if there is none.
-
-        Args:
-            name: of the command.
-            given: its arguments.
-            spec: what its result would have been.
-            mode: of gradients.
-            is_pure: it writes to nothing and draws no random numbers; else there is none.
-        """
-        if not is_pure or not _has_graph(spec):
-            return None
-        args, kwargs = _zeroed((given.args, given.kwargs), self._lineage)
-        try:
-            with mode():
-                result = CALLABLES[name](*args, **kwargs)
-        except Exception:
-            return None
-        return result if is_as_expected(result, spec) else None
 
     def mark_viewed(self, poison: Poison, rule: Rule, given: Arguments) -> None:
         """Labels own tensors that the result would have been a view of, as it would have done.
@@ -199,11 +199,7 @@ class Damage:
         is_known = not any(isinstance(v, Poison) for v in values) or rule.short != "__getitem__"
         if not own or not is_known or not base_name(rule.name) or "tensor" not in rule.result:
             return
-        args = [
-            _zero_of(value, lineage, slot)
-            for value, slot in itertools.zip_longest(given.args, given.at)
-        ]
-        kwargs = {key: _zero_of(value, lineage, None) for key, value in given.kwargs.items()}
+        args, kwargs = given.remade(partial(stands_for, lineage=lineage))
         random = torch.get_rng_state()
         try:
             with torch.no_grad():
@@ -222,6 +218,10 @@ class Damage:
     @staticmethod
     def _number(rule: Rule, given: Arguments) -> Any:
         kind = rule.result
+        if rule.short == "size" and given.setting("dim", 1, None) is not None:
+            return 0
+        if kind == "python.Tuple":
+            return _tuple(rule.short, given)
         if kind == "item":
             first = given.args[0] if given.args else None
             if not isinstance(first, torch.Tensor):
@@ -248,8 +248,8 @@ class Damage:
             return tuple(self._made(part, given) for part in spec)
         return spec
 
-    def hard(self, poison: Poison, named: tuple[Rule, Arguments] | None) -> Slot:
-        """The slot of a result that nothing can stand in for, of this command if it had a name."""
+    def hard(self, poison: Poison, named: tuple[Rule, Arguments] | None, count: int) -> Slot:
+        """The slot of one of so many results that nothing can stand in for."""
         if poison.is_public:
             return Slot(poison)
         is_object = named is not None and named[0].form == "constructor"
@@ -260,6 +260,10 @@ class Damage:
             return Slot(poison, label)
         rule, given = named
         if not is_object:
+            is_one = rule.result in ("tensor", "self") or (count > 1 and "tensor" in rule.result)
+            poison.is_tensor = is_one and bool(base_name(rule.name))
+            if rule.result in _LISTED:
+                tracked.structure, poison.is_list = label, True
             return Slot(poison, label, is_loose=self._is_loose(rule, given, label))
         poison.parts = tuple(given.values())
         if rule.short != "TensorDataset":  # as `Executor._label` has it
@@ -269,7 +273,8 @@ class Damage:
     def _is_loose(self, rule: Rule, given: Arguments, label: Label) -> bool:
         """As `is_loose` would find if nothing had failed: what nothing stands in for was hidden."""
         missing = [s for s in given.slots.values() if isinstance(s.value, Poison)]
-        if is_private(label) and any(not slot.value.is_object for slot in missing):
+        hidden = [s for s in missing if not (s.value.is_object or s.value.is_list)]
+        if is_private(label) and hidden:
             return True
         return is_loose(rule.name, given, label, self._lineage)
 
@@ -279,11 +284,13 @@ class Damage:
         """Whether what a call was to write to would have got a private shape from it."""
         if rule.short == "__setitem__" and isinstance(given.args[0], torch.Tensor):
             return hides_graph(rule, given, mode, self._lineage)
+        if rule.short in _OF_OPTIMIZERS:
+            return False  # no step changes a shape
         if "out" in given.kwargs or (rule.result == "self" and base_name(rule.name)):
             # what is missing here would have had a hidden shape
             is_missing = any(isinstance(v, Poison) and not v.is_object for v in given.reached())
             return is_missing or hides(rule, given, self._lineage, is_inferred=is_inferred)
-        return True
+        return rule.form != "function"  # those write to statistics, rows and gradients
 
     def spread(self, poison: Poison, rule: Rule, given: Arguments, *, hidden: bool) -> None:
         """Spoils what a command would have changed that was left out because of this poison."""
@@ -292,6 +299,8 @@ class Damage:
         if short == "backward":
             # the gradients that it would have made: without them a step would quietly do less
             self._spoil_gradients(poison)
+        if short == "zero_grad" and not poison.is_public:
+            _drop_gradients(given)
         targets = [target for target in listed if not isinstance(target, Poison)]
         if short in _OF_OPTIMIZERS and given.args:
             first = given.args[0]
@@ -353,6 +362,7 @@ class Damage:
                     continue
                 leaf.grad = torch.zeros_like(leaf)
             self._lineage.spoil(leaf.grad, poison)
+            self._lineage.own(leaf.grad).stays = True
 
     # results of a command that ran on stand-ins
 
@@ -415,49 +425,31 @@ class _Joined(torch.autograd.Function):
         )
 
 
+def _drop_gradients(given: Arguments) -> None:
+    """As the optimizer would have done that is missing here."""
+    first, is_dropped = given.args[0], given.setting("set_to_none", 1, True)
+    for leaf in first.leaves.values() if isinstance(first, Poison) else ():
+        if leaf.grad is not None and is_dropped:
+            leaf.grad = None
+        elif leaf.grad is not None:
+            leaf.grad.zero_()
+
+
+def _has_numbers(value: Any) -> bool:
+    """Whether this is a tuple whose slot has its label, as that of a result would have."""
+    return isinstance(value, tuple) and any(
+        not part or any(map(is_atomic, part)) for part in reach(value) if isinstance(part, tuple)
+    )
+
+
+def _tuple(short: str, given: Arguments) -> tuple[Any, ...] | None:
+    """A tuple whose length and types the name alone decides; None if it does not."""
+    if short in ("divmod", "__divmod__", "__rdivmod__"):
+        number = _NUMBERS.get(number_type(short, given.args))
+        return None if number is None else (number, number)
+    return _TUPLES.get(short)
+
+
 def leaves(given: Arguments) -> list[torch.Tensor]:
     """Every leaf with a gradient that the arguments' graphs reach."""
     return leaves_of(tensor for tensor in given.tensors() if tensor.requires_grad)
-
-
-def _has_graph(spec: Any) -> bool:
-    """Whether a result would have a graph behind it."""
-    if isinstance(spec, TensorSpec):
-        return spec.requires_grad
-    return isinstance(spec, list | tuple) and any(map(_has_graph, spec))
-
-
-def _zeroed(value: Any, lineage: Lineage) -> Any:
-    """Arguments with zeros for private tensors that no gradient flows to."""
-    if isinstance(value, torch.Tensor):
-        is_kept = value.requires_grad or not is_private(lineage.label(value))
-        return value if is_kept else torch.zeros_like(value)
-    if isinstance(value, list):
-        return [_zeroed(part, lineage) for part in value]
-    if type(value) is tuple:
-        return tuple([_zeroed(part, lineage) for part in value])
-    if type(value) is dict:
-        return {key: _zeroed(part, lineage) for key, part in value.items()}
-    return value
-
-
-def _zero_of(value: Any, lineage: Lineage, slot: Slot | None) -> Any:
-    """An argument as it is, or what is as good as it if it is private."""
-    if isinstance(value, Poison):
-        return 0
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if slot is not None and is_private(slot.label) and is_number:
-        return type(value)(0)
-    return _zeroed(value, lineage)
-
-
-def is_as_expected(result: Any, spec: Any) -> bool:
-    """Whether a result has the shape that was worked out before it was made."""
-    if type(spec) is TensorSpec:
-        return (
-            isinstance(result, torch.Tensor) and result.shape == spec.shape
-            and result.dtype is spec.dtype and result.requires_grad == spec.requires_grad
-        )  # fmt: skip
-    if isinstance(spec, list | tuple) and isinstance(result, list | tuple):
-        return len(result) == len(spec) and all(map(is_as_expected, result, spec))
-    return True

@@ -128,6 +128,9 @@ class Effects:
             kept: list[torch.Tensor] = []
             leaves_of([t for t in given.tensors() if t.requires_grad], kept)
             return met_by(PUBLIC, [self._lineage.label(tensor) for tensor in kept])
+        if name in CLIPS:  # whether a gradient is finite can make it fail
+            grads = [p.grad for p in given.tensors() if p.is_leaf and p.grad is not None]
+            return join(map(self._lineage.label, grads))
         return self._lineage.generator if is_random(name) else PUBLIC
 
     # before
@@ -153,11 +156,11 @@ class Effects:
             lineage.seeds = sha256("\0".join(texts).encode()).hexdigest()
         elif isinstance(first, torch.Tensor) and name.startswith("torch.Tensor.requires_grad"):
             flags = [lineage.whole(value) for value in given.values()[1:]]
-            flag = join([given.beside(lineage), *flags])
+            flag = join([_besides(first, given), *flags])
             if is_private(flag):
                 lineage.add(first, to_per_record(flag), hidden=True)
         elif name.endswith("=") and isinstance(first, torch.Tensor):
-            beside = given.beside(lineage)
+            beside = _besides(first, given)
             if is_private(beside):
                 lineage.add(first, to_per_record(beside), hidden=True)
             if name == "torch.Tensor.data=" and any(map(lineage.hidden, given.tensors())):
@@ -395,6 +398,9 @@ def label_split(given: Arguments, subsets: list[Any], lineage: Lineage) -> None:
     """
     chosen = given.settings(lineage)
     every = join((given.beside(lineage), chosen, lineage.generator))
+    sizes = join([lineage.label(t) for t in given.tensors() if lineage.hidden(t)])
+    if is_private(sizes):  # lengths that do not fit it give none
+        lineage.track(subsets).structure = to_per_record(sizes)
     if not is_private(every):
         return
     for part in (subsets, *subsets):
@@ -461,6 +467,11 @@ def label_state(given: Arguments, state: dict[str, Any], lineage: Lineage) -> No
             tracked = lineage.track(part)
             tracked.content = join((tracked.content, content))
             tracked.structure = join((tracked.structure, structure))
+
+
+def _besides(first: torch.Tensor, given: Arguments) -> Label:
+    """Of the objects beside the first one: a hidden view does not hide its own base."""
+    return join([slot.label for slot in given.slots.values() if slot.value is not first])
 
 
 def _grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:

@@ -19,7 +19,7 @@ from duet_p2p.engine.admission import Admission, Limits, SizeRefused
 from duet_p2p.engine.arguments import Arguments, is_private, resolve
 from duet_p2p.engine.call import Call
 from duet_p2p.engine.charges import charge
-from duet_p2p.engine.damage import Damage, is_as_expected
+from duet_p2p.engine.damage import Damage
 from duet_p2p.engine.effects import Effects, is_random
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_exhaustion, text_of
 from duet_p2p.engine.judge import look_before, typed
@@ -34,6 +34,7 @@ from duet_p2p.engine.running import Failed, LeftOut, Running
 from duet_p2p.engine.settings import check_settings
 from duet_p2p.engine.short_ways import ShortWays
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
+from duet_p2p.engine.trial import is_as_expected, neutral, refusal
 from duet_p2p.engine.watch import Watch
 from duet_p2p.engine.writes import Writes
 from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
@@ -48,10 +49,8 @@ __all__ = ["Executor", "Limits"]
 _log = logging.getLogger("duet_p2p.engine")
 
 _MODES: Final[dict[str, Callable[[], Any]]] = {
-    "g": torch.enable_grad,
-    "n": torch.no_grad,
-    "i": torch.inference_mode,
-}
+    "g": torch.enable_grad, "n": torch.no_grad, "i": torch.inference_mode,
+}  # fmt: skip
 
 
 class Executor:
@@ -71,6 +70,7 @@ class Executor:
         self._now = (0, "")  # the command that runs: its number and name
         self.damage = Damage(lineage)
         self._named: tuple[Rule, Arguments] | None = None
+        self._mode: Callable[[], Any] = torch.enable_grad  # of gradients, of the command that runs
         self._because = PUBLIC  # why commands run at all
         self.watch = Watch()
         self.provenance = Provenance(lineage)
@@ -111,8 +111,9 @@ class Executor:
 
     def run(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
         """Run one operation (`call`: looked up before); the failure, if it has a new cause."""
-        outer = self.admission.spec, self._named
+        outer = self.admission.spec, self._named, self._mode
         self._now, self.admission.spec, self._named = (seq, op.name), None, None
+        self._mode = _MODES[op.mode]
         self.watch.begin(seq, op.name)
         self._lineage.epoch += 1
         try:
@@ -125,10 +126,9 @@ class Executor:
             poison = Poison(seq, op.name, code_of(error), text_of(error), label is PUBLIC, label)
             return self._fail(poison, op)
         except Failed as failed:
-            told = self._fail(failed.poison, op)
-            return None if failed.is_known else told
+            return None if (told := self._fail(failed.poison, op)) and failed.is_known else told
         finally:  # a closure's commands run within a step
-            self.admission.spec, self._named = outer
+            self.admission.spec, self._named, self._mode = outer
         return None
 
     def run_safely(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
@@ -146,7 +146,7 @@ class Executor:
         return Label(Kind.PER_RECORD, sources, frozenset(), 1, False) if sources else PUBLIC
 
     def of_memory(self) -> Label:
-        """The label of how much memory is left: private where private values decided sizes."""
+        """Of how much memory is left: private where private values decided sizes."""
         return self._of_all() if self.admission.has_hidden else PUBLIC
 
     def _lost(self, seq: int, op: Op, error: Exception) -> OpFailed:
@@ -154,15 +154,9 @@ class Executor:
         poison = Poison(seq, op.name, code_of(error), text_of(error), False, label)
         with contextlib.suppress(Exception):
             for part in resolve(op, self._store).values():
-                self._spoil_own(part, poison)
+                self.damage.spoil(reach(part), poison)
         self._effects.abandon()
         return self._fail(poison, op)
-
-    def _spoil_own(self, value: Any, poison: Poison) -> None:
-        for part in reach(value):
-            entry = self._lineage.entry(part) if isinstance(part, torch.Tensor) else None
-            if entry is None or not entry.is_shared:
-                self._lineage.spoil(part, poison)
 
     # the way of one command
 
@@ -192,7 +186,7 @@ class Executor:
             return False
         if containers.can_hold(rule.name, given):
             return False
-        self.admission.is_inferred = True
+        self.admission.is_inferred = self.damage.is_inferred(rule, given)
         if not poison.is_public:
             self._admit_time(rule, given)
         self._spread(poison, rule, given, run.op)
@@ -209,6 +203,7 @@ class Executor:
         try:
             self._admit(rule, given, run.op.mode, is_met=run.is_met)
         except Failed as refused:  # as if it had run and failed
+            self._drawn(rule, refused.poison.label)
             self._damaged(refused.poison, run, ValueError())
             raise
         if self.admission.has_hidden:
@@ -237,6 +232,8 @@ class Executor:
         rule, given = self._named = run.rule, run.given
         try:
             result = self._call(rule, run.function, given, run.op)
+            if type(result).__module__ == "torch.return_types":
+                result = tuple(result)  # as what would stand in for it
             if rule.result == "number" and run.before is not None and is_private(run.before):
                 result = typed(rule, given, result)
             return result
@@ -256,13 +253,19 @@ class Executor:
         before = given.all(lineage) if run.before is None else run.before
         label = join((before, run.extra, *behind))
         is_public = not behind and is_public_failure(rule, given, error, label, lineage)
+        if not is_public:  # perhaps something public would have failed behind it
+            formal = refusal(run, self._mode, lineage, self.admission.spec)
+            if formal and is_public_failure(rule, given, formal, label, lineage):
+                error, is_public = formal, True
         if is_public and is_exhaustion(error) and is_private(self.of_memory()):
             is_public, label = False, self.of_memory()
         failed = self._failed(error, given, label, is_public=is_public)
         if run.poison is not None and not failed.poison.is_public:
-            failed = Failed(self.damage.reaching(run.poison, given), is_known=True)
-        if is_random(rule.name) and is_private(label) and not failed.poison.is_public:
-            lineage.generator = join((lineage.generator, to_per_record(label)))
+            failed = Failed(
+                self.damage.reaching(run.poison, rule, given, self._mode), is_known=True
+            )
+        if not failed.poison.is_public:
+            self._drawn(rule, label)
         self._damaged(failed.poison, run, error)
         return failed
 
@@ -372,11 +375,11 @@ class Executor:
             raise PublicError(error) from None
 
     def admit_objects(self, count: int) -> None:
-        """Raises `QuotaExceeded` where so many more objects are too many."""
+        """Raises `QuotaExceeded` where so many more are too many."""
         self.admission.room.admit_objects(self._store, count)
 
     def admit_bytes(self, nbytes: int) -> None:
-        """Raises `QuotaExceeded` where so many more bytes are too many."""
+        """The same of bytes."""
         self.admission.room.admit_bytes(self._store, nbytes)
 
     # writing
@@ -403,8 +406,6 @@ class Executor:
                 self._lineage.spoil(tensor, failed.poison)
                 raise failed
 
-    # running
-
     def _call(self, rule: Rule, function: Callable[..., Any], given: Arguments, op: Op) -> Any:
         args = given.args
         if rule.name in NEEDS_CONTEXT:
@@ -413,7 +414,7 @@ class Executor:
             args = tuple([self._writes.unshared(value) for value in args])
         if op.mode == "g" and torch.is_grad_enabled():
             return function(*args, **given.kwargs)
-        with _MODES[op.mode]():
+        with self._mode():
             return function(*args, **given.kwargs)
 
     # storing
@@ -455,7 +456,8 @@ class Executor:
         if is_private(self._because):
             is_public, label = False, join((label, to_per_record(self._because)))
         poison = Poison(*self._now, code_of(error), text_of(error), is_public, label)
-        return Failed(self.damage.reaching(poison, given))
+        assert self._named is not None, "what has no name is refused for all to see"
+        return Failed(self.damage.reaching(poison, self._named[0], given, self._mode))
 
     def _poison_outs(self, op: Op, poison: Poison) -> None:
         self._lineage.has_poison = True  # it may be put into a container
@@ -465,8 +467,7 @@ class Executor:
             rule, given = self._named
             writes, spec = self._writes.targets(rule, given), self.admission.spec
             nodes = self.provenance.failed(op, rule, given, writes)
-            is_pure = not (writes or is_random(rule.name))
-            like = self.damage.neutral(rule.name, given, spec, _MODES[op.mode], is_pure)
+            like = neutral(rule.name, given, spec, self._mode, self._lineage, writes)
             slots = self.damage.stand_ins(rule, given, spec, len(op.outs), poison, like)
             if not writes:
                 self.damage.mark_viewed(poison, rule, given)
@@ -475,7 +476,9 @@ class Executor:
         for number, id in enumerate(op.outs):
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():
-                slot = slots[number] if slots else self.damage.hard(poison, self._named)
+                slot = (
+                    slots[number] if slots else self.damage.hard(poison, self._named, len(op.outs))
+                )
                 slot.made = nodes[number] if nodes else slot.made
                 self._store.put(id, slot)
 
@@ -485,9 +488,13 @@ class Executor:
 
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
         """Everything computed from poison, or changed by it, is the same poison."""
-        poison = self.damage.reaching(poison, given)
+        poison = self.damage.reaching(poison, rule, given, self._mode)
         hidden = not poison.is_public and self.damage.hides(rule, given, op.mode, is_inferred=True)
         self.damage.spread(poison, rule, given, hidden=hidden)
-        if is_random(rule.name):
-            self._lineage.generator = join((self._lineage.generator, to_per_record(poison.label)))
+        self._drawn(rule, poison.label)
         self._poison_outs(op, poison)
+
+    def _drawn(self, rule: Rule, label: Label) -> None:
+        """How many random numbers were drawn before it failed, if any, is as private."""
+        if is_random(rule.name) and is_private(label):
+            self._lineage.generator = join((self._lineage.generator, to_per_record(label)))

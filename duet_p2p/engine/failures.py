@@ -58,8 +58,9 @@ _GUARD: Final = (
     " takes no text",
     " positional arguments here",
     "sparse=True needs a weight that is a leaf",
+    " gave another number of results than ",
 )
-"""Parts of the messages of surface/guard.py and sparse.py, which look at names and types only."""
+"""Parts of messages of surface/guard.py, sparse.py and the engine, of names and types only."""
 
 
 class PublicError(Exception):

@@ -120,6 +120,7 @@ class Gradients:
                 grad = leaf.grad = settled(grad)
             entry = found[id(grad)] = own(grad.untyped_storage())
             entry.label = came if entry.label is PUBLIC else join((entry.label, came))
+            entry.stays = True
         return found
 
     def _inner(self) -> Iterator[torch.Tensor]:
@@ -157,6 +158,7 @@ class Gradients:
                 continue
             entry = self._lineage.own_storage(storage_of(grad))
             entry.label = join((entry.label, expected.label))
+            entry.stays = True
             entry.poison = entry.poison or expected.poison
         self._expected.clear()
 

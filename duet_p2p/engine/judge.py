@@ -333,6 +333,7 @@ def label_fresh(
     entry = lineage.own_storage(storage)
     before, label = entry.label, verdict.label
     entry.label = label if before is PUBLIC else join((before, label))
+    entry.stays = True
     if result.requires_grad:
         entry.in_graph = True
     if verdict.is_hidden:
@@ -408,6 +409,7 @@ def _apply_to(
     if is_written:
         # contiguous: a view that lies over some bytes twice may leave others as they were
         covers = part.is_contiguous() and part.numel() * part.element_size() >= storage.nbytes()
+        covers = covers and not owned.stays
         # what was there before is one of the inputs, unless it was overwritten
         is_kept = not covers or (owned.in_graph and _says_less(label, owned.label))
         owned.label = join((owned.label, label)) if is_kept else label
@@ -424,6 +426,7 @@ def _apply_to(
     else:
         owned.label = join((owned.label, label))
         owned.hidden = owned.hidden or is_hidden
+        owned.stays = True
     if is_joined(part) and is_private(owned.label):
         owned.in_graph = True
     if verdict.rows is not None:

@@ -112,8 +112,9 @@ class Owned:
     in_graph: bool = False
     """A private tensor with a graph behind it lies here: what is written over its numbers changes
     no gradient that will come through it, so its label stays."""
-    is_shared: bool = False
-    """An owner's object: read-only on every path."""
+    stays: bool = False
+    """No write takes the label off: what stands in for a result lies otherwise in its storage."""
+    is_shared: bool = False  # an owner's object: read-only on every path
     is_apart: bool = False  # over the bytes of an owner's object, see choice.py
     is_copy: bool = False
     """The dense copy of a sparse gradient: who writes to it means the gradient."""
@@ -431,8 +432,7 @@ def storage_of(tensor: torch.Tensor) -> torch.UntypedStorage:
 def reach(value: Any, *, grads: bool = False) -> list[Any]:
     """The value and all its parts that can hold a state, each once.
 
-    Tensors (with `grads` also their gradients), containers, optimizers, loaders and what those
-    hold; numbers, texts and code are left out.
+    Tensors (with `grads` their gradients, too), containers, optimizers, loaders and their parts.
     """
     if is_atomic(value):
         return []

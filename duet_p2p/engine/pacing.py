@@ -40,6 +40,8 @@ def is_timed_by_values(rule: Rule, given: Arguments, lineage: Lineage, is_contai
         return True
     # what has a hidden shape, or is missing where it would have one
     slots = given.slots.values()
+    if any(slot.is_loose for slot in slots):  # it may be missing as well
+        return True
     if any(is_private(slot.label) and not isinstance(slot.value, _PLAIN) for slot in slots):
         return True
     if lineage.has_poison and any(_is_missing(part) for part in given.reached()):

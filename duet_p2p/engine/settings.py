@@ -129,6 +129,7 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
         entry = lineage.own(tensor)
         if not entry.is_shared:
             entry.label = join((entry.label, to_per_record(chooser)))
+            entry.stays = True
 
 
 def _refuse_private(call: Call, rule: Rule, given: Arguments, lineage: Lineage) -> None:

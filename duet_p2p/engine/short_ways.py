@@ -18,7 +18,6 @@ import torch
 from duet_p2p.engine.admission import Admission
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.call import Call, RepeatedCall
-from duet_p2p.engine.damage import is_as_expected
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.judge import Verdict, apply, label_fresh
 from duet_p2p.engine.labels import PUBLIC
@@ -31,6 +30,7 @@ from duet_p2p.engine.running import Running
 from duet_p2p.engine.steps import STEP, Step, Steps
 from duet_p2p.engine.store import Slot, Store
 from duet_p2p.engine.training import Training
+from duet_p2p.engine.trial import is_as_expected
 from duet_p2p.engine.watch import Watch
 from duet_p2p.engine.writers import mark_zeroed
 from duet_p2p.surface.tags import result_tags

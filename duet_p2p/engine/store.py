@@ -44,6 +44,10 @@ class Poison:
     """What an object that could not be made would have held."""
     is_object: bool = False
     """It stands for an object, whose shape is no secret; else for what has a hidden shape."""
+    is_list: bool = False
+    """It stands for a container, whose length is private."""
+    is_tensor: bool = False
+    """It stands for a tensor, whose shape is private."""
     leaves: dict[int, Any] = field(default_factory=dict)
     """Leaves with gradients that met it, by identity: what a backward would have reached."""
 

@@ -382,6 +382,7 @@ def test_the_honest_controls_pass_the_same_handler(session: Any) -> None:
     raw.do(T + "zero_", raw.op(T + "detach", made))
     raw.do(T + "backward", total(raw, made))
     assert raw.is_free(grad(raw, own))
-    overwritten = raw.op("torch.mul", X, 2.0)  # without a graph nothing is left of it
+    overwritten = raw.op("torch.zeros", [64])  # without a graph nothing is left of it
+    raw.do(T + "add_", overwritten, X)
     raw.do(T + "zero_", overwritten)
     assert raw.is_free(overwritten)

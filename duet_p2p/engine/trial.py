@@ -1,0 +1,174 @@
+"""A call tried on what is public of it: zeros for private tensors, small numbers for private ones.
+
+So is found what a command that failed on private values would have shown if it had worked: the
+graph of its result, if it has one, and the public failure that the private one came before.
+Nothing is tried that writes to anything or draws random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final
+
+import torch
+
+from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.effects import is_random
+from duet_p2p.engine.failures import is_structural
+from duet_p2p.engine.lineage import Lineage, reach
+from duet_p2p.engine.running import Running
+from duet_p2p.engine.store import Poison, Slot
+from duet_p2p.errors import NotAllowed
+from duet_p2p.surface.callables import CALLABLES
+from duet_p2p.surface.shapes import TensorSpec
+from duet_p2p.surface.table import Rule
+from duet_p2p.wire.messages import Op
+
+__all__ = ["has_graph", "is_as_expected", "neutral", "refusal", "stands_for"]
+
+Mode = Callable[[], Any]
+NUMBERS: Final = (0, 1, 2)
+"""Tried in the place of a private one: some call takes one of them."""
+
+
+def neutral(
+    name: str, given: Arguments, spec: Any, mode: Mode, lineage: Lineage, writes: list[torch.Tensor]
+) -> Any:
+    """The result on zeros in the place of private tensors, for its graph; None if there is none.
+
+    Args:
+        name: of the command.
+        given: its arguments.
+        spec: what its result would have been.
+        mode: of gradients.
+        lineage: knows what is private.
+        writes: what it may write to; then there is none, nor if it draws random numbers.
+    """
+    if writes or is_random(name) or not _wants_gradient(spec):
+        return None
+    args, kwargs = _zeroed((given.args, given.kwargs), lineage)
+    try:
+        with mode():
+            result = CALLABLES[name](*args, **kwargs)
+    except Exception:
+        return None
+    return result if is_as_expected(result, spec) else None
+
+
+def refusal(run: Running, mode: Mode, lineage: Lineage, spec: Any) -> Exception | None:
+    """What is refused about a command's form, which a private failure came before.
+
+    Args:
+        run: the command.
+        mode: of gradients.
+        lineage: knows what is private.
+        spec: what its results would have been, as far as that is public.
+    """
+    formal = _refused(run.rule, run.given, run.targets, mode, lineage)
+    return formal or _miscounted(run.op, spec)
+
+
+def _refused(
+    rule: Rule, given: Arguments, targets: list[torch.Tensor], mode: Mode, lineage: Lineage
+) -> Exception | None:
+    if rule.form == "inplace" and targets:
+        with mode():
+            return _refused_write(targets[0]) if torch.is_grad_enabled() else None
+    if targets or is_random(rule.name) or rule.form not in ("function", "method"):
+        return None
+    for result in _tried(rule, given, mode, lineage, NUMBERS[:1]):
+        is_form = isinstance(result, Exception) and is_structural(result)
+        return result if is_form or isinstance(result, NotAllowed) else None
+    return None
+
+
+def _miscounted(op: Op, spec: Any) -> Exception | None:
+    """What is told if results of this form were to be kept under so many ids; None if they fit."""
+    if len(op.outs) < 2 or spec is None:
+        return None
+    count = len(spec) if isinstance(spec, list | tuple) and type(spec) is not TensorSpec else 0
+    if count == len(op.outs):
+        return None
+    return ValueError(f"{op.name} gave another number of results than {len(op.outs)}")
+
+
+def _refused_write(target: torch.Tensor) -> Exception | None:
+    base = target._base
+    leaf = torch.zeros(1, requires_grad=True)
+    try:
+        if target.requires_grad and target.is_leaf:
+            leaf.add_(1)
+        elif base is not None and base.requires_grad and base.is_leaf:
+            leaf.view(1).add_(1)
+    except RuntimeError as error:
+        return error
+    return None
+
+
+def has_graph(rule: Rule, given: Arguments, mode: Mode, lineage: Lineage) -> bool:
+    """Whether a result would have had a graph, where arguments have; yes where nobody can tell."""
+    with mode():
+        if not torch.is_grad_enabled():
+            return False
+    if is_random(rule.name) or rule.form not in ("function", "method", "factory"):
+        return True
+    for result in _tried(rule, given, mode, lineage, NUMBERS):
+        if not isinstance(result, Exception):
+            return any(isinstance(p, torch.Tensor) and p.requires_grad for p in reach(result))
+    return True
+
+
+def _tried(
+    rule: Rule, given: Arguments, mode: Mode, lineage: Lineage, numbers: tuple[int, ...]
+) -> Iterator[Any]:
+    """Results, or what was raised, with each of these in the place of private numbers."""
+    for number in numbers:
+        try:
+            args, kwargs = given.remade(partial(stands_for, lineage=lineage, number=number))
+            with mode():
+                yield CALLABLES[rule.name](*args, **kwargs)
+        except Exception as error:
+            yield error
+
+
+def _zeroed(value: Any, lineage: Lineage) -> Any:
+    """Arguments with zeros for private tensors that no gradient flows to."""
+    if isinstance(value, torch.Tensor):
+        is_kept = value.requires_grad or not is_private(lineage.label(value))
+        return value if is_kept else torch.zeros_like(value)
+    if isinstance(value, list):
+        return [_zeroed(part, lineage) for part in value]
+    if type(value) is tuple:
+        return tuple([_zeroed(part, lineage) for part in value])
+    if type(value) is dict:
+        return {key: _zeroed(part, lineage) for key, part in value.items()}
+    return value
+
+
+def stands_for(slot: Slot, lineage: Lineage, number: int = 0) -> Any:
+    """What an object is, or what is as good as it if it is private."""
+    value = slot.value
+    if isinstance(value, Poison):
+        return torch.zeros(1, requires_grad=True) if value.leaves else 0
+    if is_private(slot.label) and type(value) in (bool, int, float):
+        return type(value)(number)
+    return _zeroed(value, lineage)
+
+
+def _wants_gradient(spec: Any) -> bool:
+    if isinstance(spec, TensorSpec):
+        return spec.requires_grad
+    return isinstance(spec, list | tuple) and any(map(_wants_gradient, spec))
+
+
+def is_as_expected(result: Any, spec: Any) -> bool:
+    """Whether a result has the shape that was worked out before it was made."""
+    if type(spec) is TensorSpec:
+        return (
+            isinstance(result, torch.Tensor) and result.shape == spec.shape
+            and result.dtype is spec.dtype and result.requires_grad == spec.requires_grad
+        )  # fmt: skip
+    if isinstance(spec, list | tuple) and isinstance(result, list | tuple):
+        return len(result) == len(spec) and all(map(is_as_expected, result, spec))
+    return True
