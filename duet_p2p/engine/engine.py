@@ -119,6 +119,7 @@ class Engine:
         self._watch.begin(0, type(command).__name__)
         if type(command) is not m.Run:
             self.lineage.epoch += 1
+            self.lineage.count += 1
         events = self._handlers[type(command)](command)
         self._watch.rest()  # not after a mistake of ours: the process ends in the middle of this
         return late + events
@@ -200,7 +201,12 @@ class Engine:
                 if isinstance(item, tuple):
                     seq, command, at = item
                     pacing.arrived(at)
-                    told = self._command(seq, command)
+                    if type(command) is Op or type(command) is Del:  # they count for themselves
+                        told = self._command(seq, command)
+                    else:
+                        self.lineage.count += 1
+                        told = self._command(seq, command)
+                        self.lineage.count += 1  # nothing that was seen within it is seen later
                     if pacing.has_run():
                         events.append(m.Hold())
                     events += told
@@ -236,7 +242,7 @@ class Engine:
     def _command(self, seq: int, command: m.Ordered) -> list[m.Event]:
         assert self._executor is not None
         if isinstance(command, Op):
-            failed = self._executor.run_safely(seq, command)
+            failed = self._executor.run_alone(seq, command)
             if failed and failed.is_public:
                 return [failed]
             is_inferred = self._executor.admission.is_inferred

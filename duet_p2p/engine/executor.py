@@ -131,6 +131,25 @@ class Executor:
             self.admission.spec, self._named = outer
         return None
 
+    def run_alone(self, seq: int, op: Op) -> OpFailed | None:
+        """`run_safely` of a command that belongs to no plan and no closure."""
+        if self._store.has_told or not self.is_open:
+            self._lineage.count += 1
+            return self.run_safely(seq, op)
+        familiar = self.short_ways.familiar
+        try:
+            if familiar.run(seq, op, _MODES):
+                return None
+        except Exception as error:
+            _log.exception("the engine failed in %s", op.name)
+            self._lineage.count += 1
+            return self._lost(seq, op, error)
+        self._lineage.count += 1
+        try:
+            return self.run_safely(seq, op)
+        finally:
+            familiar.forget()
+
     def run_safely(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
         """`run`, and after a mistake of ours everything is given up that the command named."""
         try:

@@ -188,6 +188,8 @@ class Lineage:
         self._uid = 0
         self._key = os.urandom(16)
         self._sweep_at, self.epoch = 4096, 0  # the latter counts what happens (score.py)
+        self.count = 0
+        """Counts all but what changes nothing that is there; see likeness.py."""
         self.has_poison = False
         """Nothing is poisoned most of the time, and then nothing is searched for it."""
         self.generator = PUBLIC
