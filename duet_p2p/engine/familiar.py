@@ -14,7 +14,7 @@ dropped, and the command goes the way that it would have gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -28,12 +28,13 @@ from duet_p2p.engine.judge import Verdict
 from duet_p2p.engine.labels import Label, Rows
 from duet_p2p.engine.likeness import Likeness, Likenesses
 from duet_p2p.engine.lineage import ROWS_MARK, Lineage
-from duet_p2p.engine.recipe import Made, made
+from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.routine import Question, Routine, can_be_plain
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.settings import has_public_settings
 from duet_p2p.engine.store import Slot, Store
 from duet_p2p.engine.watch import Watch
+from duet_p2p.surface.guard import apart
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.tags import result_tags
 from duet_p2p.wire.messages import Op
@@ -62,10 +63,9 @@ class _Asked(NamedTuple):
     """A command, as it is looked up."""
 
     key: tuple[Any, ...]
-    slots: list[Slot]
-    likenesses: list[Likeness]
-    nodes: dict[int, Slot]
     args: list[Any]
+    operands: dict[int, Slot]
+    """By the ids that the arguments name."""
     records: _Records | None
     """The `Rows.key` of all operands that have records."""
 
@@ -91,17 +91,19 @@ class _Known:
     """Of the result."""
     has_shared: bool
     """The owner's objects are among the operands."""
+    have_entries: bool
+    """The storages of all operands have entries, so none is where a result has none."""
     is_by_nodes: bool
     """All operands are known by their nodes, or nothing private is among them."""
     tags_in: tuple[tuple[str, ...], ...]
     """Of the operands, when the command last ran."""
     tags: tuple[str, ...]
 
-    def tagged(self, slots: list[Slot]) -> tuple[str, ...]:
+    def tagged(self, operands: Iterable[Slot]) -> tuple[str, ...]:
         """The tags of the result, as those of the operands are now."""
-        for slot, known in zip(slots, self.tags_in, strict=True):
+        for slot, known in zip(operands, self.tags_in, strict=True):
             if slot.tags is not known:
-                self.tags_in = tuple([slot.tags for slot in slots])
+                self.tags_in = tuple([slot.tags for slot in operands])
                 self.tags = result_tags(self.name, self.tags_in)
                 break
         return self.tags
@@ -141,141 +143,107 @@ class Familiar:
         asked = self._ask(op)
         if asked is None:
             return False
-        known = self._known.get(asked.key)
+        known = self._known.get(asked[0])
         if known is None:
-            if asked.key not in self._known:  # else it was looked at, and is none
-                self._asked = asked
+            if asked[0] not in self._known:  # else it was looked at, and is none
+                self._asked = _Asked(*asked)
             return False
-        store, admission, out = self._whole.store, self._whole.admission, op.outs[0]
+        whole, out = self._whole, op.outs[0]
+        store, admission = whole.store, whole.admission
         if not (store.is_fresh(out) and len(store) < admission.room.objects):
             return False
         if not admission.admit_again(known.spec, known.nbytes, store):
             return False
-        watch = self._whole.watch
-        watch.begin(seq, op.name)
+        whole.watch.begin(seq, op.name)
         if not known.is_met:
-            watch.is_public()
+            whole.watch.is_public()
         self._lineage.epoch += 1
-        result = self._called(known, op, asked, modes)
-        slot = None if result is None else self._kept(known, op, asked, result)
+        _, args, operands, records = asked
+        result = _called(known, op, args, operands, modes)
+        slot = None if result is None else self._kept(known, op, operands, records, result)
         if slot is None:
             admission.room.give_back(known.nbytes)
             return False
         store.place(out, slot)
         return True
 
-    def _ask(self, op: Op) -> _Asked | None:
-        """How a command is looked up; None if it is not plain."""
+    def _ask(
+        self, op: Op
+    ) -> tuple[tuple[Any, ...], list[Any], dict[int, Slot], _Records | None] | None:
+        """The fields of an `_Asked`; None if the command is not plain."""
         if len(op.outs) != 1:
             return None
-        lineage, look = self._lineage, self._likenesses.of
-        count, find = lineage.count, self._whole.store.find
+        count, find = self._lineage.count, self._whole.store.find
         parts: list[Any] = [op.name, op.mode]
         args: list[Any] = []
-        slots: list[Slot] = []
-        likenesses: list[Likeness] = []
-        nodes: dict[int, Slot] = {}
+        operands: dict[int, Slot] = {}
         records: _Records | None = None
         for value in op.args:
             kind = type(value)
             if kind is Ref:
-                slot = find(value.id)
+                id = value.id
+                slot = find(id)
                 if slot is None:
                     return None
-                likeness = slot.likeness if slot.seen == count else look(slot)
-                if likeness is None:
+                if slot.seen != count and not self._likenesses.look(slot):
                     return None
+                parts.append(slot.likeness)
                 lie = slot.records
                 if lie is not None and lie is not records:
                     if records is not None and lie != records:
                         return None  # which records meet which is for a question
                     records = lie
-                parts.append(likeness)
-                if slots:  # rules tell an operand that stands twice from two that look the same
-                    parts.append(_place(slots, slot))
-                slots.append(slot)
-                likenesses.append(likeness)
-                nodes[value.id] = slot
-                value = slot.value
+                if operands:  # rules tell an operand that stands twice from two that look the same
+                    parts.append(_place(operands, slot))
+                operands[id] = slot
+                args.append(slot.value)
             elif kind in _NUMBERS or _is_plain(kind, value):
                 parts += (kind, value)  # 1, 1.0 and True are equal
+                args.append(value)
             else:
                 return None
-            args.append(value)
-        for name, value in op.kwargs.items() if op.kwargs else ():
-            kind = type(value)
-            if not (kind in _NUMBERS or _is_plain(kind, value)):
-                return None
-            parts += (name, kind, value)
-        return _Asked(tuple(parts), slots, likenesses, nodes, args, records)
+        if op.kwargs:
+            for name, value in op.kwargs.items():
+                kind = type(value)
+                if not (kind in _NUMBERS or _is_plain(kind, value)):
+                    return None
+                parts += (name, kind, value)
+        return tuple(parts), args, operands, records
 
-    def _called(
-        self, known: _Known, op: Op, asked: _Asked, modes: dict[str, Callable[[], Any]]
-    ) -> torch.Tensor | None:
-        """What the call gives; None if that was not foreseen."""
-        shared: list[tuple[torch.Tensor, int]] = []
-        if known.has_shared:
-            for value, likeness in zip(asked.slots, asked.likenesses, strict=True):
-                if likeness.is_shared and not value.value.is_inference():
-                    shared.append((value.value, value.value._version))
-        try:
-            if op.mode == "g" and torch.is_grad_enabled():
-                result = known.function(*asked.args, **op.kwargs)
-            else:
-                with modes[op.mode]():
-                    result = known.function(*asked.args, **op.kwargs)
-        except Exception:  # it is called again where failures are looked after
-            return None
-        spec = known.spec
-        if (
-            type(result) is not torch.Tensor or result.shape != spec.shape
-            or result.dtype is not spec.dtype or result.requires_grad is not spec.requires_grad
-            or result.layout is not _STRIDED or not result.is_cpu
-        ):  # fmt: skip
-            return None
-        for tensor, version in shared:
-            if tensor._version != version:  # it writes: that is found again, and told
-                return None
-        return result
-
-    def _kept(self, known: _Known, op: Op, asked: _Asked, result: torch.Tensor) -> Slot | None:
+    def _kept(
+        self, known: _Known, op: Op, operands: dict[int, Slot], records: _Records | None,
+        result: torch.Tensor,
+    ) -> Slot | None:  # fmt: skip
         """A result with its label and node; None if it is a view, and the label for a judge."""
-        lineage = self._lineage
+        lineage, label = self._lineage, known.label
         storage = result.untyped_storage()
         address = storage._cdata
         is_new = lineage.at(address) is None
-        if known.label is None:
-            slot = Slot(result, made=self._node(known, op, asked))
-            if is_new:
-                slot.likeness, slot.seen = known.likeness, lineage.count
-            slot.tags = known.tagged(asked.slots)
-            return slot
-        if not is_new:
-            return None
-        for operand, likeness in zip(asked.slots, asked.likenesses, strict=True):
-            if not likeness.has_entry and operand.value.untyped_storage()._cdata == address:
+        if label is not None:
+            if not is_new:
                 return None
-        node = self._node(known, op, asked)
-        entry = lineage.own_storage(storage)
-        entry.label = known.label
-        if result.requires_grad:
-            entry.in_graph = True
-        if known.is_kept:
-            entry.made = node
-        slot = Slot(result, tags=known.tagged(asked.slots), made=node)
-        if known.rows is not None:
-            assert asked.records is not None
-            slot.records = asked.records
-            setattr(result, ROWS_MARK, (known.lying(asked.records), entry.uid, entry.version))
-        slot.likeness, slot.seen = known.likeness, lineage.count
-        return slot
-
-    def _node(self, known: _Known, op: Op, asked: _Asked) -> Made:
+            if not known.have_entries and _is_of_one(address, operands.values()):
+                return None
         if known.is_by_nodes:
-            nodes = {id: slot.made for id, slot in asked.nodes.items() if slot.made is not None}
-            return made(known.name, op.args, op.kwargs, nodes)
-        inputs, forms = inputs_of(asked.nodes, self._lineage)
-        return made(known.name, op.args, op.kwargs, inputs, forms)
+            nodes = {id: slot.made for id, slot in operands.items() if slot.made is not None}
+            node = Made(known.name, op.args, op.kwargs, nodes)  # numbers: nothing to shorten
+        else:
+            inputs, forms = inputs_of(operands, lineage)
+            node = Made(known.name, op.args, op.kwargs, inputs, forms)
+        slot = Slot(result, tags=known.tagged(operands.values()), made=node)
+        if label is not None:
+            entry = lineage.enter(storage, address)
+            entry.label = label
+            if result.requires_grad:
+                entry.in_graph = True
+            if known.is_kept:
+                entry.made = node
+            if known.rows is not None and records is not None:
+                slot.records = records
+                setattr(result, ROWS_MARK, (known.lying(records), entry.uid, entry.version))
+        if is_new:
+            slot.likeness, slot.seen = known.likeness, lineage.count
+        return slot
 
     def learn(self, run: Running, question: Question, routine: Routine, slot: Slot) -> None:
         """A command went the way of its routine, and this is what it left."""
@@ -298,9 +266,9 @@ class Familiar:
         address = slot.value.untyped_storage()._cdata
         if not is_public and address in question.storages:
             return None  # a view
-        likeness = self._likenesses.of(slot)
+        likenesses = [operand.likeness for operand in asked.operands.values()]
         rows = _rows_of(verdict, asked.records)
-        if likeness is None or slot.records != (None if rows is None else rows.key):
+        if not self._likenesses.look(slot) or slot.records != (None if rows is None else rows.key):
             return None
         entry = self._lineage.at(address)
         if is_public:
@@ -310,25 +278,60 @@ class Familiar:
             return None
         return _Known(
             name=run.rule.name,
-            function=run.function,
+            function=apart(run.function, is_checked=True),
             spec=routine.spec,
             nbytes=routine.nbytes,
             is_met=routine.is_met,
             label=None if is_public else verdict.label,
             is_kept=is_private(verdict.label),
             rows=rows,
-            likeness=likeness,
-            has_shared=any([one.is_shared for one in asked.likenesses]),
-            is_by_nodes=not routine.is_met or all(
-                [one.is_known_by_node for one in asked.likenesses]
-            ),
-            tags_in=tuple([one.tags for one in asked.slots]),
+            likeness=slot.likeness,
+            has_shared=any([one.is_shared for one in likenesses]),
+            have_entries=all([one.has_entry for one in likenesses]),
+            is_by_nodes=not routine.is_met or all([one.is_known_by_node for one in likenesses]),
+            tags_in=tuple([operand.tags for operand in asked.operands.values()]),
             tags=slot.tags,
         )  # fmt: skip
 
     def forget(self) -> None:
         """The command is over: what is learnt next is not about it."""
         self._asked = None
+
+
+def _called(
+    known: _Known, op: Op, args: list[Any], operands: dict[int, Slot],
+    modes: dict[str, Callable[[], Any]],
+) -> torch.Tensor | None:  # fmt: skip
+    """What the call gives; None if that was not foreseen."""
+    shared: list[tuple[torch.Tensor, int]] = []
+    if known.has_shared:
+        for slot in operands.values():
+            if slot.likeness.is_shared and not slot.value.is_inference():
+                shared.append((slot.value, slot.value._version))
+    try:
+        if op.mode == "g" and torch.is_grad_enabled():
+            result = known.function(*args, **op.kwargs)
+        else:
+            with modes[op.mode]():
+                result = known.function(*args, **op.kwargs)
+    except Exception:  # it is called again where failures are looked after
+        return None
+    spec = known.spec
+    if (
+        type(result) is not torch.Tensor or result.shape != spec.shape
+        or result.dtype is not spec.dtype or result.requires_grad is not spec.requires_grad
+        or result.layout is not _STRIDED or not result.is_cpu
+    ):  # fmt: skip
+        return None
+    for tensor, version in shared:
+        if tensor._version != version:  # it writes: that is found again, and told
+            return None
+    return result
+
+
+def _is_of_one(address: int, operands: Iterable[Slot]) -> bool:
+    """Whether a storage is that of an operand."""
+    return any([slot.value.untyped_storage()._cdata == address for slot in operands])
 
 
 def _is_as_said(given: Arguments, args: list[Any], kwargs: dict[str, Any]) -> bool:
@@ -358,9 +361,9 @@ def _is_plain(kind: type, value: Any) -> bool:
     return kind is str and len(value) <= limits.PRECEDENT_CHARS
 
 
-def _place(slots: list[Slot], slot: Slot) -> int:
+def _place(operands: dict[int, Slot], slot: Slot) -> int:
     """Where a tensor stood first."""
-    for place, known in enumerate(slots):
+    for place, known in enumerate(operands.values()):
         if known.value is slot.value:
             return place
-    return len(slots)
+    return len(operands)

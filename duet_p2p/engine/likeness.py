@@ -48,31 +48,32 @@ class Likenesses:
         self._lineage = lineage
         self._known: dict[tuple[Any, ...], Likeness] = {}
 
-    def of(self, slot: Slot) -> Likeness | None:
-        """The likeness of a slot's tensor, as it is now; also left with the slot.
+    def look(self, slot: Slot) -> bool:
+        """Leaves with a slot the likeness of its tensor, as it is now.
 
-        Gives None where a plain command cannot be judged by it: no tensor, poison, a private shape,
-        another layout or device, or rows behind a dropout, which are asked about more closely.
+        Gives False where a plain command cannot be judged by one: no tensor, poison, a private
+        shape, another layout or device, or rows behind a dropout, which are asked about more
+        closely.
         """
         value, lineage = slot.value, self._lineage
         kind = type(value)
         if kind not in _TENSORS or slot.label is not PUBLIC or slot.poison is not None:
-            return None
+            return False
         marks = value.__dict__
         if value.layout is not _STRIDED or not value.is_cpu or HIDDEN_MARK in marks:
-            return None
+            return False
         entry = lineage.at(value.untyped_storage()._cdata)
         label = rows = records = None
         is_shared = is_known_by_node = False
         if entry is not None:
             if entry.hidden or entry.poison is not None:
-                return None
+                return False
             label, is_shared = entry.label, entry.is_shared
             mark = marks.get(ROWS_MARK)
             if mark is not None and mark[1] == entry.uid and mark[2] == entry.version:
                 found = mark[0]
                 if found.thinned:
-                    return None
+                    return False
                 records = found.key
                 rows = (found.axis, found.records, found.atoms, found.floor)
             is_known_by_node = (
@@ -87,4 +88,4 @@ class Likenesses:
             while len(self._known) > limits.PRECEDENTS:  # one that is made again is another one
                 del self._known[next(iter(self._known))]
         slot.likeness, slot.records, slot.seen = likeness, records, lineage.count
-        return likeness
+        return True

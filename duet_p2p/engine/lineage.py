@@ -215,11 +215,14 @@ class Lineage:
         """The entry of a storage, made now if need be."""
         address = storage._cdata
         entry = self._storages.get(address)
-        if entry is None:
-            if len(self._storages) >= self._sweep_at:
-                self.sweep()
-            self._uid += 1
-            entry = self._storages[address] = Owned(storage, self._uid)
+        return self.enter(storage, address) if entry is None else entry
+
+    def enter(self, storage: torch.UntypedStorage, address: int) -> Owned:
+        """The entry of a storage that has none yet."""
+        if len(self._storages) >= self._sweep_at:
+            self.sweep()
+        self._uid += 1
+        entry = self._storages[address] = Owned(storage, self._uid)
         return entry
 
     def label(self, tensor: torch.Tensor) -> Label:

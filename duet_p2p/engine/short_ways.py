@@ -2,8 +2,9 @@
 
 Three kinds of commands have one: a plain command with a routine (routine.py), a plain command of a
 plan that finds everything as in its last run (repetition.py), and what a training loop calls on an
-optimizer (steps.py). Plain commands that stand alone have a shorter one still (familiar.py). Each gets and leaves exactly what it would have on the whole way. If anything
-stands against it nothing has happened yet, and the executor goes the whole way.
+optimizer (steps.py). Each gets and leaves exactly what it would have on the whole way. If anything
+stands against it nothing has happened yet, and the executor goes the whole way. Plain commands that
+stand alone have a shorter one still (familiar.py), which learns from the routines.
 
 No short way is open while a private value decides that commands run at all, or what random numbers
 are drawn.
