@@ -98,6 +98,25 @@ def test_a_failure_of_values_is_as_silent_as_on_the_whole_way(ways: list[Any]) -
     assert losses == [False, False, True, True, False, True]
 
 
+def test_which_records_meet_is_no_likeness(ways: list[Any]) -> None:
+    driver = Planner()
+    data = driver.ok("torch.utils.data.TensorDataset", driver.share(torch.rand(80, 3)))
+    loader = driver.ok("torch.utils.data.DataLoader", data, batch_size=10)
+    batches = driver.ok("python.iter", loader)
+    found = []
+    for _ in range(8):
+        batch = driver.ok("python.next", batches)
+        one = driver.ok("torch.Tensor.mul", driver.ok("python.List.__getitem__", batch, 0), 2.0)
+        found.append((one, driver.ok("torch.Tensor.exp", one)))
+        kinds = []
+        for first, second in (found[-1], (found[0][0], found[-1][1]), (found[-1][0], one)):
+            met = driver.ok("torch.Tensor.__add__", first, second)
+            kinds.append(driver.label(driver.ok("torch.Tensor.sum", met)))
+        per_batch, mixed = ("aggregate", 10, False), ("per_record", 1, False)
+        assert kinds == [per_batch, per_batch if len(found) == 1 else mixed, per_batch]
+    assert ways.count(("__add__", True)) > 8
+
+
 def test_a_recipe_is_as_long_as_on_the_whole_way(monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> list[Any]:
         driver, found = Planner(), []
