@@ -52,12 +52,14 @@ class Likenesses:
         """Leaves with a slot the likeness of its tensor, as it is now.
 
         Gives False where a plain command cannot be judged by one: no tensor, poison, a private
-        shape, another layout or device, or rows behind a dropout, which are asked about more
-        closely.
+        shape or one that was told, another layout or device, or rows behind a dropout, which are
+        asked about more closely.
         """
         value, lineage = slot.value, self._lineage
         kind = type(value)
         if kind not in _TENSORS or slot.label is not PUBLIC or slot.poison is not None:
+            return False
+        if slot.is_told:  # what is made of it has to be told as well
             return False
         marks = value.__dict__
         if value.layout is not _STRIDED or not value.is_cpu or HIDDEN_MARK in marks:

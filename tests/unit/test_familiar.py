@@ -100,13 +100,14 @@ def test_a_failure_of_values_is_as_silent_as_on_the_whole_way(ways: list[Any]) -
 
 def test_which_records_meet_is_no_likeness(ways: list[Any]) -> None:
     driver = Planner()
-    data = driver.ok("torch.utils.data.TensorDataset", driver.share(torch.rand(80, 3)))
+    x, y = driver.share(torch.rand(80, 3)), driver.share(torch.rand(80))
+    data = driver.ok("torch.utils.data.TensorDataset", x, y)
     loader = driver.ok("torch.utils.data.DataLoader", data, batch_size=10)
     batches = driver.ok("python.iter", loader)
     found = []
     for _ in range(8):
-        batch = driver.ok("python.next", batches)
-        one = driver.ok("torch.Tensor.mul", driver.ok("python.List.__getitem__", batch, 0), 2.0)
+        batch, _ = driver.ok("python.next", batches, outs=2)
+        one = driver.ok("torch.Tensor.mul", batch, 2.0)
         found.append((one, driver.ok("torch.Tensor.exp", one)))
         kinds = []
         for first, second in (found[-1], (found[0][0], found[-1][1]), (found[-1][0], one)):
@@ -176,6 +177,7 @@ class Program(Planner):
         for _ in range(self.random.choice((1, 3, 4))):
             self.keep(self.run(name, *given, mode=mode, **settings))
             self.told.append([(f.code, f.text, f.is_public) for f in self.failures()])
+            self.told.append([repr(e) for e in self.last if isinstance(e, messages.Learnt)])
 
     def step(self) -> None:
         self.run(ZERO_GRAD, self.optimizer, outs=0)
