@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -30,7 +30,7 @@ from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.provenance import OPTIMIZING, Provenance
 from duet_p2p.engine.publicity import is_public_failure
 from duet_p2p.engine.recipe import Made
-from duet_p2p.engine.running import Failed, LeftOut, Running
+from duet_p2p.engine.running import MODES, Failed, LeftOut, Running
 from duet_p2p.engine.settings import check_settings
 from duet_p2p.engine.short_ways import ShortWays
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
@@ -46,12 +46,6 @@ from duet_p2p.wire.messages import Op
 __all__ = ["Executor", "Limits"]
 
 _log = logging.getLogger("duet_p2p.engine")
-
-_MODES: Final[dict[str, Callable[[], Any]]] = {
-    "g": torch.enable_grad,
-    "n": torch.no_grad,
-    "i": torch.inference_mode,
-}
 
 
 class Executor:
@@ -133,29 +127,22 @@ class Executor:
 
     def run_alone(self, seq: int, op: Op) -> OpFailed | None:
         """`run_safely` of a command that belongs to no plan and no closure."""
-        if not self.is_open:
-            self._lineage.count += 1
-            return self.run_safely(seq, op)
         familiar = self.short_ways.familiar
         try:
-            if familiar.run(seq, op, _MODES):
+            if self.is_open and familiar.run(seq, op):
                 return None
         except Exception as error:
-            _log.exception("the engine failed in %s", op.name)
-            self._lineage.count += 1
             return self._lost(seq, op, error)
         self._lineage.count += 1
-        try:
-            return self.run_safely(seq, op)
-        finally:
-            familiar.forget()
+        failed = self.run_safely(seq, op)
+        familiar.forget()
+        return failed
 
     def run_safely(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
         """`run`, and after a mistake of ours everything is given up that the command named."""
         try:
             return self.run(seq, op, call)
         except Exception as error:  # nothing is known about what it left behind
-            _log.exception("the engine failed in %s", op.name)
             return self._lost(seq, op, error)
 
     def _of_all(self) -> Label:
@@ -169,6 +156,8 @@ class Executor:
         return self._of_all() if self.admission.has_hidden else PUBLIC
 
     def _lost(self, seq: int, op: Op, error: Exception) -> OpFailed:
+        _log.exception("the engine failed in %s", op.name)
+        self._lineage.count += 1
         label = self._of_all()
         poison = Poison(seq, op.name, code_of(error), text_of(error), False, label)
         with contextlib.suppress(Exception):
@@ -432,7 +421,7 @@ class Executor:
             args = tuple([self._writes.unshared(value) for value in args])
         if op.mode == "g" and torch.is_grad_enabled():
             return function(*args, **given.kwargs)
-        with _MODES[op.mode]():
+        with MODES[op.mode]():
             return function(*args, **given.kwargs)
 
     # storing
@@ -485,7 +474,7 @@ class Executor:
             writes, spec = self._writes.targets(rule, given), self.admission.spec
             nodes = self.provenance.failed(op, rule, given, writes)
             is_pure = not (writes or is_random(rule.name))
-            like = self.damage.neutral(rule.name, given, spec, _MODES[op.mode], is_pure)
+            like = self.damage.neutral(rule.name, given, spec, MODES[op.mode], is_pure)
             slots = self.damage.stand_ins(rule, given, spec, len(op.outs), poison, like)
             if not writes:
                 self.damage.mark_viewed(poison, rule, given)

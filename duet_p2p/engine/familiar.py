@@ -30,7 +30,7 @@ from duet_p2p.engine.likeness import Likeness, Likenesses
 from duet_p2p.engine.lineage import ROWS_MARK, Lineage
 from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.routine import Question, Routine, can_be_plain
-from duet_p2p.engine.running import Running
+from duet_p2p.engine.running import MODES, Running
 from duet_p2p.engine.settings import has_public_settings
 from duet_p2p.engine.store import Slot, Store
 from duet_p2p.engine.watch import Watch
@@ -132,13 +132,12 @@ class Familiar:
         self._known: dict[tuple[Any, ...], _Known | None] = {}
         self._asked: _Asked | None = None
 
-    def run(self, seq: int, op: Op, modes: dict[str, Callable[[], Any]]) -> bool:
+    def run(self, seq: int, op: Op) -> bool:
         """Whether a command has run, and left what it leaves on the other ways.
 
         Args:
             seq: its number.
             op: the command.
-            modes: what puts torch into a grad mode.
         """
         asked = self._ask(op)
         if asked is None:
@@ -159,7 +158,7 @@ class Familiar:
             whole.watch.is_public()
         self._lineage.epoch += 1
         _, args, operands, records = asked
-        result = _called(known, op, args, operands, modes)
+        result = _called(known, op, args, operands)
         slot = None if result is None else self._kept(known, op, operands, records, result)
         if slot is None:
             admission.room.give_back(known.nbytes)
@@ -299,9 +298,8 @@ class Familiar:
 
 
 def _called(
-    known: _Known, op: Op, args: list[Any], operands: dict[int, Slot],
-    modes: dict[str, Callable[[], Any]],
-) -> torch.Tensor | None:  # fmt: skip
+    known: _Known, op: Op, args: list[Any], operands: dict[int, Slot]
+) -> torch.Tensor | None:
     """What the call gives; None if that was not foreseen."""
     shared: list[tuple[torch.Tensor, int]] = []
     if known.has_shared:
@@ -312,7 +310,7 @@ def _called(
         if op.mode == "g" and torch.is_grad_enabled():
             result = known.function(*args, **op.kwargs)
         else:
-            with modes[op.mode]():
+            with MODES[op.mode]():
                 result = known.function(*args, **op.kwargs)
     except Exception:  # it is called again where failures are looked after
         return None

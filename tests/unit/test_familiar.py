@@ -26,8 +26,8 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     found: list[tuple[str, bool]] = []
     real = Familiar.run
 
-    def run(self: Any, seq: int, op: Any, modes: Any) -> bool:
-        is_run = real(self, seq, op, modes)
+    def run(self: Any, seq: int, op: Any) -> bool:
+        is_run = real(self, seq, op)
         found.append((op.name.rpartition(".")[2], is_run))
         return is_run
 
