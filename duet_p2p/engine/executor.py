@@ -127,15 +127,14 @@ class Executor:
 
     def run_alone(self, seq: int, op: Op) -> OpFailed | None:
         """`run_safely` of a command that belongs to no plan and no closure."""
-        familiar = self.short_ways.familiar
         try:
-            if self.is_open and familiar.run(seq, op):
+            if self.is_open and self.short_ways.familiar.run(seq, op):
                 return None
         except Exception as error:
             return self._lost(seq, op, error)
         self._lineage.count += 1
         failed = self.run_safely(seq, op)
-        familiar.forget()
+        self.short_ways.familiar.forget()
         return failed
 
     def run_safely(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
