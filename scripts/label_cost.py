@@ -2,7 +2,8 @@
 
 Times an operation's labels on the owner's side alone, for a private operand with records and a
 public number: what the executor does for them beside the call itself. Once for a command like one
-that ran before (all but the first of a loop), once for one that is judged anew. CPU time, and the
+that ran before (all but the first two of a loop; its slot and tags are in it), once for one whose
+routine is looked up by a question, once for one that is judged anew. CPU time, and the
 least of many rounds, so that other work on the machine counts less; a local add stands beside it
 for the scale.
 """
@@ -12,7 +13,9 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -38,13 +41,21 @@ def measure(rounds: int = ROUNDS) -> dict[str, tuple[float, float]]:
     engine.handle(Share(-1, packed.value, data, "torch.Tensor", (), "", True))
     executor, lineage = engine._executor, engine.lineage
     assert executor is not None
-    op = Op("torch.Tensor.__add__", (1,), (Ref(-1), 1.0), {}, "g")
-    engine.handle(Run(((1, op),)))  # leaves its routine
+    op: Any = Op("torch.Tensor.__add__", (1,), (Ref(-1), 1.0), {}, "g")
+    engine.handle(Run(((1, op),)))  # goes the whole way and leaves its routine
+    for number in (2, 3):  # leaves what the shortest way needs, and goes it
+        engine.handle(Run(((number, replace(op, outs=(number,))),)))
+    familiar = executor.short_ways.familiar
     rule = TABLE[op.name]
     given = resolve(op, engine.store)
     results = [given.args[0] + 1.0 for _ in range(REPEATS)]
 
     def like_before(result: torch.Tensor) -> None:
+        key, _, operands, records = familiar._ask(op)
+        slot = familiar._kept(familiar._known[key], op, operands, records, result)
+        assert slot is not None
+
+    def by_routine(result: torch.Tensor) -> None:
         question = executor.short_ways.routines.question(rule, op.mode, given)
         assert question is not None
         routine = executor.short_ways.routines.find(question)
@@ -69,6 +80,7 @@ def measure(rounds: int = ROUNDS) -> dict[str, tuple[float, float]]:
 
     actions = {
         "labels of an operation like one before": like_before,
+        "labels by a routine, as in a plan's second run": by_routine,
         "labels judged anew": anew,
         "a local add": local,
     }

@@ -51,6 +51,8 @@ _log = logging.getLogger("duet_p2p.engine")
 
 _UNEVENTFUL: Final = frozenset({RunPlan, Del})
 """Commands that are not counted by themselves: each command of a plan is, or the plan is played."""
+_COUNTED: Final = frozenset({Op, Del})
+"""Commands that see to `Lineage.count` themselves; all others change what was seen."""
 _Queued = tuple[int, m.Ordered, float | None] | m.Snapshot | m.Read | m.Release | m.Peek
 
 
@@ -119,6 +121,7 @@ class Engine:
         self._watch.begin(0, type(command).__name__)
         if type(command) is not m.Run:
             self.lineage.epoch += 1
+            self.lineage.count += 1
         events = self._handlers[type(command)](command)
         self._watch.rest()  # not after a mistake of ours: the process ends in the middle of this
         return late + events
@@ -192,15 +195,23 @@ class Engine:
         events: list[m.Event] = []
         before, pacing = self._settled, self._executor.admission.pacing
         with self._random.swapped_in(), self._quiet(), self._plans.written_down():
-            while self._queue and not self._is_blocked(self._queue[0]):
-                item = self._queue.popleft()
-                if not isinstance(item, tuple) or type(item[1]) not in _UNEVENTFUL:
+            while self._queue:
+                item = self._queue[0]
+                kind = type(item[1]) if isinstance(item, tuple) else type(item)
+                if kind is Put and self._is_blocked(item):
+                    break
+                self._queue.popleft()
+                if kind not in _UNEVENTFUL:
                     self._plans.write_down()
                     self.lineage.epoch += 1
+                if kind not in _COUNTED:
+                    self.lineage.count += 1
                 if isinstance(item, tuple):
                     seq, command, at = item
                     pacing.arrived(at)
                     told = self._command(seq, command)
+                    if kind not in _COUNTED:
+                        self.lineage.count += 1  # what was seen within it is not seen later
                     if pacing.has_run():
                         events.append(m.Hold())
                     events += told
@@ -236,7 +247,7 @@ class Engine:
     def _command(self, seq: int, command: m.Ordered) -> list[m.Event]:
         assert self._executor is not None
         if isinstance(command, Op):
-            failed = self._executor.run_safely(seq, command)
+            failed = self._executor.run_alone(seq, command)
             if failed and failed.is_public:
                 return [failed]
             is_inferred = self._executor.admission.is_inferred

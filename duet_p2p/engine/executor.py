@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -30,7 +30,7 @@ from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.provenance import OPTIMIZING, Provenance
 from duet_p2p.engine.publicity import is_public_failure
 from duet_p2p.engine.recipe import Made
-from duet_p2p.engine.running import Failed, LeftOut, Running
+from duet_p2p.engine.running import MODES, Failed, LeftOut, Running
 from duet_p2p.engine.settings import check_settings
 from duet_p2p.engine.short_ways import ShortWays
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
@@ -47,10 +47,6 @@ from duet_p2p.wire.messages import Op
 __all__ = ["Executor", "Limits"]
 
 _log = logging.getLogger("duet_p2p.engine")
-
-_MODES: Final[dict[str, Callable[[], Any]]] = {
-    "g": torch.enable_grad, "n": torch.no_grad, "i": torch.inference_mode,
-}  # fmt: skip
 
 
 class Executor:
@@ -113,7 +109,7 @@ class Executor:
         """Run one operation (`call`: looked up before); the failure, if it has a new cause."""
         outer = self.admission.spec, self._named, self._mode
         self._now, self.admission.spec, self._named = (seq, op.name), None, None
-        self._mode = _MODES[op.mode]
+        self._mode = MODES[op.mode]
         self.watch.begin(seq, op.name)
         self._lineage.epoch += 1
         try:
@@ -131,12 +127,23 @@ class Executor:
             self.admission.spec, self._named, self._mode = outer
         return None
 
+    def run_alone(self, seq: int, op: Op) -> OpFailed | None:
+        """`run_safely` of a command that belongs to no plan and no closure."""
+        try:
+            if self.is_open and self.short_ways.familiar.run(seq, op):
+                return None
+        except Exception as error:
+            return self._lost(seq, op, error)
+        self._lineage.count += 1
+        failed = self.run_safely(seq, op)
+        self.short_ways.familiar.forget()
+        return failed
+
     def run_safely(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
         """`run`, and after a mistake of ours everything is given up that the command named."""
         try:
             return self.run(seq, op, call)
         except Exception as error:  # nothing is known about what it left behind
-            _log.exception("the engine failed in %s", op.name)
             return self._lost(seq, op, error)
 
     def _of_all(self) -> Label:
@@ -150,6 +157,8 @@ class Executor:
         return self._of_all() if self.admission.has_hidden else PUBLIC
 
     def _lost(self, seq: int, op: Op, error: Exception) -> OpFailed:
+        _log.exception("the engine failed in %s", op.name)
+        self._lineage.count += 1
         label = self._of_all()
         poison = Poison(seq, op.name, code_of(error), text_of(error), False, label)
         with contextlib.suppress(Exception):

@@ -188,7 +188,8 @@ class Lineage:
         self._objects: dict[int, Tracked] = {}
         self._uid = 0
         self._key = os.urandom(16)
-        self._sweep_at, self.epoch = 4096, 0  # the latter counts what happens (score.py)
+        self._sweep_at = 4096
+        self.epoch = self.count = 0  # of what happens: see score.py, and likeness.py
         self.has_poison = False
         """Nothing is poisoned most of the time, and then nothing is searched for it."""
         self.generator = PUBLIC
@@ -207,24 +208,23 @@ class Lineage:
 
     def own(self, tensor: torch.Tensor) -> Owned:
         """The entry of the storage under a tensor, made now if need be."""
-        entry = self.entry(tensor)
-        return self.own_storage(storage_of(tensor)) if entry is None else entry
+        return self.entry(tensor) or self.own_storage(storage_of(tensor))
 
     def own_storage(self, storage: torch.UntypedStorage) -> Owned:
         """The entry of a storage, made now if need be."""
-        address = storage._cdata
-        entry = self._storages.get(address)
-        if entry is None:
-            if len(self._storages) >= self._sweep_at:
-                self.sweep()
-            self._uid += 1
-            entry = self._storages[address] = Owned(storage, self._uid)
+        return self._storages.get(storage._cdata) or self.enter(storage, storage._cdata)
+
+    def enter(self, storage: torch.UntypedStorage, address: int) -> Owned:
+        """The entry of a storage that has none yet."""
+        if len(self._storages) >= self._sweep_at:
+            self.sweep()
+        self._uid += 1
+        entry = self._storages[address] = Owned(storage, self._uid)
         return entry
 
     def label(self, tensor: torch.Tensor) -> Label:
         """The label of the storage under a tensor."""
-        entry = self.entry(tensor)
-        return PUBLIC if entry is None else entry.label
+        return PUBLIC if (entry := self.entry(tensor)) is None else entry.label
 
     def rows(self, tensor: torch.Tensor) -> Rows | None:
         """Where the records lie in this tensor; None if that is not known (any more)."""

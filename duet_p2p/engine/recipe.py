@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from duet_p2p.limits import RECIPE_CHARS, RECIPE_STEPS
 from duet_p2p.wire import values as wire
@@ -66,34 +66,42 @@ class Made:
         theirs stay as they are. Runs once per `RECIPE_STEPS` operations, so its cost is spread.
         """
         copies: dict[int, Made] = {}
-        kept, layer = [(self, self)], [self]
+        layer = [(self, self.inputs)]
+        copied = self._copied
         for left in range(RECIPE_STEPS - 1, -1, -1):
-            below = {id(child): child for node in layer for child in node.inputs.values()}
-            layer = [child for key, child in below.items() if key not in copies]
-            for child in layer:
-                copy = copies[id(child)] = child._copied(left)
-                if left:
-                    kept.append((copy, child))
-                elif child.inputs:
-                    copy.is_cut = True
-        for node, known in kept:
-            node.inputs = {id_: copies[id(child)] for id_, child in known.inputs.items()}
+            below: list[tuple[Made, dict[int, Made]]] = []
+            for copy, inputs in layer:
+                copy.inputs = own = {}
+                for id_, child in inputs.items():
+                    known = copies.get(id(child))
+                    if known is None:
+                        known = copies[id(child)] = copied(child, left)
+                        below.append((known, child.inputs))
+                    own[id_] = known
+            layer = below
+        for copy, inputs in layer:
+            if inputs:
+                copy.is_cut = True
         self.depth = RECIPE_STEPS
 
-    def _copied(self, depth: int) -> Made:
+    @staticmethod
+    def _copied(node: Made, depth: int) -> Made:
         """The same node without its inputs; a copy is made for nearly each operation."""
         copy = Made.__new__(Made)
-        copy.op, copy.args, copy.kwargs, copy.forms = self.op, self.args, self.kwargs, self.forms
-        copy.inputs, copy.depth = {}, depth
-        if self.is_boundary:
+        copy.op, copy.args, copy.kwargs, copy.forms = node.op, node.args, node.kwargs, node.forms
+        copy.inputs, copy.depth = _NO_INPUTS, depth
+        if node.is_boundary:
             copy.is_boundary = True
-        if self.is_cut:
+        if node.is_cut:
             copy.is_cut = True
-        if self.form:
-            copy.form = self.form
-        if self.has_random:
+        if node.form:
+            copy.form = node.form
+        if node.has_random:
             copy.has_random = True
         return copy
+
+
+_NO_INPUTS: Final[dict[int, Made]] = {}  # nobody adds to it
 
 
 def boundary(text: str, form: str = "") -> Made:

@@ -16,8 +16,14 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.surface.table import Rule
 from duet_p2p.wire.messages import Op
 
-__all__ = ["Failed", "LeftOut", "Running"]
+__all__ = ["MODES", "Failed", "LeftOut", "Running"]
 
+MODES: Final[dict[str, Callable[[], Any]]] = {
+    "g": torch.enable_grad,
+    "n": torch.no_grad,
+    "i": torch.inference_mode,
+}
+"""What puts torch into a command's grad mode."""
 _NOTHING: Final[list[Any]] = []  # nobody adds to it
 
 

@@ -24,7 +24,7 @@ from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.table import TABLE, Rule, switches
 from duet_p2p.wire.values import Ref
 
-__all__ = ["check_settings"]
+__all__ = ["check_settings", "has_public_settings"]
 
 _GIVEN: Final[dict[str, tuple[tuple[str, int], ...]]] = {
     "torch.Tensor.backward": (("retain_graph", 2), ("create_graph", 3)),
@@ -81,7 +81,7 @@ def check_settings(call: Call, given: Arguments, lineage: Lineage) -> None:
         NotAllowed: one of them is private, or a container is to be filled by running a loader.
     """
     rule = call.rule
-    if _is_free(rule.name) or _has_public_settings(rule.name, given):
+    if has_public_settings(rule.name, given):
         return
     _refuse_runs(rule, given, lineage)
     _refuse_private(call, rule, given, lineage)
@@ -89,8 +89,10 @@ def check_settings(call: Call, given: Arguments, lineage: Lineage) -> None:
         _mark_aliases(rule, given, lineage)
 
 
-def _has_public_settings(name: str, given: Arguments) -> bool:
-    """Whether that is seen at once: every object is a tensor, and none stands for a setting."""
+def has_public_settings(name: str, given: Arguments) -> bool:
+    """Whether that is seen at once: there are none, or every object is a tensor and none is one."""
+    if _is_free(name):
+        return True
     if name.startswith("python.") or name == _GROUPS:
         return False
     for slot in given.slots.values():

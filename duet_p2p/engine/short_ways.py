@@ -3,7 +3,8 @@
 Three kinds of commands have one: a plain command with a routine (routine.py), a plain command of a
 plan that finds everything as in its last run (repetition.py), and what a training loop calls on an
 optimizer (steps.py). Each gets and leaves exactly what it would have on the whole way. If anything
-stands against it nothing has happened yet, and the executor goes the whole way.
+stands against it nothing has happened yet, and the executor goes the whole way. Plain commands that
+stand alone have a shorter one still (familiar.py), which learns from the routines.
 
 No short way is open while a private value decides that commands run at all, or what random numbers
 are drawn.
@@ -19,6 +20,7 @@ from duet_p2p.engine.admission import Admission
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.call import Call, RepeatedCall
 from duet_p2p.engine.effects import Effects
+from duet_p2p.engine.familiar import Familiar
 from duet_p2p.engine.judge import Verdict, apply, label_fresh
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.lineage import Lineage, storage_of
@@ -69,6 +71,7 @@ class ShortWays:
         self._effects = effects
         self.steps = Steps(lineage)
         self.routines = Routines(lineage)
+        self.familiar = Familiar(whole, lineage)
 
     def repeat(self, op: Op, call: Call) -> bool:
         """Whether a plan's command could run as it did last time."""
@@ -145,7 +148,9 @@ class ShortWays:
             tags = result_tags(run.rule.name, tuple([s.tags for s in given.slots.values()]))
             if isinstance(call, RepeatedCall) and (call.misses < 4 or call.misses % 16 == 0):
                 call.repetition = repetition_of(given, routine, verdict, tags, node, self._lineage)
-            whole.store.place(op.outs[0], Slot(result, tags=tags, made=node))
+            slot = Slot(result, tags=tags, made=node)
+            whole.store.place(op.outs[0], slot)
+            self.familiar.learn(run, question, routine, slot)
         return True
 
     def _label(

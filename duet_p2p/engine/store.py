@@ -76,6 +76,12 @@ class Slot:
     """The scientist's side could not work the shape out and was told, so it will be of results."""
     is_loose: bool = False
     """Of a number: values decided which type it has, and so the types of what it is added to."""
+    likeness: Any = None
+    """Of a tensor: what rules may ask about it (likeness.py), as it was `seen`."""
+    records: tuple[str | int, ...] | None = None
+    """The `Rows.key` that belongs to the likeness."""
+    seen: int = -1
+    """`Lineage.count` when the tensor was looked at last."""
 
 
 @dataclass(frozen=True, slots=True)

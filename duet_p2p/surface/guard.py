@@ -92,17 +92,22 @@ def guarded(rule: Rule, function: Callable[..., Any]) -> Callable[..., Any]:
             raise TypeError(f"{name} does not take these types")
         return result
 
-    if not is_operator:
-        vars(run)["apart"] = (function, tuple(checks))
+    vars(run)["apart"] = (function, tuple(checks), is_operator)
     return run
 
 
-def apart(run: Callable[..., Any]) -> Callable[..., Any]:
+def apart(run: Callable[..., Any], *, is_checked: bool = False) -> Callable[..., Any]:
     """A guarded function without what only plain arguments decide: they passed once.
 
     The checks of the name look at values, so they stay.
+
+    Args:
+        run: what `guarded` gave.
+        is_checked: whoever calls it refuses what is no tensor, as `NotImplemented` is none.
     """
-    function, checks = vars(run).get("apart", (run, ()))
+    function, checks, is_operator = vars(run).get("apart", (run, (), False))
+    if is_operator and not is_checked:
+        return run
     if not checks:
         found: Callable[..., Any] = function
         return found

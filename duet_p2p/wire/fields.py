@@ -268,6 +268,8 @@ def _unpack_pairs(where: str, key: Check, value: Check) -> Check:
         if type(pairs) is not list or len(pairs) > limits.ARRAY_ITEMS:
             raise ValueError(f"{where} is not a list of at most {limits.ARRAY_ITEMS} pairs")
         result: dict[Any, Any] = {}
+        if not pairs:  # as of most operations
+            return result
         for pair in pairs:
             if type(pair) is not list or len(pair) != 2:
                 raise ValueError(f"{where} is not a list of pairs")

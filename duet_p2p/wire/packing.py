@@ -338,6 +338,8 @@ def unpack_item(packed: Any, depth: int = 0, buffers: Sequence[Buffer] | None = 
         if len(packed) != 1:
             raise ValueError("a tagged value is a map of one pair")
         ((tag, payload),) = packed.items()
+        if tag == "r" and type(payload) is int and 0 < payload <= INT_MAX:
+            return Ref(payload)  # as nearly always
         unpack = _UNPACK.get(tag)
         if unpack is None:
             raise ValueError("unknown tag")

@@ -25,8 +25,13 @@ def labels(engine: Planner) -> list[Any]:
 
 
 def _renumbered(text: str) -> str:
-    """Passes by the order of their mention: their numbers are of no meaning."""
+    """Passes and dropouts by the order of their mention: their numbers are of no meaning."""
     numbers: dict[str, int] = {}
+    text = re.sub(
+        r"\((\d+), (\d\.\d+)\)",
+        lambda found: f"({numbers.setdefault('mask ' + found[1], len(numbers))}, {found[2]})",
+        text,
+    )
     return re.sub(
         r"\('(batch|pass)', (\d+)",
         lambda found: f"('{found[1]}', {numbers.setdefault(found[2], len(numbers))}",
