@@ -258,6 +258,8 @@ def _by_rows(
         *(r.atoms for r in opened), *(m.atoms for m in met if m.kind is Kind.AGGREGATE)
     )
     floor = min(*(r.floor for r in opened), *(m.min_records for m in met), UNBOUNDED)
+    if found.is_mixed:
+        floor = min(floor, opened[0].records)
     if not are_disjoint(atoms):
         floor, atoms = 1, frozenset()
     every = join([beside, *labels])
