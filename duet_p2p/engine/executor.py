@@ -125,6 +125,7 @@ class Executor:
             poison = Poison(seq, op.name, code_of(error), text_of(error), label is PUBLIC, label)
             return self._fail(poison, op)
         except Failed as failed:
+            self._leave_random(failed.poison)
             told = self._fail(failed.poison, op)
             return None if failed.is_known else told
         finally:  # a closure's commands run within a step
@@ -261,8 +262,6 @@ class Executor:
         failed = self._failed(error, given, label, is_public=is_public)
         if run.poison is not None and not failed.poison.is_public:
             failed = Failed(self.damage.reaching(run.poison, given), is_known=True)
-        if is_random(rule.name) and is_private(label) and not failed.poison.is_public:
-            lineage.generator = join((lineage.generator, to_per_record(label)))
         self._damaged(failed.poison, run, error)
         return failed
 
@@ -482,6 +481,13 @@ class Executor:
     def has_room_for_poison(self) -> bool:
         """Failures may go past the store's quota, not without end."""
         return len(self._store) < 2 * self.admission.limits.objects
+
+    def _leave_random(self, poison: Poison) -> None:
+        """What failed on private values might have drawn numbers, wherever it was stopped."""
+        if self._named is not None and not poison.is_public and is_random(self._named[0].name):
+            lineage = self._lineage
+            every = join((poison.label, self._named[1].all(lineage)))
+            lineage.generator = join((lineage.generator, to_per_record(every)))
 
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
         """Everything computed from poison, or changed by it, is the same poison."""
