@@ -138,6 +138,12 @@ def _signs_of_zeros(p: RawPeer) -> Ref:
     return p.op("torch.sub", total(p, X), total(p, p.op("torch.copysign", X, p.put(signs))))
 
 
+def _masked_classes(p: RawPeer) -> Ref:
+    """One for each record that a mask kept, which a seed decided."""
+    mask = p.op(F + "dropout", p.op("torch.add", p.op("torch.mul", X, 0.0), 1.0), 0.3)
+    return p.op(T + "long", p.op("torch.gt", mask, 0.0))
+
+
 def _private_order(p: RawPeer) -> Ref:
     p.do("torch.manual_seed", p.op("python.Int", p.op(T + "__getitem__", X, 5)))
     taken = total(p, batch(p, loader(p, X, batch_size=32, shuffle=True)))
@@ -320,6 +326,8 @@ ATTACKS: dict[str, Attack] = {
     "all but the last short batch, with a mean over all beside it": _all_but_the_last_batch,
     "all but the last short batch of what was normed before": _normed_but_the_last_batch,
     "all but the last short batch of a pseudoinverse": _inverse_but_the_last_batch,
+    "masked classes of whole records, by keywords in another order": lambda p: p.op(
+        F + "nll_loss", target=_masked_classes(p), input=TABLE),
     "an order that a private seed decided": _private_order,
     "batches of one": lambda p: p.op("torch.mean", batch(p, loader(p, X, batch_size=1))),
     "batches of nine": lambda p: p.op("torch.mean", batch(p, loader(p, X, batch_size=9))),
