@@ -22,6 +22,8 @@ from duet_p2p.wire.values import Ref
 __all__ = ["Arguments", "is_private", "resolve", "spec_of", "tensors_in"]
 
 _PUBLIC, _METADATA = Kind.PUBLIC, Kind.METADATA
+_FIRST: Final = ("input", "optimizer", "logits", "A")
+"""Keywords for what a call works on, where it is not the first positional argument."""
 _SUBJECTS: Final = frozenset({"params", "dataset", "data", "datasets", "optimizer"})
 
 
@@ -105,6 +107,16 @@ class Arguments:
     def values(self) -> list[Any]:
         """All arguments, positional ones first."""
         return [*self.args, *self.kwargs.values()] if self.kwargs else list(self.args)
+
+    def beside_first(self) -> list[Any]:
+        """All arguments but the one that the call works on; all of them where that is not told.
+
+        Keywords come in any order.
+        """
+        if self.args:
+            return self.values()[1:]
+        first = next((key for key in _FIRST if key in self.kwargs), None)
+        return [value for key, value in self.kwargs.items() if key != first]
 
     def setting(self, name: str, position: int, default: Any = False) -> Any:
         """An argument by name or position."""

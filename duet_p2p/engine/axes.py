@@ -61,6 +61,8 @@ class Outcome:
     records before the second ones, and how many of each one after another."""
     is_joined: bool = False
     """It put such parts together again."""
+    is_mixed: bool = False
+    """A sum over all records is in each one, as in ``x - x.mean(0)``."""
     is_by_values: bool = False
     """Other values of something public could have another outcome."""
 
@@ -84,7 +86,7 @@ def outcome(call: Call) -> Outcome | None:
     places = found if isinstance(found, tuple) else ()
     axis = found[0] if isinstance(found, tuple) else found
     return Outcome(axis, call.injected, places, call.thinned, call.folded, call.is_joined,
-                   call.is_by_values)  # fmt: skip
+                   call.is_mixed, call.is_by_values)  # fmt: skip
 
 
 @cache

@@ -250,6 +250,7 @@ def pinv(call: Call) -> int | None:
     first = first_rows(call)
     if first is None or _has_many(call) is None or len(call.args) > 1 or call.kwargs:
         return None
+    call.is_mixed = True
     return 1 - first[1].axis
 
 

@@ -73,6 +73,8 @@ class Call:
     at a time, and how many one after another."""
     is_joined: bool = False
     """Set by `reshape`: it put those parts together again."""
+    is_mixed: bool = False
+    """Set where a sum over all records went into each one."""
     is_by_values: bool = False
     """Set where values of something public decided the answer: other ones can have another."""
 
@@ -133,10 +135,18 @@ def alike(tensor: torch.Tensor) -> frozenset[int]:
     return frozenset([axis for axis in range(tensor.ndim) if _is_alike(tensor, axis)])
 
 
+_OF_BITS: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
 def _is_alike(tensor: torch.Tensor, axis: int) -> bool:
+    """By bits: zeros of either sign are equal, and the sign of one says which record it is."""
     if tensor.layout is not torch.strided or tensor.is_quantized or not tensor.numel():
         return False
-    return bool((tensor == tensor.narrow(axis, 0, 1)).all())
+    bits = tensor.detach().resolve_conj().resolve_neg()
+    if bits.is_complex():
+        bits = torch.view_as_real(bits)
+    bits = bits.view(_OF_BITS[bits.element_size()])
+    return bool((bits == bits.narrow(axis, 0, 1)).all())
 
 
 def dims_of(value: Any, ndim: int) -> tuple[int, ...] | None:
@@ -339,6 +349,7 @@ def norm_layer(call: Call) -> int | None:
     first = first_rows(call)
     if first is None or not others_have_none(call, first[0]) or first[1].axis != 0:
         return None
+    call.is_mixed = call.short == "batch_norm" and bool(call.get("training", 5, False))
     return 0 if first[0].ndim >= 2 else None
 
 

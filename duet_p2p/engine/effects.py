@@ -41,16 +41,16 @@ _STEPS: Final = frozenset(
 
 _RANDOM_NAMES: Final = """
 rand randn randint randperm rand_like randn_like randint_like normal bernoulli multinomial poisson
-binomial dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout rrelu
-gumbel_softmax sample rsample random uniform exponential cauchy geometric log_normal random_split
-next iter __next__ fractional_max_pool2d fractional_max_pool3d fractional_max_pool2d_with_indices
-fractional_max_pool3d_with_indices svd_lowrank pca_lowrank
+binomial dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout feature_alpha_dropout
+rrelu gumbel_softmax sample rsample random uniform exponential cauchy geometric log_normal
+random_split next iter __next__ fractional_max_pool2d fractional_max_pool3d
+fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices svd_lowrank pca_lowrank
 """
 _RANDOM: Final = frozenset(_RANDOM_NAMES.split())
 
 _BY_SHAPE_NAMES: Final = """
 rand randn randint randperm rand_like randn_like randint_like dropout dropout1d dropout2d
-dropout3d alpha_dropout feature_alpha_dropout gumbel_softmax next iter __next__
+dropout3d feature_dropout alpha_dropout feature_alpha_dropout gumbel_softmax next iter __next__
 fractional_max_pool2d fractional_max_pool3d fractional_max_pool2d_with_indices
 fractional_max_pool3d_with_indices svd_lowrank pca_lowrank
 """
@@ -175,7 +175,7 @@ class Effects:
         if short.rstrip("_") == "rrelu" and given.setting("training", 3) is False:
             return
         by_shape = draws_by_shape(name)
-        others = [v for v in given.values()[1:] if isinstance(v, torch.Tensor)]
+        others = [v for v in given.beside_first() if isinstance(v, torch.Tensor)]
         # a chance that is no chance fails, and then nothing is drawn
         is_chosen = any(is_private(lineage.label(value)) for value in others)
         if by_shape and not is_chosen and given.has_public_facts(lineage):
@@ -476,7 +476,7 @@ def _besides(first: torch.Tensor, given: Arguments) -> Label:
 
 def _grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:
     """What a loaded state brings along."""
-    for value in given.values()[1:]:
+    for value in given.beside_first():
         if not is_atomic(value):
             yield lineage.whole(value)
 

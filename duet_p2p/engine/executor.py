@@ -122,6 +122,7 @@ class Executor:
             poison = Poison(seq, op.name, code_of(error), text_of(error), label is PUBLIC, label)
             return self._fail(poison, op)
         except Failed as failed:
+            self._stopped(failed.poison)
             return None if (told := self._fail(failed.poison, op)) and failed.is_known else told
         finally:  # a closure's commands run within a step
             self.admission.spec, self._named, self._mode = outer
@@ -273,8 +274,6 @@ class Executor:
             failed = Failed(
                 self.damage.reaching(run.poison, rule, given, self._mode), is_known=True
             )
-        if not failed.poison.is_public:
-            self._drawn(rule, label)
         self._damaged(failed.poison, run, error)
         return failed
 
@@ -502,6 +501,12 @@ class Executor:
         self.damage.spread(poison, rule, given, hidden=hidden)
         self._drawn(rule, poison.label)
         self._poison_outs(op, poison)
+
+    def _stopped(self, poison: Poison) -> None:
+        """It might have drawn random numbers, wherever it was stopped."""
+        if self._named is not None and not poison.is_public:
+            rule, given = self._named
+            self._drawn(rule, join((poison.label, given.all(self._lineage))))
 
     def _drawn(self, rule: Rule, label: Label) -> None:
         """How many random numbers were drawn before it failed, if any, is as private."""

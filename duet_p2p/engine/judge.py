@@ -247,8 +247,8 @@ def _by_rows(
     if found is None:
         return None
 
-    if short in axes.LABELLED and len(opened) > 1 and labels[1].kind is Kind.VERBATIM:
-        del opened[1]  # the owner's own classes
+    if short in axes.LABELLED and len(opened) > 1:
+        opened = _without_classes(given, tensors, labels, lineage) or opened
     # Masked and whole records beside each other: a difference of the two is what was dropped.
     thinned = opened[0].thinned
     is_mixed = any(r.thinned != thinned for r in opened)
@@ -258,6 +258,8 @@ def _by_rows(
         *(r.atoms for r in opened), *(m.atoms for m in met if m.kind is Kind.AGGREGATE)
     )
     floor = min(*(r.floor for r in opened), *(m.min_records for m in met), UNBOUNDED)
+    if found.is_mixed:
+        floor = min(floor, opened[0].records)
     if not are_disjoint(atoms):
         floor, atoms = 1, frozenset()
     every = join([beside, *labels])
@@ -276,6 +278,22 @@ def _by_rows(
     thinned = thinned.union(*(r.thinned for r in opened))
     rows = Rows(found.axis, records, key, atoms, floor, thinned)
     return Verdict(label, rows, axes=found.axes, is_by_values=found.is_by_values)
+
+
+def _without_classes(
+    given: Arguments, tensors: list[torch.Tensor], labels: list[Label], lineage: Lineage
+) -> list[Rows] | None:
+    """The rows of all but the owner's own classes, which a loss looks up."""
+    classes = given.args[1] if len(given.args) > 1 else given.kwargs.get("target")
+    pairs = [(t, lb) for t, lb in zip(tensors, labels, strict=True) if t is not classes]
+    is_theirs = any(
+        t is classes and lb.kind is Kind.VERBATIM for t, lb in zip(tensors, labels, strict=True)
+    )
+    return (
+        _opened(given, [t for t, _ in pairs], [lb for _, lb in pairs], lineage)
+        if is_theirs
+        else None
+    )
 
 
 def _folded(

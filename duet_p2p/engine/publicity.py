@@ -50,5 +50,5 @@ def is_public_failure(
 def _has_numbers(given: Arguments, lineage: Lineage) -> bool:
     return any(
         isinstance(value, torch.Tensor) and value.numel() == 1 and is_private(lineage.label(value))
-        for value in given.values()[1:]
+        for value in given.beside_first()
     )

@@ -36,11 +36,14 @@ _NUMBERS: Final = frozenset({bool, int, float, str, type(None)})
 _GROUPS: Final = "torch.optim.Optimizer.add_param_group"
 _KEYWORDS: Final = frozenset({"training", "train", "use_input_stats", "inplace", "dropout_p"})
 _ALL: Final = frozenset({
-    "dropout", "dropout_", "alpha_dropout", "alpha_dropout_", "feature_dropout",
-    "feature_dropout_", "feature_alpha_dropout", "feature_alpha_dropout_", "rrelu", "rrelu_",
-    "batch_norm", "native_batch_norm", "instance_norm", "lstm", "gru", "rnn_tanh", "rnn_relu",
+    "torch.nn.functional.rrelu_",
+    *(f"torch.{short}" for short in (
+        "dropout", "dropout_", "alpha_dropout", "alpha_dropout_", "feature_dropout",
+        "feature_dropout_", "feature_alpha_dropout", "feature_alpha_dropout_", "rrelu",
+        "native_batch_norm", "lstm", "gru", "rnn_tanh", "rnn_relu",
+    )),
 })  # fmt: skip
-"""Names right below torch, of whose arguments each number is one."""
+"""Names of C functions, of whose arguments each number is one."""
 
 
 _HOLD: Final = frozenset({
@@ -66,10 +69,10 @@ def _settings(name: str) -> tuple[tuple[str, int], ...]:
 @cache
 def _is_free(name: str) -> bool:
     """Whether calls of a name have no settings at all, nor views of what they are given."""
-    rule, base = TABLE[name], base_name(name)
+    base = base_name(name)
     if name.startswith("python.") or name == _GROUPS or _settings(name):
         return False
-    if rule.short in _ALL and name == f"torch.{rule.short}":
+    if name in _ALL:
         return False
     return not base or base in ELEMENTWISE
 
@@ -142,8 +145,9 @@ def _refuse_private(call: Call, rule: Rule, given: Arguments, lineage: Lineage) 
     if not given.slots:
         return
     every = _settings(rule.name)
-    if rule.short in _ALL and rule.name == f"torch.{rule.short}":
+    if rule.name in _ALL:
         every += tuple(("", at) for at, value in enumerate(given.args) if is_atomic(value))
+        every += tuple((k, len(given.args)) for k, v in given.kwargs.items() if is_atomic(v))
     for name, position in every:
         if position < len(given.args):
             value, label = given.args[position], given.label_at(position)

@@ -20,6 +20,7 @@ from duet_p2p.surface.datasets import DATASETS
 from duet_p2p.surface.distributions import DISTRIBUTIONS
 from duet_p2p.surface.guard import guarded
 from duet_p2p.surface.loader import LOADERS
+from duet_p2p.surface.norms import NORMS
 from duet_p2p.surface.optimizers import OPTIMIZERS
 from duet_p2p.surface.python import PYTHON
 from duet_p2p.surface.sparse import SPARSE
@@ -33,7 +34,7 @@ NEEDS_CONTEXT: Final = frozenset(DATASETS)
 
 _OWN: Final = {
     **PYTHON, **TENSORS, **DATASETS, **LOADERS, **OPTIMIZERS, **transforms.FUNCTIONS,
-    **DISTRIBUTIONS, **SPARSE,
+    **DISTRIBUTIONS, **NORMS, **SPARSE,
 }  # fmt: skip
 
 # Methods that subclasses replace: called on the object, after a look at its class.

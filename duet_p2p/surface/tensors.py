@@ -5,6 +5,8 @@
 * ``x.data`` is a detach, ``x.data = v`` a checked copy: torch's own leave the version counter
   alone, and an index that autograd saved could be swapped after its range was checked, so that
   backward would read and write out of bounds.
+* ``torch.unsafe_split`` and its kin give copies: torch gives parts of the same memory with a
+  version counter of their own, which is the same hole: a graph went on with what was written there.
 * ``torch.manual_seed`` gives None: torch gives the generator itself.
 """
 
@@ -120,6 +122,22 @@ def _clip_grad_value(parameters: Any, clip_value: Any, foreach: Any = None) -> N
     torch.nn.utils.clip_grad_value_(_with_grads(parameters), float(clip_value))
 
 
+def _copies(split: Callable[..., Any]) -> Callable[..., tuple[torch.Tensor, ...]]:
+    """Parts that share no memory with what they are parts of."""
+
+    def run(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, ...]:
+        return tuple([part.clone() for part in split(*args, **kwargs)])
+
+    return run
+
+
+_UNSAFE: Final = {
+    f"{place}.{name}": _copies(getattr(owner, name))
+    for place, owner in (("torch", torch), ("torch.Tensor", torch.Tensor))
+    for name in ("unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes")
+}
+
+
 def _manual_seed(seed: Any) -> None:
     torch.manual_seed(int(seed))
 
@@ -138,6 +156,7 @@ def _parameter(data: Any, requires_grad: Any = True) -> torch.nn.Parameter:
 
 
 TENSORS: Final[dict[str, Callable[..., Any]]] = {
+    **_UNSAFE,
     "torch.Tensor": _legacy(torch.float32),
     "torch.FloatTensor": _legacy(torch.float32),
     "torch.DoubleTensor": _legacy(torch.float64),

@@ -175,16 +175,68 @@ def looked_at_later(p: RawPeer) -> tuple[Ref, Ref]:
 
 @attack
 def statistics_that_became_private(p: RawPeer) -> Ref:
-    """Batch norm writes its means without telling torch: a public graph gave the private ones."""
+    """torch writes means without counting it: a public graph gave these instead of ones."""
     w, loss = looked_at_later(p)
     p.do(T + "backward", loss)
-    return grad(p, w)
+    return p.op("torch.sub", grad(p, w), 1.0)
 
 
 @attack
 def statistics_that_became_private_asked_by_hand(p: RawPeer) -> Ref:
     w, loss = looked_at_later(p)
-    return first(p, p.op("torch.autograd.grad", loss, [w]))
+    return p.op("torch.sub", first(p, p.op("torch.autograd.grad", loss, [w])), 1.0)
+
+
+def product(p: RawPeer) -> tuple[Ref, Ref, Ref]:
+    """A public product of a leaf and of ones, which its graph keeps."""
+    w, kept = leaf(p, 3), p.put(torch.ones(3))
+    return w, kept, total(p, p.op("torch.mul", w, kept))
+
+
+@attack
+def statistics_that_the_graph_of_a_product_keeps(p: RawPeer) -> Ref:
+    """The gradient of a public product was the mean of a record, and public."""
+    w, kept, made = product(p)
+    record = p.op(T + "expand", p.op(T + "__getitem__", TABLE, slice(5, 6)), 2, 3)
+    p.op(F + "batch_norm", record, kept, p.put(torch.ones(3)), None, None, True, 1.0)
+    p.do(T + "backward", made)
+    return grad(p, w)
+
+
+@attack
+def statistics_by_another_name_that_a_graph_keeps(p: RawPeer) -> Ref:
+    w, kept, made = product(p)
+    variance = p.put(torch.ones(3))
+    p.ops("torch.native_batch_norm", 3, two(p), None, None, kept, variance, True, 1.0, 0.1)
+    p.do(T + "backward", made)
+    return grad(p, w)
+
+
+@attack
+def weights_of_records_that_were_ones_when_a_rule_looked(p: RawPeer) -> Ref:
+    """The gradient was one record, and an aggregate over all."""
+    w, kept, mask = leaf(p, 1), p.put(torch.ones(64)), torch.zeros(2, 64)
+    mask[:, 5] = 1
+    loss = total(p, p.op("torch.mul", p.op("torch.mul", X, w), kept))
+    p.op(F + "batch_norm", p.put(mask), kept, p.put(torch.ones(64)), None, None, True, 1.0)
+    p.do(T + "backward", loss)
+    return total(p, grad(p, w))
+
+
+def _part_written_later(p: RawPeer, name: str, size: Any) -> Ref:
+    """torch gives these parts a count of writes of their own."""
+    w, kept, made = product(p)
+    part = p.op("python.Tuple.__getitem__", p.op(name, kept, size), 0)
+    p.do(T + "copy_", part, p.op(T + "__getitem__", TABLE, 5))
+    p.do(T + "backward", made)
+    return p.op("torch.sub", grad(p, w), 1.0)
+
+
+for _name, _size in (("chunk", 1), ("split", 3), ("split_with_sizes", [3])):
+    for _place in ("torch.", T):
+        ATTACKS[f"a part of {_place}unsafe_{_name}"] = (
+            lambda p, n=f"{_place}unsafe_{_name}", s=_size: _part_written_later(p, n, s)
+        )
 
 
 @attack

@@ -118,6 +118,32 @@ def _all_but_the_last_batch(p: RawPeer) -> Ref:
     return p.op("torch.mean", batch(p, loader(p, centred, batch_size=63)))
 
 
+def _normed_but_the_last_batch(p: RawPeer) -> Ref:
+    """They add up to nothing, so that a sum of all but one is that one."""
+    normed = p.op(F + "batch_norm", TABLE, None, None, None, None, True)
+    return total(p, batch(p, loader(p, normed, batch_size=63)))
+
+
+def _inverse_but_the_last_batch(p: RawPeer) -> Ref:
+    inverse = p.op(T + "t", p.op("torch.linalg.pinv", TABLE))
+    of = p.op("python.next", p.op("python.iter", loader(p, TABLE, inverse, batch_size=63)))
+    records, columns = (p.op("python.List.__getitem__", of, part) for part in (0, 1))
+    return p.op("torch.trace", p.op("torch.mm", p.op(T + "t", columns), records))
+
+
+def _signs_of_zeros(p: RawPeer) -> Ref:
+    """All of them are equal, and one has another sign."""
+    signs = torch.zeros(64)
+    signs[5] = -0.0
+    return p.op("torch.sub", total(p, X), total(p, p.op("torch.copysign", X, p.put(signs))))
+
+
+def _masked_classes(p: RawPeer) -> Ref:
+    """One for each record that a mask kept, which a seed decided."""
+    mask = p.op(F + "dropout", p.op("torch.add", p.op("torch.mul", X, 0.0), 1.0), 0.3)
+    return p.op(T + "long", p.op("torch.gt", mask, 0.0))
+
+
 def _private_order(p: RawPeer) -> Ref:
     p.do("torch.manual_seed", p.op("python.Int", p.op(T + "__getitem__", X, 5)))
     taken = total(p, batch(p, loader(p, X, batch_size=32, shuffle=True)))
@@ -239,6 +265,7 @@ ATTACKS: dict[str, Attack] = {
     # written in place
     "a mask written in place": lambda p: total(p, p.op(T + "mul_", p.op(T + "clone", X), mine(p))),
     "all but one set to zero, through a view": _all_but_one,
+    "zeros that are equal but for their sign": _signs_of_zeros,
     "what lay there before its axes changed places": lambda p: total(p, p.op(
         F + "softmax", p.op(T + "t_", p.op(T + "clone", TABLE)), 1)),
     "a scan written in place": lambda p: p.op("torch.amax", p.op(
@@ -297,6 +324,10 @@ ATTACKS: dict[str, Attack] = {
     "a data set written to in the middle of a pass": _written_in_the_middle,
     "a data set masked in the middle of a pass": _masked_in_the_middle,
     "all but the last short batch, with a mean over all beside it": _all_but_the_last_batch,
+    "all but the last short batch of what was normed before": _normed_but_the_last_batch,
+    "all but the last short batch of a pseudoinverse": _inverse_but_the_last_batch,
+    "masked classes of whole records, by keywords in another order": lambda p: p.op(
+        F + "nll_loss", target=_masked_classes(p), input=TABLE),
     "an order that a private seed decided": _private_order,
     "batches of one": lambda p: p.op("torch.mean", batch(p, loader(p, X, batch_size=1))),
     "batches of nine": lambda p: p.op("torch.mean", batch(p, loader(p, X, batch_size=9))),

@@ -1,0 +1,64 @@
+"""Batch norms whose running statistics are written where torch looks.
+
+torch writes them without counting that as a write. A graph that had kept such a tensor for its way
+back then went on with the new numbers and noticed nothing: the gradient of a public product was
+private statistics, of which no label knew, and weights that had been the same for all records could
+become a mask. Here torch works on copies, and what is written is written like anything else: a
+graph that still needs the old numbers fails. Its own graph has the copies, so that layers that run
+twice before one backward work as they do in torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch.nn import functional
+
+__all__ = ["NORMS"]
+
+
+def _copy(statistics: Any) -> Any:
+    return statistics.detach().clone() if isinstance(statistics, torch.Tensor) else statistics
+
+
+def _write(statistics: Any, copy: Any) -> None:
+    if isinstance(statistics, torch.Tensor):
+        statistics.detach().copy_(copy)
+
+
+def _batch_norm(
+    input: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    training: Any = False,
+    momentum: Any = 0.1,
+    eps: Any = 1e-5,
+) -> torch.Tensor:
+    mean, var = _copy(running_mean), _copy(running_var)
+    found = functional.batch_norm(input, mean, var, weight, bias, training, momentum, eps)
+    if training:
+        _write(running_mean, mean)
+        _write(running_var, var)
+    return found
+
+
+def _native_batch_norm(
+    input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: Any,
+    momentum: Any, eps: Any,
+) -> tuple[torch.Tensor, ...]:  # fmt: skip
+    mean, var = _copy(running_mean), _copy(running_var)
+    found = torch.native_batch_norm(input, weight, bias, mean, var, training, momentum, eps)
+    if training:
+        _write(running_mean, mean)
+        _write(running_var, var)
+    return found
+
+
+NORMS: Final[dict[str, Callable[..., Any]]] = {
+    "torch.nn.functional.batch_norm": _batch_norm,
+    "torch.native_batch_norm": _native_batch_norm,
+}
