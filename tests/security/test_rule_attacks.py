@@ -1,5 +1,6 @@
 """Attacks on rules: what their silence, their denials and their counting tell or let through."""
 
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -236,6 +237,28 @@ def test_a_failed_model_is_the_one_that_a_rule_decides_about(session: Session) -
 
 
 # denials
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["LOSS", " loss\u00a0", "lo\u200bss", "loss\u202e", "\uff4c\uff4f\uff53\uff53", "lo\u00adss\x07",
+     "lo\u017fs"],
+)  # fmt: skip
+def test_a_name_that_looks_like_a_denied_one_is_denied(session: Session, name: str) -> None:
+    """Letters of other alphabets are other names: what must not leave is denied by its source."""
+    duet, raw = session
+    duet.requests.add_handler("accept")
+    duet.requests.add_handler("deny", name="loss")
+    assert raw.ask(raw.op("torch.mean", X), name) == "Denied"
+    assert raw.ask(raw.op("torch.sum", X), "another") == "Value"
+
+
+@pytest.mark.parametrize("name", ["größe", "Ångström"])
+def test_a_name_in_either_form_of_its_characters_is_the_same(session: Session, name: str) -> None:
+    duet, raw = session
+    duet.requests.add_handler("deny", name=unicodedata.normalize("NFD", name))
+    asked = {raw.ask(X, unicodedata.normalize(form, name)) for form in ("NFC", "NFD")}
+    assert asked == {"Denied"}
 
 
 MIXED: dict[str, Callable[[RawPeer], Ref]] = {
