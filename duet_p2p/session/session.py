@@ -264,9 +264,12 @@ class Session:
 
         Raises:
             SessionClosed: The session is over.
+            ProtocolError: The link is to somebody else: what was decided holds for one partner.
         """
         if self._end is not None:
             raise SessionClosed()
+        if self.partner_id not in ("", link.partner_id):
+            raise ProtocolError("a session has one partner")
         if self._peer is not None:
             # whoever brought the new link knows; to tell it would look like the new one's end
             self._retire(None)
