@@ -202,7 +202,9 @@ def test_what_has_no_reviewed_size_is_not_offered(raw, name):
 
 def test_nor_is_what_reaches_further_than_its_arguments(raw):
     for name in ("torch.range", "torch.set_num_threads", "python.String.format",
-                 "python.String.__mod__", "python.eval"):  # fmt: skip
+                 "python.String.__mod__", "python.eval", "torch.Tensor.register_hook",
+                 "torch.nn.Module.register_forward_hook", "torch.autograd.set_detect_anomaly",
+                 "torch.optim.Optimizer.register_step_post_hook"):  # fmt: skip
         assert refused(raw, raw.op(name, 1)) == "NotAllowed", name
 
 
