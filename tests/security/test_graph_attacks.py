@@ -233,17 +233,6 @@ def a_saved_tensor_whose_data_are_set(p: RawPeer) -> Ref:
 
 
 @attack
-def a_gradient_that_was_written_before_the_rest_failed(p: RawPeer) -> Ref:
-    """What the graph had kept was changed; the other branch had its gradient by then."""
-    w, v = leaf(p), leaf(p)
-    kept = p.op("torch.exp", v)
-    loss = total(p, p.op("torch.add", p.op("torch.mul", kept, X), p.op("torch.mul", w, X)))
-    p.do(T + "add_", kept, 1.0)
-    p.do(T + "backward", loss)
-    return grad(p, w)
-
-
-@attack
 def a_gradient_of_a_graph_that_is_used_up(p: RawPeer) -> Ref:
     w = leaf(p)
     loss = total(p, p.op("torch.mul", w, X))
@@ -388,7 +377,11 @@ def class_weights_with_a_gradient_as_a_target(p: RawPeer) -> Ref:
     return grad(p, target)
 
 
-REFUSED = {"a_saved_tensor_written_through_data", "a_saved_tensor_whose_data_are_set"}
+REFUSED = {
+    "a_saved_tensor_written_through_data",
+    "a_saved_tensor_whose_data_are_set",
+    "a_gradient_of_a_graph_that_is_used_up",
+}
 """Torch itself does not go back through what was written over."""
 
 
