@@ -263,8 +263,7 @@ class Session:
         """Goes on over a new verified link; an older one is given up.
 
         Raises:
-            SessionClosed: The session is over.
-            ProtocolError: The link is to somebody else: what was decided holds for one partner.
+            SessionClosed, ProtocolError: The session is over, or another partner's.
         """
         if self._end is not None:
             raise SessionClosed()
