@@ -35,7 +35,7 @@ from duet_p2p.engine.summary import summary_of
 from duet_p2p.engine.training import described
 from duet_p2p.limits import INLINE_TENSOR_BYTES
 from duet_p2p.surface.types import type_name_of
-from duet_p2p.surface.values import from_wire, logical_numbers, to_wire
+from duet_p2p.surface.values import from_wire, logical_numbers, to_wire, words_of
 from duet_p2p.wire.codec import pack_value
 from duet_p2p.wire.values import TensorData
 
@@ -242,7 +242,7 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 def _charge(tensors: Sequence[torch.Tensor], elements: int, lineage: Lineage) -> int:
     """Numbers of a value; of hidden sizes, as many as it could have been."""
-    return elements + sum([numbers_of(t, lineage) - t.numel() for t in tensors])
+    return elements + sum([(numbers_of(t, lineage) - t.numel()) * words_of(t) for t in tensors])
 
 
 def label_of_slot(slot: Slot, lineage: Lineage) -> Label:

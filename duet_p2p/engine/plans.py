@@ -34,7 +34,7 @@ from duet_p2p.engine.replay import Replay
 from duet_p2p.engine.score import Score
 from duet_p2p.engine.store import IdError, PlanOutput, Poison, Slot, Store
 from duet_p2p.errors import DuetError, QuotaExceeded
-from duet_p2p.surface.plan import check, digest_of, joined, refs_of
+from duet_p2p.surface.plan import check, digest_of, is_part, joined, refs_of
 from duet_p2p.wire.codec import decode_message, encode_message
 from duet_p2p.wire.messages import DefinePlan, Op, RunPlan
 from duet_p2p.wire.values import Ref
@@ -67,6 +67,7 @@ class Plans:
         self._effects = effects
         self._plans: dict[int, Plan] = {}
         self._parts: list[DefinePlan] = []  # of one plan that is not complete
+        self._nbytes = 0  # of them
         self._runs = 0
         self._standing: _Standing | None = None
 
@@ -84,12 +85,13 @@ class Plans:
     def _take(self, part: DefinePlan) -> None:
         if self._parts and self._parts[0].plan != part.plan:
             raise ValueError("a plan was not finished")
-        if not part.is_last and (not part.steps or part.captures or part.outputs):
+        if not is_part(part):
             raise ValueError("a part of a plan brings steps and nothing else")
-        self._parts.append(part)
-        nbytes = sum(len(encode_message(known)) for known in self._parts)
+        nbytes = len(encode_message(part)) + (self._nbytes if self._parts else 0)
         if nbytes > limits.PLAN_BYTES:
             raise QuotaExceeded(f"a plan of {nbytes} bytes, {limits.PLAN_BYTES} allowed")
+        self._parts.append(part)
+        self._nbytes = nbytes
         if not part.is_last:
             return
         parts, self._parts = self._parts, []

@@ -131,6 +131,7 @@ def made(
     return Made(op, args, kwargs, inputs, forms)
 
 
+_SHOWN_PARTS = 16  # of a container among the arguments
 _KEPT = frozenset({wire.Ref, bool, int, float, type(None)})
 """Types of arguments that `_short` leaves as they are."""
 
@@ -207,10 +208,20 @@ def _expression(step: Made, names: Mapping[int, str]) -> str:
         return f"{args[0]}[{args[1]}]"
     if short == "__setitem__" and len(args) == 3:
         return f"{args[0]}[{args[1]}] = {args[2]}"
-    keywords = [f"{key}={show(value)}" for key, value in step.kwargs.items()]
+    keywords = [f"{_word(key)}={show(value)}" for key, value in step.kwargs.items()]
     if args and (step.op.startswith("torch.Tensor.") or (".optim." in step.op and short.islower())):
         return f"{args[0]}.{short}({', '.join(args[1:] + keywords)})"
     return f"{step.op}({', '.join(args + keywords)})"
+
+
+def _word(key: str) -> str:
+    """A keyword, or harmless: some names take any, and a text must not pretend other lines."""
+    return key if key.isascii() and key.isidentifier() else ascii(key)
+
+
+def _some(parts: list[str]) -> str:
+    """Parts of a container, and that there are more."""
+    return ", ".join(parts if len(parts) <= _SHOWN_PARTS else [*parts[:_SHOWN_PARTS], "…"])
 
 
 def _show(value: Any, step: Made, names: Mapping[int, str]) -> str:
@@ -226,13 +237,13 @@ def _show(value: Any, step: Made, names: Mapping[int, str]) -> str:
     if isinstance(value, wire.Size):
         return str(value.dims)
     if isinstance(value, list):
-        return "[" + ", ".join(_show(v, step, names) for v in value[:16]) + "]"
+        return f"[{_some([_show(v, step, names) for v in value[: _SHOWN_PARTS + 1]])}]"
     if isinstance(value, tuple):
-        inner = ", ".join(_show(v, step, names) for v in value[:16])
+        inner = _some([_show(v, step, names) for v in value[: _SHOWN_PARTS + 1]])
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if isinstance(value, dict):
-        pairs = list(value.items())[:16]
-        return "{" + ", ".join(f"{k!r}: {_show(v, step, names)}" for k, v in pairs) + "}"
+        pairs = list(value.items())[: _SHOWN_PARTS + 1]
+        return f"{{{_some([f'{k!r}: {_show(v, step, names)}' for k, v in pairs])}}}"
     if value is Ellipsis:
         return "..."
     text = repr(value)

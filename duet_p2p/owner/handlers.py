@@ -9,6 +9,7 @@ owner's engine worked out and nobody can forge.
 from __future__ import annotations
 
 import secrets
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -270,8 +271,8 @@ _KEYS: Final = (
 
 
 def normal_name(name: str) -> str:
-    """Names are compared stripped and lower-cased, as in the original."""
-    return name.strip().lower()
+    """Names are compared as they look: stripped, in one case and one form of their characters."""
+    return unicodedata.normalize("NFKC", name).strip().lower()
 
 
 def tag_filter(tags: Iterable[str] | None) -> frozenset[str] | None:

@@ -15,7 +15,7 @@ from duet_p2p.errors import DuetError
 from duet_p2p.objects import cards
 from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.request_view import Caller
-from duet_p2p.surface.plan import check, digest_of, joined, listing_of
+from duet_p2p.surface.plan import check, digest_of, is_part, joined, listing_of
 from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.messages import DefinePlan
 
@@ -72,6 +72,7 @@ class PlanBook:
     def __init__(self, describe: Callable[[int], str]) -> None:
         self._plans: dict[int, SharedPlan] = {}
         self._parts: list[DefinePlan] = []
+        self._nbytes = 0  # of the parts
         self._describe = describe
 
     def define(self, part: DefinePlan, id: int | None = None) -> SharedPlan | None:
@@ -81,14 +82,14 @@ class PlanBook:
             part: as it was decoded.
             id: of an owner's plan.
         """
-        if self._parts and self._parts[0].plan != part.plan:
+        is_other = bool(self._parts) and self._parts[0].plan != part.plan
+        # each part is counted once: there may be as many as a plan has bytes
+        nbytes = len(encode_message(part)) + (self._nbytes if self._parts else 0)
+        if is_other or not is_part(part) or nbytes > limits.PLAN_BYTES:
             self._parts = []
             return None  # the engine refuses it as well
         self._parts.append(part)
-        nbytes = sum(len(encode_message(known)) for known in self._parts)
-        if nbytes > limits.PLAN_BYTES:
-            self._parts = []
-            return None
+        self._nbytes = nbytes
         if not part.is_last:
             return None
         parts, self._parts = self._parts, []

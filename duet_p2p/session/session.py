@@ -263,10 +263,12 @@ class Session:
         """Goes on over a new verified link; an older one is given up.
 
         Raises:
-            SessionClosed: The session is over.
+            SessionClosed, ProtocolError: The session is over, or another partner's.
         """
         if self._end is not None:
             raise SessionClosed()
+        if self.partner_id not in ("", link.partner_id):
+            raise ProtocolError("a session has one partner")
         if self._peer is not None:
             # whoever brought the new link knows; to tell it would look like the new one's end
             self._retire(None)

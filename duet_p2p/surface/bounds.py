@@ -1,4 +1,4 @@
-"""What some kernels trust without a look: pivots, offsets, lengths, sample positions, grids.
+"""What some kernels trust without a look: pivots, offsets, lengths, positions, grids, divisors.
 
 Beyond plain indices (checks.py) some functions read or write as far as another argument says.
 LAPACK swaps rows by pivots, bags and segments run to their offsets, fractional pooling starts where
@@ -196,6 +196,38 @@ def _unpool(dims: int) -> Check:
     return check
 
 
+def _finite(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # eigvals reads past its memory where numbers are not finite (eig and its like look themselves),
+    # and binomial never ends with a count that is none.
+    for value in (*args, *kwargs.values()):
+        is_real = is_tensor(value) and (value.is_floating_point() or value.is_complex())
+        if is_real and not bool(value.detach().isfinite().all()):
+            raise ValueError("numbers that are not finite")
+
+
+def _division(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # The least whole number by -1 has no result: the processor ends the process.
+    if kwargs.get("rounding_mode") != "trunc":
+        return
+    number, by = argument(args, kwargs, 0, "input"), argument(args, kwargs, 1, "other")
+    if not is_tensor(number) or not (is_tensor(by) or isinstance(by, int)):
+        return
+    kind = torch.result_type(number, by)
+    if kind.is_floating_point or kind.is_complex or number.numel() == 0:
+        return
+    if bool((by == -1).any() if is_tensor(by) else by == -1):
+        least = int(number.detach().amin()) if number.dtype != torch.bool else 0
+        if least == torch.iinfo(kind).min:
+            raise ValueError(f"{least} by -1 is no {kind}")
+
+
+def _divisor(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # The same division, in avg_pool2d and avg_pool3d of whole numbers.
+    by = argument(args, kwargs, 6, "divisor_override")
+    if isinstance(by, int) and by < 0:
+        raise ValueError("divisor_override is positive")
+
+
 def _each(value: Any, dims: int) -> list[int]:
     found = [value] * dims if isinstance(value, int) else list(value)
     if len(found) == 1:
@@ -317,7 +349,10 @@ BOUNDS: Final[dict[str, Check]] = {
     "combinations": _combinations,
     "ctc_loss": _ctc_loss,
     "degree": _degree,
+    "division": _division,
+    "divisor": _divisor,
     "embedding_bag": _embedding_bag,
+    "finite": _finite,
     "flat_index": _flat_index,
     "grid": _grid,
     "group_channels": _channels(1, _group_channels),

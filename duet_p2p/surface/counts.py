@@ -78,6 +78,21 @@ def _rounds(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
             raise QuotaExceeded(f"{value} rounds; the limit is {limits.LOWRANK_ROUNDS}")
 
 
+def _rounds_of_lobpcg(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # lobpcg(A, k, B, X, n, iK, niter, …); a negative number is none at all
+    count = _argument(args, kwargs, 6, ("niter",), None)
+    if isinstance(count, int) and not 0 <= count <= limits.LOWRANK_ROUNDS:
+        raise QuotaExceeded(f"{count} rounds; the limit is {limits.LOWRANK_ROUNDS}")
+
+
+def _matrices(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # in which order they are multiplied is searched for in n**3 steps
+    given = args[0] if args and type(args[0]) in (list, tuple) else args  # a shape is a tuple too
+    given = kwargs.get("tensors", given)
+    if type(given) in (list, tuple) and len(given) > limits.CHAINED_MATRICES:
+        raise QuotaExceeded(f"{len(given)} matrices; the limit is {limits.CHAINED_MATRICES}")
+
+
 def _terms(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     count = _argument(args, kwargs, 1, ("p",), None)
     if isinstance(count, int) and count > limits.GAMMA_TERMS:
@@ -85,11 +100,13 @@ def _terms(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
 
 
 COUNTS: Final[dict[str, Check]] = {
+    "matrices": _matrices,
     "parts_of_chunk": _chunk,
     "parts_of_sections": _sections,
     "parts_of_split": _split,
     "parts_of_unbind": _unbind,
     "rounds": _rounds,
+    "rounds_of_lobpcg": _rounds_of_lobpcg,
     "terms": _terms,
 }
 """By the name of the check in the table."""

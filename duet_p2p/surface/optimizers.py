@@ -19,6 +19,8 @@ from typing import Any, Final
 import torch
 from torch.optim import lr_scheduler, swa_utils
 
+from duet_p2p import limits
+from duet_p2p.errors import QuotaExceeded
 from duet_p2p.surface import bare
 from duet_p2p.surface.sizes import admit_items
 from duet_p2p.surface.sparse import dense, settled
@@ -185,7 +187,18 @@ def _inner(schedulers: Any) -> list[Any]:
     admit_items(len(schedulers))
     if not all(isinstance(s, lr_scheduler.LRScheduler) for s in schedulers):
         raise TypeError("a list of schedulers is needed")
+    _admit_inner(schedulers)
     return list(schedulers)
+
+
+def _admit_inner(schedulers: Any) -> None:
+    """A step walks through all of them, and through one of two of two … once for each place."""
+    waiting, count = list(schedulers), 0
+    while waiting:
+        count += 1
+        if count > limits.CHAINED_SCHEDULERS:
+            raise QuotaExceeded(f"more than {limits.CHAINED_SCHEDULERS} schedulers in one another")
+        waiting += getattr(waiting.pop(), "_schedulers", ())
 
 
 def _sequential(optimizer: Any, schedulers: Any, milestones: Any, last_epoch: Any = -1) -> Any:

@@ -24,7 +24,7 @@ from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.messages import DefinePlan, PlanStep
 from duet_p2p.wire.packing import pack_item
 
-__all__ = ["check", "digest_of", "joined", "listing_of", "refs_of", "split"]
+__all__ = ["check", "digest_of", "is_part", "joined", "listing_of", "refs_of", "split"]
 
 _DOMAIN: Final = b"duet/plan/v1"
 
@@ -41,6 +41,11 @@ def joined(parts: Sequence[DefinePlan]) -> DefinePlan:
         return last
     steps = tuple(step for part in parts for step in part.steps)
     return replace(last, steps=steps)
+
+
+def is_part(part: DefinePlan) -> bool:
+    """Whether a message may stand in a definition: all but the last bring steps, nothing else."""
+    return part.is_last or (bool(part.steps) and not part.captures and not part.outputs)
 
 
 def split(plan: DefinePlan) -> list[DefinePlan]:
@@ -154,7 +159,7 @@ def _call(step: PlanStep, names: Mapping[int, str]) -> str:
     keywords = [f"{key}={_shown(value, names)}" for key, value in step.kwargs.items()]
     short = step.name.rpartition(".")[2]
     if step.name.startswith("torch.Tensor.") and args and not short.startswith("__"):
-        if short.endswith("="):
+        if short.endswith("=") and not step.kwargs:
             return f"{args[0]}.{short[:-1]} = {', '.join(args[1:])}"
         return f"{args[0]}.{short}({', '.join(args[1:] + keywords)})"
     return f"{step.name}({', '.join(args + keywords)})"

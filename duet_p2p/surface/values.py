@@ -389,11 +389,16 @@ def unpack(value: Any, buffer: Buffer | Arrival | None, *, is_owned: bool = Fals
     return from_wire(value, buffer, is_owned=is_owned)
 
 
+def words_of(tensor: torch.Tensor) -> int:
+    """How many numbers one element counts for: a complex one of 16 bytes holds two."""
+    return math.ceil(tensor.element_size() / 8)
+
+
 def logical_numbers(value: Any) -> tuple[int, int]:
     """How many numbers a value holds, and its bytes, both as if nothing were shared.
 
-    A tensor counts its elements. An int longer than 8 bytes, a text or bytes count one number for
-    each 8 bytes begun.
+    A tensor counts its elements, those of 16 bytes twice. An int longer than 8 bytes, a text or
+    bytes count one number for each 8 bytes begun.
 
     Returns:
         Elements and bytes.
@@ -434,7 +439,7 @@ def _counted(value: Any, depth: int, known: dict[int, _Count]) -> _Count:
 def _counted_leaf(item: Any) -> tuple[int, int]:
     """Elements and bytes of what is no container."""
     if isinstance(item, torch.Tensor):
-        return item.numel(), item.numel() * item.element_size()
+        return item.numel() * words_of(item), item.numel() * item.element_size()
     if isinstance(item, range):
         each = [_counted_leaf(part) for part in (item.start, item.stop, item.step)]
         return sum(elements for elements, _ in each), sum(nbytes for _, nbytes in each)

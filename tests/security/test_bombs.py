@@ -202,7 +202,9 @@ def test_what_has_no_reviewed_size_is_not_offered(raw, name):
 
 def test_nor_is_what_reaches_further_than_its_arguments(raw):
     for name in ("torch.range", "torch.set_num_threads", "python.String.format",
-                 "python.String.__mod__", "python.eval"):  # fmt: skip
+                 "python.String.__mod__", "python.eval", "torch.Tensor.register_hook",
+                 "torch.nn.Module.register_forward_hook", "torch.autograd.set_detect_anomaly",
+                 "torch.optim.Optimizer.register_step_post_hook"):  # fmt: skip
         assert refused(raw, raw.op(name, 1)) == "NotAllowed", name
 
 
@@ -264,6 +266,80 @@ def test_what_no_frame_holds_is_refused_and_ends_no_engine(attack, raw):
         assert raw.get(make(raw)).reason == "this value cannot be sent", bomb
     assert pid(duet) == before
     assert not raw.told(wire.EngineRestarted)
+
+
+# what a kernel does not survive
+
+NAN, LEAST = float("nan"), -(2**63)
+
+
+def whole(raw, *values, **settings):
+    return raw.put(torch.tensor(values, **settings))
+
+
+ENDS = {
+    "eigenvalues of what is no number": lambda raw: raw.op(
+        "torch.linalg.eigvals", raw.op("torch.full", [3, 3], NAN)
+    ),
+    "the least number by -1": lambda raw: raw.op(
+        "torch.div", whole(raw, LEAST), -1, rounding_mode="trunc"
+    ),
+    "the same of 32 bits, by a tensor": lambda raw: raw.op(
+        "torch.div",
+        whole(raw, -(2**31), dtype=torch.int32),
+        other=whole(raw, -1, dtype=torch.int32),
+        rounding_mode="trunc",
+    ),
+    "the same in place": lambda raw: raw.op(
+        "torch.Tensor.divide_", whole(raw, 5, LEAST), whole(raw, -1, 3), rounding_mode="trunc"
+    ),
+    "a mean that divides by -1": lambda raw: raw.op(
+        F + "avg_pool2d", whole(raw, [[[LEAST]]]), 1, divisor_override=-1
+    ),
+    "counts that are no numbers": lambda raw: raw.op(
+        "torch.binomial", raw.op("torch.full", [3], NAN), raw.op("torch.full", [3], 0.5)
+    ),
+    "a search without end": lambda raw: raw.op(
+        "torch.lobpcg", raw.op("torch.eye", 9), niter=-1, tol=0.0
+    ),
+    "an order of many matrices": lambda raw: raw.op(
+        "torch.linalg.multi_dot", [raw.op("torch.ones", 1, 1)] * 2_000
+    ),
+    "schedulers in schedulers": lambda raw: raw.op(
+        "torch.optim.lr_scheduler.LRScheduler.state_dict", chained(raw, 40)
+    ),
+}
+
+
+def chained(raw, times):
+    weight = raw.put(torch.ones(1, requires_grad=True))
+    inner = raw.op("torch.optim.lr_scheduler.StepLR", raw.op("torch.optim.SGD", [weight], 0.1), 1)
+    for _ in range(times):
+        inner = raw.op("torch.optim.lr_scheduler.ChainedScheduler", [inner, inner])
+    return inner
+
+
+def test_what_would_end_a_kernel_or_never_end_is_refused_by_the_same_engine(attack, raw):
+    """The first ones ended the engine by a signal (an engine in a thread: the owner's process)."""
+    before = pid(attack[0])
+    codes = {bomb: refused(raw, make(raw)) for bomb, make in ENDS.items()}
+    allowed = (*CODES, "ValueError")
+    assert {bomb: code for bomb, code in codes.items() if code not in allowed} == {}
+    assert pid(attack[0]) == before
+
+
+def test_of_private_numbers_it_is_neither_told_nor_a_death(attack, raw):
+    """A process that ends of some values and not of others tells which they are."""
+    duet, before = attack[0], pid(attack[0])
+    none = raw.op("torch.log", raw.op("torch.neg", Ref(handle_id(duet))))
+    square = raw.op("torch.Tensor.view", raw.op("torch.Tensor.__getitem__", none, slice(9)), 3, 3)
+    zero = raw.op("torch.Tensor.long", raw.op("torch.mul", Ref(handle_id(duet)), 0))
+    least = raw.op("torch.Tensor.add", zero, LEAST)
+    divided = raw.op("torch.div", least, -1, rounding_mode="trunc")
+    for made in (raw.op("torch.linalg.eigvals", square), divided):
+        assert raw.get(made).state == "never"
+    assert not raw.told(wire.Fail) and not raw.told(wire.Suspended)
+    assert pid(duet) == before
 
 
 # memory

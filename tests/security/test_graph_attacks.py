@@ -281,6 +281,35 @@ def a_saved_tensor_whose_data_are_set(p: RawPeer) -> Ref:
     return grad(p, w)
 
 
+# a way back that ends half-way
+
+
+@attack
+def a_gradient_of_a_graph_that_is_used_up(p: RawPeer) -> Ref:
+    w = leaf(p)
+    loss = total(p, p.op("torch.mul", w, X))
+    p.do(T + "backward", loss)
+    p.do(T + "grad=", w, None)
+    p.do(T + "backward", p.op("torch.add", loss, total(p, p.op("torch.mul", w, X))))
+    return grad(p, w)
+
+
+@attack
+def a_change_of_what_was_kept_that_private_numbers_decide(p: RawPeer) -> Ref:
+    """Whether the way back fails would be the number."""
+    w = leaf(p)
+    kept = p.op("torch.exp", w)
+    loss = total(p, kept)
+    chosen = p.op(
+        "python.List.__getitem__",
+        p.op("python.List", [kept, p.put(torch.zeros(64))]),
+        p.op("python.Int", p.op("torch.gt", p.op(T + "__getitem__", X, 5), 1.0)),
+    )
+    p.do(T + "add_", chosen, 1.0)
+    p.do(T + "backward", loss)
+    return grad(p, w)
+
+
 # gradients that name records
 
 
@@ -400,7 +429,11 @@ def class_weights_with_a_gradient_as_a_target(p: RawPeer) -> Ref:
     return grad(p, target)
 
 
-REFUSED = {"a_saved_tensor_written_through_data", "a_saved_tensor_whose_data_are_set"}
+REFUSED = {
+    "a_saved_tensor_written_through_data",
+    "a_saved_tensor_whose_data_are_set",
+    "a_gradient_of_a_graph_that_is_used_up",
+}
 """Torch itself does not go back through what was written over."""
 
 

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 import torch
 
+from duet_p2p.engine import plans as engine_plans
+from duet_p2p.owner import plans as owner_plans
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
+from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.values import Ref
 from tests.security.raw_peer import RawPeer, waits
 from tests.security.rules_kit import CLASSES, TABLE, Session, X, session
@@ -88,6 +91,47 @@ def test_what_is_put_in_an_outputs_place_waits(session: Session) -> None:
     (whole,) = run(raw, plan, X)
     raw.do(T + "data=", whole, raw.op(T + "__getitem__", X, 7))
     waits(duet, raw, whole)
+
+
+def test_a_listing_shows_what_is_written_by_a_keyword_too(session: Session) -> None:
+    """It showed ``x1.data =`` and nothing behind it."""
+    duet, raw = session
+    written = wire.PlanStep(T + "data=", (), (Ref(1),), {"value": Ref(2)}, "g")
+    define(raw, written, step("torch.mean", 3, Ref(1)), inputs=2)
+    raw.wait(lambda: len(duet.plans) == 1)
+    assert "value=x2" in duet.plans[0].listing()
+
+
+def part(plan: int, *steps: wire.PlanStep) -> wire.DefinePlan:
+    return wire.DefinePlan(plan, "", 0, (), steps, (), False)
+
+
+def test_a_plan_in_very_many_parts_is_read_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With each part all of them were written down again, on the owner's loop: 10**9 times."""
+    _, raw = session
+    written: list[Any] = []
+
+    def encoded(message: Any) -> bytes:
+        written.append(message)
+        return encode_message(message)
+
+    monkeypatch.setattr(owner_plans, "encode_message", encoded)
+    monkeypatch.setattr(engine_plans, "encode_message", encoded)
+    plan, most = raw.new_id(), 700
+    raw.send(*[part(plan, step("torch.ones", n, 2)) for n in range(1, most)])
+    raw.send(wire.DefinePlan(plan, "", 0, (), (step("torch.ones", most, 2),), (most,), True))
+    assert isinstance(raw.get(*run(raw, plan)), wire.Value)
+    assert len(written) == 2 * most  # by the owner, and by the engine
+
+
+def test_parts_of_a_plan_that_bring_nothing_are_kept_by_nobody(session: Session) -> None:
+    duet, raw = session
+    raw.send(*[part(raw.new_id()) for _ in range(500)])
+    raw.wait_for_end()
+    assert duet._service.plans._parts == []
+    assert len(raw.told(wire.Fail)) == 500
 
 
 # other data and state

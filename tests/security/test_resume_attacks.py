@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from duet_p2p.engine.host import ThreadHost
-from duet_p2p.errors import RequestClosed
+from duet_p2p.errors import ProtocolError, RequestClosed
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.protocol.description import Channel
 from duet_p2p.transport.memory import memory_pair
@@ -113,6 +113,21 @@ def test_a_call_that_was_answered_is_no_way_to_another_value(session: Attacked) 
     raw.wait_for_end()
     raw.get(raw.op("torch.ones", 1))
     assert not [a for a in raw.answers if isinstance(a, wire.Value) and a.call == call]
+
+
+def test_somebody_else_is_not_let_into_a_session_and_its_partner_goes_on(session: Attacked) -> None:
+    """Objects, rules and what was accepted belong to one partner, by the key."""
+    duet, raw, bridge = session
+    _, answer = released(session)
+
+    async def go() -> None:
+        theirs, _ = await memory_pair()
+        duet._session.attach(linked(theirs, "C" + "1" * 31))
+
+    with pytest.raises(ProtocolError, match="one partner"):
+        bridge.call(go(), DEADLINE)
+    assert duet._service.desk.requester == SCIENTIST_ID
+    assert isinstance(answer, wire.Value) and raw.is_free(raw.op("torch.ones", 1))
 
 
 @pytest.mark.parametrize("way", ["ahead", "behind", "no epoch", "another epoch"])

@@ -1,5 +1,6 @@
 """Attacks on rules: what their silence, their denials and their counting tell or let through."""
 
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -210,6 +211,18 @@ def test_a_quota_that_is_used_up_tells_of_so_many_failures_and_no_more(session: 
     assert raw.ask(loss(raw), "another") == "Expired"
 
 
+def test_two_numbers_in_one_complex_number_are_two(session: Session) -> None:
+    """The guard lets one number out at a time, and this one held two of 8 bytes."""
+    duet, raw = session
+    duet.requests.add_handler("accept", name="loss")
+    wide = raw.op(T + "double", X)
+    mean, second = raw.op("torch.mean", wide), raw.op("torch.sum", wide)
+    asked = [raw.ask(value, "loss") for value in (mean, raw.op("torch.complex", mean, second))]
+    assert asked == ["Value", "Expired"]
+    raw.request(raw.op("torch.complex", mean, second), "loss")
+    assert waiting(duet, raw).facts()["numbers"] == 2
+
+
 def test_the_texts_of_failures_count_by_their_length(session: Session) -> None:
     """They hold private numbers, and an accept-all rule with a quota lets them out."""
     duet, raw = session
@@ -236,6 +249,34 @@ def test_a_failed_model_is_the_one_that_a_rule_decides_about(session: Session) -
 
 
 # denials
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LOSS",
+        " loss\u00a0",
+        "lo\u200bss",
+        "loss\u202e",
+        "\uff4c\uff4f\uff53s",
+        "lo\u00ads\u017f\x07",
+    ],
+)
+def test_a_name_that_looks_like_a_denied_one_is_denied(session: Session, name: str) -> None:
+    """Letters of other alphabets are other names: what must not leave is denied by its source."""
+    duet, raw = session
+    duet.requests.add_handler("accept")
+    duet.requests.add_handler("deny", name="loss")
+    assert raw.ask(raw.op("torch.mean", X), name) == "Denied"
+    assert raw.ask(raw.op("torch.sum", X), "another") == "Value"
+
+
+@pytest.mark.parametrize("name", ["größe", "Ångström"])
+def test_a_name_in_either_form_of_its_characters_is_the_same(session: Session, name: str) -> None:
+    duet, raw = session
+    duet.requests.add_handler("deny", name=unicodedata.normalize("NFD", name))
+    asked = {raw.ask(X, unicodedata.normalize(form, name)) for form in ("NFC", "NFD")}
+    assert asked == {"Denied"}
 
 
 MIXED: dict[str, Callable[[RawPeer], Ref]] = {

@@ -258,6 +258,8 @@ def test_a_value_of_more_parts_than_are_counted_is_refused(monkeypatch: Any) -> 
     [
         (torch.zeros(3, 4), (12, 48)),
         (torch.zeros(1).expand(1000), (1000, 4000)),
+        (torch.zeros(3, dtype=torch.complex64), (3, 24)),
+        (torch.zeros(3, dtype=torch.complex128), (6, 48)),
         (1.5, (1, 8)),
         (True, (1, 8)),
         (None, (1, 8)),
