@@ -22,6 +22,7 @@ from typing import Final
 
 from duet_p2p.engine import axis_algebra as algebra
 from duet_p2p.engine import axis_features as features
+from duet_p2p.engine import axis_graphs as graphs
 from duet_p2p.engine import axis_groups as groups
 from duet_p2p.engine import axis_losses as losses
 from duet_p2p.engine import axis_moves as moves
@@ -109,9 +110,10 @@ def base_name(name: str) -> str:
 
 _PREFIXES: Final = frozenset({
     "torch", "torch.Tensor", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft",
+    "torch.autograd",
 })  # fmt: skip
 
-_APART: Final = frozenset({"torch.linalg", "torch.fft"})
+_APART: Final = frozenset({"torch.linalg", "torch.fft", "torch.autograd"})
 """Places whose names mean something else than torch's own, or may do."""
 
 _OTHER_ORDERS: Final = frozenset({"torch.embedding", "torch.embedding_bag"})
@@ -200,10 +202,9 @@ _RULES: Final[dict[str, Rule]] = {
     "unbind": rules.over_features(1, 0),
     "topk": rules.over_features(2, -1),
     "normalize": rules.over_features(2, 1),
-    "cosine_similarity": rules.over_features(2, 1),
-    "vecdot": rules.over_features(2, -1),
     "linear": rules.linear,
     **algebra.RULES,
+    **graphs.RULES,
     **dict.fromkeys(("index_select", "index_fill", "index_copy"), picks.along(1)),
     "index_add": groups.index_add, "index_put": groups.index_put,
     "scatter": groups.scatter, "scatter_add": groups.scatter_add,
@@ -211,7 +212,6 @@ _RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("histc", "histogram"), groups.counts),
     **features.TRANSFORMS,
     "ctc_loss": losses.spelt,
-    "addmm": rules.addmm,
     **{f"conv{n}d": rules.per_record_layer(n) for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": rules.per_record_layer(n) for n in (1, 2, 3)},
     **{f"{kind}_pool{n}d": rules.per_record_layer(n)
@@ -255,7 +255,7 @@ _RULES: Final[dict[str, Rule]] = {
     ),
     **dict.fromkeys(("expand", "expand_as", "broadcast_to", "repeat", "tile"), moves.laid_out),
     "type_as": moves.typed, "roll": moves.roll, "movedim": moves.move, "moveaxis": moves.move,
-    **dict.fromkeys(("hstack", "column_stack"), moves.columns),
+    **dict.fromkeys(("hstack", "column_stack"), moves.columns), "dstack": moves.depths,
     "unsqueeze": moves.unsqueeze, "squeeze": moves.squeeze,
     "transpose": moves.transpose, "t": moves.reverse, "T": moves.reverse, "mT": moves.m_transpose,
     "permute": moves.permute,
@@ -270,7 +270,8 @@ BY_VALUES: Final = frozenset(
 """Bases of names whose rule can draw a mask, which is another one each time."""
 IN_PLACE: Final = (
     ELEMENTWISE | {name for name, rule in _RULES.items() if rule is rules.dropout}
-    | {"index_fill", "index_copy", "index_add", "scatter", "scatter_add", "scatter_reduce"}
+    | {"index_fill", "index_copy", "index_add", "scatter", "scatter_add", "scatter_reduce",
+       "requires_grad"}
 )  # fmt: skip
 """Bases of names that may write over their first argument what they would give otherwise."""
 LABELLED: Final = frozenset({"nll_loss", "cross_entropy"})

@@ -53,6 +53,9 @@ class Labelling:
             self._label_object(run, result)
             return PUBLIC, None
         if rule.name in _FLAGS or rule.name in STATEFUL:
+            for target in run.targets if rule.name in _FLAGS else ():
+                if (rows := given.written.get(id(target))) is not None:
+                    lineage.set_rows(target, rows)  # its numbers are what they were
             return PUBLIC, None
         if label_apart(rule.name, given, result, lineage, self._effects.writers):
             return PUBLIC, None
