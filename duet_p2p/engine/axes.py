@@ -126,6 +126,8 @@ _DUNDERS: Final = {
     "radd": "add", "rsub": "sub", "rmul": "mul", "rtruediv": "div", "rdiv": "div", "rpow": "pow",
     "rmod": "remainder", "rfloordiv": "floor_divide", "rand": "and", "ror": "or", "rxor": "xor",
     "rmatmul": "rmatmul",
+    **{f"{way}{side}shift": f"bitwise_{word}_shift"
+       for side, word in (("l", "left"), ("r", "right")) for way in ("", "r", "i")},
     "iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "idiv": "div", "ipow": "pow",
     "imod": "remainder", "ifloordiv": "floor_divide", "iand": "and", "ior": "or", "ixor": "xor",
 }  # fmt: skip
