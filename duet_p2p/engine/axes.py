@@ -99,7 +99,7 @@ def base_name(name: str) -> str:
         return ""
     if short.startswith("__") and short.endswith("__"):
         inner = short[2:-2]
-        return _DUNDERS.get(inner, inner if inner in ("getitem",) else "")
+        return _DUNDERS.get(inner, inner if inner in ("getitem", "setitem") else "")
     if prefix in _APART and short not in ("vector_norm", "matmul", "vecdot"):
         # linalg.norm of a matrix can be its largest singular value
         short = f"{prefix.rpartition('.')[2]}_{short}"
@@ -261,7 +261,7 @@ _RULES: Final[dict[str, Rule]] = {
     "unsqueeze": moves.unsqueeze, "squeeze": moves.squeeze,
     "transpose": moves.transpose, "t": moves.reverse, "T": moves.reverse, "mT": moves.m_transpose,
     "permute": moves.permute,
-    "getitem": picks.getitem,
+    "getitem": picks.getitem, "setitem": picks.setitem,
     "cat": moves.join, "stack": moves.join,
 }  # fmt: skip
 
@@ -273,7 +273,7 @@ BY_VALUES: Final = frozenset(
 IN_PLACE: Final = (
     ELEMENTWISE | {name for name, rule in _RULES.items() if rule is rules.dropout}
     | {"index_fill", "index_copy", "index_add", "scatter", "scatter_add", "scatter_reduce",
-       "requires_grad"}
+       "requires_grad", "setitem"}
 )  # fmt: skip
 """Bases of names that may write over their first argument what they would give otherwise."""
 LABELLED: Final = frozenset({"nll_loss", "cross_entropy"})

@@ -106,6 +106,11 @@ def of_length(d: Any, c: Any) -> Any:
     return ((d * mask[:, :, None]).sum(1) / (c + 1)[:, None]).mean(0)
 
 
+def put(target: Any, index: Any, value: Any) -> Any:
+    target[index] = value
+    return target
+
+
 def penalized(x: Any) -> Any:
     net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1))
     own = x.clone().requires_grad_(True)
@@ -189,6 +194,10 @@ OPEN: dict[str, Program] = {
     "up to a length": lambda x, y, c, d: of_length(d, c),
     "features by a mask": lambda x, y, c, d: x[:, torch.tensor([True, False, True, True])].mean(0),
     "features by a list of bools": lambda x, y, c, d: x[:, [True, False, False, True]].mean(0),
+    "zeros where each record says so": lambda x, y, c, d: put(x.clone(), x > 0.5, 0.0).mean(0),
+    "zeros in whole records": lambda x, y, c, d: put(x.clone(), c == 1, 0.0).mean(0),
+    "a feature left out": lambda x, y, c, d: put(x.clone(), (slice(None), 0), 0.0).mean(0),
+    "ones where records say so": lambda x, y, c, d: put(torch.zeros_like(x), x > y, 1.0).mean(0),
     "a product of three": lambda x, y, c, d: torch.linalg.multi_dot(
         [x, torch.rand(4, 5), torch.rand(5, 2)]
     ).mean(0),
@@ -270,6 +279,14 @@ CLOSED: dict[str, Program] = {
         x @ y.T, torch.arange(N)
     ),
     "the slope by numbers of one's own": lambda x, y, c, d: offset(x),
+    # assignments that name records, or bring rows
+    "a record left out": lambda x, y, c, d: put(x.clone(), 3, 0.0).mean(0),
+    "all but some": lambda x, y, c, d: put(x.clone(), slice(1, None), 0.0).mean(0),
+    "all records but those of a list": lambda x, y, c, d: put(x.clone(), [1, 2], 0.0).mean(0),
+    "a mask of one's own": lambda x, y, c, d: put(x.clone(), torch.arange(N) > 0, 0.0).mean(0),
+    "a row for each": lambda x, y, c, d: put(x.clone(), (slice(None), 0), y[:, 1]).mean(0),
+    "a value of a record": lambda x, y, c, d: put(x.clone(), (slice(None), 0), y[3, 1]).mean(0),
+    "a part that is turned": lambda x, y, c, d: put(x.clone(), x[:, 0] > y.T[0], x[3]).mean(0),
     # groups that somebody made
     "sums of one's own groups": lambda x, y, c, d: torch.zeros(4, 4).index_add(
         0, torch.arange(N) % 4, x
