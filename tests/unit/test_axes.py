@@ -628,7 +628,8 @@ def test_dropouts_behind_each_other_are_injected_where_together_they_could_leave
     ("torch.Tensor.__getitem__", "getitem"), ("torch.nn.functional.relu_", "relu"),
     ("python.List.sum", ""), ("torch.linalg.norm", "linalg_norm"), ("torch.linalg.lu", ""),
     ("torch.fft.fft", "fft_fft"), ("torch.linalg.vector_norm", "norm"),
-    ("torch.distributions.Normal.mean", ""), ("torch.Tensor.__setitem__", "setitem"), ("python.List.__setitem__", ""),
+    ("torch.distributions.Normal.mean", ""), ("torch.Tensor.__setitem__", "setitem"),
+    ("python.List.__setitem__", ""),
 ])  # fmt: skip
 def test_only_torchs_own_operations_have_rules(name, base):
     assert axes.base_name(name) == base
