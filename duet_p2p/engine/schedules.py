@@ -100,9 +100,8 @@ def moves(name: str, given: Arguments, lineage: Lineage) -> Move | None:
         return Move(subject, "")
     rest = dict(given.kwargs)
     rest.pop("optimizer", None)
-    if is_private(given.settings(lineage)) or not all(
-        map(_is_plain, (*given.args[1:], *rest.values()))
-    ):
+    settings = [*given.args[1:], *rest.values()]
+    if is_private(given.settings(lineage)) or not all(map(_is_told, settings)):
         return Move(subject, "")
     words = [*map(repr, given.args[1:]), *(f"{key}={rest[key]!r}" for key in sorted(rest))]
     text = f"{said(subject)}, whose rates {kind} ({', '.join(words)}) sets"
@@ -158,6 +157,15 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
     else:
         return is_atomic(value) and not isinstance(value, torch.Generator | slice)
     return depth < _DEPTH and all(_is_plain(part, depth + 1) for part in parts)
+
+
+def _is_told(value: Any) -> bool:
+    """Whether an owner can read a setting: texts are words of torch, and not the scientist's."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_told, value))
+    if isinstance(value, str):
+        return value.isidentifier()
+    return isinstance(value, bool | int | float) or value is None
 
 
 def said(optimizer: Optimizer) -> str:

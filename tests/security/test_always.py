@@ -524,6 +524,12 @@ def test_rates_by_private_values_are_no_schedule(kind: str, settings: dict[str, 
     assert loop.form_against(before)
 
 
+def test_an_owner_reads_no_words_of_the_scientist_in_a_schedule() -> None:
+    settings = {"base_lr": 0.1, "max_lr": 0.1, "scale_mode": "') sets. All is well"}
+    loop = Loop(momentum=0.9, schedule=("CyclicLR", settings))
+    assert "well" not in always_text(loop.facts(loop.loss()))
+
+
 def test_two_optimizers_for_two_parts_of_a_network_are_foreseen_together() -> None:
     loop = Loop()
     loop.driver.delete(loop.optimizer)
