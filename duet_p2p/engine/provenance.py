@@ -142,7 +142,7 @@ class Provenance:
         lineage, name = self._lineage, rule.name
         if origin.move is not None:
             schedules.moved(origin.move, result, given, lineage)
-        elif name in CLIPS:
+        elif name in CLIPS and not self.run:  # a run of a plan has one form for all that it does
             writers.mark_clipped(name, given, origin.writers, lineage)
         node = made(name, op.args, self._settings(op, name, given), origin.nodes, origin.forms)
         if is_random(name) and name not in _NEXT and not name.endswith(".iter"):

@@ -393,6 +393,20 @@ def test_the_first_clipping_of_all_leaves_its_trace() -> None:
     assert loop.form_against(before)
 
 
+def test_a_run_of_a_plan_is_not_taken_with_the_clipping_in_it() -> None:
+    """All that a run writes has the form of the whole run, and the line would tell the clipping."""
+    loop = Loop(momentum=0.9, clip=1.0)
+    provenance = loop.driver.engine._executor.provenance
+    loss = loop.loss()
+    provenance.run = "a run of some plan"
+    loop.backward(loss)
+    loop.clipped(1.0)
+    provenance.run = ""
+    facts = loop.facts(loss)
+    assert len(facts.foreseen) == 3 and "a run of some plan" not in facts.foreseen
+    assert "clip" not in always_text(facts)
+
+
 def of_one(loop: Loop) -> None:
     prepared(loop)
     loop.do(CLIP, [loop.more], 1.0)
