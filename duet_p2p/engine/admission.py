@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+import torch
+
 from duet_p2p.engine.arguments import Arguments, is_private, spec_of
 from duet_p2p.engine.axes import ELEMENTWISE
 from duet_p2p.engine.charges import bound_of
@@ -104,7 +106,7 @@ class Admission:
         try:
             spec = shapes.infer(
                 rule.name,
-                tuple([spec_of(value) for value in given.args]),
+                tuple([spec_of(value) for value in self._indices(rule, given)]),
                 {key: spec_of(value) for key, value in given.kwargs.items()},
                 mode,
             )
@@ -133,6 +135,25 @@ class Admission:
         except QuotaExceeded as error:
             # what a hidden size counts for is a public fact
             raise SizeRefused(error, is_public=is_public or bool(self.bound)) from None
+
+    def _indices(self, rule: Rule, given: Arguments) -> tuple[Any, ...]:
+        """The positional arguments, with numbers in place of each public mask of one axis.
+
+        How many features a mask of the scientist's own chooses is as public as the mask. Only masks
+        beside other parts of an index: one that stands alone chooses records.
+        """
+        args = given.args
+        if rule.short != "__getitem__" or len(args) != 2 or type(args[1]) is not tuple:
+            return args
+        return (args[0], tuple([self._numbers(part) for part in args[1]]))
+
+    def _numbers(self, part: Any) -> Any:
+        if isinstance(part, list) and part and all(type(value) is bool for value in part):
+            return [place for place, value in enumerate(part) if value]
+        is_mask = isinstance(part, torch.Tensor) and part.dtype is torch.bool and part.ndim == 1
+        if not is_mask or is_private(self._lineage.label(part)) or self._lineage.hidden(part):
+            return part
+        return part.nonzero()[:, 0]
 
     def pass_nothing(self) -> None:
         """A command without results, of which nothing private decides how long it takes."""

@@ -22,6 +22,7 @@ from typing import Final
 
 from duet_p2p.engine import axis_algebra as algebra
 from duet_p2p.engine import axis_features as features
+from duet_p2p.engine import axis_graphs as graphs
 from duet_p2p.engine import axis_groups as groups
 from duet_p2p.engine import axis_losses as losses
 from duet_p2p.engine import axis_moves as moves
@@ -100,7 +101,7 @@ def base_name(name: str) -> str:
         return ""
     if short.startswith("__") and short.endswith("__"):
         inner = short[2:-2]
-        return _DUNDERS.get(inner, inner if inner in ("getitem",) else "")
+        return _DUNDERS.get(inner, inner if inner in ("getitem", "setitem") else "")
     if prefix in _APART and short not in ("vector_norm", "matmul", "vecdot"):
         # linalg.norm of a matrix can be its largest singular value
         short = f"{prefix.rpartition('.')[2]}_{short}"
@@ -111,9 +112,10 @@ def base_name(name: str) -> str:
 
 _PREFIXES: Final = frozenset({
     "torch", "torch.Tensor", "torch.nn.functional", "torch.special", "torch.linalg", "torch.fft",
+    "torch.autograd",
 })  # fmt: skip
 
-_APART: Final = frozenset({"torch.linalg", "torch.fft"})
+_APART: Final = frozenset({"torch.linalg", "torch.fft", "torch.autograd"})
 """Places whose names mean something else than torch's own, or may do."""
 
 _OTHER_ORDERS: Final = frozenset({"torch.embedding", "torch.embedding_bag"})
@@ -126,6 +128,8 @@ _DUNDERS: Final = {
     "radd": "add", "rsub": "sub", "rmul": "mul", "rtruediv": "div", "rdiv": "div", "rpow": "pow",
     "rmod": "remainder", "rfloordiv": "floor_divide", "rand": "and", "ror": "or", "rxor": "xor",
     "rmatmul": "rmatmul",
+    **{f"{way}{side}shift": f"bitwise_{word}_shift"
+       for side, word in (("l", "left"), ("r", "right")) for way in ("", "r", "i")},
     "iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "idiv": "div", "ipow": "pow",
     "imod": "remainder", "ifloordiv": "floor_divide", "iand": "and", "ior": "or", "ixor": "xor",
 }  # fmt: skip
@@ -202,10 +206,9 @@ _RULES: Final[dict[str, Rule]] = {
     "unbind": rules.over_features(1, 0),
     "topk": rules.over_features(2, -1),
     "normalize": rules.over_features(2, 1),
-    "cosine_similarity": rules.over_features(2, 1),
-    "vecdot": rules.over_features(2, -1),
     "linear": rules.linear,
     **algebra.RULES,
+    **graphs.RULES,
     **dict.fromkeys(("index_select", "index_fill", "index_copy"), picks.along(1)),
     "index_add": groups.index_add, "index_put": groups.index_put,
     "scatter": groups.scatter, "scatter_add": groups.scatter_add,
@@ -213,7 +216,6 @@ _RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("histc", "histogram"), groups.counts),
     **features.TRANSFORMS,
     "ctc_loss": losses.spelt,
-    "addmm": rules.addmm,
     **{f"conv{n}d": rules.per_record_layer(n) for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": rules.per_record_layer(n) for n in (1, 2, 3)},
     **{f"{kind}_pool{n}d": rules.per_record_layer(n)
@@ -257,11 +259,11 @@ _RULES: Final[dict[str, Rule]] = {
     ),
     **dict.fromkeys(("expand", "expand_as", "broadcast_to", "repeat", "tile"), moves.laid_out),
     "type_as": moves.typed, "roll": moves.roll, "movedim": moves.move, "moveaxis": moves.move,
-    **dict.fromkeys(("hstack", "column_stack"), moves.columns),
+    **dict.fromkeys(("hstack", "column_stack"), moves.columns), "dstack": moves.depths,
     "unsqueeze": moves.unsqueeze, "squeeze": moves.squeeze,
     "transpose": moves.transpose, "t": moves.reverse, "T": moves.reverse, "mT": moves.m_transpose,
     "permute": moves.permute,
-    "getitem": picks.getitem,
+    "getitem": picks.getitem, "setitem": picks.setitem,
     "cat": moves.join, "stack": moves.join,
 }  # fmt: skip
 
@@ -272,7 +274,8 @@ BY_VALUES: Final = frozenset(
 """Bases of names whose rule can draw a mask, which is another one each time."""
 IN_PLACE: Final = (
     ELEMENTWISE | {name for name, rule in _RULES.items() if rule is rules.dropout}
-    | {"index_fill", "index_copy", "index_add", "scatter", "scatter_add", "scatter_reduce"}
+    | {"index_fill", "index_copy", "index_add", "scatter", "scatter_add", "scatter_reduce",
+       "requires_grad", "setitem"}
 )  # fmt: skip
 """Bases of names that may write over their first argument what they would give otherwise."""
 LABELLED: Final = frozenset({"nll_loss", "cross_entropy"})

@@ -77,6 +77,69 @@ def _product(call: Call, left: torch.Tensor, right: torch.Tensor) -> int | None:
     return found if is_kept else None
 
 
+def chain(call: Call) -> int | None:
+    """``multi_dot([x, V, W])``: matrices one after another, however torch groups them.
+
+    The records are rows of the first or columns of the last, and stay; or two neighbours contract
+    them, and then all others are factors of a sum over the records.
+    """
+    parts = call.get("tensors", 0) if call.short == "linalg_multi_dot" else list(call.args)
+    if not isinstance(parts, list | tuple) or len(parts) < 2 or len(call.tensors()) != len(parts):
+        return None
+    if not all(isinstance(part, torch.Tensor) and 1 <= part.ndim <= 2 for part in parts):
+        return None
+    found = [(at, rows.axis) for at, part in enumerate(parts) if (rows := call.rows(part))]
+    last, results = len(parts) - 1, call.results()
+    if len(results) != 1:
+        return None
+    if len(found) == 2:
+        (left, of_left), (right, of_right) = found
+        is_sum = right == left + 1 and of_left == parts[left].ndim - 1 and of_right == 0
+        return REDUCED if is_sum else None
+    if found == [(0, 0)]:
+        return 0 if parts[0].ndim == 2 else None
+    return results[0].ndim - 1 if found == [(last, 1)] else None
+
+
+def added(call: Call) -> int | None:
+    """``addmm(b, x, W)`` and ``addmv(b, x, w)``: a product, and what is laid along it."""
+    bias, left, right = (call.get(name, at) for at, name in enumerate(_ADDED[call.short]))
+    if not all(isinstance(t, torch.Tensor) for t in (bias, left, right)):
+        return None
+    if len(call.tensors()) != 3 or left.ndim != 2 or right.ndim > 2:
+        return None
+    ndim, rows, found = right.ndim, call.rows(bias), _product(call, left, right)
+    if found is None or bias.ndim > ndim:
+        return None
+    if found == REDUCED:
+        return REDUCED if rows is None else None
+    at = found - (ndim - bias.ndim)
+    if rows is not None:
+        return found if rows.axis == at else None
+    return found if met(call, bias, at) else None
+
+
+_ADDED: Final = {"addmm": ("input", "mat1", "mat2"), "addmv": ("input", "mat", "vec")}
+
+
+def addbmm(call: Call) -> int | None:
+    """``addbmm(b, x, y)``: a sum over the products of all records."""
+    bias, left, right = (call.get(n, at) for at, n in enumerate(("input", "batch1", "batch2")))
+    if not all(isinstance(t, torch.Tensor) for t in (bias, left, right)):
+        return None
+    if len(call.tensors()) != 3 or call.rows(bias) is not None:
+        return None
+    sides = [call.rows(left), call.rows(right)]
+    if all(rows is None for rows in sides):
+        return None
+    for tensor, rows in zip((left, right), sides, strict=True):
+        if tensor.ndim != 3 or (rows is not None and rows.axis != 0):
+            return None
+        if rows is None and (tensor.shape[0] == 1 or not met(call, tensor, 0)):
+            return None
+    return REDUCED
+
+
 def baddbmm(call: Call) -> int | None:
     """``baddbmm(bias, x, y)``: a product per record, and a bias laid along it."""
     if len(call.args) < 3:
@@ -274,7 +337,9 @@ def vander(call: Call) -> int | None:
 
 RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("matmul", "mm", "mv", "bmm", "rmatmul", "dot", "vdot"), matmul),
-    "baddbmm": baddbmm, "outer": outer, "ger": outer, "inner": inner, "tensordot": tensordot,
+    "linalg_multi_dot": chain, "chain_matmul": chain, "addmm": added, "addmv": added,
+    "addbmm": addbmm, "baddbmm": baddbmm, "outer": outer, "ger": outer,
+    "inner": inner, "tensordot": tensordot,
     "dist": dist, "norm": norm, "linalg_norm": norm,
     **dict.fromkeys(
         ("linalg_cholesky", "linalg_cholesky_ex", "linalg_det", "linalg_slogdet", "linalg_eig",

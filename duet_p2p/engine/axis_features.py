@@ -185,26 +185,23 @@ def leaky(call: Call) -> int | None:
 
 
 def einsum(call: Call) -> int | None:
-    """Two operands at most; the letter of the record axis stays, or is a sum over all of them.
+    """The letter of the record axis stays, or is a sum over all records, of whatever many factors.
 
-    A letter that stands twice in one operand takes a diagonal, and an ellipsis can hide an axis.
+    A letter that stands twice in one operand takes a diagonal. What an ellipsis stands for is laid
+    along each other from the right.
     """
     text = call.get("equation", 0)
     operands = list(call.args[1:])
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = list(operands[0])
-    if not isinstance(text, str) or not 1 <= len(operands) <= 2 or call.kwargs:
+    if not isinstance(text, str) or not operands or call.kwargs:
         return None
-    sides = text.replace(" ", "").split("->")
-    if len(sides) != 2 or "." in text:
+    if not all(isinstance(t, torch.Tensor) for t in operands):
         return None
-    inputs, output = sides[0].split(","), sides[1]
-    if len(inputs) != len(operands) or not all(isinstance(t, torch.Tensor) for t in operands):
+    spelt = _spelt(text, [tensor.ndim for tensor in operands])
+    if spelt is None:
         return None
-    if any(len(set(s)) != len(s) for s in (*inputs, output)):
-        return None
-    if any(len(s) != t.ndim for s, t in zip(inputs, operands, strict=True)):
-        return None
+    inputs, output = spelt
     letters = {
         s[rows.axis]
         for s, t in zip(inputs, operands, strict=True)
@@ -218,6 +215,67 @@ def einsum(call: Call) -> int | None:
         if is_met and not met(call, tensor, subscripts.index(letter)):
             return None
     return output.index(letter) if letter in output else REDUCED
+
+
+_UNNAMED: Final = 0xE000
+"""Characters from here on stand for the axes of an ellipsis, the last one first; no text has them:
+torch takes letters only."""
+
+
+def _spelt(text: str, ranks: list[int]) -> tuple[list[str], str] | None:
+    """The subscripts of each operand and of the result, each with a character for each axis."""
+    sides = text.replace(" ", "").split("->")
+    if len(sides) != 2 or any(side.count("...") != side.count(".") / 3 for side in sides):
+        return None
+    inputs, output = sides[0].split(","), sides[1]
+    if len(inputs) != len(ranks):
+        return None
+    named, widest = [], 0
+    for subscripts, rank in zip(inputs, ranks, strict=True):
+        many = rank - len(subscripts.replace("...", "")) if "..." in subscripts else 0
+        if many < 0 or subscripts.count("...") > 1:
+            return None
+        widest = max(widest, many)
+        named.append(subscripts.replace("...", _unnamed(many)))
+    output = output.replace("...", _unnamed(widest))
+    if any(len(set(s)) != len(s) for s in (*named, output)):
+        return None
+    if any(len(s) != rank for s, rank in zip(named, ranks, strict=True)):
+        return None
+    return named, output
+
+
+def _unnamed(many: int) -> str:
+    return "".join(chr(_UNNAMED + place) for place in reversed(range(many)))
+
+
+def paired(position: int, default: int) -> Rule:
+    """``cosine_similarity(x, y, dim)``: laid along each other, then over one axis that goes.
+
+    The axis is counted among those of both together.
+    """
+
+    def rule(call: Call) -> int | None:
+        found, results = elementwise(call), call.results()
+        if found is None or len(call.tensors()) != 2 or len(results) != 1:
+            return None
+        ndim = results[0].ndim + 1
+        dims = dims_of(call.get("dim", position, default), ndim)
+        axis = found + 1  # `elementwise` counted from the right of one axis fewer
+        if dims is None or len(dims) != 1 or axis in dims or not 0 <= axis < ndim:
+            return None
+        return axis - (dims[0] < axis)
+
+    return rule
+
+
+def turned(call: Call) -> int | None:
+    """``rot90(x, k, dims)`` of two feature axes."""
+    first = first_rows(call)
+    if first is None or len(call.tensors()) != 1:
+        return None
+    dims = dims_of(call.get("dims", 2, (0, 1)), first[0].ndim)
+    return first[1].axis if dims and first[1].axis not in dims else None
 
 
 def diagonal(call: Call) -> int | None:
@@ -276,6 +334,15 @@ def spectrum(call: Call) -> int | None:
 
 
 TRANSFORMS: Final[dict[str, Rule]] = {
+    "cosine_similarity": paired(2, 1), "vecdot": paired(2, -1), "rot90": turned,
+    **dict.fromkeys(
+        ("frexp", "chebyshev_polynomial_t", "chebyshev_polynomial_u", "chebyshev_polynomial_v",
+         "chebyshev_polynomial_w", "hermite_polynomial_h", "hermite_polynomial_he",
+         "laguerre_polynomial_l", "legendre_polynomial_p", "shifted_chebyshev_polynomial_t",
+         "shifted_chebyshev_polynomial_u", "shifted_chebyshev_polynomial_v",
+         "shifted_chebyshev_polynomial_w"),
+        elementwise,
+    ),
     "diagonal": diagonal, "diag_embed": diag_embed, "searchsorted": searched,
     **{f"{letter}split": split_along(axis) for letter, axis in (("h", 1), ("v", 0), ("d", 2))},
     "fliplr": split_along(1), "flipud": split_along(0), "view_as_real": split_along(-1),

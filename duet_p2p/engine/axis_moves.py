@@ -12,6 +12,7 @@ from duet_p2p.engine.labels import FOLDED
 
 __all__ = [
     "columns",
+    "depths",
     "flip",
     "join",
     "laid_out",
@@ -96,6 +97,24 @@ def columns(call: Call) -> int | None:
         if rows is None and not met(call, part, 0):
             return None
     return 0
+
+
+def depths(call: Call) -> int | None:
+    """``dstack``: behind each other along axis 2; a vector becomes the row of a matrix first."""
+    parts = call.get("tensors", 0)
+    if not isinstance(parts, list | tuple):
+        return None
+    # where a record axis of vectors and matrices lies then, in those with records and in others
+    places: set[int] = {
+        rows.axis + (part.ndim == 1) for part in parts if (rows := call.rows(part)) is not None
+    }
+    if len(places) != 1 or (axis := places.pop()) == 2:
+        return None
+    for part in parts:
+        at = axis - (part.ndim == 1)
+        if call.rows(part) is None and (part.ndim == 0 or not met(call, part, at)):
+            return None
+    return axis
 
 
 def reshape(call: Call) -> int | None:

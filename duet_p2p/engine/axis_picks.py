@@ -14,7 +14,7 @@ import torch
 from duet_p2p.engine.axis_rules import Call, Rule, dims_of, first_rows, met
 from duet_p2p.engine.labels import Rows
 
-__all__ = ["along", "getitem", "looked_up"]
+__all__ = ["along", "getitem", "looked_up", "setitem"]
 
 
 def getitem(call: Call) -> int | None:
@@ -31,6 +31,37 @@ def getitem(call: Call) -> int | None:
         return None
     found = _features(call, spread, rows)
     return _one_of_each(call, spread, rows) if found is None else found
+
+
+def setitem(call: Call) -> int | None:
+    """``x[:, 0] = 0`` and ``x[x > 0.5] = 0``: one number into features, or where records say so.
+
+    Anything but a number could be a row for each record, or what a mask chose of them.
+    """
+    if len(call.args) != 3 or call.kwargs or not isinstance(call.args[0], torch.Tensor):
+        return None
+    target, index, value = call.args
+    rows = call.rows(target)
+    if not (type(value) in (bool, int, float, complex) or _is_free_number(call, value)):
+        return None
+    if not isinstance(index, torch.Tensor) or index.dtype is not torch.bool:
+        parts = list(index) if isinstance(index, tuple) else [index]
+        spread = None if rows is None else _spread(parts, target.ndim)
+        if rows is None or spread is None or any(part is None for part in parts):
+            return None
+        return None if _features(call, spread, rows) is None else rows.axis
+    of_mask = call.rows(index)
+    if of_mask is None or index.shape != target.shape[: index.ndim]:
+        return None
+    if rows is None:
+        return of_mask.axis if met(call, target, of_mask.axis) else None
+    return rows.axis if rows.axis == of_mask.axis else None
+
+
+def _is_free_number(call: Call, value: Any) -> bool:
+    if not isinstance(value, torch.Tensor) or value.ndim or call.rows(value) is not None:
+        return False
+    return not call.is_private(value) and not value.requires_grad
 
 
 def looked_up(call: Call, parts: list[Any]) -> int | None:

@@ -20,7 +20,6 @@ __all__ = [
     "REDUCED",
     "Call",
     "Rule",
-    "addmm",
     "alike",
     "binary_or_dim",
     "dims_of",
@@ -378,16 +377,3 @@ def one_hot(call: Call) -> int | None:
     first = first_rows(call)
     # without a number of classes the shape tells the largest value
     return first[1].axis if first and call.get("num_classes", 1, -1) > 0 else None
-
-
-def addmm(call: Call) -> int | None:
-    """``addmm(b, x, W)`` with records in x only."""
-    if len(call.args) < 3:
-        return None
-    bias, left, right = call.args[:3]
-    if not all(isinstance(t, torch.Tensor) for t in (bias, left, right)):
-        return None
-    rows = call.rows(left)
-    if rows is None or rows.axis != 0 or call.rows(right) is not None or call.rows(bias):
-        return None
-    return 0 if bias.ndim < 2 or met(call, bias, 0) else None

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from duet_p2p.engine import axes
+from duet_p2p.engine.axis_losses import LOSSES
 from duet_p2p.engine.lineage import Lineage
 from duet_p2p.limits import HIDDEN_NUMBERS
 from duet_p2p.surface.table import Rule
@@ -23,6 +24,10 @@ _SELECTS = frozenset({
     "index_select", "gather", "select", "narrow", "sort", "argsort", "topk", "flip", "split",
     "chunk", "unbind",
 })  # fmt: skip
+_SUMS = LOSSES | {
+    "sum", "mean", "nansum", "nanmean", "std", "var", "count_nonzero", "std_mean", "var_mean",
+}  # fmt: skip
+"""Not all that the table calls ``reduce``: an outer product is one of its names."""
 _JOINS = frozenset({"cat", "stack", "hstack", "vstack", "dstack", "collect"})
 
 
@@ -37,7 +42,7 @@ def bound_of(rule: Rule, tensors: Sequence[torch.Tensor], lineage: Lineage) -> i
         if any(hidden):
             return max(HIDDEN_NUMBERS, most)
         return most * max((tensor.ndim for tensor in tensors), default=1)
-    if short in axes.COPIES or short in _SELECTS or rule.record == "reduce":
+    if short in axes.COPIES or short in _SELECTS or short in _SUMS:
         return most
     many = [h or t.ndim > 0 for t, h in zip(tensors, hidden, strict=True)]
     if short in axes.ELEMENTWISE and sum(many) < 2:

@@ -289,7 +289,7 @@ class Executor:
             given.forget()
         for entry in run.owned:
             entry.version += 1
-        is_uniform = axes.base_name(rule.name) in axes.IN_PLACE
+        is_uniform = axes.base_name(rule.name.removesuffix("=")) in axes.IN_PLACE
         for target in run.targets if not run.owned else ():
             if is_uniform and (rows := lineage.rows(target)) is not None:
                 given.lay(target, rows)

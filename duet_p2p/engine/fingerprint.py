@@ -31,6 +31,7 @@ from duet_p2p.engine.holding import holding_of, parameters_of
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.lineage import HIDDEN_MARK, ROWS_MARK, Lineage, Owned
 from duet_p2p.engine.recipe import Made
+from duet_p2p.engine.schedules import Schedule
 from duet_p2p.engine.store import Slot
 from duet_p2p.engine.training import Training
 
@@ -169,8 +170,12 @@ class _Look:
         self.facts += (type(optimizer), holding.number)
         for part in (optimizer, *holding.objects):
             entry = self._lineage.find(part)
-            if entry is None or entry.poison is not None or entry.origin is not None:
+            if entry is None or entry.poison is not None:
                 return None
+            is_scheduled = isinstance(entry.origin, Schedule)
+            if entry.origin is not None and not is_scheduled:
+                return None
+            self.facts.append(entry.origin.form if is_scheduled else None)
             self.facts += (entry.content, entry.structure, entry.is_shared, entry.written)
         owned = []
         for tensor in holding.tensors:

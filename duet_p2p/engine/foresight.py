@@ -3,20 +3,20 @@
 The first loss of a run is that of a network that was not trained, so no training step is behind it,
 and a decision about it would cover no later one. But the steps of the usual loop can be told before
 they are made: a plain ``backward()`` of this very loss to leaves that have no gradients, a plain
-``step()`` of the one optimizer that holds any of them, as it is set at this moment, and the norms
-of the network, which keep statistics. Their forms are worked out as writers.py will do it then. A
-step that differs in anything, or is made by anything else, has another form and is not covered.
+``step()`` of each optimizer that holds any of them, as it is set at this moment or by the schedule
+that it follows (schedules.py), and the norms of the network, which keep statistics. How gradients
+are clipped nobody can foretell; but a loss is mostly asked for when the first step was made, and
+then the clipping was, too. Their forms are worked out as writers.py will do it then. A step that
+differs in anything, or is made by anything else, has another form and is not covered.
 
-Nothing is foreseen where that would leave a choice: two optimizers for one network, a state that
-was loaded. The owner reads what is foreseen, or why nothing is.
+Nothing is foreseen where that would leave a choice: two optimizers for the same weights, a state
+that was loaded. The owner reads what is foreseen, or why nothing is.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch.optim import Optimizer
@@ -30,6 +30,7 @@ from duet_p2p.engine.labels import UNBOUND, Kind, Label
 from duet_p2p.engine.lineage import Lineage, is_atomic
 from duet_p2p.engine.provenance import BACKWARD, NORMS
 from duet_p2p.engine.recipe import Made, collected, made
+from duet_p2p.engine.schedules import said, scheduled
 from duet_p2p.engine.store import Slot
 from duet_p2p.wire.values import Ref
 
@@ -38,6 +39,7 @@ __all__ = ["NOTHING", "Foresight", "foreseen"]
 _COPIES: Final = frozenset({"item", "detach", "clone"})
 """A loss is mostly asked for as one of these of it."""
 _COPIES_DEEP: Final = 4
+_CLIPS: Final = 2  # more than a loop has, and than a line tells
 
 
 class Foresight(NamedTuple):
@@ -71,21 +73,40 @@ def foreseen(slot: Slot, label: Label, lineage: Lineage, slots: Iterable[Slot]) 
     if not leaves:
         return NOTHING
     moved = {id(leaf) for leaf in leaves}
-    training = [o for o in optimizers if not moved.isdisjoint(map(id, parameters_of(o)))]
-    if len(training) != 1:
-        why = f"{len(training)} optimizers hold" if training else "no optimizer holds"
-        return Foresight((), f"{why} the parameters of its network")
-    optimizer = training[0]
-    if any(True for _ in writers.state_of(optimizer, lineage)):
+    held = [(o, list(map(id, parameters_of(o)))) for o in optimizers]
+    training = [o for o, parameters in held if not moved.isdisjoint(parameters)]
+    if not training:
+        return Foresight((), "no optimizer holds the parameters of its network")
+    every_held = [p for o, parameters in held if o in training for p in parameters]
+    if len(every_held) > len(set(every_held)):
+        why = f"{len(training)} optimizers hold the parameters of its network, some in common"
+        return Foresight((), why)
+    if any(True for o in training for _ in writers.state_of(o, lineage)):
         return Foresight((), "the state of its optimizer was not made by steps of this run")
+    clips = _clips(training, lineage)
+    if len(clips) > _CLIPS:
+        return Foresight((), "its gradients were clipped in too many ways")
     nodes, forms = inputs_of({0: loss}, lineage)
     backward = made(BACKWARD, (Ref(0),), {}, nodes, forms)
     norms = [node for node in collected(backward)[0] if axes.base_name(node.op) in NORMS]
-    every = {*map(writers.of_node, (backward, *norms)), writers.of_step(optimizer, lineage, ())}
+    every = {*map(writers.of_node, (backward, *norms)), *clips}
+    every |= {writers.of_step(optimizer, lineage, ()) for optimizer in training}
     if UNBOUND in every:
         return Foresight((), "how it is trained cannot be told completely")
-    text = f"backward() of this very loss and step() of {_said(optimizer)}"
-    return Foresight(tuple(sorted(every)), text)
+    steps = [f"step() of {_told(optimizer, lineage)}" for optimizer in training]
+    *most, last = ["backward() of this very loss", *sorted(clips.values()), *steps]
+    return Foresight(tuple(sorted(every)), f"{', '.join(most)} and {last}")
+
+
+def _clips(training: list[Optimizer], lineage: Lineage) -> dict[str, str]:
+    """How the gradients of these were clipped last, by form: that was done before it is asked."""
+    entries = [lineage.entry(p) for optimizer in training for p in parameters_of(optimizer)]
+    return dict([entry.clipped for entry in entries if entry and entry.clipped])
+
+
+def _told(optimizer: Optimizer, lineage: Lineage) -> str:
+    plan = scheduled(optimizer, lineage)
+    return said(optimizer) if plan is None else plan.text
 
 
 def _found(slot: Slot, slots: Iterable[Slot]) -> tuple[Slot | None, list[Optimizer]]:
@@ -103,27 +124,3 @@ def _found(slot: Slot, slots: Iterable[Slot]) -> tuple[Slot | None, list[Optimiz
     if not losses:  # as for most values: then nobody asks for them
         return None, []
     return losses[-1], [other.value for other in every if isinstance(other.value, Optimizer)]
-
-
-def _said(optimizer: Optimizer) -> str:
-    """``SGD (lr=0.1, momentum=0.9)``: all settings that are not the defaults."""
-    kind: Any = type(optimizer)  # which mypy does not take for hashable
-    known, groups = _defaults(kind), []
-    for group in optimizer.param_groups:
-        groups.append(", ".join(
-            f"{key}={_setting(value)}" for key, value in group.items()
-            if key == "lr" or (key != "params" and not (
-                key in known and _setting(value) == known[key]
-            ))
-        ))  # fmt: skip
-    return f"{kind.__name__} ({'; '.join(groups)})"
-
-
-def _setting(value: Any) -> str:
-    return "<tensor>" if isinstance(value, torch.Tensor) else repr(value)
-
-
-@lru_cache(64)
-def _defaults(kind: type[Optimizer]) -> dict[str, str]:
-    parameters = inspect.signature(kind).parameters.values()
-    return {parameter.name: _setting(parameter.default) for parameter in parameters}

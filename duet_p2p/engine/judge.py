@@ -42,6 +42,7 @@ __all__ = [
     "is_joined",
     "judge",
     "label_fresh",
+    "label_written",
     "look_before",
     "may_join",
     "typed",
@@ -425,12 +426,7 @@ def _apply_to(
     label, is_hidden = verdict.label, verdict.is_hidden
     owned, storage = lineage.own(part), part.untyped_storage()
     if is_written:
-        # contiguous: a view that lies over some bytes twice may leave others as they were
-        covers = part.is_contiguous() and part.numel() * part.element_size() >= storage.nbytes()
-        covers = covers and not owned.stays
-        # what was there before is one of the inputs, unless it was overwritten
-        is_kept = not covers or (owned.in_graph and _says_less(label, owned.label))
-        owned.label = join((owned.label, label)) if is_kept else label
+        label_written(part, verdict, lineage)
         if is_hidden:
             lineage.hide(part)
             owned.in_graph = True  # whether it has one is as private
@@ -449,6 +445,19 @@ def _apply_to(
         owned.in_graph = True
     if verdict.rows is not None:
         lineage.set_rows(part, verdict.rows)
+
+
+def label_written(part: torch.Tensor, verdict: Verdict, lineage: Lineage) -> None:
+    """Put the label on a tensor that was written to, and say where its records lie."""
+    owned, storage, label = lineage.own(part), part.untyped_storage(), verdict.label
+    # contiguous: a view that lies over some bytes twice may leave others as they were
+    covers = part.is_contiguous() and part.numel() * part.element_size() >= storage.nbytes()
+    covers = covers and not owned.stays
+    # what was there before is one of the inputs, unless it was overwritten
+    is_kept = not covers or (owned.in_graph and _says_less(label, owned.label))
+    owned.label = join((owned.label, label)) if is_kept else label
+    if verdict.rows is not None:
+        lineage.set_rows(part, verdict.rows)  # also of what is no result, as an assignment's target
 
 
 def _says_less(new: Label, old: Label) -> bool:

@@ -8,7 +8,7 @@ import torch
 
 from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.effects import Effects, label_apart
-from duet_p2p.engine.judge import Verdict, apply, hides_graph, is_joined
+from duet_p2p.engine.judge import Verdict, apply, hides_graph, is_joined, label_written
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
 from duet_p2p.engine.precedents import Precedents
@@ -53,6 +53,9 @@ class Labelling:
             self._label_object(run, result)
             return PUBLIC, None
         if rule.name in _FLAGS or rule.name in STATEFUL:
+            for target in run.targets if rule.name in _FLAGS else ():
+                if (rows := given.written.get(id(target))) is not None:
+                    lineage.set_rows(target, rows)  # its numbers are what they were
             return PUBLIC, None
         if label_apart(rule.name, given, result, lineage, self._effects.writers):
             return PUBLIC, None
@@ -63,7 +66,10 @@ class Labelling:
                 entry = lineage.own(target)
                 if rule.name == "torch.nn.functional.batch_norm":
                     continue  # effects gave the buffers a better label
-                entry.label = join((entry.label, verdict.label))
+                if rule.short == "__setitem__" and verdict.rows is not None:
+                    label_written(target, verdict, lineage)
+                else:
+                    entry.label = join((entry.label, verdict.label))
                 entry.in_graph = entry.in_graph or is_joined(target)
                 if hides_graph(rule, given, run.op.mode, lineage):
                     entry.in_graph = True

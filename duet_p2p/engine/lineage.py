@@ -129,6 +129,7 @@ class Owned:
     """Of a gradient: its version when a `zero_grad` had set it to zeros."""
     training: Any = None
     """Of a parameter that was trained: what the owner is told about it (training.py)."""
+    clipped: tuple[str, str] | None = None  # form and text of the last time, see writers.py
 
     def __init__(self, storage: torch.UntypedStorage, uid: int) -> None:
         self.reference: Any = storage._weak_ref()
@@ -172,8 +173,7 @@ class Tracked:
         self.is_shared = False
         self.poison: Poison | None = None
         self.version = 0
-        self.origin: Any = None
-        """Of data sets, loaders and iterators: what batches.py knows about their records."""
+        self.origin: Any = None  # of data sets and loaders, see batches.py, or see schedules.py
         self.written: Made | None = None
         """The newest of the commands that changed it, for form.py."""
 

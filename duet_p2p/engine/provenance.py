@@ -14,15 +14,16 @@ from typing import Any, Final
 import torch
 from torch.optim import Optimizer
 
-from duet_p2p.engine import axes, writers
+from duet_p2p.engine import axes, schedules, writers
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass
 from duet_p2p.engine.effects import CLIPS, is_random
 from duet_p2p.engine.form import form_of, inputs_of, keep_root
-from duet_p2p.engine.gradients import reached_by
+from duet_p2p.engine.gradients import gradient_of, reached_by
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, Owned, is_atomic
 from duet_p2p.engine.recipe import Made, boundary, made
+from duet_p2p.engine.schedules import MOVE, Move
 from duet_p2p.engine.store import Poison
 from duet_p2p.engine.writers import RANDOM
 from duet_p2p.surface.table import Rule, written
@@ -40,12 +41,12 @@ _LEAVES_NO_NODE: Final = frozenset({
     *CLIPS, *_NEXT, _STEP, BACKWARD,
     _ZERO_GRAD, "torch.Tensor.requires_grad=",
     # what schedulers do is seen at the next step, in the settings that it has
-    "torch.optim.lr_scheduler.LRScheduler.step", "torch.optim.lr_scheduler.LRScheduler.feed",
+    MOVE, "torch.optim.lr_scheduler.LRScheduler.feed",
 })  # fmt: skip
 """They write, and training or the form of something else tells."""
 OPTIMIZING: Final = frozenset({_STEP, _ZERO_GRAD})
 """What training loops call on an optimizer; it writes to numbers, and moves no tensor."""
-_NEEDS_NO_INPUTS: Final = frozenset({*OPTIMIZING, "torch.optim.lr_scheduler.LRScheduler.step"})
+_NEEDS_NO_INPUTS: Final = frozenset({*OPTIMIZING, MOVE})
 """Those of them whose inputs nobody asks for: no node is left, and `_step` looks for itself."""
 
 
@@ -57,6 +58,8 @@ class Origin:
     forms: dict[int, str]
     writers: frozenset[str]
     """Of a training step, for the labels of what it writes."""
+    move: Move | None = None
+    """Of a scheduler."""
 
 
 NOTHING: Final = Origin({}, {}, frozenset())
@@ -90,12 +93,16 @@ class Provenance:
             private: a private value takes part.
         """
         lineage, name = self._lineage, rule.name
+        move = schedules.moves(name, given, lineage)
         if name == _STEP:
             private = private or any(is_private(lineage.label(t)) for t in targets)
+        elif name in CLIPS:  # at the first step only the gradients are private
+            grads = [grad for t in given.tensors() if (grad := gradient_of(t)) is not None]
+            private = private or any(is_private(lineage.label(grad)) for grad in grads)
         if not private:
             slots = given.slots.items()
             made_of = {id: slot.made for id, slot in slots if slot.made is not None}
-            return Origin(made_of, {}, frozenset())
+            return Origin(made_of, {}, frozenset(), move)
         nodes: dict[int, Made] = {}
         forms: dict[int, str] = {}
         if op.outs or name not in _NEEDS_NO_INPUTS:
@@ -113,7 +120,7 @@ class Provenance:
             writer = writers.of_node(node, is_added=is_added)
         if writer and self.run and writer != UNBOUND:
             writer = f"{RANDOM if writer.startswith(RANDOM) else ''}{self.run}"
-        return Origin(nodes, forms, frozenset({writer}) if writer else frozenset())
+        return Origin(nodes, forms, frozenset({writer}) if writer else frozenset(), move)
 
     def _step(self, given: Arguments) -> str:
         """The form of an optimizer's step; see writers.py."""
@@ -133,6 +140,10 @@ class Provenance:
               targets: Iterable[torch.Tensor]) -> Made:  # fmt: skip
         """The command ran: the node of its result, which is left with what it wrote as well."""
         lineage, name = self._lineage, rule.name
+        if origin.move is not None:
+            schedules.moved(origin.move, result, given, lineage)
+        elif name in CLIPS and not self.run:  # a run of a plan has one form for all that it does
+            writers.mark_clipped(name, given, origin.writers, lineage)
         node = made(name, op.args, self._settings(op, name, given), origin.nodes, origin.forms)
         if is_random(name) and name not in _NEXT and not name.endswith(".iter"):
             node.has_random = True

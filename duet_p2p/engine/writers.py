@@ -14,17 +14,20 @@ from typing import Final
 import torch
 from torch.optim import Optimizer
 
+from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.form import content_of, first_content, form_of, grads_of, hashed, settings_of
 from duet_p2p.engine.holding import Holding, parameters_of
 from duet_p2p.engine.labels import Kind
-from duet_p2p.engine.lineage import Lineage, Owned, Tracked, reach
+from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach
 from duet_p2p.engine.recipe import Made
+from duet_p2p.engine.schedules import scheduled
 
 __all__ = [
     "RANDOM",
     "is_adding",
     "is_written",
     "kept_state",
+    "mark_clipped",
     "mark_zeroed",
     "of_node",
     "of_step",
@@ -68,6 +71,24 @@ def mark_zeroed(optimizer: Optimizer, lineage: Lineage) -> None:
             entry.zeroed = entry.version
 
 
+def mark_clipped(
+    name: str, given: Arguments, writers: frozenset[str], lineage: Lineage
+) -> None:  # fmt: skip
+    """A clipping ran: its parameters know its form, and how it is told to an owner."""
+    if len(writers) != 1:
+        return
+    words = [repr(v) if is_atomic(v) else "…" for v in given.args[1:]]
+    words += [
+        f"{key}={value!r}" if is_atomic(value) else f"{key}=…"
+        for key, value in given.kwargs.items() if key != "parameters"
+    ]  # fmt: skip
+    parameters = {id(tensor): tensor for tensor in given.tensors()}.values()
+    short = name.rpartition(".")[2]
+    text = f"{short}({', '.join(words)}) of the gradients of {len(parameters)} of its weights"
+    for parameter in parameters:
+        lineage.own(parameter).clipped = (min(writers), text)
+
+
 def of_step(
     optimizer: Optimizer, lineage: Lineage, grads: Iterable[torch.Tensor] | None = None
 ) -> str:
@@ -91,7 +112,11 @@ def of_step(
 
 def kept_state(optimizer: Optimizer, lineage: Lineage) -> list[str]:
     """Settings, and what the parameters were first: as long as they stay, these do."""
-    parts = settings_of(optimizer, lineage)
+    plan = scheduled(optimizer, lineage)
+    if plan is None:
+        parts = settings_of(optimizer, lineage)
+    else:
+        parts = [type(optimizer).__name__, "scheduled", plan.form]
     return parts + [first_content(p, lineage) for p in parameters_of(optimizer)]
 
 

@@ -43,7 +43,7 @@ NAMES = sorted(
 )  # fmt: skip
 MIXES = frozenset({"batch_norm", "linalg_pinv"})
 """Sums over all records are in each row: the mean of the batch, the inverse of all products."""
-LISTS = frozenset({"cat", "stack", "hstack", "column_stack"})
+LISTS = frozenset({"cat", "stack", "hstack", "column_stack", "dstack"})
 
 CHANGES = range(1, N * N + 2)
 """Ways to change a record: its first two whole numbers become each other pair below N."""
@@ -58,6 +58,8 @@ PLAIN: tuple[Any, ...] = (
 AXES = (0, 1, 1, 1, -1, 2, -2)
 TEXTS = (
     "i->", "i->i", "ij->j", "ij->i", "ij->ji", "ij->", "ii->i", "...i->i", "ijk->ikj", "i,i->i",
+    "...i->...", "...i,ij->...j", "...->", "...,...->...", "i...->...", "i...->...i", "...,i->...i",
+    "ij,jk,kl->il", "ij,ij,ij->j", "ni,ij,nj->n", "...,...,...->", "i...j->j...",
     "ij,jk->ik", "ij,ik->jk", "ij,ij->", "ij,ij->ij", "ij,j->i", "ij,i->j", "ij,kj->ik", "ij,jk",
 )  # fmt: skip
 WORDS: dict[str, tuple[Any, ...]] = {
@@ -347,6 +349,36 @@ def _batches(random: Random, base: str) -> list[Any]:
     return [numbers(random, shape, place(random, 3)) for _ in range(2 + (base == "baddbmm"))]
 
 
+def _chains(random: Random, base: str) -> list[Any]:
+    """Square matrices one after another, mostly with one that has records."""
+    many, places = random.choice((2, 3, 3, 4)), random.choice((1, 1, 2))
+    at = {random.randrange(many): random.choice((0, 1)) for _ in range(places)}
+    shapes = [
+        (N,) if place in (0, many - 1) and random.random() < 0.2 else (N, N)
+        for place in range(many)
+    ]
+    parts = []
+    for place, shape in enumerate(shapes):
+        axis = at.get(place)
+        parts.append(numbers(random, shape, None if axis is None else min(axis, len(shape) - 1)))
+    return [parts] if base == "linalg_multi_dot" else parts
+
+
+def _added(random: Random, base: str) -> list[Any]:
+    ranks = {"addmm": (2, 2, 2), "addmv": (1, 2, 1), "addbmm": (2, 3, 3)}[base]
+    ranks = (random.randrange(ranks[0] + 1), *ranks[1:])
+    return [numbers(random, (N,) * n, place(random, n) if n else None) for n in ranks]
+
+
+def _pairs(random: Random, base: str) -> list[Any]:
+    shapes = ((N,), (N, N), (1, N), (N, 1), (N, N, N), (1, N, N), (N, 1, N))
+    sides = []
+    for shape in random.choices(shapes, k=2):
+        axis = random.choice([None, *(at for at, size in enumerate(shape) if size == N)])
+        sides.append(numbers(random, shape, axis))
+    return [*sides, random.choice((0, 1, -1, -2, 2))][: 2 if base == "vecdot" else 3]
+
+
 def _signals(random: Random, base: str) -> list[Any]:
     axis = random.choice((0, 1))
     data = numbers(random, (N, 16) if axis == 0 else (16, N), axis)
@@ -390,6 +422,9 @@ FORMS: dict[str, Callable[[Random, str], list[Any]]] = {
     **dict.fromkeys(("bmm", "baddbmm"), _batches), "stft": _signals,
     **dict.fromkeys(("view", "reshape"), _shapes),
     "ctc_loss": _spelt,
+    **dict.fromkeys(("linalg_multi_dot", "chain_matmul"), _chains),
+    **dict.fromkeys(("addmm", "addmv", "addbmm"), _added),
+    **dict.fromkeys(("cosine_similarity", "vecdot"), _pairs),
 }  # fmt: skip
 """By base: what most calls of these names are."""
 GROUPS = frozenset({
@@ -412,7 +447,10 @@ def attempts(name: str, count: int, seed: int = 0) -> Iterator[Attempt]:
         if kind > 0.95 and many:  # the data second, as in `rmatmul`, `polygamma`, `einsum`
             args[0], args[1] = args[1], args[0]
         if axes.base_name(name) == "einsum":
-            args = [random.choice(TEXTS), *(operand(random) for _ in range(random.choice((1, 2))))]
+            args = [
+                random.choice(TEXTS),
+                *(operand(random) for _ in range(random.choice((1, 2, 2, 3)))),
+            ]
         form = FORMS.get(axes.base_name(name))
         if form is not None and random.random() < 0.8:
             yield Attempt(name, form(random, axes.base_name(name)), {})

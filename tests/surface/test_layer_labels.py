@@ -50,6 +50,35 @@ PROGRAMS: dict[str, Program] = {
     "a histogram": lambda x, y, c: nn.functional.one_hot(
         torch.bucketize(x[:, 0], torch.tensor([0.2, 0.6])), 3
     ),
+    "CrossEntropyLoss by class": lambda x, y, c: nn.CrossEntropyLoss(
+        torch.rand(4), ignore_index=1, label_smoothing=0.1
+    )(x, c),
+    "CrossEntropyLoss of each": lambda x, y, c: nn.CrossEntropyLoss(
+        torch.rand(4), reduction="none"
+    )(x, c),
+    "a focal loss": lambda x, y, c: (
+        (1 - (-nn.functional.cross_entropy(x, c, reduction="none")).exp()) ** 2
+        * nn.functional.cross_entropy(x, c, reduction="none")
+    ),
+    "a divergence by hand": lambda x, y, c: -0.5 * (1 + y - x**2 - y.exp()).sum(1),
+    "a table of confusions": lambda x, y, c: (
+        nn.functional.one_hot(c, 4).T @ nn.functional.one_hot(x.argmax(1), 4)
+    ),
+    "f1": lambda x, y, c: (
+        2 * ((x[:, 0] > 0.5) & (c == 1)).sum() / ((x[:, 0] > 0.5).sum() + (c == 1).sum())
+    ),
+    "Bilinear": lambda x, y, c: nn.Bilinear(4, 4, 2)(x, y),
+    "EmbeddingBag": lambda x, y, c: nn.EmbeddingBag(4, 3)(torch.stack([c, c], 1)),
+    "causal attention": lambda x, y, c: nn.functional.scaled_dot_product_attention(
+        *[torch.stack([x, y], 1)] * 3, is_causal=True
+    ),
+    "TransformerDecoderLayer": lambda x, y, c: nn.TransformerDecoderLayer(
+        4, 2, 8, dropout=0.0, batch_first=True
+    )(
+        torch.stack([x, y], 1),
+        torch.stack([y, x], 1),
+        tgt_mask=nn.Transformer.generate_square_subsequent_mask(2),
+    ),
     "class by class": lambda x, y, c: torch.std_mean(x[:, [0, 2]], 0)[1],
 }
 
@@ -72,7 +101,11 @@ def test_a_sum_is_an_aggregate_of_all_records(scene: Any, name: str) -> None:
 def test_numbers_of_a_known_seed_that_meet_each_record_are_injected(scene: Any) -> None:
     both, x, *_ = scene
     # rrelu last: how many numbers it draws is private
-    for layer in (nn.functional.gumbel_softmax, nn.AlphaDropout(0.6), nn.RReLU()):
+    noisy: tuple[Any, ...] = (
+        lambda x: x + torch.randn_like(x) * x.exp(),  # of a VAE; (noise > 3) * x is one record
+        nn.functional.gumbel_softmax, nn.AlphaDropout(0.6), nn.RReLU(),
+    )  # fmt: skip
+    for layer in noisy:
         layer(x).sum().get(request_block=True)
         facts = both.owner.asked[-1][1]
         assert (facts.kind, facts.min_records, facts.injected) == ("aggregate", N, True)

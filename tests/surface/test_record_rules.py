@@ -19,6 +19,7 @@ from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from duet_p2p.engine import axes
+from duet_p2p.engine.judge import OVERWRITES
 from duet_p2p.engine.labels import Atom, Rows
 from duet_p2p.surface.table import TABLE
 from tests.surface import (
@@ -28,6 +29,7 @@ from tests.surface import (
 
 ATOMS = frozenset({Atom(frozenset({-1}), ("whole",))})
 SAMPLES = 4
+KNOWN = {*axes._RULES, *OVERWRITES}
 MIXES = frozenset({"torch.nn.functional.batch_norm"})
 """In training the mean of the batch is in each of its rows."""
 TURNED = frozenset({"torch.nn.functional.embedding"})
@@ -180,6 +182,30 @@ def test_names_without_a_rule_are_told_and_those_with_one_are_not() -> None:
     names = record_sweep.closed()
     assert {"bincount", "unique", "torch.linalg.lstsq", "pdist"} <= set(names)
     assert not {"histc", "index_add", "fft_fft", "relu", "ctc_loss"} & set(names)
+
+
+def test_the_table_says_of_each_name_whether_it_has_a_rule() -> None:
+    wrong = []
+    for name, rule in TABLE.items():
+        if not name.startswith("torch."):
+            continue  # Python's own types have no records
+        base = axes.base_name(name)
+        if rule.record == "opaque" and base in axes._RULES:
+            wrong.append(f"{name} has a rule")
+        elif rule.record in ("row_uniform", "reduce") and base not in KNOWN:
+            wrong.append(f"{name} has none")
+    assert wrong == []
+
+
+def test_what_sums_over_records_is_called_so() -> None:
+    """Where random calls of a name were reduced, its column says that this can be."""
+    names = ["torch.sum", "torch.tensordot", "torch.relu", "torch.index_add", "torch.addbmm"]
+    for name in names:
+        found = [
+            attempt for attempt in record_sweep.attempts(name, 200)
+            if (call := attempt.run()) and (made := axes.outcome(call)) and made.is_reduced
+        ]  # fmt: skip
+        assert bool(found) == (TABLE[name].record == "reduce"), name
 
 
 def test_most_names_with_a_rule_are_in_the_database() -> None:

@@ -106,6 +106,40 @@ def of_length(d: Any, c: Any) -> Any:
     return ((d * mask[:, :, None]).sum(1) / (c + 1)[:, None]).mean(0)
 
 
+def put(target: Any, index: Any, value: Any) -> Any:
+    target[index] = value
+    return target
+
+
+def penalized(x: Any) -> Any:
+    net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1))
+    own = x.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(net(own).sum(), own, create_graph=True)
+    return ((slope.norm(2, dim=1) - 1) ** 2).mean()
+
+
+def salient(x: Any, c: Any) -> Any:
+    own = x.detach().clone()
+    own.requires_grad = True
+    losses = F.cross_entropy(nn.Linear(4, 4)(own), c, reduction="none")
+    (slope,) = torch.autograd.grad(losses, [own], torch.ones(N))
+    return slope.abs().mean(0)
+
+
+def steered(x: Any) -> Any:
+    """The gradient by one's own numbers for each record."""
+    own = x.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad((own**2).sum(1), own, torch.arange(N) * 1.0)
+    return slope.mean()
+
+
+def offset(x: Any) -> Any:
+    """A number of one's own beside each record: the gradient by it is one record's."""
+    own = torch.zeros_like(x).requires_grad_(True)
+    (slope,) = torch.autograd.grad(((x + own) ** 2).sum(), own)
+    return slope.sum()
+
+
 OPEN: dict[str, Program] = {
     # counts and groups
     "a histogram between ends": lambda x, y, c, d: torch.histc(x[:, 0], 10, 0, 1),
@@ -158,7 +192,27 @@ OPEN: dict[str, Program] = {
     "the last step of each": lambda x, y, c, d: d[torch.arange(N), c].mean(0),
     "weights by class": lambda x, y, c, d: (torch.rand(4)[c] * x[:, 0]).mean(),
     "up to a length": lambda x, y, c, d: of_length(d, c),
+    "features by a mask": lambda x, y, c, d: x[:, torch.tensor([True, False, True, True])].mean(0),
+    "features by a list of bools": lambda x, y, c, d: x[:, [True, False, False, True]].mean(0),
+    "zeros where each record says so": lambda x, y, c, d: put(x.clone(), x > 0.5, 0.0).mean(0),
+    "zeros in whole records": lambda x, y, c, d: put(x.clone(), c == 1, 0.0).mean(0),
+    "a feature left out": lambda x, y, c, d: put(x.clone(), (slice(None), 0), 0.0).mean(0),
+    "ones where records say so": lambda x, y, c, d: put(torch.zeros_like(x), x > y, 1.0).mean(0),
+    "a product of three": lambda x, y, c, d: torch.linalg.multi_dot(
+        [x, torch.rand(4, 5), torch.rand(5, 2)]
+    ).mean(0),
+    "a form of pairs": lambda x, y, c, d: torch.einsum(
+        "ni,ij,nj->n", x, torch.rand(4, 4), y
+    ).mean(),
+    "a product over whatever is before": lambda x, y, c, d: torch.einsum(
+        "...i,ij->...j", d, torch.rand(4, 2)
+    ).mean(),
+    "likeness to points": lambda x, y, c, d: F.cosine_similarity(
+        x[:, None], torch.rand(3, 4), -1
+    ).mean(0),
     # losses
+    "a gradient penalty": lambda x, y, c, d: penalized(x),
+    "the size of an input's gradient": lambda x, y, c, d: salient(x, c),
     "a smoothed loss": lambda x, y, c, d: smoothed(x, c),
     "a loss of two": lambda x, y, c, d: discriminated(x),
     "a spelt loss": lambda x, y, c, d: F.ctc_loss(
@@ -191,6 +245,13 @@ def test_it_is_an_aggregate_of_all_records(scene: Any, name: str) -> None:
     assert (facts.kind, facts.min_records, facts.injected) == ("aggregate", N, False)
 
 
+def test_a_gradient_by_weights_of_ones_own_is_injected(scene: Any) -> None:
+    both, x, *_ = scene
+    steered(x).get(request_block=True)
+    facts = both.owner.asked[-1][1]
+    assert (facts.kind, facts.min_records, facts.injected) == ("aggregate", N, True)
+
+
 def components(x: Any) -> Any:
     return torch.linalg.svd(x - x.mean(0), full_matrices=False)[2]
 
@@ -217,6 +278,15 @@ CLOSED: dict[str, Program] = {
     "a loss against the rest of the batch": lambda x, y, c, d: F.cross_entropy(
         x @ y.T, torch.arange(N)
     ),
+    "the slope by numbers of one's own": lambda x, y, c, d: offset(x),
+    # assignments that name records, or bring rows
+    "a record left out": lambda x, y, c, d: put(x.clone(), 3, 0.0).mean(0),
+    "all but some": lambda x, y, c, d: put(x.clone(), slice(1, None), 0.0).mean(0),
+    "all records but those of a list": lambda x, y, c, d: put(x.clone(), [1, 2], 0.0).mean(0),
+    "a mask of one's own": lambda x, y, c, d: put(x.clone(), torch.arange(N) > 0, 0.0).mean(0),
+    "a row for each": lambda x, y, c, d: put(x.clone(), (slice(None), 0), y[:, 1]).mean(0),
+    "a value of a record": lambda x, y, c, d: put(x.clone(), (slice(None), 0), y[3, 1]).mean(0),
+    "a part that is turned": lambda x, y, c, d: put(x.clone(), x[:, 0] > y.T[0], x[3]).mean(0),
     # groups that somebody made
     "sums of one's own groups": lambda x, y, c, d: torch.zeros(4, 4).index_add(
         0, torch.arange(N) % 4, x

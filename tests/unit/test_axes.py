@@ -103,6 +103,40 @@ CASES = [
      lambda x: ("nf,fo->on", x, W), {}),
     ("einsum", lambda x, y: torch.einsum("fn,ng->fg", x, y), [X6, X2], [1, 0],
      lambda x, y: ("fn,ng->fg", x, y), {}),
+    ("einsum", lambda x: torch.einsum("...f->f", x), [X2], [0], lambda x: ("...f->f", x), {}),
+    ("einsum", lambda x: torch.einsum("...f,fo->...o", x, W), [X3], [0],
+     lambda x: ("...f,fo->...o", x, W), {}),
+    ("einsum", lambda x: torch.einsum("c...->...c", x), [X4], [0], lambda x: ("c...->...c", x), {}),
+    ("einsum", lambda x, y: torch.einsum("...,o...->o...", x, y), [X2, records(2, N, 3)], [0, 1],
+     lambda x, y: ("...,o...->o...", x, y), {}),
+    ("einsum", lambda x, y: torch.einsum("nf,fo,no->n", x, W, y), [X2, records(N, 4)], [0, 0],
+     lambda x, y: ("nf,fo,no->n", x, W, y), {}),
+    ("addmm", lambda x, y: torch.addmm(W[0], x, y), [X6, records(N, 4)], [1, 0],
+     lambda x, y: (W[0], x, y), {}),
+    ("addmm", lambda x, y: torch.addmm(x, y, W), [records(N, 4), X2], [0, 0],
+     lambda x, y: (x, y, W), {}),
+    ("addmv", lambda x, y: torch.addmv(x, y, W[:, 0]), [X1, X2], [0, 0],
+     lambda x, y: (x, y, W[:, 0].clone()), {}),
+    ("addbmm", lambda x, y: torch.addbmm(W[:2], x, y), [records(N, 2, 3), records(N, 3, 4)], [0, 0],
+     lambda x, y: (W[:2], x, y), {}),
+    ("linalg_multi_dot", lambda x: torch.linalg.multi_dot([x, W, W.T]), [X2], [0],
+     lambda x: ([x, W, W.T],), {}),
+    ("linalg_multi_dot", lambda x: torch.linalg.multi_dot([W[0], W.T[:, :2], W[:2], x]), [X6], [1],
+     lambda x: ([W[0].clone(), W.T[:, :2].clone(), W[:2].clone(), x],), {}),
+    ("chain_matmul", lambda x, y: torch.linalg.multi_dot([W, x, y]), [X6, X2], [1, 0],
+     lambda x, y: (W, x, y), {}),
+    ("cosine_similarity", lambda x: F.cosine_similarity(x, W[:, 0]), [X2], [0],
+     lambda x: (x, W[:, 0].clone()), {}),
+    ("cosine_similarity", lambda x: F.cosine_similarity(x[:, None], W.T, -1), [X2], [0],
+     lambda x: (x[:, None], W.T, -1), {}),
+    ("vecdot", lambda x: torch.linalg.vecdot(W[:, 0], x), [X2], [0],
+     lambda x: (W[:, 0].clone(), x), {}),
+    ("rot90", lambda x: x.rot90(1, (2, 3)), [X4], [0], lambda x: (x, 1, (2, 3)), {}),
+    ("dstack", lambda x, y: torch.dstack([x, y]), [X2, X2 * 2], [0, 0], lambda x, y: ([x, y],), {}),
+    ("dstack", lambda x: torch.dstack([x]), [X1], [0], lambda x: ([x],), {}),
+    ("frexp", torch.frexp, [X2], [0], lambda x: (x,), {}),
+    ("hermite_polynomial_h", lambda x: torch.special.hermite_polynomial_h(x, 2), [X2], [0],
+     lambda x: (x, 2), {}),
     ("triplet_margin_loss", lambda x, y: F.triplet_margin_loss(x, y, y.flip(1)),
      [X2, X2 * 2], [0, 0], lambda x, y: (x, y, y), {}),
     ("cosine_embedding_loss", lambda x, y, s: F.cosine_embedding_loss(x, y, s),
@@ -370,7 +404,25 @@ CLOSED = [
     ("pad", lambda x: F.pad(x, (0, 0, 1, -1)), X2, lambda x: (x, (0, 0, 1, -1)), {}),
     ("interpolate", lambda x: x, X2, lambda x: (x,), {}),
     ("unfold", lambda x: x.unfold(0, 1, 1), X2, lambda x: (x, 0, 1, 1), {}),
-    ("einsum", lambda x: x.sum(0), X2, lambda x: ("...f->f", x), {}),
+    ("einsum", lambda x: x, X2, lambda x: ("n..f->n", x), {}),
+    ("einsum", lambda x: x, X2, lambda x: ("...->...", W), {}),
+    ("einsum", lambda x: x, X2, lambda x: ("nf,mf,mg->ng", x, x, x), {}),
+    ("addmm", lambda x: x, X2, lambda x: (x, W.T, W), {}),
+    ("addmv", lambda x: x, X6, lambda x: (W[0], x, X1), {}),
+    ("addbmm", lambda x: x, X4[:, 0], lambda x: (x, x, x), {}),
+    ("chain_matmul", lambda x: x, X6, lambda x: (x, records(N, 4)), {}),
+    ("linalg_multi_dot", lambda x: x, X2, lambda x: ([records(3, N), x],), {}),
+    ("cosine_similarity", lambda x: F.cosine_similarity(x, x, 0), X2, lambda x: (x, x, 0), {}),
+    (
+        "cosine_similarity",
+        lambda x: F.cosine_similarity(x, x[None]),
+        X2,
+        lambda x: (x, x[None].clone()),
+        {},
+    ),
+    ("rot90", lambda x: x.rot90(), X2, lambda x: (x,), {}),
+    ("autograd_grad", lambda x: x, X2, lambda x: (x, W), {}),
+    ("autograd_grad", lambda x: x, X2, lambda x: (W.sum(), [x], X1), {}),
     ("einsum", lambda x: x[:3].diagonal(), X2, lambda x: ("ii->i", x), {}),
     ("einsum", lambda x: x @ x.T, X2, lambda x: ("nf,mf->nm", x, x), {}),
     ("bilinear", lambda x: x, X2, lambda x: (x, x, B3, records(N, 2)), {}),
@@ -424,6 +476,97 @@ def test_first_steps_of_all_records_lie_before_their_second_ones_and_are_joined_
     # as many rows of records first would be others
     call = axes.Call("view", (steps.view(-1, 2),), {}, steps.view(N, 5, 2), lambda t: parts, bool)
     assert axes.outcome(call) is None
+
+
+MASK = X2 > 0.5
+ASSIGNED = {
+    "a mask of all numbers": lambda x, m: m,
+    "a mask of records": lambda x, m: m[:, 0],
+    "a feature": lambda x, m: (slice(None), 1),
+    "features by a mask": lambda x, m: (slice(None), torch.tensor([True, False, True])),
+    "the last ones": lambda x, m: (..., slice(1, None)),
+}
+REFUSED = {
+    "a record": lambda x, m: 2,
+    "some records": lambda x, m: slice(1, None),
+    "records by number": lambda x, m: torch.tensor([0, 1]),
+    "one of each": lambda x, m: (torch.arange(N), CLASSES),
+    "a mask of one's own": lambda x, m: torch.arange(N) > 2,
+    "a mask that lies across": lambda x, m: m[:3, 0],
+    "a new axis": lambda x, m: (None, slice(None)),
+}
+
+
+def assigned(x, mask, index):
+    made, key = x.clone(), index(x, mask)
+    places = [(made, 0), *([(key, 0)] if isinstance(key, torch.Tensor) else [])]
+    made[key] = 0.25
+    return made, key, places
+
+
+@pytest.mark.parametrize("name", ASSIGNED)
+def test_an_assignment_of_a_number_is_one_function_of_each_record(name):
+    index, order = ASSIGNED[name], torch.tensor([3, 1, 5, 0, 4, 2])
+    made, key, places = assigned(X2, MASK, index)
+    found = judged("setitem", (made, key, 0.25), {}, places, None)
+    assert (found.axis, found.injected) == (0, False)
+    assert torch.equal(assigned(X2[order], MASK[order], index)[0], made[order])
+    other, changed = X2.clone(), MASK.clone()
+    other[3], changed[3] = 1.2 - other[3], ~changed[3]
+    differs = (assigned(other, changed, index)[0] != made).any(1)
+    assert not differs[[0, 1, 2, 4, 5]].any()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_assignment_that_names_records_closes_the_way(name):
+    key = REFUSED[name](X2, MASK)
+    assert judged("setitem", (X2, key, 0.25), {}, [(X2, 0)], None) is None
+
+
+@pytest.mark.parametrize("value", [records(N), records(3), torch.tensor(0.5, requires_grad=True)])
+def test_an_assignment_of_more_than_a_number_closes_the_way(value):
+    assert judged("setitem", (X2, MASK, value), {}, [(X2, 0), (MASK, 0)], None) is None
+
+
+ALONE = {
+    "a network": lambda x: (x @ W).tanh().sum(1),
+    "a loss of each": lambda x: F.cross_entropy(x, CLASSES, reduction="none"),
+    "a feature of each": lambda x: x[:, 1] * x.max(1).values,
+}
+TOGETHER = {
+    "a loss": lambda x: F.cross_entropy(x @ W, CLASSES),
+    "a norm": lambda x: x.norm(),
+    "numbers less their mean": lambda x: ((x - x.mean(0)) / x.std(0)) @ W,
+    "singular values": lambda x: torch.linalg.svdvals(x).log().sum(),
+    "sums by class": lambda x: torch.zeros(3, 3).index_add(0, CLASSES[: len(x)], x).exp(),
+    "a gradient of a gradient": lambda x: torch.autograd.grad(
+        (x @ W).tanh().sum(), x, create_graph=True
+    )[0].norm(),
+}
+
+
+@pytest.mark.parametrize("name", [*ALONE, *TOGETHER])
+def test_the_gradient_of_each_record_is_of_it_and_of_sums(name, monkeypatch):
+    function, order = {**ALONE, **TOGETHER}[name], torch.tensor([3, 1, 5, 0, 4, 2])
+
+    def slope(x):
+        own = x.clone().requires_grad_(True)
+        made = function(own)
+        (found,) = torch.autograd.grad(made, own, torch.ones_like(made))
+        is_of_each = made.ndim > 0 and made.shape[0] == N
+        places = [(own, 0), *([(made, 0)] if is_of_each else [])]
+        called = judged("autograd_grad", (made, own, torch.ones_like(made)), {}, places, found)
+        assert (called.axes, called.injected) == ((0,), False)
+        return found
+
+    before = slope(X2)
+    changed = X2.clone()
+    changed[3] = 1.2 - changed[3]
+    if name in ALONE:
+        differs = (slope(changed) != before).any(1)
+        assert differs.tolist() == [False, False, False, True, False, False]
+    monkeypatch.setitem(globals(), "CLASSES", CLASSES[order])
+    assert torch.allclose(slope(X2[order]), before[order], atol=1e-5)
 
 
 @pytest.mark.parametrize("public", [records(N, 1), records(N, 3)])
@@ -485,7 +628,8 @@ def test_dropouts_behind_each_other_are_injected_where_together_they_could_leave
     ("torch.Tensor.__getitem__", "getitem"), ("torch.nn.functional.relu_", "relu"),
     ("python.List.sum", ""), ("torch.linalg.norm", "linalg_norm"), ("torch.linalg.lu", ""),
     ("torch.fft.fft", "fft_fft"), ("torch.linalg.vector_norm", "norm"),
-    ("torch.distributions.Normal.mean", ""), ("torch.Tensor.__setitem__", ""),
+    ("torch.distributions.Normal.mean", ""), ("torch.Tensor.__setitem__", "setitem"),
+    ("python.List.__setitem__", ""),
 ])  # fmt: skip
 def test_only_torchs_own_operations_have_rules(name, base):
     assert axes.base_name(name) == base
