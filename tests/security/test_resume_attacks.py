@@ -126,7 +126,7 @@ def test_somebody_else_is_not_let_into_a_session_and_its_partner_goes_on(session
 
     with pytest.raises(ProtocolError, match="one partner"):
         bridge.call(go(), DEADLINE)
-    assert duet._service.desk.requester == SCIENTIST_ID
+    assert duet._session.partner_id == SCIENTIST_ID
     assert isinstance(answer, wire.Value) and raw.is_free(raw.op("torch.ones", 1))
 
 
