@@ -9,8 +9,8 @@ import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private, spec_of
 from duet_p2p.engine.axes import ELEMENTWISE
-from duet_p2p.engine.charges import bound_of
-from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.charges import bound_of, charge
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.pacing import Pacing, is_timed_by_values
 from duet_p2p.engine.room import Held, Room
 from duet_p2p.engine.store import Slot
@@ -169,6 +169,20 @@ class Admission:
             most = self.limits.result_bytes
             raise QuotaExceeded(f"a result of {nbytes} bytes, {most} allowed (result_bytes)")
         self.room.add(nbytes)
+
+    def charge(self, result: Any, *, is_met: bool) -> None:
+        """Results of hidden size count for their bound, public ones of unknown size as they are.
+
+        Raises:
+            QuotaExceeded: the latter are larger than allowed.
+        """
+        if is_atomic(result) or not (self.bound or not (self.is_inferred or is_met)):
+            return
+        tensors = [part for part in reach(result) if isinstance(part, torch.Tensor)]
+        if self.bound:
+            charge(tensors, self.bound, self._lineage)
+        else:
+            self.count_made(sum(t.numel() * t.element_size() for t in tensors))
 
     def admit_again(self, spec: Any, nbytes: int, held: Held) -> bool:
         """Whether there is room for a command whose size is known from an earlier one.

@@ -18,14 +18,13 @@ from duet_p2p.engine import axes, choice, containers
 from duet_p2p.engine.admission import Admission, Limits, SizeRefused
 from duet_p2p.engine.arguments import Arguments, is_private, resolve
 from duet_p2p.engine.call import Call
-from duet_p2p.engine.charges import charge
 from duet_p2p.engine.damage import Damage
 from duet_p2p.engine.effects import Effects, is_random
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_exhaustion, text_of
 from duet_p2p.engine.judge import look_before, typed
 from duet_p2p.engine.labelling import STATEFUL, Labelling
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.provenance import OPTIMIZING, Provenance
 from duet_p2p.engine.publicity import is_public_failure
@@ -305,7 +304,10 @@ class Executor:
         else:
             result = choice.apart_views(rule.short, given, result, lineage)
             label, verdict = self._labelling.label(run, result, is_inferred=admission.is_inferred)
-            self._charge(result, is_met=run.is_met)
+            try:
+                admission.charge(result, is_met=run.is_met)
+            except QuotaExceeded as error:
+                raise PublicError(error) from None
         node = self.provenance.after(run.op, rule, given, result, run.origin, run.targets)
         slots = self._keep(run, result, label, node)
         if run.poison is not None:
@@ -368,26 +370,8 @@ class Executor:
             self.damage.join(run.targets, given)
         self.damage.fail(poison, rule, given, error, run.targets, hidden=hidden)
 
-    def _charge(self, result: Any, *, is_met: bool) -> None:
-        """Results of hidden size count for their bound, public ones of unknown size as they are."""
-        admission = self.admission
-        if is_atomic(result) or not (admission.bound or not (admission.is_inferred or is_met)):
-            return
-        tensors = [part for part in reach(result) if isinstance(part, torch.Tensor)]
-        if admission.bound:
-            charge(tensors, admission.bound, self._lineage)
-            return
-        try:
-            admission.count_made(sum(t.numel() * t.element_size() for t in tensors))
-        except QuotaExceeded as error:
-            raise PublicError(error) from None
-
-    def admit_objects(self, count: int) -> None:
-        """Raises `QuotaExceeded` where so many more are too many."""
-        self.admission.room.admit_objects(self._store, count)
-
     def admit_bytes(self, nbytes: int) -> None:
-        """The same of bytes."""
+        """Raises `QuotaExceeded` where so many more bytes are too many."""
         self.admission.room.admit_bytes(self._store, nbytes)
 
     # writing

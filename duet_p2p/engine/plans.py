@@ -161,7 +161,7 @@ class Plans:
         """Runs a plan; events of what failed, and of what was learnt about its outputs."""
         try:
             plan, given = self._begin(message)
-            executor.admit_objects(len(message.outs))
+            executor.admission.room.admit_objects(self._store, len(message.outs))
         except (IdError, QuotaExceeded, ValueError) as error:
             self.write_down()
             return self.refused(seq, "RunPlan", message.outs, error)
