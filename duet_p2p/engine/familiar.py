@@ -232,7 +232,7 @@ class Familiar:
         slot = Slot(result, tags=known.tagged(operands.values()), made=node)
         if label is not None:
             entry = lineage.enter(storage, address)
-            entry.label = label
+            entry.label, entry.stays = label, True
             if result.requires_grad:
                 entry.in_graph = True
             if known.is_kept:

@@ -142,7 +142,8 @@ class _Look:
         self.facts += (
             type(tensor), tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype,
             tensor.requires_grad, is_leaf, tensor.is_conj(), tensor.is_neg(),
-            entry.label, entry.in_graph, entry.is_shared, entry.written, entry.root, entry.training,
+            entry.label, entry.in_graph, entry.stays, entry.is_shared, entry.written, entry.root,
+            entry.training,
             None if entry.made is None else form_of(entry.made),
             self._places.setdefault(storage, len(self._places)),
         )  # fmt: skip

@@ -210,6 +210,10 @@ def written(program: Program) -> None:
     program.run("torch.Tensor.mul_", an_own(program), 0.5, mode="n")
 
 
+def cleaned(program: Program) -> None:
+    program.run("torch.Tensor.zero_", an_own(program), mode="n")
+
+
 def private_written(program: Program) -> None:
     program.run("torch.Tensor.add_", an_own(program), program.shared_ones[0], mode="n")
 
@@ -302,8 +306,8 @@ def seeded(program: Program) -> None:
 
 
 CHANGES: list[Callable[[Program], None]] = [
-    written, private_written, row_written, view_written, other_data, turned, with_gradients, tagged,
-    backward, trained, gradient, planned, batch, thinned, hidden, poisoned, shared, dropped,
+    written, cleaned, private_written, row_written, view_written, other_data, turned, with_gradients,
+    tagged, backward, trained, gradient, planned, batch, thinned, hidden, poisoned, shared, dropped,
     looked_at, seeded,
 ]  # fmt: skip
 
