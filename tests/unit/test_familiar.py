@@ -306,9 +306,9 @@ def seeded(program: Program) -> None:
 
 
 CHANGES: list[Callable[[Program], None]] = [
-    written, cleaned, private_written, row_written, view_written, other_data, turned, with_gradients,
-    tagged, backward, trained, gradient, planned, batch, thinned, hidden, poisoned, shared, dropped,
-    looked_at, seeded,
+    written, cleaned, private_written, row_written, view_written, other_data, turned,
+    with_gradients, tagged, backward, trained, gradient, planned, batch, thinned, hidden, poisoned,
+    shared, dropped, looked_at, seeded,
 ]  # fmt: skip
 
 
