@@ -452,9 +452,9 @@ def label_written(part: torch.Tensor, verdict: Verdict, lineage: Lineage) -> Non
     owned, storage, label = lineage.own(part), part.untyped_storage(), verdict.label
     # contiguous: a view that lies over some bytes twice may leave others as they were
     covers = part.is_contiguous() and part.numel() * part.element_size() >= storage.nbytes()
-    covers = covers and not owned.stays
+    is_lost = owned.stays and not owned.label.sources <= label.sources
     # what was there before is one of the inputs, unless it was overwritten
-    is_kept = not covers or (owned.in_graph and _says_less(label, owned.label))
+    is_kept = not covers or is_lost or (owned.in_graph and _says_less(label, owned.label))
     owned.label = join((owned.label, label)) if is_kept else label
     if verdict.rows is not None:
         lineage.set_rows(part, verdict.rows)  # also of what is no result, as an assignment's target

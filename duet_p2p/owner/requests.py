@@ -158,7 +158,7 @@ class RequestBook:
 
     def decided(self) -> list[Record]:
         """The decided ones, oldest first; the oldest are forgotten in the end."""
-        return [record for record in self._decided.values() if record.is_told]
+        return list(self._decided.values())
 
     def end(self, call: int, status: Status, *, why: str = "", answer: str = "") -> Record:
         """Moves a request to its last state.

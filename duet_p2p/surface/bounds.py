@@ -223,9 +223,9 @@ def _division(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
 
 def _divisor(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     # The same division, in avg_pool2d and avg_pool3d of whole numbers.
-    by = argument(args, kwargs, 6, "divisor_override")
-    if isinstance(by, int) and by < 0:
-        raise ValueError("divisor_override is positive")
+    input, by = argument(args, kwargs, 0, "input"), argument(args, kwargs, 6, "divisor_override")
+    if isinstance(by, int) and by < 0 and not (is_tensor(input) and input.is_floating_point()):
+        raise ValueError("divisor_override is positive for whole numbers")
 
 
 def _each(value: Any, dims: int) -> list[int]:
