@@ -272,20 +272,6 @@ def test_what_would_end_a_kernel_or_never_end_is_refused_by_the_same_engine(atta
     assert pid(attack[0]) == before
 
 
-def test_of_private_numbers_it_is_neither_told_nor_a_death(attack, raw):
-    """A process that ends of some values and not of others tells which they are."""
-    duet, before = attack[0], pid(attack[0])
-    none = raw.op("torch.log", raw.op("torch.neg", Ref(handle_id(duet))))
-    square = raw.op("torch.Tensor.view", raw.op("torch.Tensor.__getitem__", none, slice(9)), 3, 3)
-    zero = raw.op("torch.Tensor.long", raw.op("torch.mul", Ref(handle_id(duet)), 0))
-    least = raw.op("torch.Tensor.add", zero, LEAST)
-    divided = raw.op("torch.div", least, -1, rounding_mode="trunc")
-    for made in (raw.op("torch.linalg.eigvals", square), divided):
-        assert raw.get(made).state == "never"
-    assert not raw.told(wire.Fail) and not raw.told(wire.Suspended)
-    assert pid(duet) == before
-
-
 # memory
 
 
@@ -456,6 +442,23 @@ def test_a_plan_longer_than_allowed_is_refused_and_runs_nothing(raw):
     raw.send(wire.RunPlan(plan, (), (out,), 0))
     assert refused(raw, Ref(out)) == "PointerDeleted"
     assert [fail.op for fail in raw.told(wire.Fail)] == ["DefinePlan", "RunPlan"]
+
+
+# last, since the engine's memory is private from here on: values decided times and sizes
+
+
+def test_of_private_numbers_it_is_neither_told_nor_a_death(attack, raw):
+    """A process that ends of some values and not of others tells which they are."""
+    duet, before = attack[0], pid(attack[0])
+    none = raw.op("torch.log", raw.op("torch.neg", Ref(handle_id(duet))))
+    square = raw.op("torch.Tensor.view", raw.op("torch.Tensor.__getitem__", none, slice(9)), 3, 3)
+    zero = raw.op("torch.Tensor.long", raw.op("torch.mul", Ref(handle_id(duet)), 0))
+    least = raw.op("torch.Tensor.add", zero, LEAST)
+    divided = raw.op("torch.div", least, -1, rounding_mode="trunc")
+    for made in (raw.op("torch.linalg.eigvals", square), divided):
+        assert raw.get(made).state == "never"
+    assert not raw.told(wire.Fail) and not raw.told(wire.Suspended)
+    assert pid(duet) == before
 
 
 def test_that_no_memory_is_left_is_no_public_fact_once_private_sizes_are_in_it(attack, raw):
