@@ -13,38 +13,22 @@ from duet_p2p.session.bulk_header import Kind, pack
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.values import Blob, Ref, Span, TensorData
+from tests.security.bomb_kit import (
+    DATA,
+    LIMITS,
+    MIB,
+    check_usable,
+    handle_id,
+    opened,
+    pid,
+    refused,
+)
 from tests.security.raw_peer import attacked
-
-MIB = 1024 * 1024
-LIMITS = {
-    "command_seconds": 60,
-    "memory_bytes": 1024 * MIB,
-    "result_bytes": 256 * MIB,
-    "stored_bytes": 300 * MIB,
-    "objects": 7_000,
-    "upload_bytes": MIB,
-    "uploads_bytes": 4 * MIB,
-    "open_requests": 8,
-}
-DATA = torch.arange(1.0, 1_001.0)
-
-
-def opened(limits):
-    duet, raw, bridge = attacked(limits)
-    handle = duet.send(DATA, tags=["data"])
-    yield duet, raw, handle
-    duet.close()
-    bridge.close()
 
 
 @pytest.fixture(scope="module")
 def attack():
     yield from opened(LIMITS)
-
-
-@pytest.fixture(scope="module")
-def hurried_attack():
-    yield from opened(LIMITS | {"command_seconds": 3})
 
 
 @pytest.fixture
@@ -53,46 +37,6 @@ def raw(attack):
     attack[1].answers.clear()
     yield attack[1]
     check_usable(*attack)
-
-
-@pytest.fixture
-def hurried(hurried_attack):
-    hurried_attack[1].answers.clear()
-    yield hurried_attack
-    check_usable(*hurried_attack)
-
-
-def check_usable(duet, raw, handle):
-    duet.resume()
-    raw.forget_all()
-    raw.answers.clear()
-    assert duet.is_open
-    assert torch.equal(handle.get(), DATA)
-    sum_of_data = raw.op("torch.Tensor.sum", Ref(handle_id(duet)))
-    assert raw.get(sum_of_data).state == "never"
-    call = next(raw.calls)
-    raw.send(wire.Request(call, sum_of_data.id, "sum", "", None))
-    raw.wait(lambda: len(duet.requests) == 1)
-    duet.requests[0].accept()
-    answer = raw.answer(call)
-    assert isinstance(answer, wire.Value)
-    mine = raw.op("torch.ones", 3)
-    assert isinstance(raw.get(mine), wire.Value)
-    raw.forget_all()
-
-
-def handle_id(duet):
-    return next(item.id for item in duet._service.catalog if item.id < 0)
-
-
-def pid(duet):
-    return duet.status()["engine"]["pid"]
-
-
-def refused(raw, ref):
-    answer = raw.get(ref)
-    assert isinstance(answer, wire.Failed), answer
-    return answer.code
 
 
 # refused before anything is made
@@ -328,20 +272,6 @@ def test_what_would_end_a_kernel_or_never_end_is_refused_by_the_same_engine(atta
     assert pid(attack[0]) == before
 
 
-def test_of_private_numbers_it_is_neither_told_nor_a_death(attack, raw):
-    """A process that ends of some values and not of others tells which they are."""
-    duet, before = attack[0], pid(attack[0])
-    none = raw.op("torch.log", raw.op("torch.neg", Ref(handle_id(duet))))
-    square = raw.op("torch.Tensor.view", raw.op("torch.Tensor.__getitem__", none, slice(9)), 3, 3)
-    zero = raw.op("torch.Tensor.long", raw.op("torch.mul", Ref(handle_id(duet)), 0))
-    least = raw.op("torch.Tensor.add", zero, LEAST)
-    divided = raw.op("torch.div", least, -1, rounding_mode="trunc")
-    for made in (raw.op("torch.linalg.eigvals", square), divided):
-        assert raw.get(made).state == "never"
-    assert not raw.told(wire.Fail) and not raw.told(wire.Suspended)
-    assert pid(duet) == before
-
-
 # memory
 
 
@@ -404,47 +334,6 @@ def test_failures_past_the_quota_are_no_objects_without_end(attack, raw):
     raw.wait_for_end()
     assert refused(raw, Ref(made[0])) == "NotAllowed"
     assert raw.get(Ref(made[-1])).state == "unknown"
-
-
-# time
-
-
-@pytest.mark.slow
-def test_an_operation_that_would_take_for_ever_ends_with_its_engine(hurried):
-    duet, raw, _ = hurried
-    before = pid(duet)
-    square = raw.op("torch.ones", 2_500, 2_500)
-    raw.op("torch.linalg.matrix_power", square, 2**62 + 1)
-    (again,) = raw.wait(lambda: raw.told(wire.EngineRestarted))
-    assert again.reason == "restarted"
-    assert not raw.told(wire.Suspended)
-    assert pid(duet) != before
-    assert "command_seconds" in duet.errors[-1].text
-    assert "matrix_power" in duet.errors[-1].text
-    assert raw.get(square).state == "unknown"
-
-
-def test_on_private_data_it_suspends_the_session_until_the_owner_resumes(hurried):
-    duet, raw, handle = hurried
-    data = raw.op("torch.Tensor.expand", Ref(handle_id(duet)), 1_000, 1_000)
-    large = raw.op("torch.Tensor.repeat", data, 3, 3)
-    raw.op("torch.linalg.matrix_power", large, 2**62 + 1)
-    (told,) = raw.wait(lambda: raw.told(wire.Suspended))
-    assert "seconds" not in told.reason
-    raw.wait(lambda: not duet._service.revival.is_under_way)
-    assert duet.status()["suspended"]
-    asked = len(raw.answers)
-    lost = raw.op("torch.ones", 1)
-    raw.send(wire.Get(next(raw.calls), lost.id), wire.Request(next(raw.calls), -1, "x", "", None))
-    raw.wait_for_end()
-    assert len(raw.answers) == asked  # neither answered nor remembered
-    assert len(duet.requests) == 0
-    assert torch.equal(handle.get(), DATA)
-    assert duet.resume()
-    (again,) = raw.wait(lambda: raw.told(wire.EngineRestarted))
-    assert again.reason == "resumed"
-    assert raw.get(lost).state == "unknown"
-    assert not duet.resume()
 
 
 # depth
@@ -553,6 +442,23 @@ def test_a_plan_longer_than_allowed_is_refused_and_runs_nothing(raw):
     raw.send(wire.RunPlan(plan, (), (out,), 0))
     assert refused(raw, Ref(out)) == "PointerDeleted"
     assert [fail.op for fail in raw.told(wire.Fail)] == ["DefinePlan", "RunPlan"]
+
+
+# last, since the engine's memory is private from here on: values decided times and sizes
+
+
+def test_of_private_numbers_it_is_neither_told_nor_a_death(attack, raw):
+    """A process that ends of some values and not of others tells which they are."""
+    duet, before = attack[0], pid(attack[0])
+    none = raw.op("torch.log", raw.op("torch.neg", Ref(handle_id(duet))))
+    square = raw.op("torch.Tensor.view", raw.op("torch.Tensor.__getitem__", none, slice(9)), 3, 3)
+    zero = raw.op("torch.Tensor.long", raw.op("torch.mul", Ref(handle_id(duet)), 0))
+    least = raw.op("torch.Tensor.add", zero, LEAST)
+    divided = raw.op("torch.div", least, -1, rounding_mode="trunc")
+    for made in (raw.op("torch.linalg.eigvals", square), divided):
+        assert raw.get(made).state == "never"
+    assert not raw.told(wire.Fail) and not raw.told(wire.Suspended)
+    assert pid(duet) == before
 
 
 def test_that_no_memory_is_left_is_no_public_fact_once_private_sizes_are_in_it(attack, raw):

@@ -17,7 +17,8 @@ import torch
 from duet_p2p.engine.effects import draws_by_shape, is_random
 from duet_p2p.surface.callables import CALLABLES, NEEDS_CONTEXT
 from duet_p2p.surface.table import TABLE
-from tests.surface.record_sweep import Attempt, Operand, attempts
+from tests.surface.record_forms import Operand
+from tests.surface.record_sweep import Attempt, attempts
 
 FORMS = ("function", "method", "inplace")
 NAMES = sorted(

@@ -11,35 +11,32 @@ import pytest
 import torch
 
 from duet_p2p.engine import axes
-from duet_p2p.engine.labels import FOLDED, Atom, Rows
+from duet_p2p.engine.labels import FOLDED, Rows
+from tests.unit.axes_kit import (
+    ATOMS,
+    CLASSES,
+    GATES,
+    S3,
+    STATE,
+    X1,
+    X2,
+    X3,
+    X4,
+    X6,
+    N,
+    W,
+    judged,
+    records,
+    rows,
+)
 
-N = 6
 F = torch.nn.functional
-ATOMS = frozenset({Atom(frozenset({-1}), ("whole",))})
-
-
-def rows(axis: int) -> Rows:
-    return Rows(axis, N, ("whole",), ATOMS)
-
-
-def records(*shape: int) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(3)) * 0.8 + 0.1
-
-
-X1, X2, X4 = records(N), records(N, 3), records(N, 2, 8, 8)
-X6 = records(4, N)  # records on axis 1
-CLASSES = torch.tensor([0, 2, 1, 1, 0, 2])
-W = records(3, 4)
 B4 = records(1, 4, 1)
 B3 = records(2, 3, 3)
 SIGNS = torch.tensor([1.0, -1, 1, 1, -1, -1])
 SETS = torch.tensor([[0, -1, 0], [2, 1, -1], [1, -1, 2], [0, 2, -1], [2, -1, 0], [1, 0, 2]])
 EDGES = torch.tensor([0.2, 0.5, 2.0])
 ZEROS = torch.zeros(N, 2)
-GATES = (records(8, 3), records(8, 2), records(8), records(8))  # of two hidden numbers
-
-X3, S3 = records(N, 5, 3), records(5, N, 3)  # five steps; records first, and second
-STATE = torch.zeros(1, N, 2)
 LSTM = ([*GATES], True, 1, 0.0, False, False)
 GRU = ([g[:6] for g in GATES], True, 1, 0.0, False, False)
 TANH = ([g[:2] for g in GATES], True, 1, 0.0, False, False)
@@ -251,27 +248,6 @@ CASES = [
 ]  # fmt: skip
 
 
-_DERIVED = ("where", "gather", "max", "scaled_dot_product_attention", "embedding_bag")
-
-
-def judged(short, arguments, kwargs, marked, result, private=lambda t: False):
-    found = {}
-    for tensor, axis in marked:
-        found[id(tensor)] = rows(axis)
-    lookup = {t.data_ptr(): r for t, r in ((t, found[id(t)]) for t, _ in marked)}
-
-    def rows_of(tensor):
-        known = found.get(id(tensor)) or lookup.get(tensor.data_ptr())
-        if known is None and tensor.ndim and tensor.shape[0] == N and short in _DERIVED:
-            known = rows(0)  # made of the data: a condition, indices
-        if known is not None and short == "squeeze":
-            known = rows(known.axis + 1)
-        return known
-
-    call = axes.Call(short, arguments, kwargs, result, rows_of, private)
-    return axes.outcome(call)
-
-
 def flat(result):
     return list(result) if isinstance(result, tuple | list) else [result]
 
@@ -478,151 +454,6 @@ def test_first_steps_of_all_records_lie_before_their_second_ones_and_are_joined_
     assert axes.outcome(call) is None
 
 
-MASK = X2 > 0.5
-ASSIGNED = {
-    "a mask of all numbers": lambda x, m: m,
-    "a mask of records": lambda x, m: m[:, 0],
-    "a feature": lambda x, m: (slice(None), 1),
-    "features by a mask": lambda x, m: (slice(None), torch.tensor([True, False, True])),
-    "the last ones": lambda x, m: (..., slice(1, None)),
-}
-REFUSED = {
-    "a record": lambda x, m: 2,
-    "some records": lambda x, m: slice(1, None),
-    "records by number": lambda x, m: torch.tensor([0, 1]),
-    "one of each": lambda x, m: (torch.arange(N), CLASSES),
-    "a mask of one's own": lambda x, m: torch.arange(N) > 2,
-    "a mask that lies across": lambda x, m: m[:3, 0],
-    "a new axis": lambda x, m: (None, slice(None)),
-}
-
-
-def assigned(x, mask, index):
-    made, key = x.clone(), index(x, mask)
-    places = [(made, 0), *([(key, 0)] if isinstance(key, torch.Tensor) else [])]
-    made[key] = 0.25
-    return made, key, places
-
-
-@pytest.mark.parametrize("name", ASSIGNED)
-def test_an_assignment_of_a_number_is_one_function_of_each_record(name):
-    index, order = ASSIGNED[name], torch.tensor([3, 1, 5, 0, 4, 2])
-    made, key, places = assigned(X2, MASK, index)
-    found = judged("setitem", (made, key, 0.25), {}, places, None)
-    assert (found.axis, found.injected) == (0, False)
-    assert torch.equal(assigned(X2[order], MASK[order], index)[0], made[order])
-    other, changed = X2.clone(), MASK.clone()
-    other[3], changed[3] = 1.2 - other[3], ~changed[3]
-    differs = (assigned(other, changed, index)[0] != made).any(1)
-    assert not differs[[0, 1, 2, 4, 5]].any()
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_an_assignment_that_names_records_closes_the_way(name):
-    key = REFUSED[name](X2, MASK)
-    assert judged("setitem", (X2, key, 0.25), {}, [(X2, 0)], None) is None
-
-
-@pytest.mark.parametrize("value", [records(N), records(3), torch.tensor(0.5, requires_grad=True)])
-def test_an_assignment_of_more_than_a_number_closes_the_way(value):
-    assert judged("setitem", (X2, MASK, value), {}, [(X2, 0), (MASK, 0)], None) is None
-
-
-ALONE = {
-    "a network": lambda x: (x @ W).tanh().sum(1),
-    "a loss of each": lambda x: F.cross_entropy(x, CLASSES, reduction="none"),
-    "a feature of each": lambda x: x[:, 1] * x.max(1).values,
-}
-TOGETHER = {
-    "a loss": lambda x: F.cross_entropy(x @ W, CLASSES),
-    "a norm": lambda x: x.norm(),
-    "numbers less their mean": lambda x: ((x - x.mean(0)) / x.std(0)) @ W,
-    "singular values": lambda x: torch.linalg.svdvals(x).log().sum(),
-    "sums by class": lambda x: torch.zeros(3, 3).index_add(0, CLASSES[: len(x)], x).exp(),
-    "a gradient of a gradient": lambda x: torch.autograd.grad(
-        (x @ W).tanh().sum(), x, create_graph=True
-    )[0].norm(),
-}
-
-
-@pytest.mark.parametrize("name", [*ALONE, *TOGETHER])
-def test_the_gradient_of_each_record_is_of_it_and_of_sums(name, monkeypatch):
-    function, order = {**ALONE, **TOGETHER}[name], torch.tensor([3, 1, 5, 0, 4, 2])
-
-    def slope(x):
-        own = x.clone().requires_grad_(True)
-        made = function(own)
-        (found,) = torch.autograd.grad(made, own, torch.ones_like(made))
-        is_of_each = made.ndim > 0 and made.shape[0] == N
-        places = [(own, 0), *([(made, 0)] if is_of_each else [])]
-        called = judged("autograd_grad", (made, own, torch.ones_like(made)), {}, places, found)
-        assert (called.axes, called.injected) == ((0,), False)
-        return found
-
-    before = slope(X2)
-    changed = X2.clone()
-    changed[3] = 1.2 - changed[3]
-    if name in ALONE:
-        differs = (slope(changed) != before).any(1)
-        assert differs.tolist() == [False, False, False, True, False, False]
-    monkeypatch.setitem(globals(), "CLASSES", CLASSES[order])
-    assert torch.allclose(slope(X2[order]), before[order], atol=1e-5)
-
-
-@pytest.mark.parametrize("public", [records(N, 1), records(N, 3)])
-def test_a_public_tensor_that_tells_records_apart_is_injected(public):
-    found = judged("mul", (X2, public), {}, [(X2, 0)], X2 * public)
-    assert found is not None and found.injected
-    assert judged("mse_loss", (X2, records(N, 3)), {}, [(X2, 0)], torch.zeros(())).injected
-
-
-@pytest.mark.parametrize(("state", "injected"), [
-    (torch.zeros(N, 2), False), (torch.ones(N, 2), False), (records(N, 2), True),
-])  # fmt: skip
-def test_a_first_state_that_is_the_same_for_all_records_tells_none_apart(state, injected):
-    result = torch.lstm_cell(X2, (state, state), *GATES)
-    found = judged("lstm_cell", (X2, (state, state), *GATES), {}, [(X2, 0)], result)
-    assert found is not None and found.axis == 0 and found.injected is injected
-
-
-def test_a_private_or_trained_state_that_is_not_the_records_own_closes_the_way():
-    trained = torch.zeros(N, 2, requires_grad=True)
-    for state, private in ((trained, False), (torch.zeros(N, 2), True)):
-        result = torch.lstm_cell(X2, (state, state), *GATES)
-        arguments = (X2, (state, state), *GATES)
-        assert judged("lstm_cell", arguments, {}, [(X2, 0)], result, lambda t, p=private: p) is None
-
-
-def test_a_private_vector_along_the_records_closes_the_way():
-    vector = records(N, 1)
-    assert judged("mul", (X2, vector), {}, [(X2, 0)], X2 * vector, lambda t: True) is None
-
-
-@pytest.mark.parametrize(("chance", "count", "injected"), [
-    (0.5, 64, False), (0.5, 63, True), (0.6, 1000, True), (0.25, 39, False), (0.25, 38, True),
-    (0.1, 106, False), (0.1, 105, True),
-    (0.0, 1, False), (1, 100, True),
-])  # fmt: skip
-def test_dropout_is_injected_where_it_could_leave_one_record(chance, count, injected):
-    x = torch.ones(count, 2)
-    found = axes.outcome(
-        axes.Call("dropout", (x, chance), {}, x, lambda t: Rows(0, count, (), ATOMS), bool)
-    )
-    assert found is not None and found.injected is injected
-
-
-@pytest.mark.parametrize(("before", "chance", "injected"), [
-    ((0.25,), 0.5, False), ((0.5,), 0.5, True), ((0.25, 0.25), 0.5, True),
-])  # fmt: skip
-def test_dropouts_behind_each_other_are_injected_where_together_they_could_leave_one(
-    before, chance, injected
-):
-    x = torch.ones(64, 2)
-    rows = Rows(0, 64, (), ATOMS, thinned=frozenset(enumerate(before)))
-    found = axes.outcome(axes.Call("dropout", (x, chance), {}, x, lambda t: rows, bool))
-    assert found is not None and found.injected is injected
-
-
 @pytest.mark.parametrize(("name", "base"), [
     ("torch.Tensor.__radd__", "add"), ("torch.Tensor.add_", "add"), ("torch.add", "add"),
     ("torch.Tensor.__getitem__", "getitem"), ("torch.nn.functional.relu_", "relu"),
@@ -633,11 +464,3 @@ def test_dropouts_behind_each_other_are_injected_where_together_they_could_leave
 ])  # fmt: skip
 def test_only_torchs_own_operations_have_rules(name, base):
     assert axes.base_name(name) == base
-
-
-def test_a_mask_within_attention_or_between_layers_counts_as_dropout():
-    found = judged("scaled_dot_product_attention", (X4, X4, X4, None, 0.5), {}, [(X4, 0)], X4)
-    assert found is not None and found.injected and found.thinned is not None
-    layers = ([*GATES], True, 1, 0.5, True, False, True)
-    found = judged("lstm", (X3, (STATE, STATE), *layers), {}, [(X3, 0)], (X3, STATE, STATE))
-    assert found is not None and found.injected and found.axes == (0, 1, 1)

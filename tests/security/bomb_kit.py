@@ -1,0 +1,63 @@
+"""An owner with tight limits under attack, and that all is as it was behind each bomb."""
+
+from __future__ import annotations
+
+import torch
+
+from duet_p2p.wire import messages as wire
+from duet_p2p.wire.values import Ref
+from tests.security.raw_peer import attacked
+
+MIB = 1024 * 1024
+LIMITS = {
+    "command_seconds": 60,
+    "memory_bytes": 1024 * MIB,
+    "result_bytes": 256 * MIB,
+    "stored_bytes": 300 * MIB,
+    "objects": 7_000,
+    "upload_bytes": MIB,
+    "uploads_bytes": 4 * MIB,
+    "open_requests": 8,
+}
+DATA = torch.arange(1.0, 1_001.0)
+
+
+def opened(limits):
+    duet, raw, bridge = attacked(limits)
+    handle = duet.send(DATA, tags=["data"])
+    yield duet, raw, handle
+    duet.close()
+    bridge.close()
+
+
+def check_usable(duet, raw, handle):
+    duet.resume()
+    raw.forget_all()
+    raw.answers.clear()
+    assert duet.is_open
+    assert torch.equal(handle.get(), DATA)
+    sum_of_data = raw.op("torch.Tensor.sum", Ref(handle_id(duet)))
+    assert raw.get(sum_of_data).state == "never"
+    call = next(raw.calls)
+    raw.send(wire.Request(call, sum_of_data.id, "sum", "", None))
+    raw.wait(lambda: len(duet.requests) == 1)
+    duet.requests[0].accept()
+    answer = raw.answer(call)
+    assert isinstance(answer, wire.Value)
+    mine = raw.op("torch.ones", 3)
+    assert isinstance(raw.get(mine), wire.Value)
+    raw.forget_all()
+
+
+def handle_id(duet):
+    return next(item.id for item in duet._service.catalog if item.id < 0)
+
+
+def pid(duet):
+    return duet.status()["engine"]["pid"]
+
+
+def refused(raw, ref):
+    answer = raw.get(ref)
+    assert isinstance(answer, wire.Failed), answer
+    return answer.code
