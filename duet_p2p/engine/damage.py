@@ -262,6 +262,8 @@ class Damage:
         if not is_object:
             is_one = rule.result in ("tensor", "self") or (count > 1 and "tensor" in rule.result)
             poison.is_tensor = is_one and bool(base_name(rule.name))
+            if is_one:
+                poison.parts = ()  # those of an object that it was to come from
             if rule.result in _LISTED:
                 tracked.structure, poison.is_list = label, True
             return Slot(poison, label, is_loose=self._is_loose(rule, given, label))

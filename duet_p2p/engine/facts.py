@@ -293,7 +293,7 @@ def _closed(value: torch.Tensor, nbytes: int) -> Any:
         return None
     try:
         return to_wire(value, None, INLINE_TENSOR_BYTES)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         return None
 
 

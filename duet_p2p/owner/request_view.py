@@ -315,9 +315,7 @@ class OwnerRequest:
     @property
     def _facts(self) -> Facts:
         if not self._record.is_told:  # for a moment
-            self._caller.wait_on(
-                self._desk.decided, self._record.call, limits.OWNER_CALL_SECONDS
-            )
+            self._caller.wait_on(self._desk.decided, self._record.call, limits.OWNER_CALL_SECONDS)
         facts = self._record.facts
         assert facts is not None, "a request is listed when its facts are there"
         return facts

@@ -8,7 +8,6 @@ even if spans overlap: labels hang on storages, so no two storages may lie over 
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -116,11 +115,22 @@ class Packed:
 
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    if tensor._is_zerotensor():  # has no memory; a gradient of a sign is one
+        tensor = tensor.clone()
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     if flat.numel() == 1 and flat.stride() != (1,):
         flat = flat.as_strided((1,), (1,))  # one element is contiguous at any stride
     array: Any = flat.view(torch.uint8).numpy()
     return memoryview(array)
+
+
+def _few_bytes_of(tensor: torch.Tensor) -> bytes:
+    """The same of a small tensor, where calls of torch are most of the work."""
+    is_plain = tensor.dtype in _NUMPY and tensor.is_cpu and not tensor._is_zerotensor()
+    if is_plain and not (tensor.is_neg() or tensor.is_conj()):
+        array: Any = tensor.detach().numpy()
+        return bytes(array.tobytes())
+    return bytes(_bytes_of(tensor))
 
 
 def _tensor_to_wire(
@@ -140,12 +150,7 @@ def _tensor_to_wire(
     if not nbytes:
         data = b""
     elif nbytes <= inline_limit:
-        # Half a dozen calls of torch are most of the work on a small tensor.
-        is_plain = tensor.is_cpu and tensor.is_contiguous() and not tensor.is_neg()
-        if is_plain and not (dtype.is_complex and tensor.is_conj()):
-            data = ctypes.string_at(tensor.data_ptr(), nbytes)
-        else:
-            data = bytes(_bytes_of(tensor))
+        data = _few_bytes_of(tensor)
     elif blobs is None:
         raise ValueError(f"a tensor of {nbytes} bytes is too large to travel inline")
     else:

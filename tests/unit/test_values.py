@@ -277,3 +277,14 @@ def test_a_value_of_more_parts_than_are_counted_is_refused(monkeypatch: Any) -> 
 )
 def test_logical_numbers_counts_long_values_as_many(value: Any, expected: Any) -> None:
     assert logical_numbers(value) == expected
+
+
+def test_zeros_without_memory_travel_as_zeros() -> None:
+    """torch gives such a one as the gradient of a sign."""
+    x = torch.randn(3, requires_grad=True)
+    (zeros,) = torch.autograd.grad(x.sgn().sum(), x)
+    assert zeros._is_zerotensor()
+    for inline in (1 << 20, 0):
+        blobs = BlobWriter()
+        closed = to_wire(zeros, blobs, inline)
+        assert torch.equal(unpack(closed, b"".join(blobs.buffers)), torch.zeros(3))
