@@ -331,6 +331,7 @@ def story(seed: int, changes: list[Callable[[Program], None]], length: int) -> l
     return [*found, *everything(program, {})]
 
 
+@pytest.mark.slow  # the random programs make the same changes
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_a_change_between_two_commands_is_seen_at_once(
     change: Callable[[Program], None], monkeypatch: pytest.MonkeyPatch, ways: list[Any]
