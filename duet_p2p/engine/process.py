@@ -28,9 +28,6 @@ def start(theirs: socket.socket, page: int) -> subprocess.Popen[bytes]:
     environment = dict(os.environ)
     known = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join([root, known] if known else [root])
-    # Torch's threads wait for each other asleep. The owner's process wants the cores as well, and a
-    # thread that spins keeps from the other one the core that it is waiting for.
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return subprocess.Popen(
         # -P: a torch.py in the owner's working directory is not the torch that is meant
         [sys.executable, "-P", "-m", "duet_p2p.engine.child", str(theirs.fileno()),
