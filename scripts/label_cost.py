@@ -84,18 +84,23 @@ def measure(rounds: int = ROUNDS) -> dict[str, tuple[float, float]]:
         "labels judged anew": anew,
         "a local add": local,
     }
-    thresholds = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100)  # as in the engine's process (engine/child.py)
-    try:
-        times = [[_seconds(action, results) for action in actions.values()] for _ in range(rounds)]
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*thresholds)
+    times = _by_turns(list(actions.values()), results, rounds)
     return {
         name: (min(column), median(column))
         for name, column in zip(actions, zip(*times, strict=True), strict=True)
     }
+
+
+def _by_turns(actions: list[Any], results: list[torch.Tensor], rounds: int) -> list[list[float]]:
+    """CPU seconds of each action, round by round, with the garbage collector as in the engine."""
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)  # engine/child.py
+    try:
+        return [[_seconds(action, results) for action in actions] for _ in range(rounds)]
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
 
 
 def main() -> None:

@@ -119,7 +119,7 @@ def _held(event: Event) -> Event:
         if isinstance(event, Candidate):
             return Candidate(event.call, None, None, False)
         if isinstance(event, Described):
-            return Described(event.call, "", "", "", (), (), "")
+            return Described(event.call)
         raise
     return event
 

@@ -373,9 +373,9 @@ class Engine:
     def _described(self, call: int, slot: Slot) -> m.Event:
         try:
             return m.Described(call, **account_of(slot, self.lineage, self.store))
-        except Exception:  # it is shown without, and nothing can be bound to it
+        except Exception:
             _log.exception("how a value came to be could not be told")
-            return m.Described(call, "", "", "", (), (), "")
+            return m.Described(call)
 
     def _of_frozen(self, command: m.Release | m.Peek) -> list[m.Event]:
         if command.call not in self._frozen and any(

@@ -352,15 +352,18 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """The facts of a `Candidate` that were to come after it; the same fields of `Facts`."""
+    """The facts of a `Candidate` that were to come after it; the same fields of `Facts`.
+
+    Empty, a value is shown without them, and nothing can be bound to it.
+    """
 
     call: int
-    recipe: str
-    form: str
-    summary: str
-    training: tuple[str, ...]
-    foreseen: tuple[str, ...]
-    foreseen_text: str
+    recipe: str = ""
+    form: str = ""
+    summary: str = ""
+    training: tuple[str, ...] = ()
+    foreseen: tuple[str, ...] = ()
+    foreseen_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ twice before one backward work as they do in torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
@@ -19,13 +20,14 @@ from torch.nn import functional
 __all__ = ["NORMS"]
 
 
-def _copy(statistics: Any) -> Any:
-    return statistics.detach().clone() if isinstance(statistics, torch.Tensor) else statistics
-
-
-def _write(statistics: Any, copy: Any) -> None:
-    if isinstance(statistics, torch.Tensor):
-        statistics.detach().copy_(copy)
+@contextmanager
+def _copies(*statistics: Any, is_written: Any) -> Iterator[list[Any]]:
+    """Copies for torch to work on; what it wrote is written to the statistics afterwards."""
+    copies = [s.detach().clone() if isinstance(s, torch.Tensor) else s for s in statistics]
+    yield copies
+    for kept, copy in zip(statistics, copies, strict=True):
+        if is_written and isinstance(kept, torch.Tensor):
+            kept.detach().copy_(copy)
 
 
 def _batch_norm(
@@ -38,24 +40,16 @@ def _batch_norm(
     momentum: Any = 0.1,
     eps: Any = 1e-5,
 ) -> torch.Tensor:
-    mean, var = _copy(running_mean), _copy(running_var)
-    found = functional.batch_norm(input, mean, var, weight, bias, training, momentum, eps)
-    if training:
-        _write(running_mean, mean)
-        _write(running_var, var)
-    return found
+    with _copies(running_mean, running_var, is_written=training) as (mean, var):
+        return functional.batch_norm(input, mean, var, weight, bias, training, momentum, eps)
 
 
 def _native_batch_norm(
     input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: Any,
     momentum: Any, eps: Any,
 ) -> tuple[torch.Tensor, ...]:  # fmt: skip
-    mean, var = _copy(running_mean), _copy(running_var)
-    found = torch.native_batch_norm(input, weight, bias, mean, var, training, momentum, eps)
-    if training:
-        _write(running_mean, mean)
-        _write(running_var, var)
-    return found
+    with _copies(running_mean, running_var, is_written=training) as (mean, var):
+        return torch.native_batch_norm(input, weight, bias, mean, var, training, momentum, eps)
 
 
 NORMS: Final[dict[str, Callable[..., Any]]] = {

@@ -8,7 +8,8 @@ packet for it, so a report for a batch of twenty would hold them at four packets
 get one for every third packet of a batch, each in a packet of its own, and one for what is left of
 it if that is two: a flow that stands still after two packets goes on at once, and one that runs
 still grows by a packet for each report. To read a report costs Chromium as much as to send, and two
-processes are woken for it: one for every second packet was a tenth slower.
+processes are woken for it. (Whether every second or third packet is faster changed from one
+measurement to the next, see docs/performance.md.)
 """
 
 from __future__ import annotations
