@@ -44,7 +44,10 @@ def main(fd: int, parent: int, page: int) -> int:
     heap.keep_freed_memory()
     warnings.simplefilter("default")  # to stderr, which is the owner's log
     reader = pipe.FrameReader()
-    with socket.socket(fileno=fd) as sock, contextlib.suppress(BrokenPipeError, ConnectionError):
+    with (
+        socket.socket(fileno=fd) as sock,
+        contextlib.suppress(BrokenPipeError, ConnectionResetError),
+    ):
         commands = list(pipe.receive(sock, reader) or ())
         first = commands[0] if commands else None
         if not isinstance(first, Configure):

@@ -164,6 +164,6 @@ async def written(data: object) -> None:
                 await asyncio.sleep(DEPARTURE_LOOK_SECONDS)
 
 
-def in_memory(data: _Data) -> _Data | memoryview:
+def in_memory(data: _Data | Departure) -> _Data | memoryview:
     """The bytes of a value for somebody who looks at it."""
     return data.map() if isinstance(data, Departure) else data

@@ -24,11 +24,13 @@ from duet_p2p import limits
 from duet_p2p.engine import learning
 from duet_p2p.engine import messages as m
 from duet_p2p.engine.admission import Limits
+from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.closures import Closures
+from duet_p2p.engine.departure import Departure, in_memory
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.facts import Frozen, account_of, freeze
-from duet_p2p.engine.failures import code_of, text_of
+from duet_p2p.engine.failures import code_of, is_exhaustion, text_of
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.landing import Landing
 from duet_p2p.engine.lineage import Lineage, reach
@@ -53,6 +55,8 @@ _UNEVENTFUL: Final = frozenset({RunPlan, Del})
 """Commands that are not counted by themselves: each command of a plan is, or the plan is played."""
 _COUNTED: Final = frozenset({Op, Del})
 """Commands that see to `Lineage.count` themselves; all others change what was seen."""
+_COMMON: Final = (KeyError, TypeError, ValueError, MemoryError, QuotaExceeded, ProtocolError)
+"""What a command that is no operation can meet: it fails, and nothing else does."""
 _Queued = tuple[int, m.Ordered, float | None] | m.Snapshot | m.Read | m.Release | m.Peek
 
 
@@ -85,7 +89,7 @@ class Engine:
         self._limits = Limits(0, 0, 0, 0)
         self._is_alone = is_alone
         self._queue: deque[_Queued] = deque()
-        self._blobs: dict[int, m.Buffer | str] = {}  # bytes, or why there are none
+        self._blobs: dict[int, m.Buffer | Landing | Departure | str] = {}  # or why there are none
         self._unwanted: set[int] = set()
         self._frozen: dict[int, Frozen] = {}
         self._unwritten: list[Parcel] = []
@@ -177,8 +181,7 @@ class Engine:
         if command.transfer in self._unwanted:
             self._unwanted.discard(command.transfer)
             return []
-        data = command.data.map() if isinstance(command.data, Landing) else command.data
-        self._blobs[command.transfer] = command.refusal or data
+        self._blobs[command.transfer] = command.refusal or command.data
         return self._drain()
 
     def _in_order(self, command: m.Snapshot | m.Read) -> list[m.Event]:
@@ -281,15 +284,17 @@ class Engine:
                     raise QuotaExceeded("an owner's object is described by the owner")
                 slot.tags, slot.description = command.tags, command.description
                 slot.listed = command.listed
-        except (KeyError, TypeError, ValueError, QuotaExceeded, ProtocolError) as error:
+        except _COMMON as error:
             name = type(command).__name__
-            poison = Poison(seq, name, code_of(error), text_of(error), True, PUBLIC)
+            label = self._executor.of_memory() if is_exhaustion(error) else PUBLIC
+            is_public = not is_private(label)
+            poison = Poison(seq, name, code_of(error), text_of(error), is_public, label)
             if isinstance(command, Put):
                 for id in command.outs:
                     room = self._executor is not None and self._executor.has_room_for_poison()
                     if id > 0 and id not in self.store and room:
                         self.store.put(id, Slot(poison))
-            return [m.OpFailed(seq, name, poison.code, poison.text, True)]
+            return [m.OpFailed(seq, name, poison.code, poison.text, is_public)]
         return []
 
     def _put(self, seq: int, command: Put) -> None:
@@ -299,11 +304,11 @@ class Engine:
             came = self._blobs.pop(command.blob.transfer, None)
             if isinstance(came, str):
                 raise QuotaExceeded(came)
-            data = came
-            if data is None:
+            if came is None:
                 self._unwanted.add(command.blob.transfer)
                 nbytes, most = command.blob.nbytes, self._limits.upload_bytes
                 raise QuotaExceeded(f"an upload of {nbytes} bytes, {most} allowed (upload_bytes)")
+            data = came.map() if isinstance(came, Landing) else in_memory(came)
         self.store.check_fresh(command.outs)
         if len(command.outs) != len(command.values):
             raise ValueError("as many ids as values are needed")

@@ -97,15 +97,28 @@ def mapped(fd: int, nbytes: int) -> memoryview:
     """The bytes of a sealed file; closes the descriptor.
 
     Private: what is written here changes nobody else's bytes, and costs memory only where it is.
+    Where there is no room for new pages they are copied into what the process has and does not use.
 
     Raises:
         ValueError: the file is not sealed, or has another size.
+        MemoryError: there is no room for them at all.
     """
     try:
         check_sealed(fd, nbytes)
-        return memoryview(mmap.mmap(fd, nbytes, access=mmap.ACCESS_COPY))
+        try:
+            return memoryview(mmap.mmap(fd, nbytes, access=mmap.ACCESS_COPY))
+        except OSError:
+            return _copied(fd, nbytes)
     finally:
         os.close(fd)
+
+
+def _copied(fd: int, nbytes: int) -> memoryview:
+    found = memoryview(bytearray(nbytes))
+    left, offset = found, 0
+    while left and (count := os.preadv(fd, [left], offset)):
+        left, offset = left[count:], offset + count
+    return found
 
 
 def check_sealed(fd: int, nbytes: int) -> None:

@@ -107,7 +107,7 @@ class Arrived:
     """The bytes of a blob that a `Put` announced; commands from that `Put` on wait for it."""
 
     transfer: int
-    data: Buffer | Landing
+    data: Buffer | Landing | Departure
     refusal: str = ""
     """Why there are no bytes: a quota in words, or empty."""
 
@@ -120,7 +120,7 @@ class Share:
     """Negative, fresh."""
     value: Any
     """Closed value with `Span`s into `data`."""
-    data: Buffer | None
+    data: Payload | None
     type: str
     """Type name; ``torch.nn.Module`` marks a state dict, ``torch.utils.data.Dataset`` a dataset."""
     tags: tuple[str, ...]

@@ -58,7 +58,7 @@ _CLASSES: Final[tuple[type, ...]] = (
     m.Release, m.Discard, m.Peek, m.Read, m.Stop, m.Started, m.SettledUpTo, m.Hold, m.OpFailed,
     m.Learnt, m.Shared, m.Facts, m.Candidate, m.Described, m.Bytes, m.Text, m.Refused, m.Died,
 )  # fmt: skip
-_LEAVE: Final = frozenset({m.Bytes, m.Candidate})  # their bytes are sent on, unread
+_LEAVE: Final = frozenset({m.Bytes, m.Candidate})  # their bytes may still be written
 _TAGS: Final = {kind: tag for tag, kind in enumerate(_CLASSES)}
 _FIELDS: Final = {kind: tuple(f.name for f in fields(kind)) for kind in _CLASSES}
 
@@ -232,7 +232,7 @@ class FrameReader:
         del self._bytes[:end]
         try:
             return self._decode(body, memoryview(inline), fd_count)
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, OSError, EOFError) as error:
             raise ProtocolError(f"a malformed frame: {error}") from error
 
     def _decode(self, body: bytes, inline: memoryview, fd_count: int) -> list[Item]:
@@ -287,7 +287,7 @@ def _unpack_row(packed: Any) -> Any:
 
 
 class _Buffers(Sequence[Buffer]):
-    """The buffers of a frame. Files are mapped when they are looked up, but for what leaves."""
+    """The buffers of a frame. A file stays one for who can refuse it, else it is mapped."""
 
     def __init__(self) -> None:
         self._found: list[Buffer | Departure] = []
@@ -299,9 +299,16 @@ class _Buffers(Sequence[Buffer]):
         found = self._found[index]
         return found.map() if isinstance(found, Departure) else found
 
-    def leaving(self, index: int) -> Buffer | Departure:
-        """One that is sent on: it stays the file that it is."""
-        return self._found[index]
+    def unmapped(self, index: int, *, may_grow: bool) -> Buffer | Departure:
+        """One that stays the file that it is.
+
+        Raises:
+            ValueError: it may not grow, and is not sealed.
+        """
+        found = self._found[index]
+        if not may_grow and isinstance(found, Departure) and not found.is_written:
+            raise ValueError("a memory file that is not sealed")
+        return found
 
     def append(self, buffer: Buffer | Departure) -> None:
         """The next one."""
@@ -314,7 +321,7 @@ def _unpack_field(packed: Any, buffers: _Buffers, kind: type) -> Any:
         if tag == "#":
             if type(payload) is not int or not 0 <= payload < len(buffers):
                 raise ValueError("a field without its buffer")
-            return buffers.leaving(payload) if kind in _LEAVE else buffers[payload]
+            return buffers.unmapped(payload, may_grow=kind in _LEAVE)
         if tag == "@":
             if type(payload) is not list or len(payload) != len(_FIELDS[m.Facts]):
                 raise ValueError("not facts")

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from duet_p2p.engine.batches import Records, whole_rows
+from duet_p2p.engine.departure import in_memory
 from duet_p2p.engine.facts import dtype_name
 from duet_p2p.engine.form import hashed
 from duet_p2p.engine.labels import Kind, Label, to_per_record
@@ -26,7 +27,7 @@ def share(command: Share, store: Store, lineage: Lineage) -> Shared:
     """Do what `Share` says; a mistake is told in the answer."""
     try:
         # `unpack` copies out of the buffer, so the owner's memory is never the engine's
-        value = unpack(command.value, command.data)
+        value = unpack(command.value, in_memory(command.data))
         if command.type == _DATASET:
             value = TensorDataset(*value)
         label = Label(Kind.VERBATIM, frozenset({command.id}), frozenset(), 1, False)

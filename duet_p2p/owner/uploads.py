@@ -31,7 +31,8 @@ class Uploads:
         together: bytes of all that are under way.
 
     Attributes:
-        under_way: bytes that were announced and are not all here.
+        under_way: bytes that were announced and that the engine cannot have yet: they are not all
+            here, or those of an upload before them are not, which everything waits for.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Uploads:
         self._one = one
         self._together = together
         self.under_way = 0
+        self._open: dict[int, int] = {}  # as announced: transfer to bytes
+        self._here: set[int] = set()
 
     def expect(self, blob: Blob) -> None:
         """A command announced this blob."""
@@ -71,10 +74,14 @@ class Uploads:
             self._arrived(blob.transfer, b"", "")
             return
         self.under_way += blob.nbytes
+        self._open[blob.transfer] = blob.nbytes
         arriving.add_done_callback(lambda done: self._done(blob, done))
 
     def _done(self, blob: Blob, done: asyncio.Future[Any]) -> None:
-        self.under_way -= blob.nbytes
+        self._here.add(blob.transfer)
+        while self._open and (first := next(iter(self._open))) in self._here:
+            self._here.discard(first)
+            self.under_way -= self._open.pop(first)
         failed = done.cancelled() or done.exception() is not None
         self._arrived(blob.transfer, b"" if failed else done.result(), "")
 

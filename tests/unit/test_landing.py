@@ -1,5 +1,6 @@
 """An upload lands in a sealed memory file, and a tensor lives in it uncopied."""
 
+import errno
 import os
 
 import pytest
@@ -71,6 +72,46 @@ def test_one_tensor_lives_in_the_file_and_can_be_written() -> None:
     assert stored.untyped_storage().nbytes() == 400_000
     stored.add_(1)
     assert stored[0] == 1
+
+
+def without_pages(*args: object, **kwargs: object) -> None:
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+def test_where_no_page_is_left_an_upload_takes_what_the_process_has(monkeypatch) -> None:
+    driver = Driver()
+    monkeypatch.setattr(landing.mmap, "mmap", without_pages)
+    uploaded(driver, [torch.arange(100_000.0)])
+    stored = driver.engine.store.get(1).value
+    stored.add_(1)
+    assert torch.equal(stored, torch.arange(100_000.0) + 1)
+
+
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_an_upload_with_no_memory_left_fails_alone(monkeypatch, is_hidden) -> None:
+    driver = Driver()
+    driver.share(torch.ones(3))
+    driver.engine._executor.admission.has_hidden = is_hidden
+
+    def full(fd: int, nbytes: int) -> None:
+        os.close(fd)
+        raise MemoryError
+
+    monkeypatch.setattr(landing, "mapped", full)
+    uploaded(driver, [torch.arange(100_000.0)])
+    (failed,) = (event for event in driver.events if isinstance(event, m.OpFailed))
+    assert (failed.op, failed.code, failed.is_public) == ("Put", "MemoryError", not is_hidden)
+    assert driver.engine.store.get(-1).value.sum() == 3
+
+
+def test_bytes_go_through_the_pipe_before_anybody_asks_for_memory(monkeypatch) -> None:
+    place = Landing(100_000)
+    outgoing = pipe.encode([m.Arrived(7, place)])
+    monkeypatch.setattr(landing.mmap, "mmap", without_pages)
+    reader = pipe.FrameReader()
+    (command,) = reader.feed(b"".join(outgoing.chunks), [os.dup(fd) for fd in outgoing.fds])
+    outgoing.close()
+    assert command.data.nbytes == 100_000
 
 
 def test_a_small_part_of_a_large_upload_does_not_keep_the_rest() -> None:

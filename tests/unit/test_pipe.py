@@ -109,7 +109,7 @@ def test_large_buffers_are_sealed_memory_files_and_leave_nothing_open(pair):
     items = list(pipe.receive(pair[1], reader))
     while len(items) < 6:
         items += pipe.receive(pair[1], reader)
-    data = items[0].data
+    data = items[0].data.map()
     assert bytes(data) == LARGE
     data[:4] = b"mine"  # in the receiver's own pages: nobody else sees it
     assert bytes(items[2].data) == LARGE

@@ -53,3 +53,16 @@ async def test_what_does_not_arrive_frees_its_room_and_fails_the_upload(uploads,
     await asyncio.sleep(0)
     assert arrived == [(1, b"", ""), (1, b"", "")]
     assert uploads.under_way == 0
+
+
+async def test_what_is_behind_an_upload_that_does_not_come_counts(uploads, arrived):
+    """The engine cannot take it yet, so its bytes are kept."""
+    for transfer, nbytes in ((1, 5), (2, 10), (3, 10)):
+        uploads.expect(Blob(transfer, nbytes))
+    uploads.session.expected[2].set_result(b"0123456789")
+    uploads.session.expected[3].set_result(b"0123456789")
+    await asyncio.sleep(0)
+    assert uploads.under_way == 25
+    uploads.session.expected[1].set_result(b"01234")
+    await asyncio.sleep(0)
+    assert uploads.under_way == 0
