@@ -12,6 +12,7 @@ import ctypes
 import gc
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from duet_p2p.engine.messages import Configure, Event
     from duet_p2p.engine.pipe import FrameReader, Outgoing
+    from duet_p2p.engine.spare import Spare
     from duet_p2p.engine.watch import ProcessWatch
 
 __all__ = ["main"]
@@ -70,6 +72,7 @@ def _serve(
     are_files_closed: bool,
 ) -> int:
     """Run commands until the socket closes."""
+    from duet_p2p import limits
     from duet_p2p.engine import confinement, pipe
     from duet_p2p.engine.engine import Engine
     from duet_p2p.engine.messages import Stop
@@ -85,18 +88,36 @@ def _serve(
     compiler.stand_in()
     compiler.preload()
     engine = Engine(is_alone=True, watch=watch, are_files_closed=are_files_closed)
+    look = select.poll()
+    look.register(sock, select.POLLIN)
+    late: list[Event] = []
     while commands is not None:
         for command in commands:
             if isinstance(command, Stop):
                 return 0
             events = engine.handle(command)
             if events:  # else nobody waits
-                pipe.send(sock, _encoded(events))
-            late = engine.finish()
-            if late:
-                pipe.send(sock, _encoded(late))
+                pipe.send(sock, _encoded([*late, *events]))
+                late = []
+            late += engine.finish()
+        if late:
+            look.poll(limits.ACCOUNT_SECONDS * 1000)
+            pipe.send(sock, _encoded(late))
+            late = []
+        if engine.files.spare.is_due:
+            _prepare(look, engine.files.spare)
         commands = pipe.receive(sock, reader)
     return 0
+
+
+def _prepare(look: select.poll, spare: Spare) -> None:
+    """What the next large value needs, as long as there is no command."""
+    from duet_p2p.limits import SPARE_IDLE_SECONDS
+
+    seconds = SPARE_IDLE_SECONDS
+    while spare.is_due and not look.poll(seconds * 1000):
+        spare.prepare()
+        seconds = 0
 
 
 def _encoded(events: list[Event]) -> Outgoing:

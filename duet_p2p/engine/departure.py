@@ -52,13 +52,14 @@ class Departure:
             raise ValueError("a memory file of no size, or with foreign seals")
 
     @classmethod
-    def empty(cls, nbytes: int) -> Departure:
-        """A new file, to be written.
+    def empty(cls, nbytes: int, fd: int | None = None) -> Departure:
+        """A new file, to be written; or this one, without bytes and perhaps with pages.
 
         Raises:
             OSError: no more files.
         """
-        fd = os.memfd_create("duet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        if fd is None:
+            fd = os.memfd_create("duet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         return cls(fd, nbytes, is_written=False)
 
     @classmethod
@@ -82,6 +83,7 @@ class Departure:
             for part in parts:
                 while part:
                     part = part[os.write(self._fd, part) :]
+            os.ftruncate(self._fd, self.nbytes)  # pages behind the end, if there are any
         finally:
             seal(self._fd)
         self.ready()

@@ -34,7 +34,7 @@ from duet_p2p.engine.failures import code_of, is_exhaustion, text_of
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.landing import Landing
 from duet_p2p.engine.lineage import Lineage, reach
-from duet_p2p.engine.parcel import Parcel
+from duet_p2p.engine.parcel import Files, Parcel
 from duet_p2p.engine.plans import Plans
 from duet_p2p.engine.random_state import SessionRandom
 from duet_p2p.engine.recipe import boundary
@@ -89,6 +89,7 @@ class Engine:
         self._limits = Limits(0, 0, 0, 0)
         self._is_alone = is_alone
         self._queue: deque[_Queued] = deque()
+        self.files = Files()
         self._blobs: dict[int, m.Buffer | Landing | Departure | str] = {}  # or why there are none
         self._unwanted: set[int] = set()
         self._frozen: dict[int, Frozen] = {}
@@ -308,6 +309,7 @@ class Engine:
                 self._unwanted.add(command.blob.transfer)
                 nbytes, most = command.blob.nbytes, self._limits.upload_bytes
                 raise QuotaExceeded(f"an upload of {nbytes} bytes, {most} allowed (upload_bytes)")
+            self.files.spare.note(command.blob.nbytes)
             data = came.map() if isinstance(came, Landing) else in_memory(came)
         self.store.check_fresh(command.outs)
         if len(command.outs) != len(command.values):
@@ -354,12 +356,12 @@ class Engine:
         if slot is None:
             return m.Candidate(command.call, None, None, False)
         try:
-            parcels = sum(frozen.parcel is not None for frozen in self._frozen.values())
+            self.files.count = sum(held.parcel is not None for held in self._frozen.values())
             names, beside = self._effects.dataset_names, self._executor.of_memory
             account = None
             if command.account == "with":
                 account = account_of(slot, self.lineage, self.store)
-            frozen = freeze(slot, self.lineage, names, parcels, beside, account)
+            frozen = freeze(slot, self.lineage, names, self.files, beside, account)
             value, has_value = frozen.small()
         except Exception:  # what cannot be frozen cannot be judged
             _log.exception("the value of %d could not be frozen", command.id)

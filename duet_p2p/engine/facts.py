@@ -28,7 +28,7 @@ from duet_p2p.engine.labels import (
 )
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.messages import Facts
-from duet_p2p.engine.parcel import Parcel, parcelled
+from duet_p2p.engine.parcel import Files, Parcel, parcelled
 from duet_p2p.engine.recipe import recipe_text
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.engine.summary import summary_of
@@ -100,7 +100,7 @@ def freeze(
     slot: Slot,
     lineage: Lineage,
     dataset_names: dict[int, str],
-    parcels: int = 0,
+    files: Files | None = None,
     beside: Callable[[], Label] = lambda: PUBLIC,
     account: Mapping[str, Any] | None = None,
 ) -> Frozen:
@@ -110,13 +110,13 @@ def freeze(
         slot: of the value.
         lineage: knows its label.
         dataset_names: of data sets, by id.
-        parcels: frozen values in files that there are already.
+        files: of the frozen values that there are already.
         beside: the label of how much memory is left.
         account: of the same slot, see `account_of`; None: facts without it.
     """
     poison, label = _state(slot, lineage)
     elements, nbytes, value, parcel = (
-        (0, 0, None, None) if poison is not None else _kept(slot.value, parcels)
+        (0, 0, None, None) if poison is not None else _kept(slot.value, files or Files())
     )
     is_full = isinstance(value, _Uncopied) and value.is_full
     if is_full:
@@ -270,7 +270,7 @@ def dtype_name(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _kept(value: Any, parcels: int) -> tuple[int, int, Any, Parcel | None]:
+def _kept(value: Any, files: Files) -> tuple[int, int, Any, Parcel | None]:
     """Numbers and bytes of a value, and the copy of it or the file that it is in."""
     try:
         elements, nbytes = logical_numbers(value)
@@ -278,9 +278,9 @@ def _kept(value: Any, parcels: int) -> tuple[int, int, Any, Parcel | None]:
             closed = _closed(value, nbytes)
             if closed is not None:
                 return elements, nbytes, closed, None
-            parcel = parcelled(value, nbytes, parcels)
+            parcel = parcelled(value, nbytes, files)
             return elements, nbytes, None if parcel is not None else _clone(value), parcel
-        parcel = parcelled(value, nbytes, parcels)
+        parcel = parcelled(value, nbytes, files)
         return elements, nbytes, None if parcel is not None else _copied(value, {}), parcel
     except Exception as error:  # whatever there is no way for: too deep, too many, no memory
         _log.warning("a value could not be copied: %s", type(error).__name__)

@@ -14,13 +14,27 @@ from typing import Any
 
 from duet_p2p.engine.departure import Departure
 from duet_p2p.engine.landing import HAS_MEMORY_FILES
+from duet_p2p.engine.spare import Spare
 from duet_p2p.limits import DEPARTURES, PIPE_MEMORY_FILE_BYTES
 from duet_p2p.surface.values import Packed, pack, unpack
 
-__all__ = ["Parcel", "parcelled"]
+__all__ = ["Files", "Parcel", "parcelled"]
 
 
 _log = logging.getLogger("duet_p2p.engine")
+
+
+class Files:
+    """The memory files of an engine's frozen values.
+
+    Attributes:
+        count: of those that there are.
+        spare: the next one, if it is there already.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.spare = Spare()
 
 
 class Parcel:
@@ -28,6 +42,7 @@ class Parcel:
 
     Args:
         packed: the value and its bytes, where they are now.
+        spare: may have a file for it.
 
     Attributes:
         value: closed, with a `Span` for each tensor.
@@ -37,11 +52,12 @@ class Parcel:
         OSError: no more files, or not so much memory.
     """
 
-    def __init__(self, packed: Packed) -> None:
+    def __init__(self, packed: Packed, spare: Spare) -> None:
         self.value = packed.value
         # As much memory of this process, never touched: it counts against the engine's limit.
         self._reserved = mmap.mmap(-1, packed.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self.departure = Departure.empty(packed.nbytes)
+        self.departure = Departure.empty(packed.nbytes, spare.take())
+        spare.note(packed.nbytes)
         self._unwritten = packed.buffers
 
     def write(self) -> None:
@@ -58,7 +74,7 @@ class Parcel:
         return unpack(self.value, self.departure.map(), is_owned=True)
 
 
-def parcelled(value: Any, nbytes: int, files: int) -> Parcel | None:
+def parcelled(value: Any, nbytes: int, files: Files) -> Parcel | None:
     """Freezes a value in a file, which is to be written at once.
 
     None where it goes the ordinary way: small values do, those that cannot be sent, and all while
@@ -67,14 +83,14 @@ def parcelled(value: Any, nbytes: int, files: int) -> Parcel | None:
     Args:
         value: as it is in the store.
         nbytes: its size.
-        files: parcels that there are.
+        files: of the parcels that there are.
     """
-    if nbytes < PIPE_MEMORY_FILE_BYTES or not HAS_MEMORY_FILES or files >= DEPARTURES:
+    if nbytes < PIPE_MEMORY_FILE_BYTES or not HAS_MEMORY_FILES or files.count >= DEPARTURES:
         return None
     try:
         packed = pack(value)
         if packed.nbytes < PIPE_MEMORY_FILE_BYTES:  # a long text, or the same tensor many times
             return None
-        return Parcel(packed)
+        return Parcel(packed, files.spare)
     except (TypeError, ValueError, RecursionError, OSError):
         return None  # what is wrong is said when it is to leave

@@ -116,7 +116,6 @@ class AuditFile:
             OSError: the file, or one of those beside it, was moved or deleted. SQLite would write
                 on into one without a name, which nobody can read afterwards.
         """
-        self._check_files()
         connection = self.connection
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -136,7 +135,7 @@ class AuditFile:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise
-        self._check_files()  # else the rows may be gone already
+        self._check_files()  # else nobody can read them
         return previous
 
     def _beside(self) -> Iterator[tuple[str, os.stat_result]]:

@@ -34,7 +34,8 @@ _STUN_FIRST_BYTES: Final = 4  # RFC 7983: below it STUN, 20 to 63 DTLS
 _APPLICATION_DATA: Final = 23
 _TURN_BYTES: Final = 512 * 1024  # read until the event loop has its turn …
 _TURN_READS: Final = 64  # … or so many datagrams that came one by one
-_BATCH_READS: Final = 16  # after which what follows from them is sent
+_BATCH_BYTES: Final = 128 * 1024  # after which what follows from them is sent …
+_BATCH_READS: Final = 16  # … or so many reads
 _RUN_BYTES: Final = 65_000
 _RUN_PACKETS: Final = 60
 _RECORD_BYTES: Final = 64  # that a record adds to a packet, and more
@@ -112,7 +113,7 @@ class DatagramPath:
 
     def _on_readable(self, wire: Wire, udp: socket.socket) -> None:
         inbox = [self._records.inbox]
-        left = _TURN_BYTES
+        left, unsaid = _TURN_BYTES, 0
         for read in range(1, _TURN_READS + 1):
             if left <= 0 or wire.is_closed:
                 break
@@ -124,8 +125,10 @@ class DatagramPath:
                 wire.report(problem)
                 break
             left -= size
+            unsaid += size
             self._split(wire, size, control, address)
-            if not read % _BATCH_READS:
+            if unsaid >= _BATCH_BYTES or not read % _BATCH_READS:
+                unsaid = 0
                 self._on_batch()
         if not self._is_closed:
             self._on_batch()
