@@ -37,6 +37,8 @@ KNOWN: Final = frozenset(
     if rule.result in ("tensor", "self") and rule.shape != "dynamic"
 )
 """Names of which the scientist's side works the result's shape out as well."""
+_SAID: Final = frozenset({"python.state_dict"})
+"""Names whose arguments say all that could be told of the result."""
 _NEXT = ("python.next", "python.Iterator.__next__", "python.Any.__next__")
 
 
@@ -52,7 +54,7 @@ def of_results(op: Op, store: Store, lineage: Lineage, is_inferred: bool = True)
     if is_inferred and op.name in KNOWN and not (store.has_told and _is_told(op, store)):
         return []
     rule = find(op.name)
-    if rule is None or rule.result in ("none", "item"):
+    if rule is None or rule.result in ("none", "item") or rule.name in _SAID:
         return []
     events: list[m.Event] = []
     for id in op.outs:

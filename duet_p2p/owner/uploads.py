@@ -7,7 +7,9 @@ of it has arrived: one upload has a limit, and so have all that are under way to
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from duet_p2p import limits
@@ -18,6 +20,14 @@ from duet_p2p.owner.ends import SessionEnd
 from duet_p2p.wire.values import Blob
 
 __all__ = ["Uploads"]
+
+
+@dataclass(slots=True, eq=False)
+class _Announced:
+    """One upload, and whether it is over."""
+
+    blob: Blob
+    is_done: bool = False
 
 
 class Uploads:
@@ -48,8 +58,7 @@ class Uploads:
         self._one = one
         self._together = together
         self.under_way = 0
-        self._open: dict[int, int] = {}  # as announced: transfer to bytes
-        self._here: set[int] = set()
+        self._open: deque[_Announced] = deque()
 
     def expect(self, blob: Blob) -> None:
         """A command announced this blob."""
@@ -74,16 +83,16 @@ class Uploads:
             self._arrived(blob.transfer, b"", "")
             return
         self.under_way += blob.nbytes
-        self._open[blob.transfer] = blob.nbytes
-        arriving.add_done_callback(lambda done: self._done(blob, done))
+        announced = _Announced(blob)
+        self._open.append(announced)
+        arriving.add_done_callback(lambda done: self._done(announced, done))
 
-    def _done(self, blob: Blob, done: asyncio.Future[Any]) -> None:
-        self._here.add(blob.transfer)
-        while self._open and (first := next(iter(self._open))) in self._here:
-            self._here.discard(first)
-            self.under_way -= self._open.pop(first)
+    def _done(self, announced: _Announced, done: asyncio.Future[Any]) -> None:
+        announced.is_done = True
+        while self._open and self._open[0].is_done:
+            self.under_way -= self._open.popleft().blob.nbytes
         failed = done.cancelled() or done.exception() is not None
-        self._arrived(blob.transfer, b"" if failed else done.result(), "")
+        self._arrived(announced.blob.transfer, b"" if failed else done.result(), "")
 
 
 def _landing(nbytes: int) -> Landing | None:

@@ -215,6 +215,8 @@ def test_learnt_tells_lengths_and_elements_and_nothing_private(d):
     x = d.share(torch.arange(5.0))
     listed = d.ok("python.List", [1, 2, 3])
     assert d.last[0] == m.Learnt(listed.id, "python.List", None, None, 3, {})
+    d.ok("python.state_dict", ["w"], [d.put(torch.ones(2))])  # who made it knows its names
+    assert not any(isinstance(event, m.Learnt) for event in d.last)
     item = d.ok("python.List.__getitem__", d.ok("python.collect", x), 0)
     assert d.last[0] == m.Learnt(item.id, "torch.Tensor", (5,), "float32", None, {})
     unique = d.ok("torch.unique", d.put(torch.tensor([1, 1, 2])))

@@ -66,3 +66,15 @@ async def test_what_is_behind_an_upload_that_does_not_come_counts(uploads, arriv
     uploads.session.expected[1].set_result(b"01234")
     await asyncio.sleep(0)
     assert uploads.under_way == 0
+
+
+async def test_a_number_that_is_used_again_is_another_upload(uploads, arrived):
+    for transfer, nbytes in ((1, 5), (2, 1)):
+        uploads.expect(Blob(transfer, nbytes))
+    uploads.session.expected[2].set_result(b"0")
+    await asyncio.sleep(0)
+    del uploads.session.expected[2]
+    uploads.expect(Blob(2, 10))
+    uploads.session.expected[1].set_result(b"01234")
+    await asyncio.sleep(0)
+    assert uploads.under_way == 10
