@@ -78,7 +78,7 @@ class Gradients:
             if is_private(loss) and lineage.label(leaf).is_data:
                 of_leaf = to_per_record(join((came, lineage.label(leaf))))
             every.append(of_leaf)
-            self._expect(leaf, of_leaf)
+            self._expect(leaf, of_leaf, writers)
         for tensor in given.tensors()[1:]:  # the first is the root
             if not tensor.is_leaf:
                 self.retain(tensor)  # what stands in inputs= retains from now on
@@ -131,7 +131,9 @@ class Gradients:
             elif not tensor.is_leaf:
                 yield tensor
 
-    def _expect(self, tensor: torch.Tensor, came: Label) -> None:
+    def _expect(
+        self, tensor: torch.Tensor, came: Label, writers: frozenset[str] = frozenset()
+    ) -> None:
         lineage = self._lineage
         grad = gradient_of(tensor)
         if grad is None:
@@ -143,6 +145,8 @@ class Gradients:
             entry.label = join((entry.label, came))
             entry.version += 1
         known = lineage.entry(grad)
+        if known is not None and is_private(known.label):  # what is added may be public
+            known.label = written_by(known.label, writers)
         label, poison = (came, None) if known is None else (known.label, known.poison)
         self._expected.append(_Expected(tensor, label, poison or self._poison))
 

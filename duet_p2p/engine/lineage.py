@@ -21,14 +21,7 @@ import struct
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from types import (
-    BuiltinFunctionType,
-    CodeType,
-    FrameType,
-    FunctionType,
-    MethodType,
-    ModuleType,
-)
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 import torch
@@ -127,6 +120,7 @@ class Owned:
     """Hash of a public content, and the version that it is of."""
     zeroed: int = -1
     """Of a gradient: its version when a `zero_grad` had set it to zeros."""
+    added: int = 0  # of a gradient: how many backwards added to the first one
     training: Any = None
     """Of a parameter that was trained: what the owner is told about it (training.py)."""
     clipped: tuple[str, str] | None = None  # form and text of the last time, see writers.py
@@ -157,8 +151,8 @@ class Tracked:
     """Entry of one stateful object that is no tensor."""
 
     __slots__ = (
-        "content", "held", "is_shared", "origin", "poison", "ref", "structure", "uid", "version",
-        "written",
+        "added", "content", "held", "is_shared", "origin", "poison", "ref", "structure", "uid",
+        "version", "written",
     )  # fmt: skip
 
     def __init__(self, uid: int) -> None:
@@ -176,6 +170,8 @@ class Tracked:
         self.origin: Any = None  # of data sets and loaders, see batches.py, or see schedules.py
         self.written: Made | None = None
         """The newest of the commands that changed it, for form.py."""
+        self.added: tuple[int, ...] | None = None
+        """Of an optimizer that made a step: what `writers.added_to` gave for it."""
 
 
 class Lineage:
@@ -196,6 +192,7 @@ class Lineage:
         """Label of the session's random state."""
         self.seeds = ""
         """Stands for every seed that the scientist set, in order; empty if none was."""
+        self.backward: Made | None = None  # the last one outside of plans, for foresight.py
 
     # tensors
 

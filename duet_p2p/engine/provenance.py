@@ -8,7 +8,7 @@ are known by their contents once private values meet them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
@@ -20,6 +20,7 @@ from duet_p2p.engine.batches import Pass
 from duet_p2p.engine.effects import CLIPS, is_random
 from duet_p2p.engine.form import form_of, inputs_of, keep_root
 from duet_p2p.engine.gradients import gradient_of, reached_by
+from duet_p2p.engine.holding import parameters_of
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, Owned, is_atomic
 from duet_p2p.engine.recipe import Made, boundary, made
@@ -60,6 +61,8 @@ class Origin:
     """Of a training step, for the labels of what it writes."""
     move: Move | None = None
     """Of a scheduler."""
+    added: Mapping[int, int] = field(default_factory=dict)
+    """Of a backward: what `writers.add_up` gave."""
 
 
 NOTHING: Final = Origin({}, {}, frozenset())
@@ -99,6 +102,8 @@ class Provenance:
         elif name in CLIPS:  # at the first step only the gradients are private
             grads = [grad for t in given.tensors() if (grad := gradient_of(t)) is not None]
             private = private or any(is_private(lineage.label(grad)) for grad in grads)
+        elif name == BACKWARD:  # what a public loss adds to a private gradient is a step, too
+            private = private or any(is_private(lineage.label(grad)) for grad in targets)
         if not private:
             slots = given.slots.items()
             made_of = {id: slot.made for id, slot in slots if slot.made is not None}
@@ -112,29 +117,36 @@ class Provenance:
             lineage,
         )
         writer = ""
+        added: Mapping[int, int] = {}
         if name == _STEP:
             writer = self._step(given)
         elif name == BACKWARD or name in CLIPS or axes.base_name(name) in NORMS:
             node = made(name, op.args, op.kwargs, nodes, forms)
-            is_added = name == BACKWARD and bool(targets) and self._is_adding(given)
-            writer = writers.of_node(node, is_added=is_added)
+            if name == BACKWARD:
+                added = self._added(given) if targets else added
+                lineage.backward = lineage.backward if self.run else node
+            clipped = writers.added_to(given.tensors(), lineage) if name in CLIPS else ()
+            writer = writers.of_node(node, is_added=bool(added), added=clipped)
         if writer and self.run and writer != UNBOUND:
             writer = f"{RANDOM if writer.startswith(RANDOM) else ''}{self.run}"
-        return Origin(nodes, forms, frozenset({writer}) if writer else frozenset(), move)
+        return Origin(nodes, forms, frozenset({writer} if writer else ()), move, added)
 
     def _step(self, given: Arguments) -> str:
         """The form of an optimizer's step; see writers.py."""
         optimizer = given.args[0]
         if not isinstance(optimizer, Optimizer) or len(given.args) + len(given.kwargs) > 1:
             return UNBOUND
-        return writers.of_step(optimizer, self._lineage)
+        lineage = self._lineage
+        added = () if self.run else writers.added_to(parameters_of(optimizer), lineage)
+        lineage.track(optimizer).added = added
+        return writers.of_step(optimizer, lineage)
 
-    def _is_adding(self, given: Arguments) -> bool:
+    def _added(self, given: Arguments) -> Mapping[int, int]:
         root = given.args[0]
         if not isinstance(root, torch.Tensor):
-            return False
+            return {}
         leaves, _ = given.graph or reached_by(root)
-        return writers.is_adding(leaves, self._lineage)
+        return writers.add_up(leaves, self._lineage)
 
     def after(self, op: Op, rule: Rule, given: Arguments, result: Any, origin: Origin,
               targets: Iterable[torch.Tensor]) -> Made:  # fmt: skip
@@ -144,6 +156,8 @@ class Provenance:
             schedules.moved(origin.move, result, given, lineage)
         elif name in CLIPS and not self.run:  # a run of a plan has one form for all that it does
             writers.mark_clipped(name, given, origin.writers, lineage)
+        elif origin.added and given.graph is not None:
+            writers.keep_added(given.graph[0], origin.added, lineage)
         node = made(name, op.args, self._settings(op, name, given), origin.nodes, origin.forms)
         if is_random(name) and name not in _NEXT and not name.endswith(".iter"):
             node.has_random = True

@@ -10,8 +10,12 @@ out), the schedule is over, and later steps are known by their numbers again.
 How often the schedule is moved is not bound, as little as how often a step is made: the scientist
 chooses among the rates that it has, which are those that the owner reads.
 
+Several schedulers of one optimizer are a schedule only together: made one after the other with
+nothing between, and all of them put into one `SequentialLR` or `ChainedScheduler`, which alone is
+moved. Until then the optimizer is known by its numbers.
+
 `ReduceLROnPlateau` goes by private values, `LambdaLR` and `MultiplicativeLR` by numbers that arrive
-one at a time, `SequentialLR` and `ChainedScheduler` by other schedulers: none of these is one.
+one at a time: none of these is one.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -39,9 +43,26 @@ _KNOWN: Final = frozenset({
     "StepLR", "MultiStepLR", "ConstantLR", "LinearLR", "ExponentialLR", "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts", "PolynomialLR", "OneCycleLR", "CyclicLR",
 })  # fmt: skip
-_TEXT_CHARS: Final = 200
+_ARGUMENTS: Final = {
+    "SequentialLR": ("optimizer", "schedulers", "milestones", "last_epoch"),
+    "ChainedScheduler": ("schedulers", "optimizer"),
+}
+"""Of schedulers that take others."""
+_TEXT_CHARS: Final = 300
 """What is longer is not read by anybody."""
 _DEPTH: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One scheduler that was made, and not put into another one."""
+
+    form: str
+    text: str
+    scheduler: weakref.ref[Any] | None = None
+    """None: it is about to be made."""
+    inside: tuple[Part, ...] = ()
+    """In its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +70,17 @@ class Schedule:
     """Of one optimizer."""
 
     form: str
-    """Empty: something else than a schedule has moved it, or may have."""
+    """Empty: something else than a schedule has moved it, or may have, or there are several."""
     text: str = ""
-    scheduler: weakref.ref[Any] | None = None
+    first: str = ""
+    """The settings before any scheduler was made, in words."""
+    parts: tuple[Part, ...] = ()
+    """As they were made; empty: it is over."""
+    is_moved: bool = False
     groups: str = ""
     """What stood in the groups after the last move."""
-    state: str = ""
-    """The scheduler's own numbers then."""
+    states: tuple[str, ...] = ()
+    """The parts' own numbers then."""
 
 
 _OVER: Final = Schedule("")
@@ -66,8 +91,10 @@ class Move:
     """A scheduler is about to be made, or to move: the schedule without what will stand there."""
 
     optimizer: Optimizer
-    form: str
-    text: str = ""
+    first: str = ""
+    parts: tuple[Part, ...] = ()
+    """Empty: it will be over."""
+    is_moved: bool = False
 
 
 def moves(name: str, given: Arguments, lineage: Lineage) -> Move | None:
@@ -88,36 +115,113 @@ def moves(name: str, given: Arguments, lineage: Lineage) -> Move | None:
         known = _known(optimizer, lineage)
         if known is None:
             return None
-        is_alone = len(given.args) + len(given.kwargs) == 1 and known.scheduler is not None
-        if not is_alone or known.scheduler is None or known.scheduler() is not subject:
-            return Move(optimizer, "")
-        is_kept = (known.groups, known.state) == (_groups(optimizer), _state(subject))
-        return Move(optimizer, known.form if is_kept else "", known.text)
+        is_alone = len(given.args) + len(given.kwargs) == 1 and len(known.parts) == 1
+        if not is_alone or not _is(known.parts[0], subject) or not _is_kept(known, optimizer):
+            return Move(optimizer)
+        return Move(optimizer, known.first, known.parts, is_moved=True)
     kind = name.removeprefix(_MAKES)
+    if kind in _ARGUMENTS:
+        return _of_several(kind, given, lineage)
     if not isinstance(subject, Optimizer) or not kind[:1].isupper():
         return None
-    if kind not in _KNOWN or _known(subject, lineage) is not None or not _groups(subject):
-        return Move(subject, "")
+    known = _known(subject, lineage)
+    is_open = known is None or (not known.is_moved and _is_kept(known, subject))
+    if kind not in _KNOWN or not is_open or not _groups(subject):
+        return Move(subject)
     rest = dict(given.kwargs)
     rest.pop("optimizer", None)
     settings = [*given.args[1:], *rest.values()]
     if is_private(given.settings(lineage)) or not all(map(_is_told, settings)):
-        return Move(subject, "")
+        return Move(subject)
     words = [*map(repr, given.args[1:]), *(f"{key}={rest[key]!r}" for key in sorted(rest))]
-    text = f"{said(subject)}, whose rates {kind} ({', '.join(words)}) sets"
-    if len(text) > _TEXT_CHARS:
-        return Move(subject, "")
-    return Move(subject, hashed("schedule", kind, *words, *settings_of(subject, lineage)), text)
+    form = hashed("schedule", kind, *words, *settings_of(subject, lineage))
+    part = Part(form, f"{kind} ({', '.join(words)})")
+    if known is None:
+        return _short(Move(subject, said(subject), (part,)))
+    return _short(Move(subject, known.first, (*known.parts, part)))
+
+
+def _of_several(kind: str, given: Arguments, lineage: Lineage) -> Move | None:
+    """`moves` of a scheduler that takes others in a list; all that were made have to be in it."""
+    named = {**dict(zip(_ARGUMENTS[kind], given.args, strict=False)), **given.kwargs}
+    inner = named.get("schedulers")
+    if not isinstance(inner, list | tuple) or not inner:
+        return None
+    optimizers = [named.get("optimizer"), *(getattr(other, "optimizer", None) for other in inner)]
+    subjects = [found for found in optimizers if isinstance(found, Optimizer)]
+    if not subjects:
+        return None
+    subject, milestones = subjects[0], named.get("milestones", ())
+    known = _known(subject, lineage)
+    if known is None:
+        return None
+    order = [n for other in inner for n, part in enumerate(known.parts) if _is(part, other)]
+    is_whole = sorted(order) == list(range(len(known.parts))) and len(inner) == len(order)
+    if not is_whole or known.is_moved or not _is_kept(known, subject):
+        return Move(subject)
+    tracked = [e for e in map(lineage.find, (inner, milestones)) if e is not None]
+    labels = [slot.label for slot in given.slots.values()]
+    labels += [label for entry in tracked for label in (entry.content, entry.structure)]
+    is_plain = isinstance(milestones, list | tuple) and all(type(m) is int for m in milestones)
+    if any(map(is_private, labels)) or not is_plain or named.get("last_epoch", -1) != -1:
+        return Move(subject)
+    inside = tuple([known.parts[n] for n in order])
+    words = f"([{', '.join(part.text for part in inside)}]"
+    if order != sorted(order):
+        made = [str(order.index(n) + 1) for n in range(len(order))]
+        words += f", made in the order {', '.join(made)}"
+    words += f", milestones={list(milestones)})" if kind == "SequentialLR" else ")"
+    form = hashed("schedule", kind, repr(order), repr(list(milestones)),
+                  *(part.form for part in known.parts), *settings_of(subject, lineage))  # fmt: skip
+    return _short(Move(subject, known.first, (Part(form, f"{kind} {words}", None, inside),)))
+
+
+def _short(move: Move) -> Move:
+    return move if sum(len(p.text) for p in move.parts) <= _TEXT_CHARS else Move(move.optimizer)
 
 
 def moved(move: Move, result: Any, given: Arguments, lineage: Lineage) -> None:
     """The command ran: keep what stands there now."""
-    scheduler = result if isinstance(result, LRScheduler) else given.args[0] if given.args else None
-    groups, state = _groups(move.optimizer), _state(scheduler)
+    parts, groups = move.parts, _groups(move.optimizer)
+    if parts and parts[-1].scheduler is None and isinstance(result, LRScheduler):
+        parts = (*parts[:-1], replace(parts[-1], scheduler=weakref.ref(result)))
     kept = _OVER
-    if move.form and groups and isinstance(scheduler, LRScheduler):
-        kept = Schedule(move.form, move.text, weakref.ref(scheduler), groups, state)
+    if groups and parts and parts[-1].scheduler is not None:
+        form = parts[0].form if len(parts) == 1 else ""
+        text = f"{move.first}, whose rates {parts[0].text} sets"
+        states = tuple(map(_state_of, parts))
+        kept = Schedule(form, text, move.first, parts, move.is_moved, groups, states)
     lineage.track(move.optimizer).origin = kept
+
+
+def _is(part: Part, scheduler: Any) -> bool:
+    return part.scheduler is not None and part.scheduler() is scheduler
+
+
+def _is_kept(known: Schedule, optimizer: Optimizer) -> bool:
+    """Whether a schedule and its optimizer stand as they did after the last move."""
+    if not known.parts or known.groups != _groups(optimizer):
+        return False
+    if not all(_is_whole(part, optimizer) for part in known.parts):
+        return False
+    return known.states == tuple(map(_state_of, known.parts))
+
+
+def _is_whole(part: Part, optimizer: Optimizer) -> bool:
+    """Whether a scheduler still moves this optimizer, and still has in it what it was made of."""
+    scheduler = None if part.scheduler is None else part.scheduler()
+    if scheduler is None or scheduler.optimizer is not optimizer:
+        return False
+    inside = getattr(scheduler, "_schedulers", ())
+    if len(inside) != len(part.inside) or not all(map(_is, part.inside, inside)):
+        return False
+    return all(_is_whole(inner, optimizer) for inner in part.inside)
+
+
+def _state_of(part: Part) -> str:
+    """The numbers of a scheduler and of those in it."""
+    scheduler = None if part.scheduler is None else part.scheduler()
+    return "".join([_state(scheduler), *map(_state_of, part.inside)])
 
 
 def scheduled(optimizer: Optimizer, lineage: Lineage) -> Schedule | None:

@@ -136,7 +136,7 @@ class Steps:
             # the form of a gradient that no backward made would be part of it
             if entry.made is not None or entry.written is not None or entry.root:
                 return None
-            if not entry.label.writers:
+            if not entry.label.writers or (entry.added and not run):
                 return None
         if is_written(step.optimizer, step.holding, step.owned, step.tracked):
             return None
@@ -166,6 +166,7 @@ class Steps:
         for entry in (*step.owned, *step.of_grads):
             entry.label = every
             entry.version += 2
+        step.tracked[0].added = ()
         for tracked in step.tracked:
             tracked.content = every
             tracked.version += 1

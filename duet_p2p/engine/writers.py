@@ -2,13 +2,14 @@
 
 A backward is known by the form of what it starts from and by whether it adds to gradients that are
 there. An optimizer's step is known by its kind, its settings now, the parameters that it moves (by
-what they were first, as everywhere in form.py), and by all that no covered step made: gradients and
-states that were put there, or changed, by hand.
+what they were first, as everywhere in form.py), how many backwards added to their gradients, and by
+all that no covered step made: gradients and states that were put there, or changed, by hand. So is
+a clipping: that of each of several gradients is another one than that of their sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 import torch
@@ -24,8 +25,10 @@ from duet_p2p.engine.schedules import scheduled
 
 __all__ = [
     "RANDOM",
-    "is_adding",
+    "add_up",
+    "added_to",
     "is_written",
+    "keep_added",
     "kept_state",
     "mark_clipped",
     "mark_zeroed",
@@ -38,29 +41,53 @@ RANDOM: Final = "random:"
 """Begins the form of a training step on values for which random numbers were drawn."""
 
 
-def of_node(node: Made, *, is_added: bool = False) -> str:
+def of_node(node: Made, *, is_added: bool = False, added: Collection[int] = ()) -> str:
     """The form of a backward, a clipping or a norm in train mode by its command's node.
 
     Args:
         node: of the command.
         is_added: a backward that adds to gradients that are there.
+        added: how many backwards added to each gradient that a clipping scales.
     """
     form = form_of(node)
     if is_added:
         form = hashed("added", form)
+    if any(added):
+        form = hashed("added", repr(tuple(added)), form)
     return (RANDOM if node.has_random else "") + form
 
 
-def is_adding(leaves: Iterable[torch.Tensor], lineage: Lineage) -> bool:
-    """Whether a backward to these leaves adds to a gradient that nobody set to zeros."""
+def added_to(parameters: Iterable[torch.Tensor], lineage: Lineage) -> tuple[int, ...]:
+    """How many backwards added to each gradient that is there; empty if none did."""
+    grads = [p.grad for p in parameters if p.is_leaf and p.grad is not None]
+    entries = [lineage.entry(grad) for grad in grads]
+    added = tuple([0 if entry is None else entry.added for entry in entries])
+    return added if any(added) else ()
+
+
+def add_up(leaves: Iterable[torch.Tensor], lineage: Lineage) -> dict[int, int]:
+    """A backward to these leaves is about to run: counts it where a gradient is added to.
+
+    One that is zeros since a `zero_grad` is not.
+
+    Returns:
+        The counts of the gradients that it adds to, by the identity of their leaf.
+    """
+    counts: dict[int, int] = {}
     for leaf in leaves:
-        grad = leaf.grad
-        if grad is None:
+        if leaf.grad is None:
             continue
-        entry = lineage.entry(grad)
-        if entry is None or entry.zeroed != entry.version:
-            return True
-    return False
+        entry = lineage.own(leaf.grad)
+        if entry.zeroed != entry.version:
+            counts[id(leaf)] = entry.added = entry.added + 1
+    return counts
+
+
+def keep_added(leaves: Iterable[torch.Tensor], counts: Mapping[int, int], lineage: Lineage) -> None:
+    """It ran, and may have put sums in the place of gradients: they have the counts as well."""
+    for leaf in leaves:
+        if leaf.grad is not None and id(leaf) in counts:
+            lineage.own(leaf.grad).added = counts[id(leaf)]
 
 
 def mark_zeroed(optimizer: Optimizer, lineage: Lineage) -> None:
@@ -68,7 +95,7 @@ def mark_zeroed(optimizer: Optimizer, lineage: Lineage) -> None:
     for parameter in parameters_of(optimizer):
         if parameter.grad is not None:
             entry = lineage.own(parameter.grad)
-            entry.zeroed = entry.version
+            entry.zeroed, entry.added = entry.version, 0
 
 
 def mark_clipped(
@@ -89,20 +116,22 @@ def mark_clipped(
         lineage.own(parameter).clipped = (min(writers), text)
 
 
-def of_step(
-    optimizer: Optimizer, lineage: Lineage, grads: Iterable[torch.Tensor] | None = None
-) -> str:
+def of_step(optimizer: Optimizer, lineage: Lineage, ahead: tuple[int, ...] | None = None) -> str:
     """The form of a step that is about to be made.
 
     Args:
         optimizer: that makes it.
         lineage: where forms are kept.
-        grads: that it will use; None: those that are there.
+        ahead: it will use gradients that are not there yet, to which so many backwards will have
+            been added; None: those that are there.
     """
     parts = kept_state(optimizer, lineage)
-    if grads is None:
-        grads = [p.grad for p in parameters_of(optimizer) if p.grad is not None]
-    parts += grads_of(grads, lineage)
+    if ahead is None:
+        parameters = parameters_of(optimizer)
+        parts += grads_of([p.grad for p in parameters if p.grad is not None], lineage)
+        ahead = added_to(parameters, lineage)
+    if ahead:
+        parts.append(f"added {ahead}")
     parts += state_of(optimizer, lineage)
     tracked = lineage.find(optimizer)
     if tracked is not None and tracked.written is not None:

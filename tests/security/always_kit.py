@@ -22,8 +22,8 @@ class Loop:
     """A training loop on a loader, one command after the other, as its scientist writes it."""
 
     def __init__(
-        self, kind: str = "SGD", *, drop: float = 0.0, clip: float = 0.0,
-        schedule: tuple[str, dict[str, Any]] | None = None, **settings: Any,
+        self, kind: str = "SGD", *, drop: float = 0.0, clip: float = 0.0, added: int = 1,
+        scaled: str = "", schedule: tuple[str, dict[str, Any]] | None = None, **settings: Any,
     ) -> None:  # fmt: skip
         self.driver = driver = Driver()
         images, targets = digits(256)
@@ -36,6 +36,7 @@ class Loop:
         self.statistics = [driver.put(torch.zeros(64)), driver.put(torch.ones(64))]
         self.optimizer = self.optim(kind, [self.weights, self.more], **self.settings)
         self.clip = clip
+        self.added, self.scaled = added, scaled
         self.schedule = None if schedule is None else self.scheduled(schedule[0], **schedule[1])
         self.loader = self.batches()
         self.left = 0
@@ -86,14 +87,26 @@ class Loop:
 
     def train(self) -> Ref:
         self.zero()
-        loss = self.loss()
-        self.backward(loss)
+        for _ in range(self.added):
+            loss = self.divided()
         if self.clip:
             self.clipped(self.clip)
         self.step()
         if self.schedule is not None:
             self.move()
         return loss
+
+    def divided(self) -> Ref:
+        """A loss and its backward, by one of the ways in which a mean of several is written."""
+        loss = self.loss()
+        if self.scaled == "for backward":
+            self.backward(self.do(T + "__truediv__", loss, 3))
+            return loss
+        if self.scaled:
+            name = "__itruediv__" if self.scaled == "in place" else "__truediv__"
+            loss = self.do(T + name, loss, 3)
+        self.backward(loss)
+        return self.do(T + "__mul__", loss, 3) if self.scaled == "and back" else loss
 
     def facts(self, ref: Ref) -> Facts:
         return self.driver.facts(ref)
@@ -102,16 +115,27 @@ class Loop:
         """What the owner binds to the first loss, asked for as a number."""
         facts = self.facts(self.do(T + "item", self.train()))
         assert len(facts.writers) == 1, "statistics alone were written"
-        assert len(facts.foreseen) == 3 + bool(self.clip), always_text(facts)
+        many = 3 + bool(self.clip) + (self.added > 1)
+        assert len(facts.foreseen) == many, always_text(facts)
         return Binding.of(facts, is_ahead=True)
+
+    def asked(self) -> Ref:
+        """The next loss, as it is asked for, without its backward."""
+        loss = self.loss()
+        if self.scaled in ("before", "in place", "and back"):
+            name = "__itruediv__" if self.scaled == "in place" else "__truediv__"
+            loss = self.do(T + name, loss, 3)
+        if self.scaled == "and back":
+            loss = self.do(T + "__mul__", loss, 3)
+        return self.do(T + "item", loss)
 
     def taken(self, binding: Binding) -> str:
         """Why the next loss is not taken; empty if it is."""
-        return binding.difference(self.facts(self.do(T + "item", self.loss())))
+        return binding.difference(self.facts(self.asked()))
 
     def form_against(self, binding: Binding) -> str:
         """The same where its kind and group are none of the reasons."""
-        facts = self.facts(self.do(T + "item", self.loss()))
+        facts = self.facts(self.asked())
         return binding.difference(replace(
             facts, kind=binding.kind, min_records=binding.min_records, injected=binding.injected
         ))  # fmt: skip
