@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from duet_p2p.owner.binding import Binding, always_text
+from duet_p2p.wire.values import Ref
 from tests.security.always_kit import STEP, F, Loop, T, X, Y, of_the_model
 
 WAYS = {
@@ -310,3 +311,27 @@ def test_a_scaling_is_read_only_where_it_is_a_plain_number_that_can_be_read() ->
     assert "backward() of this very loss and step()" in text and "7" not in text
 
 
+class OfWords(Loop):
+    """Its second network's gradients are sparse: torch puts each sum in the place of the last."""
+
+    def loss(self, iterator: Ref | None = None) -> Ref:
+        if not self.left:
+            self.iterator, self.left = self.do("python.iter", self.loader), 4
+        self.left -= 1
+        batch = self.do("python.next", self.iterator)
+        words = self.do("python.List.__getitem__", batch, 1)
+        out = self.do(F + "embedding", words, self.more, sparse=True)
+        return self.do(F + "cross_entropy", self.do(F + "linear", out, self.weights), words)
+
+
+@pytest.mark.parametrize("many", [2, 3, 4])
+def test_sums_of_sparse_gradients_are_counted_as_well(many: int) -> None:
+    loop = OfWords(added=3, scaled="for backward")
+    loop.driver.delete(loop.optimizer)
+    loop.do(T + "requires_grad=", loop.weights, False, outs=0)
+    loop.optimizer = loop.optim("SGD", [loop.more], lr=0.1)
+    loop.train()
+    binding = Binding.of(loop.facts(loop.asked()), is_ahead=True)
+    loop.zero()
+    so_many(loop, many)
+    assert (loop.form_against(binding) == "") is (many == 3)

@@ -209,3 +209,188 @@ def test_two_optimizers_for_two_parts_of_a_network_are_foreseen_together() -> No
         assert loop.taken(binding) == ""
     loop.do(STEP, loop.optim("Adam", [loop.weights], lr=5.0), outs=0)
     assert loop.form_against(binding)
+
+
+# schedules of several
+
+
+def composed(
+    loop: Loop, kind: str = "SequentialLR", *, made: tuple[str, ...] = ("LinearLR", "StepLR"),
+    listed: tuple[int, ...] = (0, 1), milestones: Any = (2,), **others: Any,
+) -> list[Ref]:  # fmt: skip
+    """Two schedulers, made in this order, and the one that has them in a list like this."""
+    settings = {"LinearLR": {"start_factor": 0.1, "total_iters": 2},
+                "StepLR": {"step_size": 1, "gamma": 0.5}}  # fmt: skip
+    inner = [loop.scheduled(name, **settings[name]) for name in made]
+    loop.schedule = together(loop, kind, [inner[n] for n in listed], milestones, **others)
+    return inner
+
+
+def together(loop: Loop, kind: str, inner: Any, milestones: Any = (2,), **others: Any) -> Ref:
+    if kind == "ChainedScheduler":
+        return loop.do(OPTIM + "lr_scheduler.ChainedScheduler", inner, **others)
+    milestones = milestones if isinstance(milestones, Ref) else list(milestones)
+    return loop.scheduled("SequentialLR", schedulers=inner, milestones=milestones, **others)
+
+
+def nested(loop: Loop) -> None:
+    composed(loop)
+    more = loop.scheduled("ExponentialLR", gamma=0.9)
+    loop.schedule = together(loop, "ChainedScheduler", [loop.schedule, more])
+
+
+LINEAR, STEPS = "LinearLR (start_factor=0.1, total_iters=2)", "StepLR (gamma=0.5, step_size=1)"
+COMPOSED: dict[str, tuple[Callable[[Loop], Any], str]] = {
+    "one after the other": (composed, f"SequentialLR ([{LINEAR}, {STEPS}], milestones=[2])"),
+    "at once": (
+        lambda loop: composed(loop, "ChainedScheduler"), f"ChainedScheduler ([{LINEAR}, {STEPS}])"),
+    "made in another order": (
+        lambda loop: composed(loop, made=("StepLR", "LinearLR"), listed=(1, 0)),
+        f"SequentialLR ([{LINEAR}, {STEPS}], made in the order 2, 1, milestones=[2])"),
+    "one in another": (
+        nested, f"ChainedScheduler ([SequentialLR ([{LINEAR}, {STEPS}], milestones=[2]), "
+        "ExponentialLR (gamma=0.9)])"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter")
+@pytest.mark.parametrize("way", COMPOSED)
+def test_a_schedule_of_several_is_foreseen_with_all_that_is_in_it(way: str) -> None:
+    loop = Loop(momentum=0.9)
+    prepare, text = COMPOSED[way]
+    prepare(loop)
+    assert f"SGD (lr=0.1, momentum=0.9), whose rates {text} sets" in always_text(
+        loop.facts(loop.loss())
+    )
+    binding = loop.first()
+    for _ in range(4):
+        loop.train()
+        assert loop.taken(binding) == ""
+
+
+OTHERS: dict[str, Callable[[Loop], Any]] = {
+    "other milestones": lambda loop: composed(loop, milestones=(3,)),
+    "another order": lambda loop: composed(loop, listed=(1, 0)),
+    "made in another order": lambda loop: composed(
+        loop, made=("StepLR", "LinearLR"), listed=(1, 0)),
+    "all at once": lambda loop: composed(loop, "ChainedScheduler"),
+    "one alone": lambda loop: setattr(
+        loop, "schedule", loop.scheduled("LinearLR", start_factor=0.1, total_iters=2)),
+    "one in another": nested,
+    "no schedule": lambda loop: None,
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter")
+@pytest.mark.parametrize("other", [*OTHERS, "the same"])
+def test_another_schedule_of_several_is_another_training(other: str) -> None:
+    loop, same = Loop(momentum=0.9), Loop(momentum=0.9)
+    composed(loop)
+    binding = loop.first()
+    OTHERS.get(other, composed)(same)
+    same.train()
+    assert (same.taken(binding) == "") is (other == "the same")
+
+
+def inner_loaded(loop: Loop, inner: list[Ref], key: str, value: Any) -> None:
+    state = loop.do(OPTIM + "lr_scheduler.LRScheduler.state_dict", inner[1])
+    loop.do("python.Dict.__setitem__", state, key, value, outs=0)
+    loop.do(OPTIM + "lr_scheduler.LRScheduler.load_state_dict", inner[1], state, outs=0)
+
+
+OFF_SEVERAL: dict[str, Callable[[Loop, list[Ref]], Any]] = {
+    "one in it moved": lambda loop, inner: loop.move(inner[1]),
+    "one in it moved to an epoch": lambda loop, inner: loop.move(inner[1], 7),
+    "a factor of one in it loaded": lambda loop, inner: (
+        inner_loaded(loop, inner, "gamma", 50.0), loop.move()),
+    "a count of one in it loaded": lambda loop, inner: (
+        inner_loaded(loop, inner, "last_epoch", -5), loop.move()),
+    "first rates of one in it": lambda loop, inner: (loop.do(
+        "python.List.__setitem__", loop.do("python.Dict.__getitem__", loop.do(
+            OPTIM + "lr_scheduler.LRScheduler.state_dict", inner[1]), "base_lrs"), 0, 9.0, outs=0),
+        loop.move()),
+    "milestones loaded": lambda loop, inner: (loaded(loop, "_milestones", [9]), loop.move()),
+    "milestones that it had given out": lambda loop, inner: (loop.do(
+        "python.List.__setitem__", loop.do("python.Dict.__getitem__", state_of(loop),
+                                           "_milestones"), 0, 9, outs=0), loop.move()),
+    "a rate by hand": lambda loop, inner: (written_in(loop, "lr", 7.0), loop.move()),
+    "one more, with all of them": lambda loop, inner: setattr(loop, "schedule", together(
+        loop, "ChainedScheduler", [loop.schedule, loop.scheduled("ExponentialLR", gamma=2.0)])),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter")
+@pytest.mark.parametrize(("kind", "way"), [
+    (kind, way) for kind in ("SequentialLR", "ChainedScheduler") for way in OFF_SEVERAL
+    if kind == "SequentialLR" or "milestones" not in way
+])  # fmt: skip
+def test_what_else_moves_one_of_several_ends_the_schedule(kind: str, way: str) -> None:
+    loop = Loop(momentum=0.9)
+    inner = composed(loop, kind)
+    binding = loop.first()
+    loop.train()
+    assert loop.taken(binding) == ""
+    prepared(loop)
+    OFF_SEVERAL[way](loop, inner)
+    loop.step()
+    assert loop.form_against(binding)
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter")
+def test_the_lists_of_a_schedule_are_not_those_that_the_scientist_can_write_to() -> None:
+    loop = Loop(momentum=0.9)
+    inner = [loop.scheduled("LinearLR", total_iters=2), loop.scheduled("StepLR", step_size=1)]
+    schedulers, milestones = loop.do("python.List", inner), loop.do("python.List", [2])
+    loop.schedule = together(loop, "SequentialLR", schedulers, milestones)
+    binding = loop.first()
+    loop.do("python.List.__setitem__", schedulers, 1, inner[0], outs=0)
+    loop.do("python.List.__setitem__", milestones, 0, 9, outs=0)
+    loop.train()
+    assert loop.taken(binding) == ""
+    made = loop.driver.engine.store.get(loop.schedule.id).value
+    assert made._milestones == [2]
+    assert [type(one).__name__ for one in made._schedulers] == ["LinearLR", "StepLR"]
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter")
+def test_a_scheduler_in_another_keeps_its_optimizer() -> None:
+    """The schedule would stand still otherwise, at a rate of the scientist's choice."""
+    loop = Loop(momentum=0.9)
+    inner = composed(loop)
+    other = loop.optim("SGD", [loop.parameter(torch.ones(3))], lr=0.1)
+    load = OPTIM + "lr_scheduler.LRScheduler.load_state_dict"
+    state = loop.do(OPTIM + "lr_scheduler.LRScheduler.state_dict", inner[1])
+    loop.do("python.Dict.__setitem__", state, "optimizer", other, outs=0)
+    assert loop.driver.failed(load, inner[1], state, outs=0).code == "TypeError"
+
+
+def private_number(loop: Loop) -> Ref:
+    return loop.do(T + "item", loop.do("torch.argmax", X))
+
+
+NO_SCHEDULE: dict[str, Callable[[Loop], Any]] = {
+    "none of them together": lambda loop: (
+        loop.scheduled("StepLR", step_size=1), loop.scheduled("ExponentialLR", gamma=0.9)),
+    "one left out": lambda loop: (
+        loop.scheduled("ExponentialLR", gamma=0.9), composed(loop)),
+    "one twice": lambda loop: together(
+        loop, "ChainedScheduler", [loop.scheduled("ExponentialLR", gamma=0.9)] * 2),
+    "one moved before": lambda loop: [
+        (loop.move(one), together(loop, "ChainedScheduler", [one]))
+        for one in [loop.scheduled("ExponentialLR", gamma=0.9)]],
+    "one by numbers of the scientist's": lambda loop: together(loop, "ChainedScheduler", [
+        loop.scheduled("ExponentialLR", gamma=0.9), loop.scheduled("LambdaLR", lr_lambda=5.0)]),
+    "a rate by hand between": lambda loop: [
+        (written_in(loop, "lr", 5.0), together(loop, "ChainedScheduler", [one]))
+        for one in [loop.scheduled("ExponentialLR", gamma=0.9)]],
+    "a private milestone": lambda loop: composed(
+        loop, milestones=loop.do("python.List", [private_number(loop)])),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter", "ignore:Detected call of")
+@pytest.mark.parametrize("way", NO_SCHEDULE)
+def test_where_several_are_no_one_schedule_none_is_foreseen(way: str) -> None:
+    loop = Loop(momentum=0.9)
+    NO_SCHEDULE[way](loop)
+    assert "whose rates" not in always_text(loop.facts(loop.loss()))
