@@ -129,9 +129,9 @@ def _trained(lineage: Lineage) -> list[tuple[Made, str]]:
     return list(_scalings(*last.inputs.values()))
 
 
-def _many(added: Iterable[tuple[int, ...] | None]) -> str:
+def _many(added: Iterable[writers.Added | None]) -> str:
     """How many gradients are added up for a step, in words; empty if one is."""
-    every = [more + 1 for of_step in added for more in of_step or (0,)]
+    every = [more + 1 for of_step in added for more in of_step or (0,) if more is not None]
     if max(every) == 1:
         return ""
     least = f"{min(every)} to " if min(every) < max(every) else ""

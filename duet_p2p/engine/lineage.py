@@ -170,7 +170,7 @@ class Tracked:
         self.origin: Any = None  # of data sets and loaders, see batches.py, or see schedules.py
         self.written: Made | None = None
         """The newest of the commands that changed it, for form.py."""
-        self.added: tuple[int, ...] | None = None
+        self.added: tuple[int | None, ...] | None = None
         """Of an optimizer that made a step: what `writers.added_to` gave for it."""
 
 

@@ -23,10 +23,10 @@ from torch.optim import Optimizer
 from duet_p2p.engine.address import address_of
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.form import form_of, hashed
-from duet_p2p.engine.holding import Holding, holding_of
+from duet_p2p.engine.holding import Holding, holding_of, parameters_of
 from duet_p2p.engine.labels import PUBLIC, UNBOUND, Label, join, to_model, written_by
 from duet_p2p.engine.lineage import HIDDEN_MARK, Lineage, Owned, Tracked
-from duet_p2p.engine.writers import is_written, kept_state
+from duet_p2p.engine.writers import Added, added_to, is_written, kept_state, of_sums
 from duet_p2p.surface.table import Rule
 
 __all__ = ["STEP", "ZERO_GRAD", "Step", "Steps"]
@@ -50,6 +50,8 @@ class Step:
     """Entries of the gradients, in order."""
     label: Label
     """Of everything that it holds."""
+    added: Added = ()
+    """Of its gradients, outside of plans."""
 
     def targets(self) -> list[torch.Tensor]:
         """What it may write to."""
@@ -136,7 +138,7 @@ class Steps:
             # the form of a gradient that no backward made would be part of it
             if entry.made is not None or entry.written is not None or entry.root:
                 return None
-            if not entry.label.writers or (entry.added and not run):
+            if not entry.label.writers:
                 return None
         if is_written(step.optimizer, step.holding, step.owned, step.tracked):
             return None
@@ -149,6 +151,10 @@ class Steps:
         if holding.settings is None or holding.roots != roots:
             holding.settings, holding.roots = kept_state(step.optimizer, self._lineage), roots
             holding.writer = None
+        if any([entry.added for entry in step.of_grads]):
+            step.added = added_to(parameters_of(step.optimizer), self._lineage)
+            sums = [*of_sums(step.added), *([] if written is None else [changed])]
+            return hashed("step", *holding.settings, *sums)
         if holding.writer is None or holding.writer[0] != changed:
             changes = [] if written is None else [changed]
             holding.writer = changed, hashed("step", *holding.settings, *changes)
@@ -166,7 +172,7 @@ class Steps:
         for entry in (*step.owned, *step.of_grads):
             entry.label = every
             entry.version += 2
-        step.tracked[0].added = ()
+        step.tracked[0].added = step.added
         for tracked in step.tracked:
             tracked.content = every
             tracked.version += 1

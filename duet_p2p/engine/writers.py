@@ -9,7 +9,7 @@ a clipping: that of each of several gradients is another one than that of their 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import torch
@@ -25,6 +25,7 @@ from duet_p2p.engine.schedules import scheduled
 
 __all__ = [
     "RANDOM",
+    "Added",
     "add_up",
     "added_to",
     "is_written",
@@ -34,6 +35,7 @@ __all__ = [
     "mark_zeroed",
     "of_node",
     "of_step",
+    "of_sums",
     "state_of",
 ]
 
@@ -41,28 +43,34 @@ RANDOM: Final = "random:"
 """Begins the form of a training step on values for which random numbers were drawn."""
 
 
-def of_node(node: Made, *, is_added: bool = False, added: Collection[int] = ()) -> str:
+Added = tuple[int | None, ...]
+"""How many backwards added to the first gradient of each parameter; None: it has none."""
+
+
+def of_node(node: Made, *, is_added: bool = False, added: Added = ()) -> str:
     """The form of a backward, a clipping or a norm in train mode by its command's node.
 
     Args:
         node: of the command.
         is_added: a backward that adds to gradients that are there.
-        added: how many backwards added to each gradient that a clipping scales.
+        added: of the gradients that a clipping scales.
     """
     form = form_of(node)
     if is_added:
         form = hashed("added", form)
     if any(added):
-        form = hashed("added", repr(tuple(added)), form)
+        form = hashed("added", repr(added), form)
     return (RANDOM if node.has_random else "") + form
 
 
-def added_to(parameters: Iterable[torch.Tensor], lineage: Lineage) -> tuple[int, ...]:
-    """How many backwards added to each gradient that is there; empty if none did."""
-    grads = [p.grad for p in parameters if p.is_leaf and p.grad is not None]
-    entries = [lineage.entry(grad) for grad in grads]
-    added = tuple([0 if entry is None else entry.added for entry in entries])
-    return added if any(added) else ()
+def added_to(parameters: Iterable[torch.Tensor], lineage: Lineage) -> Added:
+    """How many backwards added to the gradients of these; empty if none did."""
+    added: list[int | None] = []
+    for parameter in parameters:
+        grad = parameter.grad if parameter.is_leaf else None
+        entry = None if grad is None else lineage.entry(grad)
+        added.append(None if grad is None else 0 if entry is None else entry.added)
+    return tuple(added) if any(added) else ()
 
 
 def add_up(leaves: Iterable[torch.Tensor], lineage: Lineage) -> dict[int, int]:
@@ -116,27 +124,30 @@ def mark_clipped(
         lineage.own(parameter).clipped = (min(writers), text)
 
 
-def of_step(optimizer: Optimizer, lineage: Lineage, ahead: tuple[int, ...] | None = None) -> str:
+def of_step(optimizer: Optimizer, lineage: Lineage, ahead: Added | None = None) -> str:
     """The form of a step that is about to be made.
 
     Args:
         optimizer: that makes it.
         lineage: where forms are kept.
-        ahead: it will use gradients that are not there yet, to which so many backwards will have
-            been added; None: those that are there.
+        ahead: it will use gradients that are not there yet; None: those that are there.
     """
     parts = kept_state(optimizer, lineage)
     if ahead is None:
         parameters = parameters_of(optimizer)
         parts += grads_of([p.grad for p in parameters if p.grad is not None], lineage)
         ahead = added_to(parameters, lineage)
-    if ahead:
-        parts.append(f"added {ahead}")
+    parts += of_sums(ahead)
     parts += state_of(optimizer, lineage)
     tracked = lineage.find(optimizer)
     if tracked is not None and tracked.written is not None:
         parts.append(form_of(tracked.written))
     return hashed("step", *parts)
+
+
+def of_sums(added: Added) -> list[str]:
+    """What a step's form says of sums among its gradients; nothing if there are none."""
+    return [f"added {added}"] if added else []
 
 
 def kept_state(optimizer: Optimizer, lineage: Lineage) -> list[str]:

@@ -335,3 +335,30 @@ def test_sums_of_sparse_gradients_are_counted_as_well(many: int) -> None:
     loop.zero()
     so_many(loop, many)
     assert (loop.form_against(binding) == "") is (many == 3)
+
+
+def test_a_step_by_the_short_way_and_by_the_whole_one_have_the_same_form() -> None:
+    """After the first step the short way is open, until it is closed here."""
+    loop = Loop(momentum=0.9, added=3)
+    binding = loop.first()
+    short_ways = loop.driver.engine._executor.short_ways
+    loop.train()
+    assert loop.taken(binding) == ""
+    short_ways._step = lambda run: False
+    loop.train()
+    assert loop.taken(binding) == ""
+    loop.zero()
+    so_many(loop, 2)
+    assert loop.form_against(binding)
+
+
+def test_which_of_the_weights_have_sums_is_part_of_a_step() -> None:
+    loop = Loop(momentum=0.9, added=2)
+    binding = loop.first()
+    loop.train()
+    assert loop.taken(binding) == ""
+    loop.zero()
+    [loop.divided() for _ in range(2)]
+    drop_one(loop)
+    loop.step()
+    assert loop.form_against(binding)
