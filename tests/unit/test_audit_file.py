@@ -40,6 +40,14 @@ def test_rows_go_on_where_the_file_ended(path):
     second.close()
 
 
+def test_every_connection_waits_for_the_disk(path):
+    for _ in range(2):  # one that makes the log, and one that finds it
+        file = AuditFile(path)
+        assert file.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert file.connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        file.close()
+
+
 def test_rows_are_found_by_text_kind_and_session_newest_first(path):
     file = AuditFile(path)
     facts = ['{"name": "loss_1"}', '{"name": "lossX1"}', '{"name": "100%"}', '{"name": "acc"}']
