@@ -368,6 +368,8 @@ class Executor:
         )
         if run.op.mode == "g" and not poison.is_public:
             self.damage.join(run.targets, given)
+        if poison.is_public:  # what failed on private values is known by what it would have done
+            self.provenance.break_off(run.origin)
         self.damage.fail(poison, rule, given, error, run.targets, hidden=hidden)
 
     def admit_bytes(self, nbytes: int) -> None:

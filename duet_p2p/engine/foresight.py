@@ -91,6 +91,8 @@ def foreseen(slot: Slot, label: Label, lineage: Lineage, slots: Iterable[Slot]) 
     added = [None if (e := lineage.find(o)) is None else e.added for o in training]
     if not any(a is not None for a in added) and writers.added_to(leaves, lineage):
         return Foresight((), "its gradients are added up, and no step shows yet how many")
+    if any((more or 0) < 0 for of_step in added for more in of_step or ()):
+        return Foresight((), "a backward failed that was to add to its gradients")
     clips = _clips(training, lineage)
     if len(clips) > _CLIPS:
         return Foresight((), "its gradients were clipped in too many ways")

@@ -26,7 +26,7 @@ from duet_p2p.engine.lineage import Lineage, Owned, is_atomic
 from duet_p2p.engine.recipe import Made, boundary, made
 from duet_p2p.engine.schedules import MOVE, Move
 from duet_p2p.engine.store import Poison
-from duet_p2p.engine.writers import RANDOM
+from duet_p2p.engine.writers import RANDOM, Sums
 from duet_p2p.surface.table import Rule, written
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
@@ -61,8 +61,8 @@ class Origin:
     """Of a training step, for the labels of what it writes."""
     move: Move | None = None
     """Of a scheduler."""
-    added: Mapping[int, int] = field(default_factory=dict)
-    """Of a backward: what `writers.add_up` gave."""
+    sums: Sums = field(default_factory=list)
+    """Of a backward."""
 
 
 NOTHING: Final = Origin({}, {}, frozenset())
@@ -117,19 +117,19 @@ class Provenance:
             lineage,
         )
         writer = ""
-        added: Mapping[int, int] = {}
+        sums: Sums = []
         if name == _STEP:
             writer = self._step(given)
         elif name == BACKWARD or name in CLIPS or axes.base_name(name) in NORMS:
             node = made(name, op.args, op.kwargs, nodes, forms)
             if name == BACKWARD:
-                added = self._added(given) if targets else added
+                sums = self._sums(given) if targets else sums
                 lineage.backward = lineage.backward if self.run else node
             clipped = writers.added_to(given.tensors(), lineage) if name in CLIPS else ()
-            writer = writers.of_node(node, is_added=bool(added), added=clipped)
+            writer = writers.of_node(node, is_added=bool(sums), added=clipped)
         if writer and self.run and writer != UNBOUND:
             writer = f"{RANDOM if writer.startswith(RANDOM) else ''}{self.run}"
-        return Origin(nodes, forms, frozenset({writer} if writer else ()), move, added)
+        return Origin(nodes, forms, frozenset({writer} if writer else ()), move, sums)
 
     def _step(self, given: Arguments) -> str:
         """The form of an optimizer's step; see writers.py."""
@@ -141,10 +141,10 @@ class Provenance:
         lineage.track(optimizer).added = added
         return writers.of_step(optimizer, lineage)
 
-    def _added(self, given: Arguments) -> Mapping[int, int]:
+    def _sums(self, given: Arguments) -> Sums:
         root = given.args[0]
         if not isinstance(root, torch.Tensor):
-            return {}
+            return []
         leaves, _ = given.graph or reached_by(root)
         return writers.add_up(leaves, self._lineage)
 
@@ -156,8 +156,7 @@ class Provenance:
             schedules.moved(origin.move, result, given, lineage)
         elif name in CLIPS and not self.run:  # a run of a plan has one form for all that it does
             writers.mark_clipped(name, given, origin.writers, lineage)
-        elif origin.added and given.graph is not None:
-            writers.keep_added(given.graph[0], origin.added, lineage)
+        writers.keep_added(origin.sums, lineage)
         node = made(name, op.args, self._settings(op, name, given), origin.nodes, origin.forms)
         if is_random(name) and name not in _NEXT and not name.endswith(".iter"):
             node.has_random = True
@@ -186,6 +185,11 @@ class Provenance:
         for value in written(rule, given.args, given.kwargs, given.slots):
             if not is_atomic(value) and not isinstance(value, torch.Tensor | tuple | Poison):
                 self._lineage.track(value).written = node
+
+    @staticmethod
+    def break_off(origin: Origin) -> None:
+        """The command failed for a public reason."""
+        writers.break_off(origin.sums)
 
     def failed(
         self, op: Op, rule: Rule, given: Arguments, targets: Iterable[torch.Tensor]

@@ -9,7 +9,7 @@ a clipping: that of each of several gradients is another one than that of their 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import torch
@@ -26,8 +26,10 @@ from duet_p2p.engine.schedules import scheduled
 __all__ = [
     "RANDOM",
     "Added",
+    "Sums",
     "add_up",
     "added_to",
+    "break_off",
     "is_written",
     "keep_added",
     "kept_state",
@@ -44,7 +46,12 @@ RANDOM: Final = "random:"
 
 
 Added = tuple[int | None, ...]
-"""How many backwards added to the first gradient of each parameter; None: it has none."""
+"""How many backwards added to the first gradient of each parameter; None: it has none.
+
+Below zero where one of them failed.
+"""
+Sums = list[tuple[torch.Tensor, Owned]]
+"""Leaves whose gradients a backward adds to, and the entries of these."""
 
 
 def of_node(node: Made, *, is_added: bool = False, added: Added = ()) -> str:
@@ -73,29 +80,31 @@ def added_to(parameters: Iterable[torch.Tensor], lineage: Lineage) -> Added:
     return tuple(added) if any(added) else ()
 
 
-def add_up(leaves: Iterable[torch.Tensor], lineage: Lineage) -> dict[int, int]:
+def add_up(leaves: Iterable[torch.Tensor], lineage: Lineage) -> Sums:
     """A backward to these leaves is about to run: counts it where a gradient is added to.
 
     One that is zeros since a `zero_grad` is not.
-
-    Returns:
-        The counts of the gradients that it adds to, by the identity of their leaf.
     """
-    counts: dict[int, int] = {}
+    sums: list[tuple[torch.Tensor, Owned]] = []
     for leaf in leaves:
-        if leaf.grad is None:
-            continue
-        entry = lineage.own(leaf.grad)
-        if entry.zeroed != entry.version:
-            counts[id(leaf)] = entry.added = entry.added + 1
-    return counts
+        entry = None if leaf.grad is None else lineage.own(leaf.grad)
+        if entry is not None and entry.zeroed != entry.version:
+            entry.added += -1 if entry.added < 0 else 1
+            sums.append((leaf, entry))
+    return sums
 
 
-def keep_added(leaves: Iterable[torch.Tensor], counts: Mapping[int, int], lineage: Lineage) -> None:
+def keep_added(sums: Sums, lineage: Lineage) -> None:
     """It ran, and may have put sums in the place of gradients: they have the counts as well."""
-    for leaf in leaves:
-        if leaf.grad is not None and id(leaf) in counts:
-            lineage.own(leaf.grad).added = counts[id(leaf)]
+    for leaf, entry in sums:
+        if leaf.grad is not None:
+            lineage.own(leaf.grad).added = entry.added
+
+
+def break_off(sums: Sums) -> None:
+    """It failed, perhaps half way: these are no sums of so many, and of no other number."""
+    for _, entry in sums:
+        entry.added = -abs(entry.added)
 
 
 def mark_zeroed(optimizer: Optimizer, lineage: Lineage) -> None:

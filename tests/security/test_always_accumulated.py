@@ -81,6 +81,16 @@ def test_before_a_step_shows_how_many_the_owner_reads_that_it_asks_once_more() -
     assert "asks once more, since its gradients are added up" in always_text(facts)
 
 
+def test_where_a_backward_failed_nothing_is_foreseen_before_the_next_step() -> None:
+    loop = Loop(momentum=0.9, added=3)
+    loop.train()
+    failed(loop)
+    facts = loop.facts(loop.asked())
+    assert facts.foreseen == () and "a backward failed" in always_text(facts)
+    loop.train()
+    assert "3 of them" in always_text(loop.facts(loop.asked()))
+
+
 def test_in_the_middle_of_a_later_step_the_last_one_shows_how_many() -> None:
     loop = Loop(added=3)
     loop.train()
@@ -201,7 +211,18 @@ def created_graph(loop: Loop) -> None:
     loop.step()
 
 
+def failed(loop: Loop, many: int = 2) -> None:
+    """A backward that fails counts as none that worked, and may have added to some of them."""
+    loop.zero()
+    losses = [loop.do(T + "__truediv__", loop.loss(), 3) for _ in range(many)]
+    [loop.backward(loss) for loss in losses]
+    assert "a second time" in loop.driver.failed(T + "backward", losses[0], outs=0).text
+    loop.step()
+
+
 ATTACKS: dict[str, Callable[[Loop], Any]] = {
+    "one that failed in the place of one": failed,
+    "one that failed beside them": lambda loop: failed(loop, 3),
     "one more": lambda loop: (loop.zero(), so_many(loop, 4)),
     "one less": lambda loop: (loop.zero(), so_many(loop, 2)),
     "only one": lambda loop: (loop.zero(), so_many(loop, 1)),
