@@ -280,12 +280,7 @@ class OwnerRequests(RequestList):
             ValueError: no digest, no output, or no number of runs.
         """
         chosen = frozenset([outputs] if isinstance(outputs, int) else outputs)
-        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-            raise ValueError("a digest has 64 hex digits: duet.plans[…].digest")
-        if not chosen or any(type(output) is not int or output < 0 for output in chosen):
-            raise ValueError("outputs= is a list of positions, counted from 0")
-        if type(max_runs) is not int or max_runs < 1:
-            raise ValueError(f"max_runs is a number of at least 1, not {max_runs!r}")
+        _check_plan_terms(digest, chosen, max_runs)
         seen = [
             facts
             for facts in self._caller.run(self._desk.facts_of_plan, digest)
@@ -346,3 +341,13 @@ def _kinds(kinds: Iterable[str] | Unset) -> frozenset[str] | Unset:
     if isinstance(kinds, Unset):
         return UNSET
     return frozenset([kinds] if isinstance(kinds, str) else kinds)
+
+
+def _check_plan_terms(digest: str, outputs: frozenset[int], max_runs: int) -> None:
+    """Raises `ValueError` for what is no digest, no output or no number of runs."""
+    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise ValueError("a digest has 64 hex digits: duet.plans[…].digest")
+    if not outputs or any(type(output) is not int or output < 0 for output in outputs):
+        raise ValueError("outputs= is a list of positions, counted from 0")
+    if type(max_runs) is not int or max_runs < 1:
+        raise ValueError(f"max_runs is a number of at least 1, not {max_runs!r}")

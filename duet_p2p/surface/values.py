@@ -210,23 +210,29 @@ def to_wire(
                 convert(item.stop, depth + 1),
                 convert(item.step, depth + 1),
             )
-        if kind is torch.dtype:
-            name = _NAME_OF_DTYPE.get(item)
-            if name is None:
-                raise TypeError(f"{item} cannot be sent")
-            return Dtype(name)
-        if kind is torch.device:
-            return Device(str(item))
-        if kind is torch.layout:
-            return Layout(str(item).removeprefix("torch."))
-        if kind is torch.memory_format:
-            return MemoryFormat(str(item).removeprefix("torch."))
-        for plain in _SUBCLASSED:
-            if isinstance(item, plain):
-                return plain(item)
-        raise TypeError(f"{kind.__module__}.{kind.__qualname__} cannot be sent")
+        return _single_to_wire(item)
 
     return convert(value, 0)
+
+
+def _single_to_wire(item: Any) -> Any:
+    """What is no container and no tensor."""
+    kind = type(item)
+    if kind is torch.dtype:
+        name = _NAME_OF_DTYPE.get(item)
+        if name is None:
+            raise TypeError(f"{item} cannot be sent")
+        return Dtype(name)
+    if kind is torch.device:
+        return Device(str(item))
+    if kind is torch.layout:
+        return Layout(str(item).removeprefix("torch."))
+    if kind is torch.memory_format:
+        return MemoryFormat(str(item).removeprefix("torch."))
+    for plain in _SUBCLASSED:
+        if isinstance(item, plain):
+            return plain(item)
+    raise TypeError(f"{kind.__module__}.{kind.__qualname__} cannot be sent")
 
 
 # Wrappers of them are sent as what they wrap.
