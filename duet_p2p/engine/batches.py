@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 from torch.utils.data import (
     BatchSampler,
+    ConcatDataset,
     DataLoader,
     RandomSampler,
     Sampler,
@@ -21,7 +22,16 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from duet_p2p.engine.labels import UNBOUNDED, Atom, Kind, Label, Rows, bounded_writers
+from duet_p2p.engine.labels import (
+    UNBOUNDED,
+    Atom,
+    Kind,
+    Label,
+    Rows,
+    bounded_writers,
+    join,
+    to_per_record,
+)
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
 
 __all__ = [
@@ -30,6 +40,7 @@ __all__ = [
     "Records",
     "is_random_transform",
     "next_batch",
+    "of_shapes",
     "records_of",
     "start_pass",
     "whole_rows",
@@ -158,6 +169,27 @@ def _as_it_was(step: Pass, loader: Any, lineage: Lineage) -> Records | None:
     return replace(records, label=replace(records.label, injected=True), is_injected=True)
 
 
+def of_shapes(target: Any, lineage: Lineage) -> Label:
+    """What private values decided of the shapes of what a loader or a data set gives.
+
+    Tensors of a hidden size below it, and its settings. Where items differ in shape, also what
+    chose them: the order of a loader over joined data sets, and random transforms of any size.
+    """
+    parts, labels = reach(target), list[Label]()
+    is_mixed = any(isinstance(part, ConcatDataset) for part in parts)
+    for part in parts:
+        if isinstance(part, torch.Tensor):
+            labels += [lineage.label(part)] if lineage.hidden(part) else []
+            continue
+        if (entry := lineage.find(part)) is not None:
+            labels.append(entry.structure)
+            if is_mixed and entry.content.kind is not Kind.VERBATIM:  # that of the records alone
+                labels.append(entry.content)
+        if type(part).__name__ in _OF_ANY_SIZE:
+            labels.append(to_per_record(lineage.generator))
+    return join(labels)
+
+
 def is_random_transform(part: Any) -> bool:
     """Whether this draws a random number for each record."""
     name = type(part).__name__
@@ -165,6 +197,8 @@ def is_random_transform(part: Any) -> bool:
 
 
 _RANDOM: Final = frozenset({"ColorJitter", "GaussianBlur"})
+_OF_ANY_SIZE: Final = frozenset({"RandomApply", "RandomChoice", "RandomOrder"})
+"""Random transforms whose images may be of several sizes."""
 
 
 def next_batch(step: Pass, loader: Any, batch: Any, lineage: Lineage) -> Label | None:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from duet_p2p.engine import choice
 from duet_p2p.engine.arguments import Arguments, is_private
-from duet_p2p.engine.batches import Pass, next_batch, start_pass
+from duet_p2p.engine.batches import Pass, next_batch, of_shapes, start_pass
 from duet_p2p.engine.labels import METADATA, PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
@@ -152,7 +152,10 @@ def _choose(given: Arguments, lineage: Lineage) -> None:
 def _chooser(given: Arguments, lineage: Lineage) -> Label:
     """What decides which element a getter gives."""
     iterator = given.args[0]
-    structure = _labels([iterator, getattr(iterator, "source", iterator)], lineage)[1]
+    source = getattr(iterator, "source", iterator)
+    if isinstance(source, Dataset):  # one may lie in another that chooses of it
+        return join((given.label_from(1, 2, lineage), given.beside(lineage)))
+    structure = _labels([iterator, source], lineage)[1]
     return join((given.label_from(1, 2, lineage), structure))
 
 
@@ -224,7 +227,8 @@ def draw(given: Arguments, result: Any, drawn: Label, lineage: Lineage) -> None:
     for value in (result, *given.args[:1]):
         entry = None if is_atomic(value) else lineage.find(value)
         source = getattr(value, "source", None)
-        if isinstance(source, DataLoader) or (entry and isinstance(entry.origin, Pass)):
+        is_drawn = isinstance(source, DataLoader | Dataset)
+        if is_drawn or (entry and isinstance(entry.origin, Pass)):
             entry = lineage.track(value)
             entry.content = join((entry.content, to_per_record(drawn)))
 
@@ -301,7 +305,7 @@ def _next(given: Arguments, result: Any, lineage: Lineage) -> Label:
     entry = lineage.track(iterator)
     entry.version += 1
     if isinstance(entry.origin, Pass):
-        is_hidden = is_private(join(_of_hidden(iterator, lineage)))
+        is_hidden = is_private(of_shapes(iterator, lineage))
         label = None if is_hidden else next_batch(entry.origin, iterator, result, lineage)
         if label is None:
             every = lineage.whole(iterator)
@@ -309,12 +313,28 @@ def _next(given: Arguments, result: Any, lineage: Lineage) -> Label:
             lineage.add(result, label, hidden=is_hidden)
         return label if isinstance(result, (tuple, *ATOMIC)) else PUBLIC
     source = getattr(iterator, "source", iterator)
+    if isinstance(source, Dataset | DataLoader):
+        return _item(given, result, lineage)
     if isinstance(source, torch.Tensor):
         if isinstance(result, torch.Tensor) and lineage.hidden(source):
             lineage.hide(result)
         return PUBLIC if isinstance(result, torch.Tensor) else lineage.label(source)
     content, structure = _labels([iterator, source], lineage)
     return _element(result, join((content, given.label_at(0))), structure, given, lineage)
+
+
+def _item(given: Arguments, result: Any, lineage: Lineage) -> Label:
+    """One item of a data set that is gone through without a loader.
+
+    A view of a tensor has the label of its storage; all that was made for this item has none.
+    """
+    shapes = of_shapes(given.args[0], lineage)
+    chosen = join((given.beside(lineage), shapes))
+    if not is_private(chosen):
+        return chosen
+    label = to_per_record(join((chosen, given.all(lineage))))
+    lineage.add(result, label, hidden=is_private(shapes))
+    return label
 
 
 def _element(

@@ -27,6 +27,7 @@ from duet_p2p.engine.containers import is_loose
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_of
 from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
+from duet_p2p.engine.labelling import chosen_by
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison, Slot
@@ -268,8 +269,8 @@ class Damage:
                 tracked.structure, poison.is_list = label, True
             return Slot(poison, label, is_loose=self._is_loose(rule, given, label))
         poison.parts = tuple(given.values())
-        if rule.short != "TensorDataset":  # as `Executor._label` has it
-            tracked.structure = to_per_record(given.settings(self._lineage))
+        if is_private(chosen := chosen_by(rule, given, self._lineage)):
+            tracked.structure = to_per_record(chosen)
         return Slot(poison)  # an object carries its label inside
 
     def _is_loose(self, rule: Rule, given: Arguments, label: Label) -> bool:

@@ -397,7 +397,7 @@ def label_split(given: Arguments, subsets: list[Any], lineage: Lineage) -> None:
     the state of the generator.
     """
     chosen = given.settings(lineage)
-    every = join((given.beside(lineage), chosen, lineage.generator))
+    every = join((given.beside(lineage), chosen, to_per_record(lineage.generator)))
     sizes = join([lineage.label(t) for t in given.tensors() if lineage.hidden(t)])
     if is_private(sizes):  # lengths that do not fit it give none
         lineage.track(subsets).structure = to_per_record(sizes)

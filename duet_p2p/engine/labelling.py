@@ -6,15 +6,16 @@ from typing import Any, Final
 
 import torch
 
-from duet_p2p.engine.arguments import is_private
+from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.effects import Effects, label_apart
 from duet_p2p.engine.judge import Verdict, apply, hides_graph, is_joined, label_written
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
 from duet_p2p.engine.precedents import Precedents
 from duet_p2p.engine.running import Running
+from duet_p2p.surface.table import Rule
 
-__all__ = ["STATEFUL", "Labelling"]
+__all__ = ["STATEFUL", "Labelling", "chosen_by"]
 
 # Setters of a fact about a tensor, not of its content.
 _FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
@@ -28,6 +29,14 @@ STATEFUL: Final = frozenset({
     "torch.optim.lr_scheduler.LRScheduler.feed",
 })  # fmt: skip
 """Effects has labelled what they change; they give nothing."""
+
+
+def chosen_by(rule: Rule, given: Arguments, lineage: Lineage) -> Label:
+    """What decides what an object does with its data: its settings, and all that a transform is."""
+    if rule.short == "TensorDataset":
+        return PUBLIC
+    is_transform = rule.name.startswith("torchvision.transforms.")
+    return given.all(lineage) if is_transform else given.settings(lineage)
 
 
 class Labelling:
@@ -80,7 +89,7 @@ class Labelling:
     def _label_object(self, run: Running, made: Any) -> None:
         """What an object holds keeps its own labels; the rest of its arguments are its content."""
         given, lineage = run.given, self._lineage
-        chosen = PUBLIC if run.rule.short == "TensorDataset" else given.settings(lineage)
+        chosen = chosen_by(run.rule, given, lineage)
         every = join((given.beside(lineage), chosen, run.extra))
         if is_private(every):
             tracked = lineage.track(made)

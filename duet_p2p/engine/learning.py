@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from duet_p2p.engine import messages as m
 from duet_p2p.engine.arguments import is_private
-from duet_p2p.engine.batches import Pass
+from duet_p2p.engine.batches import Pass, of_shapes
 from duet_p2p.engine.facts import dtype_name, type_of
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison, Slot, Store
@@ -108,6 +108,8 @@ def _fact(id: int, slot: Slot, lineage: Lineage) -> m.Learnt | None:
     if is_atomic(value) or is_private(slot.label) or _is_hidden(value, lineage):
         return None
     if isinstance(value, DataLoader):
+        if is_private(of_shapes(value, lineage)):
+            return None
         try:
             facts = loader_facts(value)
         except Exception as error:  # its first item cannot be read; to read it will fail, too

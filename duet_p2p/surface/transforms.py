@@ -1,7 +1,8 @@
 """torchvision's transforms by name, with the sizes that they make admitted first.
 
 torchvision is an optional part and slow to import, so it is loaded when the first of its names is
-used. No transform here takes a callable: `Compose` and its like take other transforms.
+used. No transform here takes a callable: `Compose` and its like take other transforms. Each keeps
+copies of what it is given, so that nothing can be written into it later.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ __all__ = ["FUNCTIONS", "apply", "batch_steps", "constructor", "has_torchvision"
 _MODULE: Final = "torchvision.transforms"
 _OF_TRANSFORMS: Final = frozenset({"Compose", "RandomApply", "RandomChoice", "RandomOrder"})
 _POSTERIZE_BITS: Final = 8
+_NUMBERS: Final = 2 * limits.ARRAY_ITEMS
+"""Most numbers, lists and transforms in the arguments of one transform."""
 _BYTES: Final = 16
 """Of an element while a transform works on it: two copies in float64."""
 
@@ -73,6 +76,26 @@ def _admit_numbers(name: str, values: Iterable[Any]) -> None:
             raise QuotaExceeded(f"{name} with {value}; the limit is {limits.IMAGE_SIDE}")
 
 
+def _copied(name: str, value: Any, room: list[int]) -> Any:
+    """An argument as a transform may keep it: nobody else holds a part of it.
+
+    Args:
+        name: of the transform.
+        value: what it is given.
+        room: for how many numbers there still is room, as its only item.
+    """
+    is_matrix = isinstance(value, torch.Tensor) and name == "LinearTransformation"
+    is_many = isinstance(value, torch.Tensor) and not is_matrix
+    room[0] -= value.numel() if is_many else 1
+    if room[0] < 0:
+        raise QuotaExceeded(f"{name} with so many numbers")
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone() if is_matrix else value.tolist()
+    if isinstance(value, (list, tuple)):
+        return type(value)([_copied(name, part, room) for part in value])
+    return value
+
+
 def _mode(value: Any) -> Any:
     """A text among the arguments that names an interpolation."""
     if type(value) is not str:
@@ -85,8 +108,9 @@ def constructor(name: str) -> Callable[..., Any]:
     """What makes one transform, ``Resize``."""
 
     def construct(*args: Any, **kwargs: Any) -> Any:
-        cls = getattr(_module(), name)
-        values = [*args, *kwargs.values()]
+        cls, room = getattr(_module(), name), [_NUMBERS]
+        args = tuple([_copied(name, value, room) for value in args])
+        kwargs = {key: _copied(name, value, room) for key, value in kwargs.items()}
         if name in _OF_TRANSFORMS:
             given = args[0] if args else kwargs.get("transforms")
             if not isinstance(given, (list, tuple)) or not all(map(is_transform, given)):
@@ -96,7 +120,7 @@ def constructor(name: str) -> Callable[..., Any]:
             if args:
                 return cls(list(given), *args[1:], **kwargs)
             return cls(**{**kwargs, "transforms": list(given)})
-        _admit_numbers(name, values)
+        _admit_numbers(name, [*args, *kwargs.values()])
         if kwargs.get("expand"):
             raise ValueError("expand=True gives images of any size and is not offered")
         made = cls(*map(_mode, args), **{key: _mode(value) for key, value in kwargs.items()})
