@@ -33,6 +33,7 @@ from duet_p2p.engine.labels import (
     to_per_record,
 )
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
+from duet_p2p.engine.store import Poison
 
 __all__ = [
     "DATASET_SOURCES",
@@ -183,6 +184,8 @@ def of_shapes(target: Any, lineage: Lineage) -> Label:
             continue
         if (entry := lineage.find(part)) is not None:
             labels.append(entry.structure)
+            if isinstance(part, Poison) and part.is_tensor:
+                labels.append(entry.content)
             if is_mixed and entry.content.kind is not Kind.VERBATIM:  # that of the records alone
                 labels.append(entry.content)
         if type(part).__name__ in _OF_ANY_SIZE:

@@ -18,8 +18,10 @@ from duet_p2p.engine.batches import Pass, next_batch, of_shapes, start_pass
 from duet_p2p.engine.labels import METADATA, PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
+from duet_p2p.surface.iteration import RemoteIterator
 
 __all__ = [
+    "GETTERS",
     "STEPWISE",
     "can_hold",
     "draw",
@@ -50,9 +52,10 @@ _MUTATORS: Final = frozenset({
     *_PLACES, *_SHIFTS, "remove", "sort", "add", "discard", "__iand__", "__ior__", "__isub__",
     "__ixor__", "difference_update", "intersection_update", "symmetric_difference_update",
 })  # fmt: skip
-_GETTERS: Final = frozenset({
+GETTERS: Final = frozenset({
     "__getitem__", "pop", "popitem", "dict_get", "setdefault", "__next__", "next",
 })  # fmt: skip
+"""They give an element, or a slice."""
 _LENGTHS: Final = frozenset({"__len__", "len", "batch_size"})
 _FACTS: Final = frozenset({
     "torch.utils.data.DataLoader.__len__", "torch.utils.data.DataLoader.batch_size",
@@ -69,6 +72,7 @@ STEPWISE: Final = frozenset({
 })  # fmt: skip
 """Elements of these are labelled one by one, with their rows."""
 _HOLDING: Final = (list, tuple, dict, set)
+_WITH_LENGTH: Final = (*_HOLDING, DataLoader, Dataset, RemoteIterator)
 _HOLDERS: Final = {
     "collect": 0, "state_dict": 1, "append": 1, "add": 1, "insert": 2, "__setitem__": 2,
     "setdefault": 2, "List": 9, "Tuple": 9, "Dict": 9, "OrderedDict": 9, "Set": 9, "extend": 9,
@@ -103,7 +107,7 @@ def is_container_call(name: str, given: Arguments) -> bool:
 def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     """Join labels into a container that the call may change; before it runs, if it fails or not."""
     short = name.rpartition(".")[2]
-    if short in _GETTERS:
+    if short in GETTERS:
         _choose(given, lineage)
     if short not in _MUTATORS:
         return
@@ -156,7 +160,8 @@ def _chooser(given: Arguments, lineage: Lineage) -> Label:
     if isinstance(source, Dataset):  # one may lie in another that chooses of it
         return join((given.label_from(1, 2, lineage), given.beside(lineage)))
     structure = _labels([iterator, source], lineage)[1]
-    return join((given.label_from(1, 2, lineage), structure))
+    loose = [slot.label for slot in given.slots.values() if slot.is_loose]
+    return join((given.label_from(1, 2, lineage), structure, *loose))
 
 
 def taken(name: str, given: Arguments, result: Any, lineage: Lineage) -> Any:
@@ -168,7 +173,7 @@ def taken(name: str, given: Arguments, result: Any, lineage: Lineage) -> Any:
         result: what it gave.
         lineage: where labels are kept.
     """
-    if name.rpartition(".")[2] not in _GETTERS or not given.args or is_atomic(result):
+    if name.rpartition(".")[2] not in GETTERS or not given.args or is_atomic(result):
         return result
     if not is_private(_chooser(given, lineage)):
         return result
@@ -190,12 +195,31 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
     if any(slot.is_loose for slot in given.slots.values()):
         return True
     short = name.rpartition(".")[2]
-    if short in _GETTERS and given.args and not isinstance(given.args[0], torch.Tensor):
-        first = given.args[0]
+    first = given.args[0] if given.args else None
+    is_object = isinstance(first, Poison) and (first.is_object or first.is_list)
+    if short in _LENGTHS and (is_object or isinstance(first, _WITH_LENGTH)):
+        return False  # what lies in it does not decide how its length is told
+    is_pass = isinstance(first, DataLoader | Dataset) or getattr(first, "records", "") == "one"
+    if short == "random_split" or (is_pass and short in ("iter", "__iter__")):
+        return False  # they say themselves that their length is private
+    if _is_of_records(name, given):
+        return is_private(
+            join((given.label_from(1, 2, lineage), of_shapes(given.args[0], lineage)))
+        )
+    if short in GETTERS and given.args and not isinstance(first, torch.Tensor):
         structure = _labels([first, getattr(first, "source", first)], lineage)[1]
         has_default = short not in ("__getitem__", "__next__") and len(given.args) > 2
         return has_default or is_private(join((given.label_from(1, 2, lineage), structure)))
     return any(map(lineage.hidden, given.tensors()))
+
+
+def _is_of_records(name: str, given: Arguments) -> bool:
+    """Whether a call gives a part of a loader or data set, or would have, if that were there."""
+    short, first = name.rpartition(".")[2], given.args[0] if given.args else None
+    if short == "dataset" or name == "torch.utils.data.Dataset.__getitem__":
+        return True
+    source = getattr(first, "source", first)
+    return short in ("next", "__next__") and isinstance(source, Dataset | DataLoader | Poison)
 
 
 def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
@@ -203,13 +227,14 @@ def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) ->
     short = name.rpartition(".")[2]
     if short in _LENGTHS:
         return _length(given, lineage)
-    if short == "dataset":
-        return PUBLIC  # the very object, with its own labels
+    if short == "dataset":  # the very object, with its own labels
+        chosen = of_shapes(given.args[0], lineage)
+        return to_per_record(chosen) if is_private(chosen) else PUBLIC
     if name in ("python.next", "python.Iterator.__next__", "python.Any.__next__"):
         return _next(given, result, lineage)
-    if short in _GETTERS:
-        content, structure = _labels(given.args[:1], lineage)
-        index = join((given.label_from(1, 2, lineage), structure))
+    if short in GETTERS:
+        content = _labels(given.args[:1], lineage)[0]
+        index = _chooser(given, lineage)
         # the default of dict_get may be what comes
         content = join((content, *(slot.label for slot in given.slots.values())))
         return _element(result, content, index, given, lineage)
@@ -289,7 +314,7 @@ def _length(given: Arguments, lineage: Lineage) -> Label:
     content, structure = _labels([target], lineage)
     if isinstance(target, DataLoader | Dataset):
         private = join((content, lineage.whole(target)))
-        chosen = join((structure, *_of_hidden(target, lineage)))
+        chosen = join((structure, *_of_hidden(target, lineage), given.label_at(0)))
         if is_private(chosen):
             return to_per_record(join((chosen, private)))
         if private.is_public:
@@ -311,7 +336,7 @@ def _next(given: Arguments, result: Any, lineage: Lineage) -> Label:
             every = lineage.whole(iterator)
             label = to_per_record(every) if is_private(every) else every
             lineage.add(result, label, hidden=is_hidden)
-        return label if isinstance(result, (tuple, *ATOMIC)) else PUBLIC
+        return label if is_hidden or isinstance(result, (tuple, *ATOMIC)) else PUBLIC
     source = getattr(iterator, "source", iterator)
     if isinstance(source, Dataset | DataLoader):
         return _item(given, result, lineage)
@@ -360,12 +385,14 @@ def _element(
 def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     """A container made of the elements of others."""
     inputs = given.values()
-    is_missing = len(inputs) == 1 and isinstance(inputs[0], Poison) and inputs[0].is_tensor
-    if is_missing and short in ("collect", "state_dict"):
+    is_loose = any(slot.is_loose for slot in given.slots.values())
+    is_any = any(slot.is_loose and slot.is_element for slot in given.slots.values())
+    is_one = len(inputs) == 1 and short in ("collect", "state_dict") and not is_any
+    if is_one and isinstance(inputs[0], Poison) and inputs[0].is_tensor:
         return PUBLIC  # as of the tensor
-    if len(inputs) == 1 and isinstance(inputs[0], torch.Tensor):
-        if short in ("collect", "state_dict"):
-            return PUBLIC  # a list of one
+    if is_one and isinstance(inputs[0], torch.Tensor):
+        return PUBLIC  # a list of one
+    if len(inputs) == 1 and isinstance(inputs[0], torch.Tensor) and short != "collect":
         every = lineage.label(inputs[0])
         if lineage.hidden(inputs[0]) and not isinstance(result, (tuple, *ATOMIC)):
             entry = lineage.track(result)
@@ -378,7 +405,7 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     content, structure = _labels(inputs, lineage)
     slots = join(slot.label for slot in given.slots.values())
     content = join((content, slots))
-    if any(slot.is_loose for slot in given.slots.values()):
+    if is_loose:
         structure = join((structure, to_per_record(slots)))
     if short in ("keys", "items"):
         content = join((content, structure))
@@ -403,7 +430,9 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
         if isinstance(source, DataLoader):
             if not isinstance(entry.origin, Pass):
                 entry.origin = start_pass(source, lineage)
-            return PUBLIC
+            content = PUBLIC
+        if isinstance(source, DataLoader | Dataset):
+            structure = of_shapes(source, lineage)
     if not content.is_public or not structure.is_public:
         entry.content = join((entry.content, content))
         entry.structure = join((entry.structure, structure))

@@ -23,7 +23,8 @@ import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import base_name
-from duet_p2p.engine.containers import is_loose
+from duet_p2p.engine.choice import mark
+from duet_p2p.engine.containers import GETTERS, is_loose
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_of
 from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
@@ -63,6 +64,7 @@ _WITH_GRADS: Final = frozenset({
     "torch.nn.utils.clip_grad_value_",
 })  # fmt: skip
 """Names that read the gradients of what they are given."""
+_OF_RECORDS: Final = ("torch.utils.data.", "torchvision.datasets.")
 _OF_OPTIMIZERS: Final = frozenset({"step", "load_state_dict", "add_param_group", "follow"})
 
 
@@ -253,13 +255,19 @@ class Damage:
         """The slot of one of so many results that nothing can stand in for."""
         if poison.is_public:
             return Slot(poison)
-        is_object = named is not None and named[0].form == "constructor"
-        poison = replace(poison, is_object=is_object)
+        is_object = named is not None and (
+            named[0].form == "constructor" and named[0].name != "python.Tuple"  # its slot is marked
+        )
+        poison = replace(
+            poison, is_object=is_object, is_list=False, is_tensor=False, records=_records(named)
+        )
         tracked = self._lineage.track(poison)
         tracked.content = label = to_per_record(poison.label)
         if named is None:
             return Slot(poison, label)
         rule, given = named
+        if poison.records == "many":
+            poison.parts = tuple(given.values()[:1])
         if not is_object:
             is_one = rule.result in ("tensor", "self") or (count > 1 and "tensor" in rule.result)
             poison.is_tensor = is_one and bool(base_name(rule.name))
@@ -267,7 +275,8 @@ class Damage:
                 poison.parts = ()  # those of an object that it was to come from
             if rule.result in _LISTED:
                 tracked.structure, poison.is_list = label, True
-            return Slot(poison, label, is_loose=self._is_loose(rule, given, label))
+            is_loose, is_element = self._is_loose(rule, given, label), rule.result == "element"
+            return Slot(poison, label, is_loose=is_loose, is_element=is_element)
         poison.parts = tuple(given.values())
         if is_private(chosen := chosen_by(rule, given, self._lineage)):
             tracked.structure = to_per_record(chosen)
@@ -304,6 +313,11 @@ class Damage:
             self._spoil_gradients(poison)
         if short == "zero_grad" and not poison.is_public:
             _drop_gradients(given)
+        first = given.args[0] if given.args else None
+        is_many = isinstance(first, Poison) and first.records == "many" and short in GETTERS
+        if isinstance(first, Poison) and is_many and not poison.is_public:
+            # as `containers.prepare` marks what lies in a list whose length is private
+            mark(first.parts, to_per_record(given.all(self._lineage)), self._lineage)
         targets = [target for target in listed if not isinstance(target, Poison)]
         if short in _OF_OPTIMIZERS and given.args:
             first = given.args[0]
@@ -443,6 +457,22 @@ def _has_numbers(value: Any) -> bool:
     return isinstance(value, tuple) and any(
         not part or any(map(is_atomic, part)) for part in reach(value) if isinstance(part, tuple)
     )
+
+
+def _records(named: tuple[Rule, Arguments] | None) -> str:
+    """See `Poison.records`: of what a call that failed would have given."""
+    if named is None:
+        return ""
+    rule, given = named
+    first = given.args[0] if given.args else None
+    of_first = first.records if isinstance(first, Poison) else ""
+    if rule.form == "constructor" and rule.name.startswith(_OF_RECORDS):
+        return "one"
+    if rule.short == "random_split":
+        return "many"
+    is_part = rule.short in ("iter", "__iter__", "dataset") and of_first == "one"
+    is_part = is_part or (rule.short in GETTERS and of_first == "many")
+    return "one" if is_part else ""
 
 
 def _tuple(short: str, given: Arguments) -> tuple[Any, ...] | None:

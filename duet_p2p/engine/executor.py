@@ -429,8 +429,9 @@ class Executor:
                 is_public = facts or not is_private(every)
                 raise self._failed(error, given, every, is_public=is_public)
         loose = containers.is_loose(rule.name, given, label, self._lineage)
+        is_element = rule.result == "element"
         slots = [
-            Slot(value, label, tags=tags, made=own, is_loose=loose)
+            Slot(value, label, tags=tags, made=own, is_loose=loose, is_element=is_element)
             for value, own in zip(values, self.provenance.results(node, values), strict=True)
         ]
         for id, slot in zip(op.outs, slots, strict=True):

@@ -22,7 +22,7 @@ from duet_p2p.surface.timing import is_value_timed
 __all__ = ["Pacing", "is_timed_by_values"]
 
 
-_PLAIN: Final = (bool, int, float, complex, str, bytes)
+_PLAIN: Final = (bool, int, float, complex, str, bytes, type(None))
 
 
 def is_timed_by_values(rule: Rule, given: Arguments, lineage: Lineage, is_container: bool) -> bool:
@@ -57,8 +57,9 @@ def _is_missing(part: Any) -> bool:
 
 
 def _chooses(given: Arguments) -> bool:
-    return any(
-        is_private(slot.label) and isinstance(slot.value, int) for slot in given.slots.values()
+    return any(  # None may be an int as well, in another data set
+        is_private(slot.label) and isinstance(slot.value, int | None)
+        for slot in given.slots.values()
     )
 
 

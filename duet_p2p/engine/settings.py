@@ -20,6 +20,7 @@ from duet_p2p.engine.batches import Pass
 from duet_p2p.engine.call import Call
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.store import Poison
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.table import TABLE, Rule, switches
 from duet_p2p.wire.values import Ref
@@ -116,6 +117,8 @@ def _refuse_runs(rule: Rule, given: Arguments, lineage: Lineage) -> None:
     for value in given.values():
         entry = None if is_atomic(value) else lineage.find(value)
         is_pass = entry is not None and isinstance(entry.origin, Pass)
+        if isinstance(value, Poison):
+            is_pass = value.records == "one"  # it would have been one
         if is_pass or isinstance(value, DataLoader | Dataset):
             raise NotAllowed(f"{rule.name} takes no loader or data set. Go through it with iter().")
 

@@ -48,6 +48,8 @@ class Poison:
     """It stands for a container, whose length is private."""
     is_tensor: bool = False
     """It stands for a tensor, whose shape is private."""
+    records: str = ""
+    """``"one"``: it stands for a loader, a data set or a pass; ``"many"``: for a list of them."""
     leaves: dict[int, Any] = field(default_factory=dict)
     """Leaves with gradients that met it, by identity: what a backward would have reached."""
 
@@ -76,6 +78,8 @@ class Slot:
     """The scientist's side could not work the shape out and was told, so it will be of results."""
     is_loose: bool = False
     """Of a number: values decided which type it has, and so the types of what it is added to."""
+    is_element: bool = False
+    """It lay in a container: where it is loose, it need not be a tensor though it is one."""
     likeness: Any = None
     """Of a tensor: what rules may ask about it (likeness.py), as it was `seen`."""
     records: tuple[str | int, ...] | None = None

@@ -71,8 +71,8 @@ def few(p: Any) -> Ref:
 class Side(Seen):
     """An engine with one of the data sets, spoken to as a partner does, and what it tells."""
 
-    def __init__(self, data: tuple[torch.Tensor, ...]) -> None:
-        super().__init__(dict(zip("mpcn", data, strict=True)))
+    def __init__(self, data: tuple[torch.Tensor, ...], dirs: dict[str, str] | None = None) -> None:
+        super().__init__(dict(zip("mpcn", data, strict=True)), dirs)
         self.told: list[Any] = []
 
     def new_id(self) -> int:

@@ -8,6 +8,7 @@ wait for a tick.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 
 from tests.security import (
     failing_draws,
+    failing_loaders,
     failing_matrices,
     failing_places,
     failing_plans,
@@ -22,30 +24,28 @@ from tests.security import (
     failing_training,
 )
 from tests.security.failing_kit import ONE, OTHER, Program, Side, difference
+from tests.unit.test_datasets import write_files
 
 SUBJECTS = (
     failing_matrices, failing_draws, failing_places, failing_python, failing_training,
-    failing_plans,
+    failing_plans, failing_loaders,
 )  # fmt: skip
 PROGRAMS: dict[str, Program] = {
     name: made for subject in SUBJECTS for name, made in subject.PROGRAMS.items()
 }
 
-OPEN = {"a_loader_over_hidden_records", "a_batch_size_of_no_size"}
-"""An item that cannot be read still shows; docs/threat-model.md says so."""
+SLOW = {"a_learning_rate_that_is_none", "a_loss_that_is_no_number_trained_on"}
 
 
 def _case(name: str) -> Any:
-    marks = [pytest.mark.xfail(reason="still shows", strict=True)] if name in OPEN else []
-    if name in ("a_learning_rate_that_is_none", "a_loss_that_is_no_number_trained_on"):
-        marks.append(pytest.mark.slow)
-    return pytest.param(name, marks=marks)
+    return pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
 
 
 @pytest.mark.parametrize("name", [_case(name) for name in PROGRAMS])
-def test_what_fails_on_one_of_them_shows_on_neither(name: str) -> None:
-    state = torch.get_rng_state()
+def test_what_fails_on_one_of_them_shows_on_neither(name: str, tmp_path: Path) -> None:
+    write_files(tmp_path)
+    program, dirs, state = PROGRAMS[name], {"digits": str(tmp_path)}, torch.get_rng_state()
     try:
-        assert not difference(Side(ONE).shown(PROGRAMS[name]), Side(OTHER).shown(PROGRAMS[name]))
+        assert not difference(Side(ONE, dirs).shown(program), Side(OTHER, dirs).shown(program))
     finally:
         torch.set_rng_state(state)

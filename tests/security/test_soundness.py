@@ -28,8 +28,8 @@ numbers = st.lists(st.integers(0, 1 << 48), min_size=3, max_size=12)
 class Seen(Driver):
     """An engine, and what it tells."""
 
-    def __init__(self, data: dict[str, torch.Tensor]) -> None:
-        super().__init__()
+    def __init__(self, data: dict[str, torch.Tensor], dirs: dict[str, str] | None = None) -> None:
+        super().__init__(dirs=dirs)
         self.refs = [self.share(value, tags=[name]) for name, value in data.items()]
         self.run("torch.manual_seed", 5, outs=0)
 
