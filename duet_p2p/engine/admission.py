@@ -128,7 +128,7 @@ class Admission:
         is_hidden = is_met and (not self.is_inferred or rule.shape == "dynamic" or not is_public)
         if is_hidden:
             self.has_hidden = True
-            self.bound = bound_of(rule, given.tensors(), self._lineage)
+            self.bound = bound_of(rule, given, self._lineage)
             nbytes = self.bound * _NUMBER_BYTES
         try:
             self.room.admit_bytes(held, nbytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ import torch
 
 from duet_p2p.engine.axis_rules import REDUCED, Call, met
 
-__all__ = ["LOSSES", "loss", "spelt"]
+__all__ = ["LOSSES", "is_reduced", "loss", "spelt"]
 
 _SAME_RANKS: Final = """
 mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits
@@ -45,7 +45,7 @@ _REDUCTIONS: Final = {"mean": REDUCED, "sum": REDUCED, "batchmean": REDUCED, "no
 
 def loss(call: Call) -> int | None:
     """Every operand has the records on axis 0, or meets them there."""
-    given = _given(call)
+    given = _given(call.short, call.args, call.kwargs)
     if given is None or given.get("size_average") is not None or given.get("reduce") is not None:
         return None
     beside = _BESIDE.get(call.short, frozenset())
@@ -74,7 +74,7 @@ def loss(call: Call) -> int | None:
 
 def spelt(call: Call) -> int | None:
     """``ctc_loss``: steps first, then records; a row of targets and two lengths for each record."""
-    given = _given(call)
+    given = _given(call.short, call.args, call.kwargs)
     if given is None:
         return None
     scores, targets = given["log_probs"], given["targets"]
@@ -98,10 +98,18 @@ def spelt(call: Call) -> int | None:
     return _REDUCTIONS.get(given.get("reduction", ""))
 
 
-def _given(call: Call) -> Mapping[str, Any] | None:
-    signature = _signature(call.short)
+def is_reduced(short: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a loss is one number; else operands may be broadcast to a product of their sizes."""
+    given = _given(short, args, kwargs)
+    if given is None or given.get("size_average") is not None or given.get("reduce") is not None:
+        return False
+    return _REDUCTIONS.get(given.get("reduction", "")) == REDUCED
+
+
+def _given(short: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    signature = _signature(short)
     try:
-        bound = None if signature is None else signature.bind(*call.args, **call.kwargs)
+        bound = None if signature is None else signature.bind(*args, **kwargs)
     except TypeError:
         return None
     if bound is None:

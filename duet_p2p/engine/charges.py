@@ -7,12 +7,14 @@ and as it is beyond that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 
 from duet_p2p.engine import axes
-from duet_p2p.engine.axis_losses import LOSSES
+from duet_p2p.engine.arguments import Arguments, tensors_in
+from duet_p2p.engine.axis_losses import LOSSES, is_reduced
 from duet_p2p.engine.lineage import Lineage
 from duet_p2p.limits import HIDDEN_NUMBERS
 from duet_p2p.surface.table import Rule
@@ -24,15 +26,18 @@ _SELECTS = frozenset({
     "index_select", "gather", "select", "narrow", "sort", "argsort", "topk", "flip", "split",
     "chunk", "unbind",
 })  # fmt: skip
-_SUMS = LOSSES | {
+_SUMS = frozenset({
     "sum", "mean", "nansum", "nanmean", "std", "var", "count_nonzero", "std_mean", "var_mean",
-}  # fmt: skip
+})  # fmt: skip
 """Not all that the table calls ``reduce``: an outer product is one of its names."""
+_MASKS = frozenset({torch.bool, torch.uint8})
+"""Types of an index that takes each part once at most."""
 _JOINS = frozenset({"cat", "stack", "hstack", "vstack", "dstack", "collect"})
 
 
-def bound_of(rule: Rule, tensors: Sequence[torch.Tensor], lineage: Lineage) -> int:
+def bound_of(rule: Rule, given: Arguments, lineage: Lineage) -> int:
     """Most numbers in a result whose size is hidden."""
+    tensors = given.tensors()
     numbers = [numbers_of(tensor, lineage) for tensor in tensors]
     most = max(numbers, default=0)
     short = axes.base_name(rule.name)
@@ -42,12 +47,34 @@ def bound_of(rule: Rule, tensors: Sequence[torch.Tensor], lineage: Lineage) -> i
         if any(hidden):
             return max(HIDDEN_NUMBERS, most)
         return most * max((tensor.ndim for tensor in tensors), default=1)
+    at_least = max(HIDDEN_NUMBERS, most)
+    if short in ("getitem", "index_select"):
+        return min(at_least, most * _times(given, lineage))
     if short in axes.COPIES or short in _SELECTS or short in _SUMS:
         return most
+    if short in LOSSES and is_reduced(short, given.args, given.kwargs):
+        return most
     many = [h or t.ndim > 0 for t, h in zip(tensors, hidden, strict=True)]
-    if short in axes.ELEMENTWISE and sum(many) < 2:
+    if (short in axes.ELEMENTWISE or short in LOSSES) and sum(many) < 2:
         return most  # two of them can be broadcast to a product of their sizes
-    return max(HIDDEN_NUMBERS, sum(numbers) if short in _JOINS else most)
+    return max(HIDDEN_NUMBERS, sum(numbers)) if short in _JOINS else at_least
+
+
+def _times(given: Arguments, lineage: Lineage) -> int:
+    """How often an index of numbers can take one and the same part."""
+    times = 1
+    for index in given.beside_first():
+        for part in index if type(index) is tuple else (index,):
+            numbers = [t for t in tensors_in(part) if t.dtype not in _MASKS]
+            if isinstance(part, list):
+                times *= max(1, _leaves(part))
+            for tensor in numbers:
+                times *= max(1, numbers_of(tensor, lineage))
+    return times
+
+
+def _leaves(value: list[Any]) -> int:
+    return sum(_leaves(part) if isinstance(part, list) else 1 for part in value)
 
 
 def numbers_of(tensor: torch.Tensor, lineage: Lineage) -> int:

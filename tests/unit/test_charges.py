@@ -64,6 +64,58 @@ def test_charges_do_not_depend_on_values():
     assert len(charges) == 1
 
 
+N = 300
+"""Of so many records n by n are more than count for a hidden size at least."""
+OPERANDS = {
+    "mse_loss": 2, "l1_loss": 2, "smooth_l1_loss": 2, "huber_loss": 2, "poisson_nll_loss": 2,
+    "kl_div": 2, "hinge_embedding_loss": 2, "gaussian_nll_loss": 3,
+}  # fmt: skip
+
+
+def column(d: Driver, value: Ref) -> Ref:
+    return d.ok("torch.unsqueeze", value, 1)
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.filterwarnings("ignore:size_average and reduce args")
+@pytest.mark.parametrize("name", [*OPERANDS, "mse_loss as it was"])
+def test_a_loss_for_each_number_can_be_a_product_of_sizes(name):
+    name, *old = name.split(" ", 1)
+    reduction = {"reduce": False} if old else {"reduction": "none"}
+    charges = set()
+    for many in (200, 2):
+        d = driver((torch.arange(N) < many).float())
+        value = chosen(d)
+        given = [column(d, value), value, value][: OPERANDS[name]]
+        loss = d.run(f"torch.nn.functional.{name}", *given, **reduction)
+        charges.add(d.facts(loss).charge)
+    assert charges == {65_536}
+
+
+def test_one_that_is_reduced_is_no_larger_than_its_operands():
+    d = driver(torch.ones(N))
+    value = chosen(d)
+    for reduction in ("mean", "sum"):
+        loss = d.ok("torch.nn.functional.mse_loss", value, value, reduction=reduction)
+        assert d.facts(loss).charge == N
+    loss = d.ok("torch.nn.functional.mse_loss", value, value, reduction="none")
+    assert d.facts(loss).charge == 65_536
+
+
+@pytest.mark.parametrize("count", [200, 218, 219])
+def test_an_index_can_take_a_record_often(count):
+    charges = set()
+    for many in (2, N):
+        d = driver((torch.arange(N) < many).float())
+        wide = column(d, chosen(d))
+        index = d.put(torch.zeros(count, dtype=torch.int64))
+        made = [d.run("torch.index_select", wide, 0, index)]
+        made.append(d.run("torch.Tensor.__getitem__", wide, index))
+        made.append(d.run("torch.Tensor.__getitem__", wide, [0] * count))
+        charges |= {d.facts(ref).charge for ref in made}
+    assert charges == {min(count * N, 65_536)}
+
+
 def test_what_is_not_hidden_counts_as_it_is():
     d = driver(torch.ones(1000))
     assert d.facts(d.ok("torch.Tensor.__add__", X, 1.0)).charge == 1000
