@@ -25,7 +25,7 @@ from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
 
-__all__ = ["apart", "apart_views", "mark", "viewed_by"]
+__all__ = ["apart", "apart_views", "choose", "mark", "viewed_by"]
 
 _ONLY_LIKE: Final = frozenset({"view_as", "reshape_as", "expand_as", "type_as"})
 """They look at the shape or the type of their other argument, and at none of its numbers."""
@@ -78,6 +78,7 @@ class _Marks:
         if isinstance(part, torch.Tensor):
             entry = lineage.own(part)
             entry.label, entry.hidden = self._with(entry.label), True
+            choose(part, lineage)
         elif not isinstance(part, tuple | frozenset | slice | Poison):
             tracked = lineage.track(part)
             tracked.content = self._with(tracked.content)
@@ -90,6 +91,22 @@ class _Marks:
             added = self._hidden if is_hidden else self._label
             self._joined[key] = before, join((before, added))  # which keeps the identity
         return self._joined[key][1]
+
+
+def choose(tensor: torch.Tensor, lineage: Lineage) -> None:
+    """Whether this is written to from now on, and so whether a graph that kept it still runs.
+
+    A tensor without numbers stands for it, which has the same count of writes.
+    """
+    entry = lineage.own(tensor)
+    if entry.is_chosen or tensor.is_inference():  # no graph keeps one of those
+        return
+    entry.is_chosen = True
+    counter = tensor.detach()
+    counter.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    is_gone = torch.UntypedStorage._expired
+    lineage.chosen = [known for known in lineage.chosen if not is_gone(known[0].reference)]
+    lineage.chosen.append((entry, counter))
 
 
 def _is_left(value: Any, lineage: Lineage, *, but_apart: bool = False) -> bool:

@@ -296,8 +296,8 @@ class Damage:
         """Whether what a call was to write to would have got a private shape from it."""
         if rule.short == "__setitem__" and isinstance(given.args[0], torch.Tensor):
             return hides_graph(rule, given, mode, self._lineage)
-        if rule.short in _OF_OPTIMIZERS:
-            return False  # no step changes a shape
+        if rule.short in _OF_OPTIMIZERS or rule.name == "torch.Tensor.backward":
+            return False  # no step changes a shape, and a gradient has that of its leaf
         if "out" in given.kwargs or (rule.result == "self" and base_name(rule.name)):
             # what is missing here would have had a hidden shape
             is_missing = any(isinstance(v, Poison) and not v.is_object for v in given.reached())

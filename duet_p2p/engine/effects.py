@@ -18,7 +18,14 @@ from torch.optim import Optimizer
 from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
-from duet_p2p.engine.gradients import Gradients, gradient_of, leaves_of, met_by, reached_by
+from duet_p2p.engine.gradients import (
+    Gradients,
+    chosen_of,
+    gradient_of,
+    leaves_of,
+    met_by,
+    reached_by,
+)
 from duet_p2p.engine.holding import parameters_of
 from duet_p2p.engine.labels import (
     PUBLIC,
@@ -115,19 +122,22 @@ class Effects:
         return []
 
     def behind(self, name: str, given: Arguments) -> list[Label]:
-        """What else decides whether a call fails: its graph may be used up, and that is private."""
-        first = given.args[0] if given.args else None
-        if name != "torch.Tensor.backward" or not isinstance(first, torch.Tensor):
+        """What else decides if a call fails: its graph may be used up or broken, as is private."""
+        lineage = self._lineage
+        if name not in ("torch.Tensor.backward", "torch.autograd.grad"):
             return []
-        leaves = [leaf for leaf in leaves_of([first]) if self._lineage.is_chosen(leaf)]
-        return [self._lineage.label(leaf) for leaf in leaves]
+        roots = [tensor for tensor in given.tensors() if tensor.requires_grad]
+        leaves = [leaf for leaf in leaves_of(roots) if lineage.is_chosen(leaf)]
+        return [*map(lineage.label, leaves), *chosen_of(roots, lineage)]
 
     def extra(self, name: str, given: Arguments) -> Label:
         """Of what takes part in a call beside its arguments: random state, kept statistics."""
         if name == "torch.autograd.grad":
             kept: list[torch.Tensor] = []
-            leaves_of([t for t in given.tensors() if t.requires_grad], kept)
-            return met_by(PUBLIC, [self._lineage.label(tensor) for tensor in kept])
+            roots = [t for t in given.tensors() if t.requires_grad]
+            leaves_of(roots, kept)
+            looked_at = [self._lineage.label(tensor) for tensor in kept]
+            return met_by(PUBLIC, looked_at + chosen_of(roots, self._lineage))
         if name in CLIPS:  # whether a gradient is finite can make it fail
             grads = [p.grad for p in given.tensors() if p.is_leaf and p.grad is not None]
             return join(map(self._lineage.label, grads))

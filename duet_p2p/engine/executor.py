@@ -262,7 +262,7 @@ class Executor:
         before = given.all(lineage) if run.before is None else run.before
         label = join((before, run.extra, *behind))
         is_public = not behind and is_public_failure(rule, given, error, label, lineage)
-        if not is_public:  # perhaps something public would have failed behind it
+        if not is_public and not behind:  # perhaps something public would have failed behind it
             formal = refusal(run, self._mode, lineage, self.admission.spec)
             if formal and is_public_failure(rule, given, formal, label, lineage):
                 error, is_public = formal, True
@@ -366,7 +366,7 @@ class Executor:
         hidden = not is_public and self.damage.hides(
             rule, given, run.op.mode, is_inferred=is_inferred
         )
-        if run.op.mode == "g" and not poison.is_public:
+        if run.op.mode == "g" and not poison.is_public and rule.name not in STATEFUL:
             self.damage.join(run.targets, given)
         if poison.is_public:  # what failed on private values is known by what it would have done
             self.provenance.break_off(run.origin)

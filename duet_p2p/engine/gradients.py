@@ -8,6 +8,7 @@ is noted before it runs, with what it had and what comes, and marked again after
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -15,15 +16,16 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record, written_by
 from duet_p2p.engine.lineage import Lineage, Owned, storage_of
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.sparse import settled
 
-__all__ = ["Gradients", "gradient_of", "leaves_of", "met_by", "reached_by"]
+__all__ = ["Gradients", "chosen_of", "gradient_of", "leaves_of", "met_by", "reached_by"]
 
 
+_EXPECTED: Final = re.compile(r"expected version (\d+)")
 _STATISTICS: Final = ("_saved_running_mean", "_saved_running_var")
 
 
@@ -65,7 +67,8 @@ class Gradients:
             given.graph = reached_by(root)
         leaves, kept = given.graph
         loss = join([given.beside(lineage), *map(lineage.label, given.tensors())])
-        loss = met_by(loss, [lineage.label(tensor) for tensor in kept])
+        looked_at = [lineage.label(tensor) for tensor in kept]
+        loss = met_by(loss, looked_at + chosen_of([root], lineage))
         came = PUBLIC
         if is_private(loss):
             # An aggregate's gradients are sums over the same records. Anything else hands single
@@ -96,6 +99,8 @@ class Gradients:
             return None
         lineage, (leaves, kept) = self._lineage, reached_by(root)
         if any(is_private(lineage.label(tensor)) for tensor in kept):
+            return None
+        if chosen_of([root], lineage):
             return None
         for leaf in leaves:
             if leaf.grad is not None or lineage.label(leaf).is_data:
@@ -203,6 +208,50 @@ def met_by(label: Label, kept: Iterable[Label]) -> Label:
     least = min(label.min_records, *(other.min_records for other in private))
     return replace(every, kind=kind, atoms=label.atoms if least > 1 else frozenset(),
                    min_records=least)  # fmt: skip
+
+
+def chosen_of(roots: Iterable[torch.Tensor], lineage: Lineage) -> list[Label]:
+    """Labels of what the graphs of these tensors kept and private values chose among since.
+
+    A write to one of those breaks its graph, and to which of them there was one is private.
+    """
+    chosen = [counter for _, counter in lineage.chosen]
+    if not chosen:
+        return []
+    labels: list[Label] = []
+    seen: set[Any] = set()
+    stack = [root.grad_fn for root in roots if root.grad_fn is not None]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        stack += [child for child, _ in node.next_functions if child is not None]
+        for name in dir(node):
+            if name.startswith(("_saved_", "saved_tensors")):
+                kept = tensors_in(_kept(node, name, chosen))
+                entries = [entry for tensor in kept if (entry := lineage.entry(tensor))]
+                labels += [entry.label for entry in entries if entry.is_chosen]
+    return labels
+
+
+def _kept(node: Any, name: str, chosen: list[torch.Tensor]) -> Any:
+    """What a node kept, also of these that were written to since; None of any others."""
+    try:
+        return getattr(node, name)
+    except RuntimeError as error:
+        expected = _EXPECTED.search(str(error))
+    if expected is None:  # it is used up
+        return None
+    versions = [tensor._version for tensor in chosen]
+    set_versions = torch._C._autograd._unsafe_set_version_counter
+    set_versions(tuple(chosen), tuple([int(expected[1])] * len(chosen)))
+    try:
+        return getattr(node, name)
+    except RuntimeError:
+        return None
+    finally:
+        set_versions(tuple(chosen), tuple(versions))
 
 
 def reached_by(root: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

@@ -109,8 +109,8 @@ class Owned:
     """No write takes a source off: what stands in for a result lies otherwise in its storage."""
     is_shared: bool = False  # an owner's object: read-only on every path
     is_apart: bool = False  # over the bytes of an owner's object, see choice.py
-    is_copy: bool = False
-    """The dense copy of a sparse gradient: who writes to it means the gradient."""
+    is_copy: bool = False  # the dense copy of a sparse gradient: who writes to it means that one
+    is_chosen: bool = False  # one of several lies here, of which private values chose one
     poison: Poison | None = None
     written: Made | None = None
     """The newest of the commands that wrote to it in place; training steps are in the label."""
@@ -188,8 +188,8 @@ class Lineage:
         self.epoch = self.count = 0  # of what happens: see score.py, and likeness.py
         self.has_poison = False
         """Nothing is poisoned most of the time, and then nothing is searched for it."""
-        self.generator = PUBLIC
-        """Label of the session's random state."""
+        self.generator = PUBLIC  # label of the session's random state
+        self.chosen: list[tuple[Owned, torch.Tensor]] = []  # what `is_chosen`, see choice.py
         self.seeds = ""
         """Stands for every seed that the scientist set, in order; empty if none was."""
         self.backward: Made | None = None  # the last one outside of plans, for foresight.py

@@ -18,6 +18,7 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import ELEMENTWISE, base_name
 from duet_p2p.engine.batches import Pass
 from duet_p2p.engine.call import Call
+from duet_p2p.engine.choice import choose
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison
@@ -34,6 +35,8 @@ _GIVEN: Final[dict[str, tuple[tuple[str, int], ...]]] = {
 }
 _TENSORS: Final = frozenset({torch.Tensor, torch.nn.Parameter})
 _NUMBERS: Final = frozenset({bool, int, float, str, type(None)})
+_MAY_BE_THE_SAME: Final = frozenset({"to", "type", "type_as", "contiguous"})
+"""Names whose result may be the very tensor that they were given."""
 _GROUPS: Final = "torch.optim.Optimizer.add_param_group"
 _KEYWORDS: Final = frozenset({"training", "train", "use_input_stats", "inplace", "dropout_p"})
 _ALL: Final = frozenset({
@@ -138,6 +141,9 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
         if not entry.is_shared:
             entry.label = join((entry.label, to_per_record(chooser)))
             entry.stays = True
+            if base_name(rule.name) in _MAY_BE_THE_SAME:
+                lineage.hide(tensor)  # as the result is
+            choose(tensor, lineage)
 
 
 def _refuse_private(call: Call, rule: Rule, given: Arguments, lineage: Lineage) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from tests.security import (
     failing_draws,
+    failing_gradients,
     failing_loaders,
     failing_matrices,
     failing_places,
@@ -28,7 +29,7 @@ from tests.unit.test_datasets import write_files
 
 SUBJECTS = (
     failing_matrices, failing_draws, failing_places, failing_python, failing_training,
-    failing_plans, failing_loaders,
+    failing_plans, failing_loaders, failing_gradients,
 )  # fmt: skip
 PROGRAMS: dict[str, Program] = {
     name: made for subject in SUBJECTS for name, made in subject.PROGRAMS.items()
@@ -37,8 +38,13 @@ PROGRAMS: dict[str, Program] = {
 SLOW = {"a_learning_rate_that_is_none", "a_loss_that_is_no_number_trained_on"}
 
 
+OPEN = {"a_graph_of_the_way_back"}
+"""Whether a gradient has a graph of its own still shows; docs/threat-model.md says so."""
+
+
 def _case(name: str) -> Any:
-    return pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+    marks = [pytest.mark.xfail(reason="still shows", strict=True)] if name in OPEN else []
+    return pytest.param(name, marks=[*marks, pytest.mark.slow] if name in SLOW else marks)
 
 
 @pytest.mark.parametrize("name", [_case(name) for name in PROGRAMS])
