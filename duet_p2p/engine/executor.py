@@ -426,8 +426,7 @@ class Executor:
                 error = ValueError(f"{op.name} gave another number of results than {len(op.outs)}")
                 every = given.all(self._lineage)
                 facts = self.admission.is_inferred and given.has_public_facts(self._lineage)
-                is_public = facts or not is_private(every)
-                raise self._failed(error, given, every, is_public=is_public)
+                raise self._failed(error, given, every, is_public=facts or not is_private(every))
         loose = containers.is_loose(rule.name, given, label, self._lineage)
         is_element = rule.result == "element"
         slots = [
