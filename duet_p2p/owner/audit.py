@@ -242,7 +242,9 @@ class AuditLog:
 
     def _failed(self, group: list[_Pending], error: Exception) -> None:
         is_new = not self.trouble
-        self.trouble = f"The audit log {self.file.path} cannot be written ({error})."
+        self.trouble = (
+            f"The audit log {self.file.path} cannot be written ({error}). {_remedy(error)}"
+        )
         kept = []
         for row in group:
             if row.wait is None:
@@ -260,7 +262,7 @@ class AuditLog:
             self._lock.notify_all()
         if is_new:
             with contextlib.suppress(Exception):  # a listener's mistake must not end the writer
-                self._on_trouble(f"{self.trouble} Nothing is released until it can be.")
+                self._on_trouble(self.trouble)
 
     def _refuse(self, row: _Pending, reason: str) -> None:
         if row.wait is not None:
@@ -283,6 +285,19 @@ class AuditLog:
         for part in data.parts() if isinstance(data, Departure) else (data or b"",):
             code.update(part)
         return code.hexdigest()
+
+
+def _remedy(error: Exception) -> str:
+    """What the owner can do; for people."""
+    if isinstance(error, FileNotFoundError):  # rows would go where nobody finds them
+        return (
+            "Nothing is released in this session any more: close it and open another one, which "
+            "begins a new log."
+        )
+    return (
+        "Nothing is released until it can be: make room on its disk, or let this user write there. "
+        "It is tried again every second."
+    )
 
 
 def _settle(wait: Wait, answer: SignHead | Exception) -> None:

@@ -231,4 +231,7 @@ def _make_private(path: Path) -> None:
 
 
 def _unavailable(path: Path, error: Exception) -> AuditUnavailable:
-    return AuditUnavailable(f"The audit log {path} cannot be opened: {error}")
+    return AuditUnavailable(
+        f"The audit log {path} cannot be opened: {error}. Make room on its disk, let this user "
+        "write there, or name another file with launch_duet(audit=…)."
+    )

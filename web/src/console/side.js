@@ -65,7 +65,7 @@ function drawBanners(state, doing) {
     });
   }
   if (session && !['on', 'off'].includes(session.audit)) {
-    banners.push({ key: 'audit', level: 'bad', text: `${shown(session.audit, 500)} Nothing is released until the log can be written.` });
+    banners.push({ key: 'audit', level: 'bad', text: `${shown(session.audit, 600)}` });
   }
   keep(
     byId('banners'),
