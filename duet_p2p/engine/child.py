@@ -82,6 +82,7 @@ def _serve(
     # them after every 700 new ones would double the time of an operation.
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
+    confinement.widen_stack()
     confinement.close_off()
     confinement.limit_memory(first.quotas.get("memory_bytes", 0))
     confinement.limit_cpu(first.quotas.get("cpu_seconds", 0))
@@ -123,11 +124,13 @@ def _prepare(look: select.poll, spare: Spare) -> None:
 def _encoded(events: list[Event]) -> Outgoing:
     """One frame of events. What no frame can hold is refused, so that nothing ends the engine."""
     from duet_p2p.engine import pipe
+    from duet_p2p.engine.reserve import RESERVE, again
 
     try:
-        return pipe.encode(events)
+        return again(lambda: pipe.encode(events))
     except (TypeError, ValueError, MemoryError):
-        return pipe.encode([_held(event) for event in events])
+        with RESERVE:
+            return pipe.encode([_held(event) for event in events])
 
 
 def _held(event: Event) -> Event:

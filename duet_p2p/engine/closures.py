@@ -78,7 +78,7 @@ class Closures:
         try:
             closure = self._begin(seq, message, executor)
         except (IdError, NotAllowed, QuotaExceeded, TypeError, ValueError) as error:
-            return self._plans.refused(seq, "RunClosure", (message.out,), error)
+            return self._plans.refused(seq, "RunClosure", (message.out,), error, executor)
         op = Op(_STEP, (message.out,), (Ref(message.optimizer),), {}, "g")
         failed = executor.run_safely(seq, op, _StepCall(op, closure))
         return [*closure.events, failed] if failed else closure.events
@@ -184,6 +184,9 @@ class _Closure:
         if self._runs > 1:
             self._mark()
             because = self._depends()
+            if is_private(because):  # what is kept, and how deep a graph is, follows from values
+                self._executor.admission.has_hidden = True
+                self._executor.watch.has_hidden()
         if self._runs > limits.CLOSURE_RUNS + 1:  # a line search looks once past max_eval
             error = QuotaExceeded(f"a step ran its closure {limits.CLOSURE_RUNS} times")
             raise self._broken(error, is_public=False)

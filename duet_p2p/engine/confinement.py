@@ -23,7 +23,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-__all__ = ["close_off", "limit_cpu", "limit_memory", "memory_of_machine"]
+from duet_p2p.engine.reserve import RESERVE
+from duet_p2p.limits import ENGINE_RESERVE_BYTES, ENGINE_STACK_BYTES
+
+__all__ = ["close_off", "limit_cpu", "limit_memory", "memory_of_machine", "widen_stack"]
 
 _DEFAULT_SHARE: Final = 0.75  # of the machine's memory
 
@@ -60,17 +63,30 @@ def limit_memory(nbytes: int) -> None:
     """Private memory from now on.
 
     Args:
-        nbytes: beyond what this process has now; 0: three quarters of the machine's.
+        nbytes: beyond what this process has now; 0: three quarters of the machine's. A little more
+            is there for what the engine does around operations, see reserve.py.
     """
     if sys.platform != "linux":
         return
     nbytes = nbytes or int(_DEFAULT_SHARE * memory_of_machine())
     pages = int(Path("/proc/self/statm").read_text().split()[5])
     limit = pages * resource.getpagesize() + nbytes
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    whole, hard = limit + ENGINE_RESERVE_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]
     if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        limit, whole = min(limit, hard), min(whole, hard)
+    RESERVE.keep(limit, whole)
+
+
+def widen_stack() -> None:
+    """Lets the stack of this process grow further: graphs are given back by recursion.
+
+    Since torch 2.14 a node that Python has seen is deleted by the node above it, within the call
+    that deletes that, and 8 MiB are used up by 45,000 of them.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    if soft != resource.RLIM_INFINITY:
+        most = ENGINE_STACK_BYTES if hard == resource.RLIM_INFINITY else hard
+        resource.setrlimit(resource.RLIMIT_STACK, (max(soft, min(ENGINE_STACK_BYTES, most)), hard))
 
 
 def limit_cpu(seconds: int) -> None:

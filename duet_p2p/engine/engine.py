@@ -14,6 +14,7 @@ import platform
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -24,22 +25,22 @@ from duet_p2p import limits
 from duet_p2p.engine import learning
 from duet_p2p.engine import messages as m
 from duet_p2p.engine.admission import Limits
-from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.closures import Closures
 from duet_p2p.engine.departure import Departure, in_memory
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.facts import Frozen, account_of, freeze
-from duet_p2p.engine.failures import code_of, is_exhaustion, text_of
-from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.landing import Landing
 from duet_p2p.engine.lineage import Lineage, reach
+from duet_p2p.engine.loss import for_failure
 from duet_p2p.engine.parcel import Files, Parcel
 from duet_p2p.engine.plans import Plans
 from duet_p2p.engine.random_state import SessionRandom
 from duet_p2p.engine.recipe import boundary
+from duet_p2p.engine.refusals import Refusals
+from duet_p2p.engine.reserve import RESERVE, again
 from duet_p2p.engine.shared import share
-from duet_p2p.engine.store import Poison, Slot, Store
+from duet_p2p.engine.store import Slot, Store
 from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import ProtocolError, QuotaExceeded
 from duet_p2p.surface.context import Context, Quotas
@@ -57,6 +58,7 @@ _COUNTED: Final = frozenset({Op, Del})
 """Commands that see to `Lineage.count` themselves; all others change what was seen."""
 _COMMON: Final = (KeyError, TypeError, ValueError, MemoryError, QuotaExceeded, ProtocolError)
 """What a command that is no operation can meet: it fails, and nothing else does."""
+_QUEUEING: Final = frozenset({m.Run, m.Arrived})  # what they queue is done once, one by one
 _Queued = tuple[int, m.Ordered, float | None] | m.Snapshot | m.Read | m.Release | m.Peek
 
 
@@ -84,6 +86,7 @@ class Engine:
         self._effects = Effects(self.lineage)
         self._plans = Plans(self.store, self.lineage, self._effects)
         self._closures = Closures(self.store, self.lineage, self._effects, self._plans)
+        self._refusals = Refusals(self.store, self.lineage, self._plans)
         self._random = SessionRandom(is_alone=is_alone)
         self._executor: Executor | None = None
         self._limits = Limits(0, 0, 0, 0)
@@ -127,7 +130,8 @@ class Engine:
         if type(command) is not m.Run:
             self.lineage.epoch += 1
             self.lineage.count += 1
-        events = self._handlers[type(command)](command)
+        work = partial(self._handlers[type(command)], command)
+        events = work() if type(command) in _QUEUEING else again(work)
         self._watch.rest()  # not after a mistake of ours: the process ends in the middle of this
         return late + events
 
@@ -141,7 +145,7 @@ class Engine:
         self._watch.begin(0, "Snapshot")
         while self._unwritten:
             self._unwritten.pop().write()
-        events = [self._described(*entry) for entry in self._undescribed]
+        events = again(lambda: [self._described(*entry) for entry in self._undescribed])
         self._undescribed.clear()
         self._watch.rest()
         return events
@@ -172,7 +176,9 @@ class Engine:
 
     def _run(self, command: m.Run) -> list[m.Event]:
         try:
-            commands = [(seq, read(item), command.at) for seq, item in command.commands]
+            commands = again(
+                lambda: [(seq, read(item), command.at) for seq, item in command.commands]
+            )
         except ProtocolError as error:
             return [m.Malformed(str(error))]
         self._queue.extend(commands)
@@ -198,6 +204,7 @@ class Engine:
         assert self._executor is not None
         events: list[m.Event] = []
         before, pacing = self._settled, self._executor.admission.pacing
+        no_memory = partial(self._refusals.no_memory, self._executor)
         with self._random.swapped_in(), self._quiet(), self._plans.written_down():
             while self._queue:
                 item = self._queue[0]
@@ -213,24 +220,29 @@ class Engine:
                 if isinstance(item, tuple):
                     seq, command, at = item
                     pacing.arrived(at)
-                    told = self._command(seq, command)
+                    try:
+                        is_full = RESERVE.is_touched and self._refusals.is_full(command)
+                        told = (no_memory if is_full else self._command)(seq, command)
+                    except MemoryError as error:
+                        told = no_memory(seq, command, error)
                     if kind not in _COUNTED:
                         self.lineage.count += 1  # what was seen within it is not seen later
                     if pacing.has_run():
                         events.append(m.Hold())
                     events += told
                     self._settled = seq
-                elif isinstance(item, m.Snapshot):
-                    self._watch.begin(0, "Snapshot")
-                    events.append(self._snapshot(item))
-                    events += self.finish()  # what follows may write to the value
-                elif isinstance(item, m.Read):
-                    events.append(self._read(item))
                 else:
-                    events += self._of_frozen(item)
+                    events += again(partial(self._waited, item))
         if self._settled != before:
             events.append(m.SettledUpTo(self._settled))
         return events
+
+    def _waited(self, item: m.Snapshot | m.Read | m.Release | m.Peek) -> list[m.Event]:
+        """A command of the owner's side that is done at its place among the scientist's."""
+        if isinstance(item, m.Snapshot):
+            self._watch.begin(0, "Snapshot")
+            return [self._snapshot(item), *self.finish()]  # what follows may write to the value
+        return [self._read(item)] if isinstance(item, m.Read) else self._of_frozen(item)
 
     def _is_blocked(self, item: _Queued) -> bool:
         """A `Put` waits for its bytes, unless they are more than will be taken."""
@@ -286,16 +298,8 @@ class Engine:
                 slot.tags, slot.description = command.tags, command.description
                 slot.listed = command.listed
         except _COMMON as error:
-            name = type(command).__name__
-            label = self._executor.of_memory() if is_exhaustion(error) else PUBLIC
-            is_public = not is_private(label)
-            poison = Poison(seq, name, code_of(error), text_of(error), is_public, label)
-            if isinstance(command, Put):
-                for id in command.outs:
-                    room = self._executor is not None and self._executor.has_room_for_poison()
-                    if id > 0 and id not in self.store and room:
-                        self.store.put(id, Slot(poison))
-            return [m.OpFailed(seq, name, poison.code, poison.text, is_public)]
+            with for_failure(error):
+                return self._refusals.refused(seq, command, error, self._executor)
         return []
 
     def _put(self, seq: int, command: Put) -> None:
@@ -351,17 +355,12 @@ class Engine:
     # values on their way out
 
     def _snapshot(self, command: m.Snapshot) -> m.Event:
-        assert self._executor is not None
         slot = self.store.find(command.id)
         if slot is None:
             return m.Candidate(command.call, None, None, False)
+        is_described = command.account == "with"
         try:
-            self.files.count = sum(held.parcel is not None for held in self._frozen.values())
-            names, beside = self._effects.dataset_names, self._executor.of_memory
-            account = None
-            if command.account == "with":
-                account = account_of(slot, self.lineage, self.store)
-            frozen = freeze(slot, self.lineage, names, self.files, beside, account)
+            frozen = again(lambda: self._frozen_now(slot, is_described=is_described))
             value, has_value = frozen.small()
         except Exception:  # what cannot be frozen cannot be judged
             _log.exception("the value of %d could not be frozen", command.id)
@@ -374,8 +373,14 @@ class Engine:
         else:
             value, data = frozen.parcel.value, frozen.parcel.departure
             self._unwritten.append(frozen.parcel)
-        is_described = account is not None
         return m.Candidate(command.call, frozen.facts, value, has_value, data, is_described)
+
+    def _frozen_now(self, slot: Slot, *, is_described: bool) -> Frozen:
+        assert self._executor is not None
+        self.files.count = sum(held.parcel is not None for held in self._frozen.values())
+        names, beside = self._effects.dataset_names, self._executor.of_memory
+        account = account_of(slot, self.lineage, self.store) if is_described else None
+        return freeze(slot, self.lineage, names, self.files, beside, account)
 
     def _described(self, call: int, slot: Slot) -> m.Event:
         try:

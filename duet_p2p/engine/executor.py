@@ -8,7 +8,6 @@ have changed is poisoned.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 
 from duet_p2p.engine import axes, choice, containers
 from duet_p2p.engine.admission import Admission, Limits, SizeRefused
-from duet_p2p.engine.arguments import Arguments, is_private, resolve
+from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.call import Call
 from duet_p2p.engine.damage import Damage
 from duet_p2p.engine.effects import Effects, is_random
@@ -24,7 +23,8 @@ from duet_p2p.engine.failures import Broken, PublicError, code_of, is_exhaustion
 from duet_p2p.engine.judge import look_before, typed
 from duet_p2p.engine.labelling import STATEFUL, Labelling
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
-from duet_p2p.engine.lineage import Lineage, reach
+from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.loss import for_failure, lost
 from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.provenance import OPTIMIZING, Provenance
 from duet_p2p.engine.publicity import is_public_failure
@@ -44,8 +44,6 @@ from duet_p2p.surface.tags import result_tags
 from duet_p2p.wire.messages import Op
 
 __all__ = ["Executor", "Limits"]
-
-_log = logging.getLogger("duet_p2p.engine")
 
 
 class Executor:
@@ -146,7 +144,7 @@ class Executor:
         except Exception as error:  # nothing is known about what it left behind
             return self._lost(seq, op, error)
 
-    def _of_all(self) -> Label:
+    def of_all(self) -> Label:
         """The label of what may depend on everything that there is."""
         every = [self._lineage.whole(slot.value).sources for slot in self._store]
         sources = frozenset[int]().union(*every)
@@ -154,18 +152,16 @@ class Executor:
 
     def of_memory(self) -> Label:
         """Of how much memory is left: private where private values decided sizes."""
-        return self._of_all() if self.admission.has_hidden else PUBLIC
+        return self.of_all() if self.admission.has_hidden else PUBLIC
 
     def _lost(self, seq: int, op: Op, error: Exception) -> OpFailed:
-        _log.exception("the engine failed in %s", op.name)
-        self._lineage.count += 1
-        label = self._of_all()
-        poison = Poison(seq, op.name, code_of(error), text_of(error), False, label)
-        with contextlib.suppress(Exception):
-            for part in resolve(op, self._store).values():
-                self.damage.spoil(reach(part), poison)
-        self._effects.abandon()
-        return self._fail(poison, op)
+        with for_failure(error):
+            poison = lost(
+                seq, op, error, self._store, self._lineage, self.damage,
+                self.of_all(), join((self.of_memory(), self._because)),
+            )  # fmt: skip
+            self._effects.abandon()
+            return self._fail(poison, op)
 
     # the way of one command
 
@@ -251,7 +247,8 @@ class Executor:
             self._effects.abandon()
             raise LeftOut from None
         except Exception as error:
-            failed = self._raised(error, run)
+            with for_failure(error):
+                failed = self._raised(error, run)
             self._effects.abandon()
             raise failed from None
 

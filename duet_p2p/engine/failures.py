@@ -48,7 +48,7 @@ _OF_GRAPH: Final = (
 )
 """Those of them that depend on what an operation kept."""
 
-_EXHAUSTED: Final = ("can't allocate memory", "not enough memory")
+_EXHAUSTED: Final = ("can't allocate memory", "not enough memory", "bad_alloc")
 """Parts of what torch says where the kernel gives no memory."""
 
 _GUARD: Final = (

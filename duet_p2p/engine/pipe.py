@@ -29,6 +29,7 @@ import msgpack
 from duet_p2p.engine import messages as m
 from duet_p2p.engine.departure import Departure
 from duet_p2p.engine.landing import HAS_MEMORY_FILES, Landing, sealed
+from duet_p2p.engine.reserve import again
 from duet_p2p.errors import ProtocolError
 from duet_p2p.limits import PIPE_FRAME_BYTES, PIPE_MEMORY_FILE_BYTES
 from duet_p2p.wire.codec import pack_value, unpack_message, unpack_value
@@ -49,6 +50,7 @@ _INLINE, _SEALED, _GROWING = range(3)  # where a buffer is; the last: a file tha
 _MOST_FDS: Final = 64  # in one frame; the kernel's limit is 253 in one call
 _READ_BYTES: Final = 64 * 1024  # more would be memory of its own at each call
 _TOGETHER_BYTES: Final = 16 * 1024  # inline buffers up to this are copied behind the body
+_BUFFER_BYTES: Final = 4096  # of what packs, at first: a megabyte is much where memory is short
 _FD_BYTES: Final = array("i").itemsize
 _ANCILLARY_BYTES: Final = getattr(socket, "CMSG_LEN", int)(_MOST_FDS * _FD_BYTES)
 _TRUNCATED: Final = int(getattr(socket, "MSG_CTRUNC", 0))
@@ -140,7 +142,7 @@ def encode(items: Iterable[Item]) -> Outgoing:
 
 
 def _pack(packed: Any) -> bytes:
-    data: bytes = msgpack.packb(packed)
+    data: bytes = msgpack.packb(packed, buf_size=_BUFFER_BYTES)
     return data
 
 
@@ -202,7 +204,7 @@ class FrameReader:
         Raises:
             ProtocolError: the bytes are not of this protocol; the reader is of no use any more.
         """
-        self._bytes += data
+        again(lambda: self._bytes.extend(data))
         self._fds.extend(fds)
         return self._items()
 
@@ -226,26 +228,45 @@ class FrameReader:
             return None
         if len(self._fds) < fd_count:
             raise ProtocolError("a frame without its memory files")
-        with memoryview(self._bytes) as view:
-            body = bytes(view[_HEADER.size : _HEADER.size + body_bytes])
-            inline = bytes(view[_HEADER.size + body_bytes : end])
-        del self._bytes[:end]
+        files: list[Departure] = []
+
+        def decoded() -> list[Item]:
+            with memoryview(self._bytes) as view:
+                body = bytes(view[_HEADER.size : _HEADER.size + body_bytes])
+                inline = bytes(view[_HEADER.size + body_bytes : end])
+            return self._decode(body, memoryview(inline), fd_count, files)
+
         try:
-            return self._decode(body, memoryview(inline), fd_count)
+            items = again(decoded)
         except (ValueError, TypeError, OSError, EOFError) as error:
             raise ProtocolError(f"a malformed frame: {error}") from error
+        left = len(self._bytes) - end
+        try:
+            del self._bytes[:end]
+        except MemoryError:  # for what would be smaller; they are gone all the same
+            if len(self._bytes) != left:
+                raise
+        return items
 
-    def _decode(self, body: bytes, inline: memoryview, fd_count: int) -> list[Item]:
+    def _decode(
+        self, body: bytes, inline: memoryview, fd_count: int, files: list[Departure]
+    ) -> list[Item]:
+        """What is in a frame; `files` are those that were taken when there was no memory for it."""
         packed, table = msgpack.unpackb(body, strict_map_key=False)
         buffers = _Buffers()
-        at = 0
+        at, known = 0, len(files)
         for nbytes, place in table:
             if place in (_SEALED, _GROWING):
                 fd_count -= 1
                 if fd_count < 0:
                     raise ValueError("more memory files than descriptors")
+                if known:
+                    known -= 1
+                    buffers.append(files[len(files) - known - 1])
+                    continue
                 fd, is_written = self._fds.popleft(), place == _SEALED
-                buffers.append(Departure(fd, nbytes, is_written=is_written))
+                files.append(Departure(fd, nbytes, is_written=is_written))
+                buffers.append(files[-1])
             else:
                 if not 0 <= nbytes <= inline.nbytes - at:
                     raise ValueError("buffers past the end")
@@ -356,7 +377,7 @@ def receive(sock: socket.socket, reader: FrameReader) -> Iterator[Item] | None:
         ProtocolError: see `FrameReader.feed`; also from the iterator.
     """
     try:
-        data, ancillary, flags, _ = sock.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)
+        data, ancillary, flags, _ = again(lambda: sock.recvmsg(_READ_BYTES, _ANCILLARY_BYTES))
     except ConnectionError:
         return None
     fds = [fd for item in ancillary for fd in _descriptors(*item)]

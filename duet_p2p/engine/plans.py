@@ -29,6 +29,7 @@ from duet_p2p.engine.form import form_of, hashed, inputs_of
 from duet_p2p.engine.frame import Frame
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.loss import give_up
 from duet_p2p.engine.played import Halt
 from duet_p2p.engine.replay import Replay
 from duet_p2p.engine.score import Score
@@ -77,7 +78,7 @@ class Plans:
         """Takes a plan, or a part of one."""
         try:
             self._take(part)
-        except (DuetError, IdError, TypeError, ValueError) as error:
+        except (DuetError, IdError, TypeError, ValueError, MemoryError) as error:
             self._parts = []
             return [m.OpFailed(seq, "DefinePlan", code_of(error), text_of(error), True)]
         return []
@@ -164,7 +165,7 @@ class Plans:
             executor.admission.room.admit_objects(self._store, len(message.outs))
         except (IdError, QuotaExceeded, ValueError) as error:
             self.write_down()
-            return self.refused(seq, "RunPlan", message.outs, error)
+            return self.refused(seq, "RunPlan", message.outs, error, executor)
         objects = tuple([slot.uid for slot in given.values()])
         frame, number, call, stands = None, 0, None, ""
         if self._stands_for(plan, message, given, objects, executor):
@@ -259,15 +260,27 @@ class Plans:
         return hashed("plan", plan.digest, *known)
 
     def refused(
-        self, seq: int, command: str, outs: Iterable[int], error: Exception
+        self, seq: int, command: str, outs: Iterable[int], error: Exception, executor: Executor
     ) -> list[m.Event]:
         """A command that public facts refuse: its results are poison, and nothing ran."""
         poison = Poison(seq, command, code_of(error), text_of(error), True, PUBLIC)
         self._lineage.has_poison = True
         for id in outs:
-            if id > 0 and id not in self._store:
+            if id > 0 and id not in self._store and executor.has_room_for_poison():
                 self._store.put(id, Slot(poison))
         return [m.OpFailed(seq, command, poison.code, poison.text, True)]
+
+    def spoilt(
+        self, seq: int, message: RunPlan, error: Exception, executor: Executor
+    ) -> list[m.Event]:
+        """A run that ended in the middle for a public reason: what it could write to is lost."""
+        plan = self._plans.get(message.plan)
+        ids = (*message.inputs, *(plan.captures if plan is not None else ()))
+        given = [slot for id in ids if (slot := self._store.find(id)) is not None]
+        every = executor.of_all()
+        give_up(seq, "RunPlan", error, [slot.value for slot in given], executor.damage, every)
+        self._effects.abandon()
+        return self.refused(seq, "RunPlan", message.outs, error, executor)
 
     def find(self, id: int) -> Plan:
         """The plan of an id; `IdError` if there is none."""

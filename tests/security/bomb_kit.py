@@ -61,3 +61,10 @@ def refused(raw, ref):
     answer = raw.get(ref)
     assert isinstance(answer, wire.Failed), answer
     return answer.code
+
+
+def a_sample_without_end(raw, place):
+    """Nothing that is proposed is ever taken: the numbers are too large to be told apart."""
+    concentration = raw.op("torch.full", [3], 1e30)
+    law = raw.op("torch.distributions.VonMises", place, concentration, validate_args=False)
+    raw.op("torch.distributions.Distribution.sample", law, (50,))

@@ -5,7 +5,15 @@ import torch
 
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.security.bomb_kit import DATA, LIMITS, check_usable, handle_id, opened, pid
+from tests.security.bomb_kit import (
+    DATA,
+    LIMITS,
+    a_sample_without_end,
+    check_usable,
+    handle_id,
+    opened,
+    pid,
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +64,25 @@ def test_on_private_data_it_suspends_the_session_until_the_owner_resumes(hurried
     assert again.reason == "resumed"
     assert raw.get(lost).state == "unknown"
     assert not duet.resume()
+
+
+@pytest.mark.slow
+def test_a_sampler_that_takes_nothing_ends_with_its_engine(hurried):
+    duet, raw, _ = hurried
+    before = pid(duet)
+    a_sample_without_end(raw, 0.0)
+    (again,) = raw.wait(lambda: raw.told(wire.EngineRestarted))
+    assert again.reason == "restarted"
+    assert not raw.told(wire.Suspended)
+    assert pid(duet) != before
+    assert "command_seconds" in duet.errors[-1].text
+
+
+@pytest.mark.slow
+def test_a_sampler_about_private_numbers_that_takes_nothing_suspends_the_session(hurried):
+    duet, raw, handle = hurried
+    a_sample_without_end(raw, raw.op("torch.Tensor.__getitem__", Ref(handle_id(duet)), slice(3)))
+    (told,) = raw.wait(lambda: raw.told(wire.Suspended))
+    assert "seconds" not in told.reason
+    raw.wait(lambda: not duet._service.revival.is_under_way)
+    assert torch.equal(handle.get(), DATA)
