@@ -241,11 +241,12 @@ class FrameReader:
         except (ValueError, TypeError, OSError, EOFError) as error:
             raise ProtocolError(f"a malformed frame: {error}") from error
         left = len(self._bytes) - end
-        try:
-            del self._bytes[:end]
-        except MemoryError:  # for what would be smaller; they are gone all the same
-            if len(self._bytes) != left:
-                raise
+
+        def taken() -> None:
+            if len(self._bytes) > left:
+                del self._bytes[:end]
+
+        again(taken)  # to become smaller takes memory, too
         return items
 
     def _decode(
