@@ -349,8 +349,7 @@ class Executor:
             every = self.of_memory() if is_full else given.all(self._lineage)
             raise self._failed(refused.error, given, every, is_public=False) from None
 
-    def _admit_time(self, rule: Rule, given: Arguments) -> None:
-        """Counts a call that is left out like one that runs: the count is public."""
+    def _admit_time(self, rule: Rule, given: Arguments) -> None:  # also of one that is left out
         if is_private(self._because):  # how often closures run is private
             return
         is_container = containers.is_container_call(rule.name, given)
@@ -480,7 +479,6 @@ class Executor:
         return len(self._store) < 2 * self.admission.limits.objects
 
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
-        """Everything computed from poison, or changed by it, is the same poison."""
         poison = self.damage.reaching(poison, rule, given, self._mode)
         hidden = not poison.is_public and self.damage.hides(rule, given, op.mode, is_inferred=True)
         self.damage.spread(poison, rule, given, hidden=hidden)
