@@ -8,6 +8,7 @@ no run sees another one's.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,7 @@ from duet_p2p.engine.store import Slot, Store
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.keywords import plain_keywords
+from duet_p2p.surface.plan import refs_of
 from duet_p2p.surface.table import TABLE, Rule
 from duet_p2p.surface.values import from_wire
 from duet_p2p.wire.messages import Op
@@ -39,10 +41,14 @@ class Call:
         TypeError: an argument is given under two names.
     """
 
-    __slots__ = ("function", "op", "rule")
+    __slots__ = ("bounds", "function", "keys", "op", "rule")
 
     rule: Rule
     function: Callable[..., Any]
+    keys: frozenset[int]
+    """Ids of objects that stand in a key of a dict, or in a set, that the command brings."""
+    bounds: frozenset[int]
+    """Ids of objects that stand in a slice."""
 
     def __init__(self, op: Op) -> None:
         found = _OFFERED.get(op.name)
@@ -55,6 +61,7 @@ class Call:
             given = plain_keywords(self.rule.name, op.kwargs)
             if given is not op.kwargs:
                 self.op = replace(op, kwargs=dict(given))
+        self.keys, self.bounds = _keys(op)
 
     def arguments(self, store: Store) -> Arguments:
         """The arguments with the objects that they name; see `resolve`."""
@@ -71,6 +78,26 @@ _WITH_OBJECT: Final = frozenset({"method", "inplace", "property", "setter", "mut
 _KEYWORDS: Final = {"sort": {"reverse"}, "move_to_end": {"last"}, "popitem": {"last"}}
 _FREE: Final = frozenset({"Dict", "OrderedDict", "update"})
 _SCALARS: Final = frozenset({"Int", "Float", "Bool", "Complex", "String"})
+
+
+def _keys(op: Op) -> tuple[frozenset[int], frozenset[int]]:
+    nested = [v for v in (*op.args, *op.kwargs.values()) if type(v) in _NESTED]
+    if not nested:
+        return _NONE, _NONE
+    keys, bounds = set[int](), set[int]()
+    for value in nested:  # which grows
+        if isinstance(value, slice):
+            bounds.update(refs_of(value))
+            continue
+        if isinstance(value, dict | set):
+            keys.update(number for key in value for number in refs_of(key))
+            value = value.values() if isinstance(value, dict) else ()
+        nested += [part for part in value if type(part) in _NESTED]
+    return frozenset(keys), frozenset(bounds)
+
+
+_NESTED: Final = frozenset({list, tuple, dict, set, slice, OrderedDict})
+_NONE: Final = frozenset[int]()
 
 
 def _check_places(rule: Rule, op: Op) -> None:
@@ -158,7 +185,7 @@ def _nothing(_: Ref) -> Any:
     return _REFERENCE
 
 
-_REFERENCE: Final = object()
+_REFERENCE: Final = range(0)  # this very one; a set may hold it
 
 
 def _never_changes(value: Any) -> bool:

@@ -78,6 +78,7 @@ class _Marks:
         if isinstance(part, torch.Tensor):
             entry = lineage.own(part)
             entry.label, entry.hidden = self._with(entry.label), True
+            entry.stays = True  # also if it is written over
             choose(part, lineage)
         elif not isinstance(part, tuple | frozenset | slice | Poison):
             tracked = lineage.track(part)
@@ -261,5 +262,5 @@ def _alias(tensor: torch.Tensor, lineage: Lineage) -> torch.Tensor:
         alias.set_(flat.untyped_storage(), *place)
     entry = lineage.own(alias)
     entry.label, entry.hidden = known.label, known.hidden
-    entry.is_shared = entry.is_apart = True
+    entry.is_shared = entry.is_apart = entry.is_chosen = True
     return alias

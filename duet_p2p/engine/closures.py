@@ -33,6 +33,7 @@ from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.failures import Broken, code_of, text_of
 from duet_p2p.engine.frame import Frame
 from duet_p2p.engine.gradients import leaves_of
+from duet_p2p.engine.holding import groups_of
 from duet_p2p.engine.labels import (
     PUBLIC,
     UNBOUND_WRITERS,
@@ -129,6 +130,7 @@ class _Closure:
     ) -> None:
         self._seq = seq
         self._captured = captured
+        self._store = store
         self._lineage = lineage
         self._effects = effects
         self._executor = executor
@@ -264,7 +266,7 @@ class _Closure:
             TypeError: a setting is no int.
         """
         nbytes = sum(p.numel() * p.element_size() for p in optimizer._params)
-        for group in optimizer.param_groups:
+        for group in groups_of(optimizer):
             for name, most in _MOST.items():
                 value = group.get(name)
                 if type(value) is not int:
@@ -272,7 +274,8 @@ class _Closure:
                 if value > most:
                     raise QuotaExceeded(f"{name} of {value} for LBFGS, {most} allowed")
             kept = max(0, min(group["history_size"], group["max_iter"]))
-            self._executor.admit_bytes((2 * kept + _COPIES) * nbytes)
+            room = self._executor.admission.room
+            room.admit_bytes(self._store, (2 * kept + _COPIES) * nbytes)
         self._is_admitted = True
 
     # labels

@@ -52,6 +52,15 @@ _MUTATORS: Final = frozenset({
     *_PLACES, *_SHIFTS, "remove", "sort", "add", "discard", "__iand__", "__ior__", "__isub__",
     "__ixor__", "difference_update", "intersection_update", "symmetric_difference_update",
 })  # fmt: skip
+_DROPPING: Final = frozenset({
+    "__setitem__", "__delitem__", "update", "__imul__", "remove", "discard",
+})  # fmt: skip
+"""Mutators after which something that lay in the container may lie there no more."""
+_PICKING: Final = frozenset({
+    "Dict", "OrderedDict", "fromkeys", "state_dict", "__mul__", "__rmul__",
+})  # fmt: skip
+"""They make a container of others, and not always of all that lies in them."""
+_OF_TUPLES: Final = frozenset({"Tuple", "__mul__", "__rmul__"})
 GETTERS: Final = frozenset({
     "__getitem__", "pop", "popitem", "dict_get", "setdefault", "__next__", "next",
 })  # fmt: skip
@@ -109,18 +118,20 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     short = name.rpartition(".")[2]
     if short in GETTERS:
         _choose(given, lineage)
+    if short in _PICKING:
+        _pick(_picker(short, given, lineage), given, lineage)
     if short not in _MUTATORS:
         return
     target = given.args[0]
     if is_atomic(target):
         return
     entry = lineage.track(target)
+    before = entry.structure
     entry.version += 1
     rest = _labels(given.args[1:], lineage)
     slots = join(slot.label for slot in given.slots.values())
     entry.content = join((entry.content, slots, rest[0]))
-    if any(slot.is_loose for slot in given.slots.values()):
-        entry.structure = join((entry.structure, to_per_record(slots)))
+    entry.structure = join((entry.structure, _of_loose(given)))
     if short == "append":
         return
     if short in _PLACES:
@@ -130,6 +141,8 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
             entry.content = join((entry.content, added))
     elif short in _COUNTS:
         added = given.label_from(1, len(given.args), lineage)
+        for value in given.kwargs.values():  # whether it goes to the end, or is the last one
+            added = join((added, slots, PUBLIC if is_atomic(value) else lineage.whole(value)))
     elif short in _SHIFTS:
         added = join((rest[1], slots, *_of_lengths(given, lineage)))
         if short == "update" and not isinstance(given.args[-1], dict):
@@ -137,6 +150,44 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     else:  # which element goes where is decided by values
         added = to_per_record(join((lineage.whole(target), rest[0], rest[1], slots)))
     entry.structure = join((entry.structure, added))
+    if short in _DROPPING:
+        _pick(join((before, added)), given, lineage)
+
+
+def _of_loose(given: Arguments) -> Label:
+    """Of objects of which values decided whether they are a number, a tensor or anything else."""
+    every = join(slot.label for slot in given.slots.values() if slot.is_loose)
+    return to_per_record(every) if is_private(every) else PUBLIC
+
+
+def _picker(short: str, given: Arguments, lineage: Lineage) -> Label:
+    """What decides which of the elements of its arguments a new container gets."""
+    if short == "fromkeys":
+        keys = _labels(given.args[:1], lineage)
+        return join((*keys, given.label_from(0, 1, lineage)))
+    if short == "state_dict":  # of names that are not equal
+        return given.label_from(0, 1, lineage)
+    if short in ("__mul__", "__rmul__"):
+        return join((given.label_from(1, 2, lineage), _labels(given.args[:1], lineage)[1]))
+    content, structure = _labels(given.values(), lineage)
+    if _are_dicts(given.values()):
+        return structure
+    return join((content, structure, *(slot.label for slot in given.slots.values())))
+
+
+def _pick(picker: Label, given: Arguments, lineage: Lineage) -> None:
+    """Marks what private values leave out or keep.
+
+    What is done by way of the container later reaches the one and not the other.
+    """
+    if not is_private(picker):
+        return
+    label = to_per_record(join((picker, given.all(lineage))))
+    for value in given.values():
+        if isinstance(value, _HOLDING):
+            choice.mark(value.values() if isinstance(value, dict) else value, label, lineage)
+        else:
+            choice.mark([value], label, lineage)
 
 
 def _choose(given: Arguments, lineage: Lineage) -> None:
@@ -206,10 +257,15 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
         return is_private(
             join((given.label_from(1, 2, lineage), of_shapes(given.args[0], lineage)))
         )
+    if short in _OF_TUPLES and name.startswith("python."):  # how long one is has no other place
+        structure = _labels(given.args[:1], lineage)[1]
+        return is_private(join((given.label_from(1, 2, lineage), structure)))
     if short in GETTERS and given.args and not isinstance(first, torch.Tensor):
         structure = _labels([first, getattr(first, "source", first)], lineage)[1]
         has_default = short not in ("__getitem__", "__next__") and len(given.args) > 2
         return has_default or is_private(join((given.label_from(1, 2, lineage), structure)))
+    if name.startswith("python."):  # what lies in a container is not what it is made of
+        return any(isinstance(v, torch.Tensor) and lineage.hidden(v) for v in given.values())
     return any(map(lineage.hidden, given.tensors()))
 
 
@@ -385,7 +441,11 @@ def _element(
 def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     """A container made of the elements of others."""
     inputs = given.values()
-    is_loose = any(slot.is_loose for slot in given.slots.values())
+    loose = _of_loose(given)
+    one = inputs[0] if len(inputs) == 1 else None
+    owned = lineage.entry(one) if isinstance(one, torch.Tensor) else None
+    if owned is not None and owned.is_chosen and loose is not PUBLIC and short == "collect":
+        lineage.track(result).structure = loose  # of a list of one, too
     is_any = any(slot.is_loose and slot.is_element for slot in given.slots.values())
     is_one = len(inputs) == 1 and short in ("collect", "state_dict") and not is_any
     if is_one and isinstance(inputs[0], Poison) and inputs[0].is_tensor:
@@ -405,7 +465,7 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     content, structure = _labels(inputs, lineage)
     slots = join(slot.label for slot in given.slots.values())
     content = join((content, slots))
-    if is_loose:
+    if loose is not PUBLIC:
         structure = join((structure, to_per_record(slots)))
     if short in ("keys", "items"):
         content = join((content, structure))

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, Final
 
 import torch
+from torch.optim import Optimizer
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import base_name
@@ -33,6 +34,7 @@ from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.engine.trial import Mode, has_graph, stands_for
+from duet_p2p.engine.untold import untold
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.table import Rule, written
@@ -116,13 +118,13 @@ class Damage:
                 parts = reach(value, grads=name in _WITH_GRADS)
             for part in parts:
                 if isinstance(part, Poison):
-                    yield part, False
+                    yield untold(part, value, lineage), False
                 elif isinstance(part, torch.Tensor):
                     entry = lineage.entry(part)
                     if entry is not None and entry.poison is not None:
-                        yield entry.poison, True
+                        yield untold(entry.poison, value, lineage), True
                 elif (tracked := lineage.find(part)) is not None and tracked.poison is not None:
-                    yield tracked.poison, True
+                    yield untold(tracked.poison, value, lineage), True
 
     def reaching(self, poison: Poison, rule: Rule, given: Arguments, mode: Mode) -> Poison:
         """The poison, with the leaves that a backward through this command's results reaches."""
@@ -221,6 +223,8 @@ class Damage:
     @staticmethod
     def _number(rule: Rule, given: Arguments) -> Any:
         kind = rule.result
+        if rule.name == "python.Range.__getitem__" and isinstance(given.args[-1], int):
+            return 0
         if rule.short == "size" and given.setting("dim", 1, None) is not None:
             return 0
         if kind == "python.Tuple":
@@ -284,6 +288,8 @@ class Damage:
 
     def _is_loose(self, rule: Rule, given: Arguments, label: Label) -> bool:
         """As `is_loose` would find if nothing had failed: what nothing stands in for was hidden."""
+        if rule.result in _LISTED:
+            return False  # a container carries its label inside
         missing = [s for s in given.slots.values() if isinstance(s.value, Poison)]
         hidden = [s for s in missing if not (s.value.is_object or s.value.is_list)]
         if is_private(label) and hidden:
@@ -318,6 +324,11 @@ class Damage:
         if isinstance(first, Poison) and is_many and not poison.is_public:
             # as `containers.prepare` marks what lies in a list whose length is private
             mark(first.parts, to_per_record(given.all(self._lineage)), self._lineage)
+        if rule.form == "constructor" and rule.name.startswith("torch.optim."):
+            # it writes its settings into groups that there are
+            listed += [part for part in given.reached() if isinstance(part, dict)]
+            owners = [part for part in given.reached() if isinstance(part, Optimizer)]
+            self.spoil(owners, poison)
         targets = [target for target in listed if not isinstance(target, Poison)]
         if short in _OF_OPTIMIZERS and given.args:
             first = given.args[0]

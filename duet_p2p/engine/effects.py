@@ -6,7 +6,7 @@ call that fails half way has left no unlabelled traces; `after` labels what it m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
 from typing import Any, Final
@@ -26,6 +26,7 @@ from duet_p2p.engine.gradients import (
     met_by,
     reached_by,
 )
+from duet_p2p.engine.groups import before_optimizer, before_scheduler, grown, has_chosen
 from duet_p2p.engine.holding import parameters_of
 from duet_p2p.engine.labels import (
     PUBLIC,
@@ -37,7 +38,7 @@ from duet_p2p.engine.labels import (
     to_per_record,
     written_by,
 )
-from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach
+from duet_p2p.engine.lineage import Lineage, Owned, reach
 from duet_p2p.engine.training import Training, count_step, note_step
 
 __all__ = ["Effects", "draws_by_shape", "is_random", "label_apart"]
@@ -156,7 +157,9 @@ class Effects:
         elif short in _STEPS and _is_stepper(first):
             self._before_step(first, short, given)
         elif name.startswith("torch.optim.lr_scheduler.") and short[:1].isupper():
-            self._before_scheduler(given)
+            before_scheduler(given, lineage)
+        elif name.startswith("torch.optim.") and short[:1].isupper():
+            before_optimizer(given, lineage)
         elif name == "torch.Tensor.retain_grad" and isinstance(first, torch.Tensor):
             self._gradients.retain(first)
         elif name == "torch.manual_seed":
@@ -217,7 +220,7 @@ class Effects:
         labels = [entry.label for entry in entries]
         for entry in entries:
             entry.version += 1
-        every = to_model(join([given.beside(lineage), *labels, *_grown(given, lineage)]))
+        every = to_model(join([given.beside(lineage), *labels, *grown(given, lineage)]))
         every = written_by(every, self.writers)
         if is_private(every):
             for entry in entries:
@@ -227,19 +230,6 @@ class Effects:
                 tracked = lineage.track(part)
                 tracked.content = every
                 tracked.version += 1
-
-    def _before_scheduler(self, given: Arguments) -> None:
-        """A new scheduler writes the first learning rates into the optimizer's groups."""
-        lineage = self._lineage
-        every = to_model(join([given.beside(lineage), *_grown(given, lineage)]))
-        if not is_private(every):
-            return
-        for value in given.values():
-            for part in reach(value):
-                if not isinstance(part, torch.Tensor | tuple):
-                    tracked = lineage.track(part)
-                    tracked.content = join((tracked.content, every))
-                    tracked.version += 1
 
     # after
 
@@ -307,7 +297,7 @@ class Effects:
         if not is_hidden:  # gradients follow behind what is held
             grads = given.with_grads()[len(held) :]
             is_hidden = any(lineage.hidden(g) for g in grads if isinstance(g, torch.Tensor))
-        if is_hidden:
+        if is_hidden or has_chosen(stepper, lineage):
             for part in held:
                 if isinstance(part, torch.Tensor) and not lineage.hidden(part):
                     lineage.own(part).hidden = is_private(lineage.label(part))
@@ -482,13 +472,6 @@ def label_state(given: Arguments, state: dict[str, Any], lineage: Lineage) -> No
 def _besides(first: torch.Tensor, given: Arguments) -> Label:
     """Of the objects beside the first one: a hidden view does not hide its own base."""
     return join([slot.label for slot in given.slots.values() if slot.value is not first])
-
-
-def _grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:
-    """What a loaded state brings along."""
-    for value in given.beside_first():
-        if not is_atomic(value):
-            yield lineage.whole(value)
 
 
 def _is_stepper(value: Any) -> bool:

@@ -13,7 +13,7 @@ import os
 import platform
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -29,7 +29,7 @@ from duet_p2p.engine.closures import Closures
 from duet_p2p.engine.departure import Departure, in_memory
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.executor import Executor
-from duet_p2p.engine.facts import Frozen, account_of, freeze
+from duet_p2p.engine.facts import NO_ACCOUNT, Frozen, account_of, freeze
 from duet_p2p.engine.landing import Landing
 from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.loss import for_failure
@@ -321,7 +321,7 @@ class Engine:
         if len(self.store) + len(command.outs) > self._limits.objects:
             raise QuotaExceeded(f"more than {self._limits.objects} objects (objects)")
         values = from_wire(list(command.values), data, is_owned=True)
-        self._executor.admit_bytes(logical_numbers(values)[1])
+        self._executor.admission.room.admit_bytes(self.store, logical_numbers(values)[1])
         for number, (id, value) in enumerate(zip(command.outs, values, strict=True)):
             slot = Slot(value, made=boundary(_own_name(id, value)))
             for part in reach(value):
@@ -379,15 +379,19 @@ class Engine:
         assert self._executor is not None
         self.files.count = sum(held.parcel is not None for held in self._frozen.values())
         names, beside = self._effects.dataset_names, self._executor.of_memory
-        account = account_of(slot, self.lineage, self.store) if is_described else None
+        account = self._account(slot) if is_described else None
         return freeze(slot, self.lineage, names, self.files, beside, account)
 
-    def _described(self, call: int, slot: Slot) -> m.Event:
+    def _account(self, slot: Slot) -> Mapping[str, Any]:
+        """How a value came to be; a mistake in that is no answer to whether there is a value."""
         try:
-            return m.Described(call, **account_of(slot, self.lineage, self.store))
+            return account_of(slot, self.lineage, self.store)
         except Exception:
             _log.exception("how a value came to be could not be told")
-            return m.Described(call)
+            return NO_ACCOUNT
+
+    def _described(self, call: int, slot: Slot) -> m.Event:
+        return m.Described(call, **self._account(slot))
 
     def _of_frozen(self, command: m.Release | m.Peek) -> list[m.Event]:
         if command.call not in self._frozen and any(

@@ -30,7 +30,7 @@ from duet_p2p.engine.provenance import OPTIMIZING, Provenance
 from duet_p2p.engine.publicity import is_public_failure
 from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.running import MODES, Failed, LeftOut, Running
-from duet_p2p.engine.settings import check_settings
+from duet_p2p.engine.settings import check_keys, check_settings
 from duet_p2p.engine.short_ways import ShortWays
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.engine.trial import is_as_expected, neutral, refusal
@@ -95,8 +95,7 @@ class Executor:
     @contextlib.contextmanager
     def because(self, label: Label) -> Iterator[None]:
         """Commands run because of values: that one of them failed is no public fact then."""
-        outer, now = self._because, self._now
-        self._because = join((outer, label))
+        outer, now, self._because = self._because, self._now, join((self._because, label))
         try:
             yield
         finally:
@@ -105,8 +104,8 @@ class Executor:
     def run(self, seq: int, op: Op, call: Call | None = None) -> OpFailed | None:
         """Run one operation (`call`: looked up before); the failure, if it has a new cause."""
         outer = self.admission.spec, self._named, self._mode
-        self._now, self.admission.spec, self._named = (seq, op.name), None, None
-        self._mode = MODES[op.mode]
+        self._now, self._mode = (seq, op.name), MODES[op.mode]
+        self.admission.spec = self._named = None
         self.watch.begin(seq, op.name)
         self._lineage.epoch += 1
         try:
@@ -114,8 +113,8 @@ class Executor:
         except LeftOut:
             return None
         except PublicError as refused:
-            error, label = refused.error, self._because
-            label = to_per_record(label) if is_private(label) else PUBLIC
+            error, is_met = refused.error, is_private(self._because)
+            label = to_per_record(self._because) if is_met else PUBLIC
             poison = Poison(seq, op.name, code_of(error), text_of(error), label is PUBLIC, label)
             return self._fail(poison, op)
         except Failed as failed:
@@ -145,9 +144,9 @@ class Executor:
             return self._lost(seq, op, error)
 
     def of_all(self) -> Label:
-        """The label of what may depend on everything that there is."""
-        every = [self._lineage.whole(slot.value).sources for slot in self._store]
-        sources = frozenset[int]().union(*every)
+        """Of what may depend on everything that there is."""
+        whole = self._lineage.whole
+        sources = frozenset[int]().union(*(whole(slot.value).sources for slot in self._store))
         return Label(Kind.PER_RECORD, sources, frozenset(), 1, False) if sources else PUBLIC
 
     def of_memory(self) -> Label:
@@ -194,6 +193,8 @@ class Executor:
         self.admission.is_inferred = self.damage.is_inferred(rule, given)
         if not poison.is_public:
             self._admit_time(rule, given)
+            if run.is_container:  # as if it had run
+                containers.prepare(rule.name, given, self._lineage)
         self._spread(poison, rule, given, run.op)
         return True
 
@@ -322,6 +323,8 @@ class Executor:
             call = call or Call(op)
             self._store.check_fresh(op.outs)
             self.admission.room.admit_objects(self._store, len(op.outs))
+            if call.keys or call.bounds:
+                check_keys(call, self._store, self._lineage)
             given = call.arguments(self._store)
             check_settings(call, given, self._lineage)
         except ProtocolError as error:
@@ -346,8 +349,7 @@ class Executor:
             every = self.of_memory() if is_full else given.all(self._lineage)
             raise self._failed(refused.error, given, every, is_public=False) from None
 
-    def _admit_time(self, rule: Rule, given: Arguments) -> None:
-        """Counts a call that is left out like one that runs: the count is public."""
+    def _admit_time(self, rule: Rule, given: Arguments) -> None:  # also of one that is left out
         if is_private(self._because):  # how often closures run is private
             return
         is_container = containers.is_container_call(rule.name, given)
@@ -357,32 +359,31 @@ class Executor:
             raise PublicError(error) from None
 
     def _damaged(self, poison: Poison, run: Running, error: Exception) -> None:
-        """Spoils what a call that failed may have changed."""
         rule, given, is_inferred = run.rule, run.given, self.admission.is_inferred
         is_public = is_inferred and given.has_public_facts(self._lineage)
-        hidden = not is_public and self.damage.hides(
-            rule, given, run.op.mode, is_inferred=is_inferred
-        )
-        if run.op.mode == "g" and not poison.is_public and rule.name not in STATEFUL:
+        hides = self.damage.hides
+        hidden = not is_public and hides(rule, given, run.op.mode, is_inferred=is_inferred)
+        is_stateful = rule.name in STATEFUL or rule.form == "constructor"
+        if run.op.mode == "g" and not poison.is_public and not is_stateful:
             self.damage.join(run.targets, given)
         if poison.is_public:  # what failed on private values is known by what it would have done
             self.provenance.break_off(run.origin)
         self.damage.fail(poison, rule, given, error, run.targets, hidden=hidden)
 
-    def admit_bytes(self, nbytes: int) -> None:
-        """Raises `QuotaExceeded` where so many more bytes are too many."""
-        self.admission.room.admit_bytes(self._store, nbytes)
-
     # writing
 
     def _refuse_shared(self, run: Running) -> None:
-        refused, is_hidden = self._writes.refusal(run.targets, run.given)
+        refused, is_hidden = self._writes.refusal(run)
         if refused is None:
             return
-        if is_hidden:  # a private value may have chosen which tensor this is
+        if is_hidden:  # a private value may have chosen which object this is
             self._admit_time(run.rule, run.given)
             every = run.given.all(self._lineage)
-            raise self._failed(refused, run.given, every, is_public=False)
+            failed = self._failed(refused, run.given, every, is_public=False)
+            if run.is_container:
+                containers.prepare(run.rule.name, run.given, self._lineage)
+                self._damaged(failed.poison, run, refused)
+            raise failed
         raise PublicError(refused)
 
     def check_shared(self, run: Running) -> None:
@@ -478,20 +479,17 @@ class Executor:
         return len(self._store) < 2 * self.admission.limits.objects
 
     def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
-        """Everything computed from poison, or changed by it, is the same poison."""
         poison = self.damage.reaching(poison, rule, given, self._mode)
         hidden = not poison.is_public and self.damage.hides(rule, given, op.mode, is_inferred=True)
         self.damage.spread(poison, rule, given, hidden=hidden)
         self._drawn(rule, poison.label)
         self._poison_outs(op, poison)
 
-    def _stopped(self, poison: Poison) -> None:
-        """It might have drawn random numbers, wherever it was stopped."""
+    def _stopped(self, poison: Poison) -> None:  # it might have drawn, wherever that was
         if self._named is not None and not poison.is_public:
             rule, given = self._named
             self._drawn(rule, join((poison.label, given.all(self._lineage))))
 
-    def _drawn(self, rule: Rule, label: Label) -> None:
-        """How many random numbers were drawn before it failed, if any, is as private."""
+    def _drawn(self, rule: Rule, label: Label) -> None:  # how many random numbers is as private
         if is_random(rule.name) and is_private(label):
             self._lineage.generator = join((self._lineage.generator, to_per_record(label)))

@@ -33,13 +33,14 @@ from duet_p2p.engine.recipe import recipe_text
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.engine.summary import summary_of
 from duet_p2p.engine.training import described
+from duet_p2p.engine.untold import untold
 from duet_p2p.limits import INLINE_TENSOR_BYTES
 from duet_p2p.surface.types import type_name_of
 from duet_p2p.surface.values import from_wire, logical_numbers, to_wire, words_of
 from duet_p2p.wire.codec import pack_value
 from duet_p2p.wire.values import TensorData
 
-__all__ = ["Frozen", "account_of", "dtype_name", "freeze", "label_of_slot", "type_of"]
+__all__ = ["NO_ACCOUNT", "Frozen", "account_of", "dtype_name", "freeze", "label_of_slot", "type_of"]
 
 _log = logging.getLogger("duet_p2p.engine")
 
@@ -146,12 +147,12 @@ def freeze(
         rows=_row_sets(label, None if tensor is None else lineage.rows(tensor), sources),
         **_origin(slot, version),
         **_failure(poison),
-        **(account or _NO_ACCOUNT),
+        **(account or NO_ACCOUNT),
     )
     return Frozen(value, facts, parcel)
 
 
-_NO_ACCOUNT: Final[Mapping[str, Any]] = {"recipe": ""}
+NO_ACCOUNT: Final[Mapping[str, Any]] = {"recipe": ""}
 
 
 def account_of(slot: Slot, lineage: Lineage, slots: Iterable[Slot] = ()) -> Mapping[str, Any]:
@@ -179,7 +180,8 @@ def account_of(slot: Slot, lineage: Lineage, slots: Iterable[Slot] = ()) -> Mapp
 def _state(slot: Slot, lineage: Lineage) -> tuple[Poison | None, Label]:
     """The failure in place of a value, if there is one, and the label of either."""
     poison = slot.value if isinstance(slot.value, Poison) else slot.poison
-    poison = poison or lineage.poison(slot.value)
+    if poison is None and (within := lineage.poison(slot.value)) is not None:
+        poison = untold(within, slot.value, lineage)
     return poison, poison.label if poison is not None else label_of_slot(slot, lineage)
 
 

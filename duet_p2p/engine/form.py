@@ -28,7 +28,7 @@ from typing import Any, Final
 import torch
 from torch.optim import Optimizer
 
-from duet_p2p.engine.holding import Holding, holding_of
+from duet_p2p.engine.holding import Holding, groups_of, holding_of
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach, storage_of
 from duet_p2p.engine.recipe import Made, made
@@ -217,7 +217,9 @@ def _written(optimizer: Optimizer, holding: Holding, lineage: Lineage) -> list[A
 def settings_of(optimizer: Optimizer, lineage: Lineage) -> list[str]:
     """The kind of an optimizer and the settings of its groups as they are now."""
     parts = [type(optimizer).__name__]
-    for group in optimizer.param_groups:
+    if len(groups_of(optimizer)) < len(optimizer.param_groups):
+        parts.append(UNBOUND)
+    for group in groups_of(optimizer):
         parts.append(str(len(group["params"])))
         parts += [f"{key}={_setting(group[key], lineage)}" for key in group if key != "params"]
     return parts

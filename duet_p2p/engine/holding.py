@@ -22,12 +22,24 @@ from torch.optim import Optimizer
 
 from duet_p2p.engine.lineage import is_atomic, reach
 
-__all__ = ["Holding", "holding_of", "last_holding", "parameters_of", "parts_of"]
+__all__ = ["Holding", "groups_of", "holding_of", "last_holding", "parameters_of", "parts_of"]
+
+
+def groups_of(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """The groups of an optimizer, less what somebody put among them that is none."""
+    return [
+        group for group in optimizer.param_groups
+        if isinstance(group, dict) and isinstance(group.get("params"), list)
+    ]  # fmt: skip
 
 
 def parameters_of(optimizer: Optimizer) -> list[torch.Tensor]:
     """What an optimizer moves, of all groups, in order."""
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return [
+        parameter
+        for group in groups_of(optimizer) for parameter in group["params"]
+        if isinstance(parameter, torch.Tensor)
+    ]  # fmt: skip
 
 
 class Holding:
@@ -53,6 +65,8 @@ class Holding:
         Raises:
             TypeError: it holds something that cannot be looked at like this.
         """
+        if len(groups_of(optimizer)) < len(optimizer.param_groups):
+            raise TypeError("a group that is none")
         self.number = next(_NUMBERS)
         self._rest = reach(optimizer)[1:]
         self.tensors = [part for part in self._rest if isinstance(part, torch.Tensor)]

@@ -106,7 +106,7 @@ class Owned:
     """A private tensor with a graph behind it lies here: what is written over its numbers changes
     no gradient that will come through it, so its label stays."""
     stays: bool = False
-    """No write takes a source off: what stands in for a result lies otherwise in its storage."""
+    """No write takes a source off: it is chosen, or stands in for what lies otherwise in memory."""
     is_shared: bool = False  # an owner's object: read-only on every path
     is_apart: bool = False  # over the bytes of an owner's object, see choice.py
     is_copy: bool = False  # the dense copy of a sparse gradient: who writes to it means that one

@@ -33,6 +33,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.form import hashed, settings_of
+from duet_p2p.engine.holding import groups_of
 from duet_p2p.engine.lineage import Lineage, is_atomic
 
 __all__ = ["MOVE", "Move", "Schedule", "moved", "moves", "said", "scheduled"]
@@ -242,7 +243,7 @@ def _groups(optimizer: Optimizer) -> str:
     """All settings, with how many parameters each group has; empty if some are no plain ones."""
     every = [
         (len(group["params"]), {key: value for key, value in group.items() if key != "params"})
-        for group in optimizer.param_groups
+        for group in groups_of(optimizer)
     ]
     return repr(every) if all(_is_plain(settings) for _, settings in every) else ""
 
@@ -276,7 +277,7 @@ def said(optimizer: Optimizer) -> str:
     """``SGD (lr=0.1, momentum=0.9)``: all settings that are not the defaults."""
     kind: Any = type(optimizer)  # which mypy does not take for hashable
     known, groups = _defaults(kind), []
-    for group in optimizer.param_groups:
+    for group in groups_of(optimizer):
         groups.append(", ".join(
             f"{key}={_setting(value)}" for key, value in group.items()
             if key == "lr" or (key != "params" and not (

@@ -21,12 +21,12 @@ from duet_p2p.engine.call import Call
 from duet_p2p.engine.choice import choose
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
-from duet_p2p.engine.store import Poison
+from duet_p2p.engine.store import Poison, Store
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.table import TABLE, Rule, switches
 from duet_p2p.wire.values import Ref
 
-__all__ = ["check_settings", "has_public_settings"]
+__all__ = ["check_keys", "check_settings", "has_public_settings", "refused_run"]
 
 _GIVEN: Final[dict[str, tuple[tuple[str, int], ...]]] = {
     "torch.Tensor.backward": (("retain_graph", 2), ("create_graph", 3)),
@@ -90,7 +90,9 @@ def check_settings(call: Call, given: Arguments, lineage: Lineage) -> None:
     rule = call.rule
     if has_public_settings(rule.name, given):
         return
-    _refuse_runs(rule, given, lineage)
+    error, is_hidden = refused_run(rule, given, lineage)
+    if error is not None and not is_hidden:
+        raise error
     _refuse_private(call, rule, given, lineage)
     if given.slots and (base := base_name(rule.name)) and base not in ELEMENTWISE:
         _mark_aliases(rule, given, lineage)
@@ -113,17 +115,47 @@ def has_public_settings(name: str, given: Arguments) -> bool:
     return True
 
 
-def _refuse_runs(rule: Rule, given: Arguments, lineage: Lineage) -> None:
-    """How long a loader runs and what it draws is followed batch by batch only."""
+def check_keys(call: Call, store: Store, lineage: Lineage) -> None:
+    """Looks at the keys of dicts, and what is in sets and slices, before a call's are made.
+
+    One entry is made of equal ones, and what else was in it would leave no trace.
+
+    Raises:
+        NotAllowed: a key is private.
+        TypeError: a slice stands in a slice, for all to see.
+    """
+    for number in call.bounds:
+        slot = store.get(number)
+        if type(slot.value) is slice and not (slot.is_loose or is_private(slot.label)):
+            raise TypeError("a slice in a slice")
+    for number in call.keys:
+        slot = store.get(number)
+        if is_private(join((slot.label, lineage.whole(slot.value)))):
+            raise NotAllowed(
+                f"{call.rule.name} takes no dict with a private key, and no set of private "
+                "values. Make it with python.Dict, of pairs, or with python.Set."
+            )
+
+
+def refused_run(rule: Rule, given: Arguments, lineage: Lineage) -> tuple[NotAllowed | None, bool]:
+    """Why a call cannot run over what it is given, and whether a private value may have chosen it.
+
+    How long a loader runs and what it draws is followed batch by batch only.
+    """
     if not rule.name.startswith("python.") or rule.short in _HOLD:
-        return
+        return None, False
+    found = []
     for value in given.values():
         entry = None if is_atomic(value) else lineage.find(value)
         is_pass = entry is not None and isinstance(entry.origin, Pass)
         if isinstance(value, Poison):
             is_pass = value.records == "one"  # it would have been one
         if is_pass or isinstance(value, DataLoader | Dataset):
-            raise NotAllowed(f"{rule.name} takes no loader or data set. Go through it with iter().")
+            found.append(entry is not None and is_private(entry.structure))
+    if not found:
+        return None, False
+    error = f"{rule.name} takes no loader or data set. Go through it with iter()."
+    return NotAllowed(error), all(found)
 
 
 def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
@@ -155,8 +187,8 @@ def _refuse_private(call: Call, rule: Rule, given: Arguments, lineage: Lineage) 
         return
     every = _settings(rule.name)
     if rule.name in _ALL:
-        every += tuple(("", at) for at, value in enumerate(given.args) if is_atomic(value))
-        every += tuple((k, len(given.args)) for k, v in given.kwargs.items() if is_atomic(v))
+        every += tuple(("", at) for at, value in enumerate(given.args) if _is_number(value))
+        every += tuple((k, len(given.args)) for k, v in given.kwargs.items() if _is_number(v))
     for name, position in every:
         if position < len(given.args):
             value, label = given.args[position], given.label_at(position)
@@ -166,6 +198,10 @@ def _refuse_private(call: Call, rule: Rule, given: Arguments, lineage: Lineage) 
             label = join((label, lineage.whole(value)))
         if is_private(label):
             raise _refusal(rule, name)
+
+
+def _is_number(value: Any) -> bool:
+    return is_atomic(value) or isinstance(value, Poison)  # one that failed
 
 
 def _group(given: Arguments, lineage: Lineage) -> Label:

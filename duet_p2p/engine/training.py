@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch.optim import Optimizer
 
-from duet_p2p.engine.holding import parameters_of
+from duet_p2p.engine.holding import groups_of, parameters_of
 from duet_p2p.engine.labels import UNBOUNDED
 from duet_p2p.engine.lineage import Lineage
 
@@ -50,7 +50,7 @@ def count_step(training: Training, optimizer: Optimizer, records: int) -> None:
     training.steps += 1
     training.smallest = min(training.smallest, records)
     training.largest = max(training.largest, records if records < UNBOUNDED else 0)
-    for group in optimizer.param_groups:
+    for group in groups_of(optimizer):
         rate = group.get("lr")
         if isinstance(rate, float | int) and len(training.rates) <= _RATES:
             training.rates[float(rate)] = None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
-from duet_p2p.engine.arguments import Arguments, tensors_in
+from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.failures import PublicError
-from duet_p2p.engine.lineage import OF_THE_OWNER, Lineage, is_atomic
+from duet_p2p.engine.lineage import OF_THE_OWNER, Lineage, Tracked, is_atomic
+from duet_p2p.engine.running import Running
+from duet_p2p.engine.settings import refused_run
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.table import Rule, written
 
@@ -35,22 +38,31 @@ class Writes:
             found = []  # a container is written to, and not what lies in it
         if rule.name.startswith("torch.optim.Optimizer."):
             found = []  # effects knows better than "the first argument"
-        for value in listed:
-            entry = None if is_atomic(value) else self._lineage.find(value)
-            if entry is not None and entry.is_shared:
+        for entry in self._shared_boxes(listed):
+            if not is_private(entry.structure):  # else it may be the one that was chosen
                 raise PublicError(NotAllowed(OF_THE_OWNER))
         found += self._effects.targets(rule.name, given)
         return list({id(t): t for t in found}.values()) if found else found
 
-    def refusal(
-        self, targets: list[torch.Tensor], given: Arguments
-    ) -> tuple[NotAllowed | None, bool]:
-        """Why these cannot be written to, and whether a private value may have chosen which."""
-        for target in targets:
-            entry = given.owned(target, self._lineage)
-            if entry is not None and entry.read_only:
-                return NotAllowed(entry.read_only), entry.hidden
-        return None, False
+    def _shared_boxes(self, listed: Iterable[Any]) -> list[Tracked]:
+        entries = [self._lineage.find(value) for value in listed if not is_atomic(value)]
+        return [entry for entry in entries if entry is not None and entry.is_shared]
+
+    def refusal(self, run: Running) -> tuple[NotAllowed | None, bool]:
+        """Why a call may not write to its targets, or run over what it is given.
+
+        And whether a private value may have chosen which object that is.
+        """
+        entries = [run.given.owned(target, self._lineage) for target in run.targets]
+        refused = [entry for entry in entries if entry is not None and entry.read_only]
+        if not refused:
+            given = run.given
+            if self._shared_boxes(written(run.rule, given.args, given.kwargs, given.slots)):
+                return NotAllowed(OF_THE_OWNER), True
+            if run.is_container:
+                return refused_run(run.rule, run.given, self._lineage)
+            return None, False
+        return NotAllowed(refused[0].read_only), all(entry.hidden for entry in refused)
 
     def shared(self, given: Arguments) -> list[tuple[torch.Tensor, int]]:
         """The owner's objects among the arguments, as they are."""

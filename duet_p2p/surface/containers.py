@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from duet_p2p.surface.iteration import items_of, iterate
+from duet_p2p.surface.members import member
 from duet_p2p.surface.operators import COMPARISONS, OPERATORS
 from duet_p2p.surface.sizes import admit_items, admit_mul
 
@@ -43,13 +44,19 @@ def _ordered_fromkeys(keys: Any, value: Any = None) -> collections.OrderedDict[A
 
 
 def method(cls: type, name: str) -> Callable[..., Any]:
-    """A method of a built-in class by name, for that class only."""
+    """A method of a built-in class by name, for that class only.
+
+    A dict's method on an OrderedDict would leave its order behind, which no walk survives: it has
+    its own.
+    """
     method = getattr(cls, name)
+    ordered = getattr(collections.OrderedDict, name) if cls is dict else method
 
     def run(value: Any, *args: Any) -> Any:
         if not isinstance(value, cls):
             raise TypeError(f"a {cls.__name__} is needed, not {type(value).__name__}")
-        result = method(value, *args)
+        call = ordered if isinstance(value, collections.OrderedDict) else method
+        result = call(value, *args)
         if result is NotImplemented:
             raise TypeError(f"{name} of {cls.__name__} does not take this")
         return result
@@ -175,7 +182,10 @@ def _set_method(name: str, is_mutator: bool) -> Callable[..., Any]:
     def run(value: Any, *others: Any) -> Any:
         if not isinstance(value, set):
             raise TypeError("a set is needed")
-        given = [other if isinstance(other, set) else set(items_of(other)) for other in others]
+        given = [
+            other if isinstance(other, set) else {member(item) for item in items_of(other)}
+            for other in others
+        ]
         admit_items(len(value) + sum(len(other) for other in given))
         result = method(value, *given)
         return None if is_mutator else result
@@ -187,7 +197,7 @@ def _set_add(value: Any, item: Any) -> None:
     if not isinstance(value, set):
         raise TypeError("a set is needed")
     admit_items(len(value) + 1)
-    value.add(item)
+    value.add(member(item))
 
 
 def _set_operator(name: str) -> Callable[[Any, Any], Any]:

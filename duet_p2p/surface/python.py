@@ -29,6 +29,7 @@ from duet_p2p.surface.iteration import (
     iterate,
     length,
 )
+from duet_p2p.surface.members import member
 from duet_p2p.surface.operators import COMPARISONS, OPERATORS
 from duet_p2p.surface.sizes import admit_int, admit_items, admit_text
 from duet_p2p.surface.texts import TEXT_METHODS
@@ -80,7 +81,7 @@ def _tuple(value: Any = ()) -> tuple[Any, ...]:
 
 
 def _set(value: Any = ()) -> set[Any]:
-    return set(items_of(value))
+    return {member(item) for item in items_of(value)}
 
 
 def _collect(*values: Any) -> list[Any]:
@@ -137,6 +138,33 @@ _ANY: Final = str.split(
     "__abs__"
 )
 
+
+def _of_numbers(name: str) -> Callable[..., Any]:
+    """An operator of a number: not of what lies in a container, which is labelled by its own."""
+    call = OPERATORS[name]
+
+    def run(*values: Any) -> Any:
+        if any(isinstance(value, _CONTAINERS) for value in values):
+            raise TypeError("an operator of a number takes no container")
+        return call(*values)
+
+    return run
+
+
+def _of_any(name: str) -> Callable[..., Any]:
+    call = OPERATORS[name]
+
+    def run(first: Any, *others: Any) -> Any:
+        if not isinstance(first, _CONTAINERS) and any(isinstance(v, _CONTAINERS) for v in others):
+            raise TypeError("put the container first")
+        return call(first, *others)
+
+    return run
+
+
+_CONTAINERS: Final = (list, tuple, dict, set)
+
+
 PYTHON: Final[dict[str, Callable[..., Any]]] = {
     "python.iter": iterate,
     "python.next": advance,
@@ -156,11 +184,11 @@ PYTHON: Final[dict[str, Callable[..., Any]]] = {
     "python.Range": _range,
     "python.Slice": plain_slice,
     # numbers
-    **named("Bool", [*_REAL, *_INTEGER, *COMPARISONS], OPERATORS.__getitem__),
-    **named("Int", [*_REAL, *_INPLACE, *_INTEGER, *COMPARISONS], OPERATORS.__getitem__),
-    **named("Float", [*_REAL, *_INPLACE, *COMPARISONS], OPERATORS.__getitem__),
-    **named("Complex", [*_COMPLEX, "__eq__", "__ne__"], OPERATORS.__getitem__),
-    **named("Any", [*_ANY, *COMPARISONS], OPERATORS.__getitem__),
+    **named("Bool", [*_REAL, *_INTEGER, *COMPARISONS], _of_numbers),
+    **named("Int", [*_REAL, *_INPLACE, *_INTEGER, *COMPARISONS], _of_numbers),
+    **named("Float", [*_REAL, *_INPLACE, *COMPARISONS], _of_numbers),
+    **named("Complex", [*_COMPLEX, "__eq__", "__ne__"], _of_numbers),
+    **named("Any", [*_ANY, *COMPARISONS], _of_any),
     "python.Any.__iter__": iterate,
     "python.Any.__len__": length,
     "python.Any.__next__": advance,

@@ -21,6 +21,7 @@ import torch
 from duet_p2p import limits
 from duet_p2p.errors import ProtocolError
 from duet_p2p.surface.arrival import Arrival
+from duet_p2p.surface.members import member
 from duet_p2p.surface.tensors import DEVICE_TYPES
 from duet_p2p.wire.values import (
     Device,
@@ -345,9 +346,15 @@ def from_wire(
         if kind is OrderedDict:
             return OrderedDict((convert(k), convert(v)) for k, v in item.items())
         if kind is set:
-            return {convert(part) for part in item}
+            return {member(convert(part)) for part in item}
         if kind is slice:
-            return plain_slice(convert(item.start), convert(item.stop), convert(item.step))
+            bounds = [item.start, item.stop, item.step]
+            made = [convert(bound) for bound in bounds]
+            # that an object is a slice may be private, and its operation's failure is judged
+            return plain_slice(*[
+                _NO_BOUND if type(bound) is Ref and type(part) is slice else part
+                for bound, part in zip(bounds, made, strict=True)
+            ])  # fmt: skip
         if kind is Size:
             if not all(type(dim) is int and 0 <= dim < 2**63 for dim in item.dims):
                 raise ProtocolError("a size is out of range")
@@ -358,6 +365,13 @@ def from_wire(
         return convert(value)
     except (TypeError, RecursionError):  # an unhashable key, or nested without end
         raise ProtocolError("a value that cannot be made") from None
+
+
+class _NoBound:
+    """Stands where a slice was to stand in a slice: nothing takes it for a number."""
+
+
+_NO_BOUND: Final = _NoBound()
 
 
 def plain_slice(*bounds: Any) -> slice:

@@ -483,9 +483,9 @@ ATTACKS: dict[str, Attack] = {
     "a comparison": lambda p: p.op("python.Int.__eq__", number(p), 3),
     "a copy": lambda p: p.op(T + "clone", X),
     "the length of a copy, after a view of the same length was copied": remembered,
-    "a tuple repeated so many times": lambda p: p.op("python.Complex.__mul__", (3, 1), index(p)),
+    "a tuple repeated so many times": lambda p: p.op("python.Tuple.__mul__", (3, 1), index(p)),
     "no times at all": lambda p: p.op(
-        "python.len", p.op("python.Complex.__mul__", (3, 1), p.op(T + "mul", index(p), 0))
+        "python.len", p.op("python.Tuple.__mul__", (3, 1), p.op(T + "mul", index(p), 0))
     ),
     "another type": lambda p: p.op(T + "to", X, p.put(torch.zeros(1, dtype=torch.int64))),
 }  # fmt: skip

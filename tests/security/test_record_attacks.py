@@ -202,7 +202,8 @@ def _ordered(p: RawPeer) -> Ref:
 
 
 def _sorted_set(p: RawPeer) -> Ref:
-    members = p.op("python.Set", p.op("python.List", X))
+    numbers = [p.op("python.Float", p.op(T + "__getitem__", X, n)) for n in (5, 6)]
+    members = p.op("python.Set", numbers)
     return p.op("python.next", p.op("python.iter", members))
 
 

@@ -1,0 +1,73 @@
+"""Groups of optimizers: lists and dicts that the scientist reads and writes like any others.
+
+What private values put among them, or leave out, must show neither in what an optimizer moves nor
+in what a constructor leaves in them before it fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.holding import groups_of
+from duet_p2p.engine.labels import Label, join, to_model, to_per_record
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+
+__all__ = ["before_optimizer", "before_scheduler", "grown", "has_chosen"]
+
+
+def before_scheduler(given: Arguments, lineage: Lineage) -> None:
+    """A new scheduler writes the first learning rates into the optimizer's groups.
+
+    It adds settings to them, too, or fails when some are there.
+    """
+    every = to_model(join([given.beside(lineage), *grown(given, lineage)]))
+    if not is_private(every):
+        return
+    slots = given.slots.values()
+    beside = [s.label for s in slots if not isinstance(s.value, Optimizer | LRScheduler)]
+    chosen = to_per_record(join([*beside, *grown(given, lineage)]))
+    for value in given.values():
+        for part in reach(value):
+            if not isinstance(part, torch.Tensor | tuple):
+                tracked = lineage.track(part)
+                tracked.content = join((tracked.content, every))
+                tracked.version += 1
+                if is_private(chosen) and isinstance(part, dict):
+                    tracked.structure = join((tracked.structure, chosen))
+
+
+def before_optimizer(given: Arguments, lineage: Lineage) -> None:
+    """A new optimizer writes its settings into groups that it is given, until one is refused."""
+    chosen = given.settings(lineage)
+    if not is_private(chosen):
+        return
+    for part in given.reached():
+        if isinstance(part, dict):
+            tracked = lineage.track(part)
+            tracked.content = join((tracked.content, chosen))
+            tracked.structure = join((tracked.structure, to_per_record(chosen)))
+            tracked.version += 1
+
+
+def grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:
+    """What a loaded state, or a list of settings, brings along."""
+    for value in given.beside_first():
+        if not is_atomic(value):
+            yield lineage.whole(value)
+
+
+def has_chosen(stepper: Any, lineage: Lineage) -> bool:
+    """Whether values decided which tensors an optimizer holds, and so which of them are hidden."""
+    for part in reach(stepper):
+        if isinstance(part, Optimizer):
+            lists = [part.param_groups, *(group["params"] for group in groups_of(part))]
+            entries = [entry for value in lists if (entry := lineage.find(value)) is not None]
+            if any(is_private(entry.structure) for entry in entries):
+                return True
+    return False
