@@ -12,7 +12,15 @@ from duet_p2p import limits
 from duet_p2p.engine.messages import Facts
 from duet_p2p.owner.binding import same_text
 from duet_p2p.owner.essence import essence_of
-from duet_p2p.owner.handlers import KINDS, UNSET, Case, Conditions, Handler, normal_name
+from duet_p2p.owner.handlers import (
+    KINDS,
+    UNSET,
+    Case,
+    Conditions,
+    Handler,
+    normal_name,
+    shown_tags,
+)
 
 __all__ = ["GUARDED_KINDS", "WITHOUT_RECORDS", "charged", "facts_against", "label_against"]
 
@@ -58,8 +66,8 @@ def label_against(conditions: Conditions, case: Case) -> str:
     """Why the scientist's words are not those of a rule; empty if they are."""
     if conditions.name is not None and normal_name(case.name) != conditions.name:
         return f"the name is {case.name!r}, not {conditions.name!r}"
-    if conditions.tags is not None and frozenset(case.facts.tags) != conditions.tags:
-        return f"the tags are {sorted(case.facts.tags)}, not {sorted(conditions.tags)}"
+    if conditions.tags is not None and (tags := shown_tags(case.facts.tags)) != conditions.tags:
+        return f"the tags are {sorted(tags)}, not {sorted(conditions.tags)}"
     return ""
 
 
