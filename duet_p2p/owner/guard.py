@@ -57,6 +57,19 @@ def is_about(handler: Handler, case: Case) -> bool:
     return is_denied_again(handler, facts) or not label_against(said, case)
 
 
+def is_private_size(handler: Handler, case: Case) -> bool:
+    """Whether an accept handler leaves a value by a size or type that may itself be private.
+
+    What a private number chose, and Python's numbers and texts, are ``per_record``.
+    """
+    if case.facts.kind != "per_record" or handler.action != "accept":
+        return False
+    if handler.conditions.plan is not None:
+        return False
+    is_size = bool(case.refusal) or bool(_size_against(handler, case.facts))
+    return is_size and not _kind_against(handler, case.facts)
+
+
 def is_denied_again(handler: Handler, facts: Facts) -> bool:
     """Whether a deny handler denied this recipe before, under a name or tags of its own."""
     return bool(handler.denied_recipes) and essence_of(facts.recipe) in handler.denied_recipes
@@ -85,9 +98,8 @@ def facts_against(handler: Handler, facts: Facts, guard_records: int) -> str:
         return "the recipe is another one"
     if against := sources_against(handler, facts):
         return against
-    kinds = said.kinds if said.kinds is not UNSET else GUARDED_KINDS if is_guarded else KINDS
-    if facts.kind not in kinds:
-        return f"{word}the kind is {facts.kind}, not one of {', '.join(sorted(kinds))}"
+    if against := _kind_against(handler, facts):
+        return against
     return (
         _size_against(handler, facts)
         or _records_against(said, facts, guard_records if is_guarded else 1)
@@ -104,6 +116,15 @@ def sources_against(handler: Handler, facts: Facts) -> str:
     if handler.action == "deny":
         return "" if said.intersection(facts.sources) else "it depends on none of the sources"
     return "" if said.issuperset(facts.sources) else "it depends on other sources too"
+
+
+def _kind_against(handler: Handler, facts: Facts) -> str:
+    said = handler.conditions.kinds
+    kinds = said if said is not UNSET else GUARDED_KINDS if handler.is_guarded else KINDS
+    if facts.kind in kinds:
+        return ""
+    word = "guard: " if handler.is_guarded else ""
+    return f"{word}the kind is {facts.kind}, not one of {', '.join(sorted(kinds))}"
 
 
 def _size_against(handler: Handler, facts: Facts) -> str:
