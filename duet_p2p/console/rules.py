@@ -20,7 +20,14 @@ from duet_p2p.errors import NotAllowed
 from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.binding import Binding
 from duet_p2p.owner.desk import Desk
-from duet_p2p.owner.handlers import UNSET, Conditions, Handler, Unset, normal_name
+from duet_p2p.owner.handlers import (
+    UNSET,
+    Conditions,
+    Handler,
+    Unset,
+    normal_name,
+    shown_tags,
+)
 from duet_p2p.owner.policy import ACCEPT, DENY, GUARDED_KINDS
 
 __all__ = ["Meaning", "handler_of", "meaning_of"]
@@ -74,7 +81,7 @@ def handler_of(rule: Rule, desk: Desk) -> Handler:
     name = normal_name(rule.name or "")
     conditions = Conditions(
         name=name or None,
-        tags=None if rule.tags is None else frozenset(tag for tag in rule.tags if tag),
+        tags=None if rule.tags is None else shown_tags(rule.tags),
         kinds=UNSET if isinstance(rule.kinds, UnsetType) else frozenset(rule.kinds),
         max_elements=_said(rule.max_elements),
         min_records=UNSET if isinstance(rule.min_records, UnsetType) else rule.min_records,

@@ -128,6 +128,9 @@ def _worked_out(step: Made) -> str:
     return hashed(step.op, *parts)
 
 
+_LONG_INT: Final = 4_096  # bits
+
+
 def _canonical(value: Any, step: Made) -> str:
     """A text that is equal for equal arguments only; ends in `UNBOUND` if one cannot be told."""
     if isinstance(value, wire.Ref):
@@ -141,14 +144,15 @@ def _canonical(value: Any, step: Made) -> str:
         return f"T{value.dtype}{value.shape}{digest}" if digest else UNBOUND
     if isinstance(value, dict):
         return _joined("dict", (part for pair in value.items() for part in pair), step)
-    if isinstance(value, slice):
-        return _joined("slice", (value.start, value.stop, value.step), step)
+    if isinstance(value, slice | range):
+        return _joined(type(value).__name__, (value.start, value.stop, value.step), step)
     if isinstance(value, list | tuple):
         return _joined(type(value).__name__, value, step)
     if isinstance(value, set | frozenset):
         texts = sorted(_canonical(item, step) for item in value)
         return UNBOUND if any(text.endswith(UNBOUND) for text in texts) else f"set{texts}"
-    text = repr(value)
+    # Python writes no int of thousands of digits, but each in hex
+    text = hex(value) if type(value) is int and value.bit_length() > _LONG_INT else repr(value)
     return f"{type(value).__name__}:{len(text)}:{text}."
 
 

@@ -132,6 +132,7 @@ def made(
 
 
 _SHOWN_PARTS = 16  # of a container among the arguments
+_LITERAL_CHARS = 80
 _KEPT = frozenset({wire.Ref, bool, int, float, type(None)})
 """Types of arguments that `_short` leaves as they are."""
 
@@ -243,11 +244,22 @@ def _show(value: Any, step: Made, names: Mapping[int, str]) -> str:
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if isinstance(value, dict):
         pairs = list(value.items())[: _SHOWN_PARTS + 1]
-        return f"{{{_some([f'{k!r}: {_show(v, step, names)}' for k, v in pairs])}}}"
+        return f"{{{_some([f'{_literal(k)}: {_show(v, step, names)}' for k, v in pairs])}}}"
     if value is Ellipsis:
         return "..."
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return _literal(value)
+
+
+def _literal(value: Any) -> str:
+    """A plain value; one that is cut says so as a whole recipe does, since nothing binds to it."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no int of thousands of digits
+        return f"<{type(value).__name__} too long to be written…>"
+    if len(text) <= _LITERAL_CHARS:
+        return text
+    # the quotes of a text stay in pairs
+    return (repr(value[:60]) if isinstance(value, str) else text[: _LITERAL_CHARS - 1]) + "…"
 
 
 _BINARY = {

@@ -8,6 +8,21 @@ __all__ = ["clean_line", "clean_text"]
 
 # Cc controls, Cf invisible and direction marks, Cs/Co/Cn what no font shows; Zl, Zp line breaks.
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_UNSEEN = frozenset(
+    map(
+        chr,
+        (
+            *(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0),
+            *range(0x180B, 0x1810),
+            *range(0xFE00, 0xFE10),
+            *range(0xE0100, 0xE01F0),
+        ),
+    )
+)
+"""Letters and marks by their category that no font shows: fillers, joiners, variation selectors."""
+_BLANK = "\u2800"  # a pattern of no dots; its category is that of symbols
+_MARKS = 4
+"""On one letter; more of them reach into the lines above and below."""
 
 
 def clean_line(text: object, chars: int) -> str:
@@ -27,4 +42,15 @@ def clean_text(text: str, chars: int) -> str:
 
 
 def _visible(text: str, kept: str) -> str:
-    return "".join(c for c in text if c in kept or unicodedata.category(c) not in _DROPPED)
+    shown: list[str] = []
+    marks = 0
+    for c in text:
+        category = "" if c in kept else unicodedata.category(c)
+        if category in _DROPPED or c in _UNSEEN:
+            continue
+        is_mark = category in ("Mn", "Me")
+        marks = marks + 1 if is_mark else 0
+        if is_mark and (marks > _MARKS or not shown or shown[-1].isspace()):
+            continue  # no mark on what stands before the text
+        shown.append(" " if category == "Zs" or c == _BLANK else c)
+    return "".join(shown)

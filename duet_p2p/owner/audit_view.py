@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -29,6 +30,8 @@ __all__ = ["AuditView", "check_export", "exported", "line_of"]
 _SHOWN_ROWS: Final = 20
 _LINE_CHARS: Final = 160
 _WORD_CHARS: Final = 32
+_WORDS: Final = frozenset({"name", "reason", "tags", "description"})
+_ONE_WORD: Final = re.compile(r"[^\s='\"]+")
 
 
 class AuditView:
@@ -168,8 +171,20 @@ def line_of(row: Row) -> str:
 
 def _told(row: Row) -> str:
     facts = _facts(row)
-    parts = [f"{key}={value}" for key, value in facts.items() if value not in ("", None, [], {})]
+    ours = {key: value for key, value in facts.items() if key not in _WORDS}
+    parts = [
+        f"{key}={_plain(value)}"
+        for key, value in (ours | facts).items()  # the scientist's words last: they may be long
+        if value not in ("", None, [], {})
+    ]
     return clean_line(" ".join(parts), _LINE_CHARS)
+
+
+def _plain(value: Any) -> str:
+    """A fact as one word: no text looks like the next fact."""
+    if isinstance(value, str) and not _ONE_WORD.fullmatch(value):
+        return repr(value)
+    return str(value)
 
 
 def _facts(row: Row) -> dict[str, Any]:

@@ -102,12 +102,15 @@ def always_text(facts: Facts) -> str:
     return f"the loss after the next training step asks once more, since {facts.foreseen_text}"
 
 
-_VARIES: Final = re.compile(r"batch of \d+|own\d+")
+_VARIES: Final = re.compile(
+    r"""(?P<kept>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")|\bbatch of \d+|\bown\d+"""
+)
+"""Not within quotes: there are the owner's tags, and ``town1`` is not ``town2``."""
 
 
 def same_text(recipe: str) -> str:
     """A recipe's text for every batch of a loader, and for what is uploaded once more."""
-    return _VARIES.sub("…", recipe)
+    return _VARIES.sub(lambda found: found["kept"] or "…", recipe)
 
 
 def why_unbound(facts: Facts, *, is_listed: bool = False) -> str:

@@ -12,7 +12,15 @@ from duet_p2p import limits
 from duet_p2p.engine.messages import Facts
 from duet_p2p.owner.binding import same_text
 from duet_p2p.owner.essence import essence_of
-from duet_p2p.owner.handlers import KINDS, UNSET, Case, Conditions, Handler, normal_name
+from duet_p2p.owner.handlers import (
+    KINDS,
+    UNSET,
+    Case,
+    Conditions,
+    Handler,
+    normal_name,
+    shown_tags,
+)
 
 __all__ = ["GUARDED_KINDS", "WITHOUT_RECORDS", "charged", "facts_against", "label_against"]
 
@@ -49,6 +57,19 @@ def is_about(handler: Handler, case: Case) -> bool:
     return is_denied_again(handler, facts) or not label_against(said, case)
 
 
+def is_private_size(handler: Handler, case: Case) -> bool:
+    """Whether an accept handler leaves a value by a size or type that may itself be private.
+
+    What a private number chose, and Python's numbers and texts, are ``per_record``.
+    """
+    if case.facts.kind != "per_record" or handler.action != "accept":
+        return False
+    if handler.conditions.plan is not None:
+        return False
+    is_size = bool(case.refusal) or bool(_size_against(handler, case.facts))
+    return is_size and not _kind_against(handler, case.facts)
+
+
 def is_denied_again(handler: Handler, facts: Facts) -> bool:
     """Whether a deny handler denied this recipe before, under a name or tags of its own."""
     return bool(handler.denied_recipes) and essence_of(facts.recipe) in handler.denied_recipes
@@ -58,8 +79,8 @@ def label_against(conditions: Conditions, case: Case) -> str:
     """Why the scientist's words are not those of a rule; empty if they are."""
     if conditions.name is not None and normal_name(case.name) != conditions.name:
         return f"the name is {case.name!r}, not {conditions.name!r}"
-    if conditions.tags is not None and frozenset(case.facts.tags) != conditions.tags:
-        return f"the tags are {sorted(case.facts.tags)}, not {sorted(conditions.tags)}"
+    if conditions.tags is not None and (tags := shown_tags(case.facts.tags)) != conditions.tags:
+        return f"the tags are {sorted(tags)}, not {sorted(conditions.tags)}"
     return ""
 
 
@@ -77,9 +98,8 @@ def facts_against(handler: Handler, facts: Facts, guard_records: int) -> str:
         return "the recipe is another one"
     if against := sources_against(handler, facts):
         return against
-    kinds = said.kinds if said.kinds is not UNSET else GUARDED_KINDS if is_guarded else KINDS
-    if facts.kind not in kinds:
-        return f"{word}the kind is {facts.kind}, not one of {', '.join(sorted(kinds))}"
+    if against := _kind_against(handler, facts):
+        return against
     return (
         _size_against(handler, facts)
         or _records_against(said, facts, guard_records if is_guarded else 1)
@@ -96,6 +116,15 @@ def sources_against(handler: Handler, facts: Facts) -> str:
     if handler.action == "deny":
         return "" if said.intersection(facts.sources) else "it depends on none of the sources"
     return "" if said.issuperset(facts.sources) else "it depends on other sources too"
+
+
+def _kind_against(handler: Handler, facts: Facts) -> str:
+    said = handler.conditions.kinds
+    kinds = said if said is not UNSET else GUARDED_KINDS if handler.is_guarded else KINDS
+    if facts.kind in kinds:
+        return ""
+    word = "guard: " if handler.is_guarded else ""
+    return f"{word}the kind is {facts.kind}, not one of {', '.join(sorted(kinds))}"
 
 
 def _size_against(handler: Handler, facts: Facts) -> str:

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
+from duet_p2p import limits
 from duet_p2p.engine.messages import Facts
 from duet_p2p.objects import cards
+from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.binding import Binding
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ __all__ = [
     "Handler",
     "Unset",
     "normal_name",
+    "shown_tags",
     "tag_filter",
 ]
 
@@ -271,8 +274,17 @@ _KEYS: Final = (
 
 
 def normal_name(name: str) -> str:
-    """Names are compared as they look: stripped, in one case and one form of their characters."""
-    return unicodedata.normalize("NFKC", name).strip().lower()
+    """Names are compared as they look: cleaned, in one case and one form of their characters.
+
+    A rule's name is cleaned like that of a request, else it would never be the same.
+    """
+    clean = clean_line(name, limits.REQUEST_NAME_CHARS)
+    return " ".join(unicodedata.normalize("NFKC", clean).lower().split())
+
+
+def shown_tags(tags: Iterable[str]) -> frozenset[str]:
+    """Tags are compared as people see them: cleaned, and without those of which nothing is left."""
+    return frozenset(clean for tag in tags if (clean := clean_line(tag, limits.NAME_CHARS)))
 
 
 def tag_filter(tags: Iterable[str] | None) -> frozenset[str] | None:
@@ -280,7 +292,7 @@ def tag_filter(tags: Iterable[str] | None) -> frozenset[str] | None:
     if isinstance(tags, str):
         raise TypeError("tags is a list of texts, not a text")
     given = None if tags is None else frozenset(tags)
-    return frozenset(tag for tag in given if tag) if given else None
+    return shown_tags(given) if given else None
 
 
 def _typed(value: Any) -> str:

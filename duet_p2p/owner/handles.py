@@ -6,6 +6,7 @@ An owner has the data itself, so a handle computes nothing; it is for looking af
 from __future__ import annotations
 
 import builtins
+import contextlib
 import keyword
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Protocol, overload
@@ -166,6 +167,10 @@ class Handle:
         return cards.card("Shared object", facts, state=state)
 
 
+class _NoneFits(KeyError):
+    """No object is called so."""
+
+
 class OwnerStore:
     """What is shared, of both sides, in the order of sending."""
 
@@ -204,8 +209,17 @@ class OwnerStore:
         return () if item is None else tuple(item.tags)
 
     def resolve_source(self, source: Any) -> int:
-        """Id of an object given as handle, tag, text id or the beginning of one."""
-        return source._id if isinstance(source, Handle) else self._find(source).id
+        """Id of an object of the owner's, listed or not, by handle, tag, text id or its beginning.
+
+        The scientist may tag an object of its own like one of the owner's, or with its text id.
+        """
+        if isinstance(source, str):
+            every: list[Item] = self._caller.read(lambda: list(self.catalog))
+            return self._one_of([item for item in every if item.is_mine], source).id
+        found: int = source._id if isinstance(source, Handle) else self._find(source).id
+        if found > 0:
+            raise KeyError(f"{source!r} was sent by the scientist; sources are objects of yours")
+        return found
 
     @property
     def pandas(self) -> Any:
@@ -322,15 +336,26 @@ class OwnerStore:
         return items
 
     def _find(self, key: object) -> Item:
+        """A listed object. What fits one of the owner's is none of the scientist's."""
         items = self._listed()
+        mine = [item for item in items if item.is_mine]
+        if isinstance(key, str) and mine:
+            with contextlib.suppress(_NoneFits):
+                return self._one_of(mine, key)
+        return self._one_of(items, key)
+
+    def _one_of(self, items: list[Item], key: object) -> Item:
         if isinstance(key, int) and not isinstance(key, bool):
             return items[key]
         if not isinstance(key, str):
             raise TypeError(f"an object is named by position, tag or id, not by {key!r}")
-        found = [item for item in items if key in item.tags]
+        found = [item for item in items if self.key(item.id) == key.lower()]
+        found = found or [item for item in items if key in item.tags]
         if not found and len(key) >= 5:
             found = [item for item in items if self.key(item.id).startswith(key.lower())]
         if len(found) != 1:
             several = ", ".join(self.key(item.id)[:10] for item in found)
-            raise KeyError(f"{key!r} fits several objects: {several}" if found else key)
+            if found:
+                raise KeyError(f"{key!r} fits several objects: {several}")
+            raise _NoneFits(key)
         return found[0]

@@ -185,7 +185,8 @@ class Intake:
         """Whether a handler takes a value whose account is still to come."""
         if facts.failed or not self._policy.reads_no_account:
             return False
-        decision = self._policy.decide(case_of(record, facts), self._clock())
+        case = case_of(record, facts, is_again=True)  # what is not accepted counts when it is anew
+        decision = self._policy.decide(case, self._clock())
         if decision.action != ACCEPT:
             return False  # nothing came of it: whoever decides about it does so anew
         record.froze(event)
@@ -215,9 +216,9 @@ class Intake:
         return self._releases.words.about(object_id)
 
 
-def case_of(record: Record, facts: engine.Facts) -> Case:
+def case_of(record: Record, facts: engine.Facts, *, is_again: bool = False) -> Case:
     """What handlers see of a request."""
-    return Case(record.name, facts, refusal_of(facts), is_again=bool(record.why))
+    return Case(record.name, facts, refusal_of(facts), is_again=is_again or bool(record.why))
 
 
 def refusal_of(facts: engine.Facts) -> str:

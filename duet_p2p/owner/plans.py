@@ -173,7 +173,7 @@ class OwnerPlans:
 
     def __repr__(self) -> str:
         lines = [
-            f"[{n}] {p.name}: {p.digest[:12]}…, {len(p.definition.steps)} commands, "
+            f"[{n}] {p.name!r}: {p.digest[:12]}…, {len(p.definition.steps)} commands, "
             f"{p.outputs} outputs, {p.runs} runs{', given up' if p.is_deleted else ''}"
             for n, p in enumerate(self._all())
         ]

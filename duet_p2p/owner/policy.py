@@ -35,6 +35,7 @@ from duet_p2p.owner.guard import (
     facts_against,
     is_about,
     is_denied_again,
+    is_private_size,
     label_against,
 )
 from duet_p2p.owner.handlers import (
@@ -185,7 +186,8 @@ class Policy:
                 handler.uses += handler.action == DENY
                 return Decision(DENY, f"{_TOLD}: {_said(handler)}", handler)
             against = self._against(handler, case)
-            if case.facts.failed and not case.is_again:
+            tells = case.facts.failed or (against and is_private_size(handler, case))
+            if tells and not case.is_again:
                 self._count_failure(handler, case, is_silent=bool(against))
             if against:
                 continue
@@ -195,6 +197,8 @@ class Policy:
                 return Decision(DENY, f"denied by handler: {_said(handler)}", handler)
             full = _over_quota(handler, case.facts)
             if full:
+                if not case.is_again:
+                    handler.elements += case.facts.kind == "per_record"  # its size may be private
                 return Decision(DENY, full, handler)
             return Decision(
                 ACCEPT,
@@ -325,7 +329,8 @@ class Policy:
     def _count_failure(self, handler: Handler, case: Case, *, is_silent: bool) -> None:
         """A failure where a value would perhaps have been answered counts as a number.
 
-        That no answer comes, or another one, tells that it failed. If that were free, a program
+        So does a value that a private number may have chosen for its size or type. That no answer
+        comes, or another one, tells that it failed, or which it is. If that were free, a program
         whose failure hangs on the data would ask as often as it likes.
         """
         facts = case.facts

@@ -91,8 +91,8 @@ class Printer:
 
 
 def value_text(action: str, name: str, reason: str, text: str) -> str:
-    """One decision for the owner's eyes, for example ``HANDLER deny 'loss' (why): 0.31``."""
-    about = f" ({reason})" if reason else ""
+    """One decision for the owner's eyes, for example ``HANDLER deny 'loss' ('why'): 0.31``."""
+    about = f" ({reason!r})" if reason else ""
     return f"HANDLER {action} {name!r}{about}: {clean_text(text, limits.PRINTED_VALUE_CHARS)}"
 
 

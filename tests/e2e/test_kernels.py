@@ -114,7 +114,7 @@ def test_two_notebooks_pair_by_prompt_and_compute(
     scientist.run("total = duet.store['ages'].sum()")
     scientist.run("print('SUM', total.get(name='sum', reason='why', request_block=True))")
     scientist.read_until("SUM None")
-    owner.read_until(r"HANDLER deny 'sum' \(why\): tensor\(281\)")
+    owner.read_until(r"HANDLER deny 'sum' \('why'\): tensor\(281\)")
     scientist.run("mean = duet.store['ages'].float().mean(); r = mean.request(reason='first')")
     waiting = scientist.start("mean.get(request_block=True, timeout_secs=-1)")
     time.sleep(1)

@@ -268,7 +268,7 @@ async def test_print_local_shows_a_denied_value_and_peeks_before_it_discards(sta
         engine.Discard(11),
     ]
     stage.host.say(engine.Text(11, "0.25\x07"))
-    assert capsys.readouterr().out == "HANDLER deny 'loss' (why not): 0.25\n"
+    assert capsys.readouterr().out == "HANDLER deny 'loss' ('why not'): 0.25\n"
 
 
 async def test_print_local_says_deny_when_the_quota_is_used_up(stage, capsys):
@@ -277,7 +277,7 @@ async def test_print_local_says_deny_when_the_quota_is_used_up(stage, capsys):
     stage.candidate(11, LOSS, 0.25)
     stage.host.say(engine.Text(11, "0.25"))
     assert stage.answers() == [wire.Denied(11, "")]
-    assert capsys.readouterr().out == "HANDLER deny 'loss' (why not): 0.25\n"
+    assert capsys.readouterr().out == "HANDLER deny 'loss' ('why not'): 0.25\n"
 
 
 async def test_an_unprinted_handler_prints_nothing(stage, capsys):

@@ -20,7 +20,7 @@ from tests.unit.owner_kit import InlineThread
 
 
 def test_a_decision_shows_action_name_reason_and_value():
-    assert value_text("deny", "loss", "why", "0.31") == "HANDLER deny 'loss' (why): 0.31"
+    assert value_text("deny", "loss", "why", "0.31") == "HANDLER deny 'loss' ('why'): 0.31"
     assert value_text("accept", "loss", "", "0.31") == "HANDLER accept 'loss': 0.31"
 
 
