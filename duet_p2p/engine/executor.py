@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from duet_p2p.engine import axes, choice, containers
+from duet_p2p.engine import axes, containers
 from duet_p2p.engine.admission import Admission, Limits, SizeRefused
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.call import Call
@@ -300,8 +300,9 @@ class Executor:
             if rule.name not in containers.STEPWISE:
                 containers.label_fresh(given, result, lineage)
         else:
-            result = choice.apart_views(rule.short, given, result, lineage)
-            label, verdict = self._labelling.label(run, result, is_inferred=admission.is_inferred)
+            is_inferred, labelling = admission.is_inferred, self._labelling
+            result = labelling.apart(run, result, self._mode, is_inferred=is_inferred)
+            label, verdict = labelling.label(run, result, is_inferred=is_inferred)
             try:
                 admission.charge(result, is_met=run.is_met)
             except QuotaExceeded as error:

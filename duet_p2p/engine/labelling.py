@@ -6,13 +6,15 @@ from typing import Any, Final
 
 import torch
 
+from duet_p2p.engine import axes, choice
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.effects import Effects, label_apart
-from duet_p2p.engine.judge import Verdict, apply, hides_graph, is_joined, label_written
+from duet_p2p.engine.judge import Verdict, apply, hides, hides_graph, is_joined, label_written
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
 from duet_p2p.engine.precedents import Precedents
 from duet_p2p.engine.running import Running
+from duet_p2p.engine.trial import Mode
 from duet_p2p.surface.table import Rule
 
 __all__ = ["STATEFUL", "Labelling", "chosen_by"]
@@ -46,6 +48,33 @@ class Labelling:
         self._lineage = lineage
         self._effects = effects
         self.precedents = Precedents(lineage)
+
+    def apart(self, run: Running, result: Any, mode: Mode, *, is_inferred: bool) -> Any:
+        """The result, with no argument itself in it that is hidden by being given back.
+
+        ``flatten`` and a dropout give back the very tensor for some numbers. Where those are
+        private the result is hidden, and the tensor is not, since for others they give another one
+        or fail. So there is a view of it in its place, or a copy where a view is never given.
+
+        Args:
+            run: the command, which is over.
+            result: what it gave.
+            mode: of gradients.
+            is_inferred: the result's shape follows from those of the arguments.
+        """
+        rule, given, lineage = run.rule, run.given, self._lineage
+        parts = result if isinstance(result, tuple | list) else (result,)
+        own = {id(t) for t in given.tensors() if not lineage.hidden(t)}
+        is_itself = not run.targets and any(id(part) in own for part in parts)
+        if is_itself and hides(rule, given, lineage, is_inferred=is_inferred):
+            is_view = axes.base_name(rule.name) not in axes.BY_VALUES
+            with mode():
+                parts = [
+                    part if id(part) not in own else part.view_as(part) if is_view else part.clone()
+                    for part in parts
+                ]
+            result = type(result)(parts) if isinstance(result, tuple | list) else parts[0]
+        return choice.apart_views(rule.short, given, result, lineage)
 
     def label(
         self, run: Running, result: Any, *, is_inferred: bool

@@ -18,6 +18,7 @@ from tests.security.neighbour_kit import (
     ONE,
     OPT,
     OTHER,
+    F,
     I,
     T,
     X,
@@ -345,13 +346,60 @@ def test_what_a_private_value_leaves_out_shows_nowhere(name: str) -> None:
         torch.set_rng_state(state)
 
 
-@pytest.mark.xfail(reason="still shows, by a tick", strict=True)
-def test_whether_a_private_number_is_a_chance_shows_nowhere() -> None:
+def chances(p: Any) -> dict[str, Ref]:
+    """Chances of which one is none, or of which one drops nothing."""
+    private = p.op(T + "__getitem__", I, 0)
+    return {
+        name: p.op("python.Float", p.op("torch.mul", private, most))
+        for name, most in (("none", 2.0), ("half", 0.5), ("all", 1.0))
+    }
+
+
+@pytest.mark.parametrize("chance", ["none", "half", "all"])
+@pytest.mark.parametrize("short", ["dropout", "dropout1d", "dropout2d", "alpha_dropout"])
+@pytest.mark.parametrize("is_on", [False, True])
+def test_a_private_chance_of_a_dropout_shows_nowhere(short: str, chance: str, is_on: bool) -> None:
+    """A dropout gives back its own tensor, another one, or fails."""
+
     def made(p: Any) -> list[Ref]:
-        own = weight(p)
-        chance = p.op("python.Float", p.op("torch.mul", p.op(T + "__getitem__", I, 0), 2.0))
-        p.op("torch.nn.functional.dropout", own, chance, False)  # gives its own tensor, or fails
-        return [own]
+        own, other = p.put(torch.ones(2, 3, 4, requires_grad=True)), p.put(torch.ones(2, 3, 4))
+        given = [p.op(F + short, each, chances(p)[chance], is_on) for each in (own, other)]
+        for each in given:
+            p.do(T + "add_", each, 1.0)
+            p.do(T + "backward", p.op("torch.sum", each))
+        return [own, other, *given, p.op(T + "grad", own)]
+
+    assert not difference(Neighbour(ONE).shown(made), Neighbour(OTHER).shown(made))
+
+
+@pytest.mark.parametrize("wants", [False, True])
+@pytest.mark.parametrize("short", ["flatten", "sum_to_size", "broadcast_tensors", "narrow"])
+def test_whether_a_private_shape_is_that_of_the_tensor_shows_nowhere(
+    short: str, wants: bool
+) -> None:
+    """The tensor itself is given back, a view of it, another tensor, or it fails."""
+
+    def made(p: Any) -> list[Ref]:
+        own = p.put(torch.ones(1, requires_grad=wants))
+        both = p.put(torch.ones(1, 2, requires_grad=wants))
+        given = {
+            "flatten": lambda: [
+                p.op("torch.flatten", own, number(p)), p.op("torch.flatten", both, number(p)),
+            ],
+            "sum_to_size": lambda: [
+                p.op(T + "sum_to_size", own, [p.op("python.Int.__add__", number(p), 1)]),
+                p.op(T + "sum_to_size", both, [1, p.op("python.Int.__add__", number(p), 1)]),
+            ],
+            "broadcast_tensors": lambda: p.ops(
+                "torch.broadcast_tensors", 2, both,
+                p.op(T + "__getitem__", X, p.op(T + "__gt__", X, 0.5)),
+            ),
+            "narrow": lambda: [p.op(T + "narrow", own, 0, number(p), 1)],
+        }[short]()  # fmt: skip
+        for each in given:
+            p.do(T + "add_", each, 1.0)
+            p.do(T + "backward", p.op("torch.sum", each))
+        return [own, both, *given]
 
     assert not difference(Neighbour(ONE).shown(made), Neighbour(OTHER).shown(made))
 
