@@ -442,10 +442,6 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     """A container made of the elements of others."""
     inputs = given.values()
     loose = _of_loose(given)
-    one = inputs[0] if len(inputs) == 1 else None
-    owned = lineage.entry(one) if isinstance(one, torch.Tensor) else None
-    if owned is not None and owned.is_chosen and loose is not PUBLIC and short == "collect":
-        lineage.track(result).structure = loose  # of a list of one, too
     is_any = any(slot.is_loose and slot.is_element for slot in given.slots.values())
     is_one = len(inputs) == 1 and short in ("collect", "state_dict") and not is_any
     if is_one and isinstance(inputs[0], Poison) and inputs[0].is_tensor:

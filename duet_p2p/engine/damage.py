@@ -27,7 +27,8 @@ from duet_p2p.engine.axes import base_name
 from duet_p2p.engine.choice import mark
 from duet_p2p.engine.containers import GETTERS, is_loose
 from duet_p2p.engine.failures import is_structural
-from duet_p2p.engine.gradients import leaves_of
+from duet_p2p.engine.gradients import keeps_graph, leaves_of
+from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
 from duet_p2p.engine.labelling import chosen_by
 from duet_p2p.engine.labels import Label, join, to_per_record
@@ -248,7 +249,7 @@ class Damage:
             with torch.enable_grad():
                 if not sources:
                     return made.requires_grad_()
-                return _Joined.apply(made, *sources)
+                return joined(made, sources)
         if isinstance(spec, list):
             return [self._made(part, given) for part in spec]
         if isinstance(spec, tuple) and not isinstance(spec, torch.Size):
@@ -277,6 +278,9 @@ class Damage:
             poison.is_tensor = is_one and bool(base_name(rule.name))
             if is_one:
                 poison.parts = ()  # those of an object that it was to come from
+            first = given.args[0] if given.args else None
+            if poison.records == "one" and getattr(first, "records", "") == "many":
+                tracked.structure = label  # as of a part of a list whose length is private
             if rule.result in _LISTED:
                 tracked.structure, poison.is_list = label, True
             is_loose, is_element = self._is_loose(rule, given, label), rule.result == "element"
@@ -316,7 +320,7 @@ class Damage:
         listed: list[Any] = list(written(rule, given.args, given.kwargs, given.slots))
         if short == "backward":
             # the gradients that it would have made: without them a step would quietly do less
-            self._spoil_gradients(poison)
+            self._spoil_gradients(poison, hidden=keeps_graph(given))
         if short == "zero_grad" and not poison.is_public:
             _drop_gradients(given)
         first = given.args[0] if given.args else None
@@ -377,19 +381,24 @@ class Damage:
                 continue  # torch refuses the last of these before it writes
             with torch.enable_grad():
                 try:
-                    target.copy_(_Joined.apply(target.detach().clone(), *sources))
+                    target.copy_(joined(target.detach().clone(), sources))
                 except RuntimeError:  # so would the call have: a view that cannot be written
                     continue
 
-    def _spoil_gradients(self, poison: Poison) -> None:
-        """A backward changes gradients, never the leaves themselves."""
+    def _spoil_gradients(self, poison: Poison, *, hidden: bool = False) -> None:
+        """A backward changes gradients, never the leaves themselves.
+
+        Where it is `hidden` whether they have a graph there are new ones.
+        """
         for leaf in poison.leaves.values():
             if leaf.grad is None:
                 if poison.is_public:
                     self._lineage.spoil(leaf, poison)
                     continue
                 leaf.grad = torch.zeros_like(leaf)
-            self._lineage.spoil(leaf.grad, poison)
+            elif hidden and not poison.is_public:
+                leaf.grad = leaf.grad.detach().clone()
+            self._lineage.spoil(leaf.grad, poison, hidden=hidden)
             self._lineage.own(leaf.grad).stays = True
 
     # results of a command that ran on stand-ins
@@ -433,24 +442,6 @@ class Damage:
                 tracked = self._lineage.find(value)
                 if tracked is not None and is_private(join((tracked.content, tracked.structure))):
                     tracked.poison = poison
-
-
-class _Joined(torch.autograd.Function):
-    """A stand-in in the graph of what it was to be computed from; nothing flows back."""
-
-    @staticmethod
-    def forward(ctx: Any, made: torch.Tensor, *sources: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(made)  # most operations keep something: a second backward fails
-        ctx.sources = [(t.shape, t.dtype, t.device) for t in sources]
-        return made
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        _ = ctx.saved_tensors
-        return (
-            None,
-            *(torch.zeros(s, dtype=dtype, device=device) for s, dtype, device in ctx.sources),
-        )
 
 
 def _drop_gradients(given: Arguments) -> None:

@@ -22,7 +22,9 @@ from duet_p2p.engine.lineage import Lineage, Owned, storage_of
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.sparse import settled
 
-__all__ = ["Gradients", "chosen_of", "gradient_of", "leaves_of", "met_by", "reached_by"]
+__all__ = [
+    "Gradients", "chosen_of", "gradient_of", "keeps_graph", "leaves_of", "met_by", "reached_by",
+]  # fmt: skip
 
 
 _EXPECTED: Final = re.compile(r"expected version (\d+)")
@@ -47,6 +49,7 @@ class Gradients:
         self._retaining: list[weakref.ref[torch.Tensor]] = []
         self._expected: list[_Expected] = []
         self._poison: Poison | None = None
+        self._is_hidden = False
 
     def retain(self, tensor: torch.Tensor) -> None:
         """This tensor will keep its gradient although it is no leaf."""
@@ -76,6 +79,7 @@ class Gradients:
             came = written_by(to_per_record(loss) if loss.is_data else loss, writers)
         every = [came]
         self._poison = lineage.poison(root)
+        self._is_hidden = keeps_graph(given) and lineage.hidden(root)
         for leaf in leaves:
             of_leaf = came
             if is_private(loss) and lineage.label(leaf).is_data:
@@ -168,8 +172,10 @@ class Gradients:
             entry = self._lineage.own_storage(storage_of(grad))
             entry.label = join((entry.label, expected.label))
             entry.stays = True
+            entry.hidden = entry.hidden or self._is_hidden
             entry.poison = entry.poison or expected.poison
         self._expected.clear()
+        self._is_hidden = False
 
     def read(self, tensor: torch.Tensor, copy: torch.Tensor) -> None:
         """The gradient of a tensor was read; a dense copy of a sparse one is as private as it."""
@@ -189,6 +195,14 @@ def came_to(loss: Label, writers: frozenset[str]) -> Label:
     the leaves.
     """
     return written_by(to_per_record(loss) if loss.is_data else loss, writers)
+
+
+def keeps_graph(given: Arguments) -> bool:
+    """Whether a backward gives gradients that can have a graph.
+
+    Whether they have one is private where the root is hidden: if it is missing nobody can tell.
+    """
+    return bool(given.setting("create_graph", 3))
 
 
 def gradient_of(tensor: torch.Tensor) -> torch.Tensor | None:

@@ -16,6 +16,8 @@ import torch
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.effects import is_random
 from duet_p2p.engine.failures import is_structural
+from duet_p2p.engine.joined import joined
+from duet_p2p.engine.judge import may_join
 from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.store import Poison, Slot
@@ -35,7 +37,10 @@ NUMBERS: Final = (0, 1, 2)
 def neutral(
     name: str, given: Arguments, spec: Any, mode: Mode, lineage: Lineage, writes: list[torch.Tensor]
 ) -> Any:
-    """The result on zeros in the place of private tensors, for its graph; None if there is none.
+    """The result on others in the place of private tensors, for its graph; None if there is none.
+
+    On zeros, and if these fail on identity matrices and ones. The latter stand for what gradients
+    flow to as well, and are joined to it.
 
     Args:
         name: of the command.
@@ -47,13 +52,16 @@ def neutral(
     """
     if writes or is_random(name) or not _wants_gradient(spec):
         return None
-    args, kwargs = _zeroed((given.args, given.kwargs), lineage)
-    try:
-        with mode():
-            result = CALLABLES[name](*args, **kwargs)
-    except Exception:
-        return None
-    return result if is_as_expected(result, spec) else None
+    for other in (_zero, _unit):
+        try:
+            with mode():
+                args, kwargs = _replaced((given.args, given.kwargs), lineage, other)
+                result = CALLABLES[name](*args, **kwargs)
+        except Exception:
+            continue
+        if is_as_expected(result, spec):
+            return result
+    return None
 
 
 def refusal(run: Running, mode: Mode, lineage: Lineage, spec: Any) -> Exception | None:
@@ -132,18 +140,35 @@ def _tried(
             yield error
 
 
-def _zeroed(value: Any, lineage: Lineage) -> Any:
-    """Arguments with zeros for private tensors that no gradient flows to."""
+def _replaced(value: Any, lineage: Lineage, other: Callable[[torch.Tensor], Any]) -> Any:
+    """Arguments with another tensor in the place of each private one."""
     if isinstance(value, torch.Tensor):
-        is_kept = value.requires_grad or not is_private(lineage.label(value))
-        return value if is_kept else torch.zeros_like(value)
+        return other(value) if is_private(lineage.label(value)) else value
     if isinstance(value, list):
-        return [_zeroed(part, lineage) for part in value]
+        return [_replaced(part, lineage, other) for part in value]
     if type(value) is tuple:
-        return tuple([_zeroed(part, lineage) for part in value])
+        return tuple([_replaced(part, lineage, other) for part in value])
     if type(value) is dict:
-        return {key: _zeroed(part, lineage) for key, part in value.items()}
+        return {key: _replaced(part, lineage, other) for key, part in value.items()}
     return value
+
+
+def _zero(tensor: torch.Tensor) -> torch.Tensor:
+    """Zeros, for what no gradient flows to."""
+    return tensor if tensor.requires_grad else torch.zeros_like(tensor)
+
+
+def _unit(tensor: torch.Tensor) -> torch.Tensor:
+    """Identity matrices, ones, or for whole numbers zeros, joined to what a gradient flows to."""
+    made = torch.zeros_like(tensor, requires_grad=False)
+    if may_join(tensor):
+        is_matrix = tensor.ndim > 1
+        made = made + (
+            torch.eye(*tensor.shape[-2:], dtype=tensor.dtype, device=tensor.device)
+            if is_matrix
+            else 1
+        )
+    return joined(made, [tensor], is_linear=True) if tensor.requires_grad else made
 
 
 def stands_for(slot: Slot, lineage: Lineage, number: int = 0) -> Any:
@@ -153,7 +178,7 @@ def stands_for(slot: Slot, lineage: Lineage, number: int = 0) -> Any:
         return torch.zeros(1, requires_grad=True) if value.leaves else 0
     if is_private(slot.label) and type(value) in (bool, int, float):
         return type(value)(number)
-    return _zeroed(value, lineage)
+    return _replaced(value, lineage, _zero)
 
 
 def _wants_gradient(spec: Any) -> bool:

@@ -8,8 +8,9 @@ import torch
 
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.security.failing_kit import L, M, N, P, Programs, few, weights, whole
-from tests.security.neighbour_kit import OPT, T
+from tests.security.failing_kit import C, L, M, N, P, Programs, few, weights, whole
+from tests.security.failing_kit import broken as broken_number
+from tests.security.neighbour_kit import OPT, F, T
 
 PROGRAMS = Programs()
 program = PROGRAMS.program
@@ -217,6 +218,56 @@ def a_graph_that_is_kept(p: Any) -> list[Ref]:
 @program
 def a_graph_of_the_way_back(p: Any) -> list[Ref]:
     return kept(p, create_graph=True)
+
+
+def broken(p: Any, w: Ref) -> dict[str, Ref]:
+    """What fails on one of the sets; some of it is linear, so that a gradient is constant."""
+    rows = p.op("torch.mul", w, 1.0)
+    square = p.op("torch.mul", w, M)
+    return {
+        "inv": p.op(L + "inv", square),
+        "solve": p.op(L + "solve", M, rows),
+        "cholesky_solve": p.op(L + "cholesky", p.op("torch.add", square, M)),
+        "index_select": p.op("torch.index_select", rows, 0, C),
+        "gather": p.op("torch.gather", rows, 1, p.op(T + "reshape", C, [1, 4])),
+        "embedding": p.op(F + "embedding", C, w),
+        "nll_loss": p.op(F + "nll_loss", rows, p.op(T + "__getitem__", C, slice(1, 4))),
+        "cross_entropy": p.op(F + "cross_entropy", rows, p.op(T + "__getitem__", C, slice(1, 4))),
+        "bce": p.op(F + "binary_cross_entropy",
+                    p.op("torch.sigmoid", p.op(T + "__getitem__", w, (0, slice(0, 2)))),
+                    p.op(T + "__getitem__", P, slice(2, 4))),
+        "eigvalsh": p.op(L + "eigvalsh", p.op("torch.mul", rows, broken_number(p))),
+    }  # fmt: skip
+
+
+@program
+def graphs_of_the_way_back(p: Any) -> list[Ref]:
+    """Each alone, and beside what makes its gradient depend on another leaf."""
+    made: list[Ref] = []
+    for name in broken(p, weights(p, 3, 3)):
+        for other in (p.put(torch.ones(1)), weights(p, 1)):
+            w, v = weights(p, 3, 3), weights(p, 1)
+            part = p.op("torch.sum", broken(p, w)[name])
+            loss = summed(p, part, other, v, v)
+            grads = p.ops("torch.autograd.grad", 2, loss, [w, v], create_graph=True)
+            p.do(T + "backward", loss, create_graph=True)
+            made += [*grads, p.op(T + "grad", w), p.op(T + "grad", v)]
+            p.do(T + "backward", p.op("torch.sum", made[-2]))
+            made += [p.op(T + "grad", w), p.op(T + "grad", v)]
+    return made
+
+
+@program
+def graphs_of_the_way_back_of_a_private_size(p: Any) -> list[Ref]:
+    made: list[Ref] = []
+    for square in (False, True):
+        w, v = weights(p, 4), weights(p, 1)
+        part = p.op("torch.mul", w, few(p))
+        part = p.op("torch.square", part) if square else part
+        loss = summed(p, p.op("torch.sum", part), p.put(torch.ones(1)), v, p.put(torch.ones(1)))
+        p.do(T + "backward", loss, create_graph=True)
+        made += [p.op(T + "grad", w), p.op(T + "grad", v)]
+    return made
 
 
 @program

@@ -38,13 +38,8 @@ PROGRAMS: dict[str, Program] = {
 SLOW = {"a_learning_rate_that_is_none", "a_loss_that_is_no_number_trained_on"}
 
 
-OPEN = {"a_graph_of_the_way_back"}
-"""Whether a gradient has a graph of its own still shows; docs/threat-model.md says so."""
-
-
 def _case(name: str) -> Any:
-    marks = [pytest.mark.xfail(reason="still shows", strict=True)] if name in OPEN else []
-    return pytest.param(name, marks=[*marks, pytest.mark.slow] if name in SLOW else marks)
+    return pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
 
 
 @pytest.mark.parametrize("name", [_case(name) for name in PROGRAMS])
