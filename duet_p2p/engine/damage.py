@@ -275,7 +275,8 @@ class Damage:
             poison.parts = tuple(given.values()[:1])
         if not is_object:
             is_one = rule.result in ("tensor", "self") or (count > 1 and "tensor" in rule.result)
-            poison.is_tensor = is_one and bool(base_name(rule.name))
+            is_named = bool(base_name(rule.name)) or rule.name in _WITH_GRADS
+            poison.is_tensor = is_one and is_named
             if is_one:
                 poison.parts = ()  # those of an object that it was to come from
             first = given.args[0] if given.args else None

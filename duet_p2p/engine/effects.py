@@ -383,6 +383,7 @@ def label_apart(
         label_state(given, result, lineage)
     elif name in CLIPS:
         label_clipped(given, result, lineage, writers)
+        return given.has_public_facts(lineage)  # else one of them may be missing, or is hidden
     elif name == "torch.utils.data.random_split":
         label_split(given, result, lineage)
     else:

@@ -315,3 +315,20 @@ def a_private_power_in_a_backward(p: Any) -> list[Ref]:
     p.do(T + "backward", loss)
     p.ops("torch.nn.utils.clip_grad_norm_", 1, [w, v], 1.0, 2.0, True)
     return [loss, *behind(p, w, v)]
+
+
+@program
+def gradients_of_what_may_be_missing_are_clipped(p: Any) -> list[Ref]:
+    """The norm has a private type at least, and may not be there."""
+    made: list[Ref] = []
+    name = "torch.nn.utils.clip_grad_norm_"
+    for has_grad in (False, True):
+        w, v = weights(p, 3), weights(p, 3)
+        if has_grad:
+            p.do(T + "backward", p.op("torch.sum", p.op("torch.square", w)))
+        one = chosen(p, w, v)
+        for given in (one, [one], [v, one], p.op("python.collect", one, w)):
+            made += p.ops(name, 1, given, 1.0)
+        p.do("torch.nn.utils.clip_grad_value_", [w, one], 0.5)
+        made += [p.op(T + "grad", w), w, v]
+    return made
