@@ -38,8 +38,13 @@ PROGRAMS: dict[str, Program] = {
 SLOW = {"a_learning_rate_that_is_none", "a_loss_that_is_no_number_trained_on"}
 
 
+OPEN = {"a_graph_of_a_way_back_that_fails", "a_gradient_of_what_may_be_another"}
+"""They still show; docs/threat-model.md says so."""
+
+
 def _case(name: str) -> Any:
-    return pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+    marks = [pytest.mark.xfail(reason="still shows", strict=True)] if name in OPEN else []
+    return pytest.param(name, marks=[*marks, pytest.mark.slow] if name in SLOW else marks)
 
 
 @pytest.mark.parametrize("name", [_case(name) for name in PROGRAMS])
