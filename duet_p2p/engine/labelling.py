@@ -68,6 +68,10 @@ class Labelling:
         is_itself = not run.targets and any(id(part) in own for part in parts)
         if is_itself and hides(rule, given, lineage, is_inferred=is_inferred):
             is_view = axes.base_name(rule.name) not in axes.BY_VALUES
+            for part in parts:
+                if id(part) in own:  # as where it failed, see `Damage.mark_viewed`
+                    every = choice.viewed_by(rule.short, given, part, lineage)
+                    lineage.add(part, to_per_record(every) if is_private(every) else PUBLIC)
             with mode():
                 parts = [
                     part if id(part) not in own else part.view_as(part) if is_view else part.clone()
