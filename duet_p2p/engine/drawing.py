@@ -1,8 +1,8 @@
 """Calls that draw random numbers although their names do not say so.
 
-A transform draws as its settings and the size of the image say; attention and recurrent layers draw
-for their dropout, as many numbers as their input has. Where a private value decided that, all random
-numbers behind the call are as private: the next public one would tell it.
+A transform draws as its settings and the size of the image say; attention and recurrent layers
+draw for their dropout, as many numbers as their input has. Where a private value decided that, all
+random numbers behind the call are as private: the next public one would tell it.
 """
 
 from __future__ import annotations
