@@ -234,6 +234,10 @@ def viewed_by(name: str, given: Arguments, view: torch.Tensor, lineage: Lineage)
     others = [t for t in given.tensors() if storage_of(t)._cdata != storage]
     if name in _ONLY_LIKE:
         others = [t for t in others if lineage.hidden(t)]
+    else:  # a number of the very tensor can say where the view lies, too
+        first = given.args[0] if given.args else None
+        beside = [*given.beside_first(), *(t for t in given.tensors() if t is not first)]
+        others += [t for t in beside if isinstance(t, torch.Tensor) and not t.ndim]
     return join([given.beside(lineage), *map(lineage.label, others)])
 
 

@@ -129,7 +129,8 @@ class Damage:
 
     def reaching(self, poison: Poison, rule: Rule, given: Arguments, mode: Mode) -> Poison:
         """The poison, with the leaves that a backward through this command's results reaches."""
-        found = {id(leaf): leaf for leaf in leaves(given)}
+        only = rule.name.startswith("torch.optim.")  # not what the graph of a setting goes back to
+        found = {id(leaf): leaf for leaf in leaves(given, only_given=only)}
         for slot in given.slots.values():
             if isinstance(slot.value, Poison):
                 found |= slot.value.leaves
@@ -486,6 +487,6 @@ def _tuple(short: str, given: Arguments) -> tuple[Any, ...] | None:
     return _TUPLES.get(short)
 
 
-def leaves(given: Arguments) -> list[torch.Tensor]:
-    """Every leaf with a gradient that the arguments' graphs reach."""
-    return leaves_of(tensor for tensor in given.tensors() if tensor.requires_grad)
+def leaves(given: Arguments, *, only_given: bool = False) -> list[torch.Tensor]:
+    """Every leaf with a gradient that the arguments' graphs reach, or that is an argument."""
+    return leaves_of(t for t in given.tensors() if t.requires_grad and t.is_leaf >= only_given)

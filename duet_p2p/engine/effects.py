@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
+from duet_p2p.engine.drawing import drawn_by
 from duet_p2p.engine.gradients import (
     Gradients,
     chosen_of,
@@ -180,6 +181,9 @@ class Effects:
                 lineage.hide(first)
         if is_random(name):
             self._before_random(name, given)
+        elif is_private(drawn := drawn_by(name, given, lineage)):
+            every = to_per_record(join((drawn, given.all(lineage))))
+            lineage.generator = join((lineage.generator, every))
 
     def _before_random(self, name: str, given: Arguments) -> None:
         """How many numbers are drawn may depend on values; then all later ones do."""

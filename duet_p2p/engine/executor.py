@@ -18,6 +18,7 @@ from duet_p2p.engine.admission import Admission, Limits, SizeRefused
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.call import Call
 from duet_p2p.engine.damage import Damage
+from duet_p2p.engine.drawing import drawn_by
 from duet_p2p.engine.effects import Effects, is_random
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_exhaustion, text_of
 from duet_p2p.engine.judge import look_before, typed
@@ -209,7 +210,7 @@ class Executor:
         try:
             self._admit(rule, given, run.op.mode, is_met=run.is_met)
         except Failed as refused:  # as if it had run and failed
-            self._drawn(rule, refused.poison.label)
+            self._drawn(rule, given, refused.poison.label)
             self._damaged(refused.poison, run, ValueError())
             raise
         if self.admission.has_hidden:
@@ -483,14 +484,16 @@ class Executor:
         poison = self.damage.reaching(poison, rule, given, self._mode)
         hidden = not poison.is_public and self.damage.hides(rule, given, op.mode, is_inferred=True)
         self.damage.spread(poison, rule, given, hidden=hidden)
-        self._drawn(rule, poison.label)
+        self._drawn(rule, given, poison.label)
         self._poison_outs(op, poison)
 
     def _stopped(self, poison: Poison) -> None:  # it might have drawn, wherever that was
         if self._named is not None and not poison.is_public:
             rule, given = self._named
-            self._drawn(rule, join((poison.label, given.all(self._lineage))))
+            self._drawn(rule, given, join((poison.label, given.all(self._lineage))))
 
-    def _drawn(self, rule: Rule, label: Label) -> None:  # how many random numbers is as private
-        if is_random(rule.name) and is_private(label):
-            self._lineage.generator = join((self._lineage.generator, to_per_record(label)))
+    def _drawn(self, rule: Rule, given: Arguments, label: Label) -> None:
+        lineage = self._lineage  # how many random numbers is as private
+        draws = is_random(rule.name) or is_private(drawn_by(rule.name, given, lineage))
+        if draws and is_private(label):
+            lineage.generator = join((lineage.generator, to_per_record(label)))

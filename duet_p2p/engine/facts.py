@@ -301,8 +301,9 @@ def _closed(value: torch.Tensor, nbytes: int) -> Any:
 
 def _clone(value: torch.Tensor) -> torch.Tensor:
     copy = value.detach().clone()
-    # requires_grad travels with the value
-    return copy.requires_grad_() if value.requires_grad else copy
+    # requires_grad travels with the value, unless it is the mark of a number in whole ones
+    wants = value.requires_grad and (value.is_floating_point() or value.is_complex())
+    return copy.requires_grad_() if wants else copy
 
 
 def _copied(value: Any, memo: dict[tuple[Any, ...], torch.Tensor]) -> Any:

@@ -135,7 +135,8 @@ class Digits(torch.utils.data.Dataset[Any]):
             ]
         except OSError:
             raise _not_found() from None
-        self._images, self._labels = read
+        # tensors of its own: what a session notes on them is of no other data set
+        self._images, self._labels = (tensor.detach() for tensor in read)
         if self._images.dim() != 3 or self._labels.shape != self._images.shape[:1]:
             raise ValueError("images and labels do not fit each other")
         self.train = bool(train)

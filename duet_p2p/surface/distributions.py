@@ -84,8 +84,25 @@ def _log_prob(distribution: Any, value: Any) -> Any:
     return distribution.log_prob(value)
 
 
+def _parameter(name: str) -> Callable[[Any], Any]:
+    def read(distribution: Any) -> Any:
+        if not isinstance(distribution, Distribution):
+            raise TypeError(f"{name} is of a distribution")
+        value = getattr(distribution, name)
+        return value.clone() if isinstance(value, torch.Tensor) else value
+
+    return read
+
+
+_PARAMETERS: Final = tuple(
+    str.split("concentration loc logits mean mode probs rate scale stddev variance")
+)
+"""Read as copies: whether a distribution can be made is private where its numbers are, and a view
+of one's own tensor would be labelled only if it could."""
+
 DISTRIBUTIONS: Final[dict[str, Callable[..., Any]]] = {
     **{f"torch.distributions.{name}": _constructor(name) for name in NAMES},
     "torch.distributions.Distribution.log_prob": _log_prob,
+    **{f"torch.distributions.Distribution.{name}": _parameter(name) for name in _PARAMETERS},
 }
 """Constructors, and the methods that take more than a sample shape."""

@@ -157,7 +157,9 @@ def _tensor_to_wire(
     else:
         view = _bytes_of(tensor)
         data = blobs.add(view, (tensor.data_ptr() if tensor.is_contiguous() else id(view), nbytes))
-    return TensorData(name, shape, data, tensor.requires_grad)
+    # written into a tensor of whole numbers, a number with a graph leaves the mark of one there
+    wants = tensor.requires_grad and (tensor.is_floating_point() or tensor.is_complex())
+    return TensorData(name, shape, data, wants)
 
 
 def to_wire(

@@ -243,3 +243,18 @@ def test_nothing_of_a_run_is_executed_when_an_operation_in_it_cannot_be_read(d):
     assert d.candidate(Ref(1)).facts is None
     d.engine.handle(m.Run(((1, m.Unread(encode_message(good))),)))
     assert d.candidate(Ref(1)).facts.elements == 3
+
+
+@pytest.mark.parametrize("size", [4, 8000])
+def test_whole_numbers_that_a_number_with_a_graph_was_written_into_leave_like_any(
+    size: int,
+) -> None:
+    """torch then says that they require a gradient, which nothing that is read may say of them."""
+    d = Driver()
+    loss = d.ok(
+        "torch.sum",
+        d.ok("torch.mul", d.share(torch.ones(2)), d.put(torch.ones(2, requires_grad=True))),
+    )
+    own = d.put(torch.zeros(1, size, dtype=torch.uint8))
+    d.ok("torch.Tensor.__setitem__", own, 0, loss, outs=0)
+    assert d.release(own).sum() == 2 * size
