@@ -351,11 +351,10 @@ def from_wire(
             return {member(convert(part)) for part in item}
         if kind is slice:
             bounds = [item.start, item.stop, item.step]
-            made = [convert(bound) for bound in bounds]
             # that an object is a slice may be private, and its operation's failure is judged
             return plain_slice(*[
                 _NO_BOUND if type(bound) is Ref and type(part) is slice else part
-                for bound, part in zip(bounds, made, strict=True)
+                for bound, part in zip(bounds, map(convert, bounds), strict=True)
             ])  # fmt: skip
         if kind is Size:
             if not all(type(dim) is int and 0 <= dim < 2**63 for dim in item.dims):
