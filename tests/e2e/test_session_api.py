@@ -439,7 +439,7 @@ def test_handlers_in_the_words_of_the_original(session: Pair) -> None:
     )
     loss = "data.mean().get(request_block=True, name=' LOSS', reason='watch', timeout_secs=40)"
     assert scientist.run(loss) is None
-    owner.wait_for_print(r"HANDLER deny 'LOSS' \(watch\): tensor\(9\.5000\)")
+    owner.wait_for_print(r"HANDLER deny 'LOSS' \('watch'\): tensor\(9\.5000\)")
     total = "data.sum().get(request_block=True, timeout_secs=40)"
     sums = scientist.run(f"[v if v is None else v.item() for v in ({total}, {total}, {total})]")
     assert sums == [190, 190, None]
