@@ -69,7 +69,8 @@ class Labelling:
         if is_itself and hides(rule, given, lineage, is_inferred=is_inferred):
             is_view = axes.base_name(rule.name) not in axes.BY_VALUES
             for part in parts:
-                if id(part) in own:  # as where it failed, see `Damage.mark_viewed`
+                is_shared = (entry := lineage.entry(part)) is not None and entry.is_shared
+                if id(part) in own and not is_shared:  # as `Damage.mark_viewed` where it failed
                     every = choice.viewed_by(rule.short, given, part, lineage)
                     lineage.add(part, to_per_record(every) if is_private(every) else PUBLIC)
             with mode():

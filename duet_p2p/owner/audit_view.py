@@ -30,7 +30,10 @@ __all__ = ["AuditView", "check_export", "exported", "line_of"]
 _SHOWN_ROWS: Final = 20
 _LINE_CHARS: Final = 160
 _WORD_CHARS: Final = 32
-_WORDS: Final = frozenset({"name", "reason", "tags", "description"})
+_SAID_CHARS: Final = 48
+_FIRST: Final = ("status", "how", "action", "state")
+_WORDS: Final = ("name", "reason", "tags", "description")
+"""Facts of the scientist's choice, or of whoever shared something."""
 _ONE_WORD: Final = re.compile(r"[^\s='\"]+")
 
 
@@ -171,13 +174,13 @@ def line_of(row: Row) -> str:
 
 def _told(row: Row) -> str:
     facts = _facts(row)
-    ours = {key: value for key, value in facts.items() if key not in _WORDS}
-    parts = [
-        f"{key}={_plain(value)}"
-        for key, value in (ours | facts).items()  # the scientist's words last: they may be long
-        if value not in ("", None, [], {})
-    ]
-    return clean_line(" ".join(parts), _LINE_CHARS)
+    said = {key: _plain(value) for key, value in facts.items() if value not in ("", None, [], {})}
+    for key in _WORDS:
+        if len(said.get(key, "")) > _SAID_CHARS:  # long words leave room for what is known
+            said[key] = repr(clean_line(facts[key], _SAID_CHARS - 2))
+    # what became of it, then the words, then all the rest, which may be cut off
+    order = dict.fromkeys([*_FIRST, *_WORDS, *said])
+    return clean_line(" ".join(f"{key}={said[key]}" for key in order if key in said), _LINE_CHARS)
 
 
 def _plain(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import segno
+from playwright.sync_api import expect
 
 from tests.browser.owner_kit import Owner
 from tests.browser.page_kit import page_server
@@ -128,7 +129,7 @@ def test_the_own_id_can_be_read_copied_and_scanned(visitor: Visit) -> None:
     groups = page.text_content("#client-id").split("-")
     assert [len(group) for group in groups] == [4] * 8
     page.click("#copy-id")
-    assert page.inner_text("#copy-id") == "Copied"
+    expect(page.locator("#copy-id")).to_have_text("Copied")
     assert page.locator("#copy-id use").get_attribute("href") == "#icon-tick"
     assert page.evaluate("navigator.clipboard.readText()") == visitor.client_id
     page.click("#copy-sentence")
