@@ -14,7 +14,8 @@ from typing import Final
 __all__ = ["START", "play"]
 
 START: Final = (
-    "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    # built in, so that it is there before Ctrl-C can meet an import
+    "import _signal; _signal.signal(_signal.SIGINT, _signal.SIG_DFL); import runpy, sys; "
     "name = sys.argv.pop(1); runpy.run_module(name, run_name='__main__', alter_sys=True)"
 )
 """Code for ``python -c``: runs the module that the first argument names."""
