@@ -489,4 +489,5 @@ def _tuple(short: str, given: Arguments) -> tuple[Any, ...] | None:
 
 def leaves(given: Arguments, *, only_given: bool = False) -> list[torch.Tensor]:
     """Every leaf with a gradient that the arguments' graphs reach, or that is an argument."""
-    return leaves_of(t for t in given.tensors() if t.requires_grad and t.is_leaf >= only_given)
+    tensors = [t for t in given.tensors() if t.requires_grad]
+    return leaves_of(t for t in tensors if t.is_leaf or not only_given)

@@ -30,9 +30,9 @@ from duet_p2p.engine.departure import Departure, in_memory
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.facts import NO_ACCOUNT, Frozen, account_of, freeze
+from duet_p2p.engine.faults import for_failure
 from duet_p2p.engine.landing import Landing
 from duet_p2p.engine.lineage import Lineage, reach
-from duet_p2p.engine.loss import for_failure
 from duet_p2p.engine.parcel import Files, Parcel
 from duet_p2p.engine.plans import Plans
 from duet_p2p.engine.random_state import SessionRandom

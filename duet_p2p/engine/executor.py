@@ -21,11 +21,11 @@ from duet_p2p.engine.damage import Damage
 from duet_p2p.engine.drawing import drawn_by
 from duet_p2p.engine.effects import Effects, is_random
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_exhaustion, text_of
+from duet_p2p.engine.faults import for_failure, lost
 from duet_p2p.engine.judge import look_before, typed
 from duet_p2p.engine.labelling import STATEFUL, Labelling
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage
-from duet_p2p.engine.loss import for_failure, lost
 from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.provenance import OPTIMIZING, Provenance
 from duet_p2p.engine.publicity import is_public_failure

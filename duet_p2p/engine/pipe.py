@@ -252,22 +252,27 @@ class FrameReader:
     def _decode(
         self, body: bytes, inline: memoryview, fd_count: int, files: list[Departure]
     ) -> list[Item]:
-        """What is in a frame; `files` are those that were taken when there was no memory for it."""
+        """What is in a frame.
+
+        Args:
+            body: of it.
+            inline: small buffers.
+            fd_count: descriptors that belong to it.
+            files: what was made of the first of them when there was no memory for the rest.
+        """
         packed, table = msgpack.unpackb(body, strict_map_key=False)
         buffers = _Buffers()
-        at, known = 0, len(files)
+        at, known = 0, iter(tuple(files))
         for nbytes, place in table:
             if place in (_SEALED, _GROWING):
                 fd_count -= 1
                 if fd_count < 0:
                     raise ValueError("more memory files than descriptors")
-                if known:
-                    known -= 1
-                    buffers.append(files[len(files) - known - 1])
-                    continue
-                fd, is_written = self._fds.popleft(), place == _SEALED
-                files.append(Departure(fd, nbytes, is_written=is_written))
-                buffers.append(files[-1])
+                file = next(known, None)
+                if file is None:
+                    file = Departure(self._fds.popleft(), nbytes, is_written=place == _SEALED)
+                    files.append(file)
+                buffers.append(file)
             else:
                 if not 0 <= nbytes <= inline.nbytes - at:
                     raise ValueError("buffers past the end")

@@ -24,12 +24,12 @@ from duet_p2p.engine.call import RepeatedCall
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.failures import code_of, text_of
+from duet_p2p.engine.faults import give_up
 from duet_p2p.engine.fingerprint import Fingerprint
 from duet_p2p.engine.form import form_of, hashed, inputs_of
 from duet_p2p.engine.frame import Frame
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.lineage import Lineage
-from duet_p2p.engine.loss import give_up
 from duet_p2p.engine.played import Halt
 from duet_p2p.engine.replay import Replay
 from duet_p2p.engine.score import Score
@@ -278,7 +278,8 @@ class Plans:
         ids = (*message.inputs, *(plan.captures if plan is not None else ()))
         given = [slot for id in ids if (slot := self._store.find(id)) is not None]
         every = executor.of_all()
-        give_up(seq, "RunPlan", error, [slot.value for slot in given], executor.damage, every)
+        poison = Poison(seq, "RunPlan", code_of(error), text_of(error), False, every)
+        give_up(poison, [slot.value for slot in given], executor.damage)
         self._effects.abandon()
         return self.refused(seq, "RunPlan", message.outs, error, executor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -139,6 +140,17 @@ class Loop:
         return binding.difference(replace(
             facts, kind=binding.kind, min_records=binding.min_records, injected=binding.injected
         ))  # fmt: skip
+
+
+def check_is_seen(loop: Loop, attack: Callable[[Loop], object]) -> None:
+    """An attack on a loop whose losses are taken: none behind it is, nor one step later."""
+    binding = loop.first()
+    loop.train()
+    assert loop.taken(binding) == ""  # the control
+    attack(loop)
+    assert loop.form_against(binding)
+    loop.train()
+    assert loop.form_against(binding), "it is forgotten one step later"
 
 
 def of_the_model(loop: Loop) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from duet_p2p.owner.binding import Binding, always_text
 from duet_p2p.wire.values import Ref
-from tests.security.always_kit import STEP, F, Loop, T, X, Y, of_the_model
+from tests.security.always_kit import STEP, F, Loop, T, X, Y, check_is_seen, of_the_model
 
 WAYS = {
     "": "backward() of this very loss, 3 of them added up for each step and step() of",
@@ -258,14 +258,7 @@ ATTACKS: dict[str, Callable[[Loop], Any]] = {
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_what_else_is_done_with_the_sums_is_another_training(attack: str) -> None:
-    loop = Loop(momentum=0.9, added=3, scaled="for backward")
-    binding = loop.first()
-    loop.train()
-    assert loop.taken(binding) == ""  # the control
-    ATTACKS[attack](loop)
-    assert loop.form_against(binding)
-    loop.train()
-    assert loop.form_against(binding), "it is forgotten one step later"
+    check_is_seen(Loop(momentum=0.9, added=3, scaled="for backward"), ATTACKS[attack])
 
 
 @pytest.mark.parametrize("way", ["each", "two of three"])

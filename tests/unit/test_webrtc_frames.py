@@ -102,6 +102,39 @@ async def test_frames_arrive_in_order_when_packets_get_lost(
     await close(owner, scientist)
 
 
+async def test_a_receiver_answers_before_it_has_read_all_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else both sides of a fast path take turns: one window is sent, and one is read."""
+    owner, scientist = new_pair()
+    await connect(owner, scientist)
+    if not isinstance(scientist._sctp, FastSctpTransport):
+        await close(owner, scientist)
+        pytest.skip("the association of aiortc reads datagrams one by one")
+    path = scientist._sctp._path
+    assert path is not None
+    unanswered = [0]
+    split, on_batch = DatagramPath._split, path._on_batch
+
+    def noted(self: DatagramPath, wire: Any, size: int, *rest: Any) -> None:
+        unanswered[-1] += size if self is path else 0
+        split(self, wire, size, *rest)
+
+    def answered() -> None:
+        unanswered.append(0)
+        on_batch()
+
+    monkeypatch.setattr(DatagramPath, "_split", noted)
+    monkeypatch.setattr(path, "_on_batch", answered)
+    ear = Ear(scientist)
+    for _ in range(32):
+        owner.send(Channel.BULK, bytes(limits.MESSAGE_MAX_BYTES))
+    await ear.count(32)
+    assert sum(unanswered) > 32 * limits.MESSAGE_MAX_BYTES
+    assert max(unanswered) < 128 * 1024 + 64 * 1024  # what it answers behind, and one read more
+    await close(owner, scientist)
+
+
 async def test_a_message_one_byte_too_large_is_refused_here() -> None:
     owner, scientist = new_pair()
     await connect(owner, scientist)

@@ -63,7 +63,7 @@ def lost(
         given = resolve(op, store)
         is_met = is_private(given.all(lineage))
         if not (is_full and _only_reads(op)):
-            give_up(seq, op.name, error, given.values(), damage, every)
+            give_up(poison, given.values(), damage)
     if is_private(every) and is_random(op.name):  # numbers may have been drawn for it
         lineage.generator = join((lineage.generator, to_per_record(every)))
     if is_full and not (is_met or is_private(of_memory)):
@@ -71,14 +71,10 @@ def lost(
     return poison
 
 
-def give_up(
-    seq: int, name: str, error: Exception, values: Iterable[Any], damage: Damage, every: Label
-) -> Poison:
-    """Spoils everything that can be reached from these values, as for `lost`; the poison."""
-    poison = Poison(seq, name, code_of(error), text_of(error), False, every)
+def give_up(poison: Poison, values: Iterable[Any], damage: Damage) -> None:
+    """Spoils everything that can be reached from these values."""
     for value in values:
         damage.spoil(reach(value), poison)
-    return poison
 
 
 def _only_reads(op: Op) -> bool:
