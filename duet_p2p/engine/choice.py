@@ -21,11 +21,11 @@ from torch.utils.dlpack import from_dlpack
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.gradients import gradient_of, leaves_of
-from duet_p2p.engine.labels import Label, join, to_per_record
+from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
 
-__all__ = ["apart", "apart_views", "choose", "mark", "viewed_by"]
+__all__ = ["apart", "apart_views", "choose", "mark", "mark_set", "viewed_by"]
 
 _ONLY_LIKE: Final = frozenset({"view_as", "reshape_as", "expand_as", "type_as"})
 """They look at the shape or the type of their other argument, and at none of its numbers."""
@@ -92,6 +92,18 @@ class _Marks:
             added = self._hidden if is_hidden else self._label
             self._joined[key] = before, join((before, added))  # which keeps the identity
         return self._joined[key][1]
+
+
+def mark_set(given: Arguments, lineage: Lineage) -> None:
+    """What is set as the gradient of one of several tensors may be read from any of them."""
+    chosen, grad = given.args[:2] if len(given.args) > 1 else (None, None)
+    if isinstance(chosen, Poison):
+        label = PUBLIC if chosen.is_public else chosen.label
+    else:
+        is_one = isinstance(chosen, torch.Tensor) and lineage.hidden(chosen)
+        label = lineage.label(chosen) if is_one else PUBLIC
+    if isinstance(grad, torch.Tensor) and is_private(label):
+        mark([grad], to_per_record(label), lineage)
 
 
 def choose(tensor: torch.Tensor, lineage: Lineage) -> None:
@@ -187,7 +199,7 @@ def _mark_behind(part: Any, label: Label, lineage: Lineage) -> None:
             lineage.add(leaf, label)
             lineage.choose(leaf)
             if (grad := gradient_of(leaf)) is not None:
-                lineage.add(grad, label)
+                lineage.add(grad, label, hidden=leaf is part)  # as it is when it is read
     else:
         tracked = lineage.find(part)
         poison = None if tracked is None else tracked.poison

@@ -24,17 +24,27 @@ from torch.optim import Optimizer
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import base_name
-from duet_p2p.engine.choice import mark
+from duet_p2p.engine.choice import mark, mark_set
 from duet_p2p.engine.containers import GETTERS, is_loose
+from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import keeps_graph, leaves_of
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
-from duet_p2p.engine.labelling import chosen_by
+from duet_p2p.engine.labelling import chosen_by, is_element
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison, Slot
-from duet_p2p.engine.trial import Mode, has_graph, stands_for
+from duet_p2p.engine.trial import Mode, has_graph, is_as_expected, stands_for
+from duet_p2p.engine.unmade import (
+    BACKWARD,
+    GRAD,
+    WAYS_BACK,
+    asked_for,
+    drop_gradients,
+    gone_back,
+    spoil_gradients,
+)
 from duet_p2p.engine.untold import untold
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.shapes import TensorSpec
@@ -74,8 +84,9 @@ _OF_OPTIMIZERS: Final = frozenset({"step", "load_state_dict", "add_param_group",
 class Damage:
     """Puts poison where it belongs."""
 
-    def __init__(self, lineage: Lineage) -> None:
+    def __init__(self, lineage: Lineage, effects: Effects) -> None:
         self._lineage = lineage
+        self._effects = effects
 
     # what is there already
 
@@ -163,6 +174,9 @@ class Damage:
             like: a result that has the right graph, if there is one.
         """
         label = to_per_record(poison.label)
+        if rule.name == GRAD:
+            like = asked_for(given, self._lineage)
+            spec = spec if is_as_expected(like, spec) else None
         if rule.result == "self" and given.args:
             values = [given.args[0]]  # it is spoilt, and the very object
         elif spec is None:
@@ -285,8 +299,8 @@ class Damage:
                 tracked.structure = label  # as of a part of a list whose length is private
             if rule.result in _LISTED:
                 tracked.structure, poison.is_list = label, True
-            is_loose, is_element = self._is_loose(rule, given, label), rule.result == "element"
-            return Slot(poison, label, is_loose=is_loose, is_element=is_element)
+            loose = self._is_loose(rule, given, label)
+            return Slot(poison, label, is_loose=loose, is_element=is_element(rule))
         poison.parts = tuple(given.values())
         if is_private(chosen := chosen_by(rule, given, self._lineage)):
             tracked.structure = to_per_record(chosen)
@@ -322,9 +336,11 @@ class Damage:
         listed: list[Any] = list(written(rule, given.args, given.kwargs, given.slots))
         if short == "backward":
             # the gradients that it would have made: without them a step would quietly do less
-            self._spoil_gradients(poison, hidden=keeps_graph(given))
+            spoil_gradients(poison, self._lineage, hidden=keeps_graph(given))
+        if rule.name == "torch.Tensor.grad=":
+            mark_set(given, self._lineage)
         if short == "zero_grad" and not poison.is_public:
-            _drop_gradients(given)
+            drop_gradients(given)
         first = given.args[0] if given.args else None
         is_many = isinstance(first, Poison) and first.records == "many" and short in GETTERS
         if isinstance(first, Poison) and is_many and not poison.is_public:
@@ -358,9 +374,12 @@ class Damage:
         ]
         if poison.is_public:
             listed = []  # a container that refused an element is as it was
+        elif rule.name in WAYS_BACK:
+            gone_back(rule.name, poison, given, self._lineage, self._effects.retained())
+            return
         self.spoil([*listed, *targets], poison, hidden=hidden)
-        if rule.name == "torch.Tensor.backward":
-            self._spoil_gradients(poison)
+        if rule.name == BACKWARD:
+            spoil_gradients(poison, self._lineage)
 
     def spoil(self, targets: Iterable[Any], poison: Poison, *, hidden: bool = False) -> None:
         """Marks values that are worthless now; an owner's object is as it was."""
@@ -386,22 +405,6 @@ class Damage:
                     target.copy_(joined(target.detach().clone(), sources))
                 except RuntimeError:  # so would the call have: a view that cannot be written
                     continue
-
-    def _spoil_gradients(self, poison: Poison, *, hidden: bool = False) -> None:
-        """A backward changes gradients, never the leaves themselves.
-
-        Where it is `hidden` whether they have a graph there are new ones.
-        """
-        for leaf in poison.leaves.values():
-            if leaf.grad is None:
-                if poison.is_public:
-                    self._lineage.spoil(leaf, poison)
-                    continue
-                leaf.grad = torch.zeros_like(leaf)
-            elif hidden and not poison.is_public:
-                leaf.grad = leaf.grad.detach().clone()
-            self._lineage.spoil(leaf.grad, poison, hidden=hidden)
-            self._lineage.own(leaf.grad).stays = True
 
     # results of a command that ran on stand-ins
 
@@ -444,16 +447,6 @@ class Damage:
                 tracked = self._lineage.find(value)
                 if tracked is not None and is_private(join((tracked.content, tracked.structure))):
                     tracked.poison = poison
-
-
-def _drop_gradients(given: Arguments) -> None:
-    """As the optimizer would have done that is missing here."""
-    first, is_dropped = given.args[0], given.setting("set_to_none", 1, True)
-    for leaf in first.leaves.values() if isinstance(first, Poison) else ():
-        if leaf.grad is not None and is_dropped:
-            leaf.grad = None
-        elif leaf.grad is not None:
-            leaf.grad.zero_()
 
 
 def _has_numbers(value: Any) -> bool:

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
+from duet_p2p.engine.choice import mark_set
 from duet_p2p.engine.drawing import drawn_by
 from duet_p2p.engine.gradients import (
     Gradients,
@@ -179,6 +180,8 @@ class Effects:
                 lineage.add(first, to_per_record(beside), hidden=True)
             if name == "torch.Tensor.data=" and any(map(lineage.hidden, given.tensors())):
                 lineage.hide(first)
+            if name == "torch.Tensor.grad=":
+                mark_set(given, lineage)
         if is_random(name):
             self._before_random(name, given)
         elif is_private(drawn := drawn_by(name, given, lineage)):

@@ -23,7 +23,7 @@ from duet_p2p.engine.effects import Effects, is_random
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_exhaustion, text_of
 from duet_p2p.engine.faults import for_failure, lost
 from duet_p2p.engine.judge import look_before, typed
-from duet_p2p.engine.labelling import STATEFUL, Labelling
+from duet_p2p.engine.labelling import STATEFUL, Labelling, is_element
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage
 from duet_p2p.engine.messages import OpFailed
@@ -36,7 +36,7 @@ from duet_p2p.engine.short_ways import ShortWays
 from duet_p2p.engine.store import IdError, Poison, Slot, Store
 from duet_p2p.engine.trial import is_as_expected, neutral, refusal
 from duet_p2p.engine.watch import Watch
-from duet_p2p.engine.writes import Writes
+from duet_p2p.engine.writes import OF_GRAPHS, Writes
 from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
 from duet_p2p.surface.callables import NEEDS_CONTEXT
 from duet_p2p.surface.context import Context
@@ -62,7 +62,7 @@ class Executor:
         self._context = context
         self.admission = Admission(lineage, limits)
         self._now = (0, "")  # the command that runs: its number and name
-        self.damage = Damage(lineage)
+        self.damage = Damage(lineage, effects)
         self._named: tuple[Rule, Arguments] | None = None
         self._mode: Callable[[], Any] = torch.enable_grad  # of gradients, of the command that runs
         self._because = PUBLIC  # why commands run at all
@@ -404,8 +404,8 @@ class Executor:
         args = given.args
         if rule.name in NEEDS_CONTEXT:
             args = (self._context, *args)
-        if rule.name == "torch.Tensor.grad=":
-            args = tuple([self._writes.unshared(value) for value in args])
+        if rule.name in OF_GRAPHS:
+            args = self._writes.ready(rule.name, args)
         if op.mode == "g" and torch.is_grad_enabled():
             return function(*args, **given.kwargs)
         with self._mode():
@@ -428,9 +428,9 @@ class Executor:
                 facts = self.admission.is_inferred and given.has_public_facts(self._lineage)
                 raise self._failed(error, given, every, is_public=facts or not is_private(every))
         loose = containers.is_loose(rule.name, given, label, self._lineage)
-        is_element = rule.result == "element"
+        held = is_element(rule)
         slots = [
-            Slot(value, label, tags=tags, made=own, is_loose=loose, is_element=is_element)
+            Slot(value, label, tags=tags, made=own, is_loose=loose, is_element=held)
             for value, own in zip(values, self.provenance.results(node, values), strict=True)
         ]
         for id, slot in zip(op.outs, slots, strict=True):

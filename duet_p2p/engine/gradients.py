@@ -8,7 +8,6 @@ is noted before it runs, with what it had and what comes, and marked again after
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -16,7 +15,8 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
+from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.kept import is_used_up, kept_by, nodes_of
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record, written_by
 from duet_p2p.engine.lineage import Lineage, Owned, storage_of
 from duet_p2p.engine.store import Poison
@@ -27,7 +27,6 @@ __all__ = [
 ]  # fmt: skip
 
 
-_EXPECTED: Final = re.compile(r"expected version (\d+)")
 _STATISTICS: Final = ("_saved_running_mean", "_saved_running_var")
 
 
@@ -233,39 +232,11 @@ def chosen_of(roots: Iterable[torch.Tensor], lineage: Lineage) -> list[Label]:
     if not chosen:
         return []
     labels: list[Label] = []
-    seen: set[Any] = set()
-    stack = [root.grad_fn for root in roots if root.grad_fn is not None]
-    while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        stack += [child for child, _ in node.next_functions if child is not None]
-        for name in dir(node):
-            if name.startswith(("_saved_", "saved_tensors")):
-                kept = tensors_in(_kept(node, name, chosen))
-                entries = [entry for tensor in kept if (entry := lineage.entry(tensor))]
-                labels += [entry.label for entry in entries if entry.is_chosen]
+    for node in nodes_of(roots):
+        if not is_used_up(node):
+            entries = [entry for kept in kept_by(node, chosen) if (entry := lineage.entry(kept))]
+            labels += [entry.label for entry in entries if entry.is_chosen]
     return labels
-
-
-def _kept(node: Any, name: str, chosen: list[torch.Tensor]) -> Any:
-    """What a node kept, also of these that were written to since; None of any others."""
-    try:
-        return getattr(node, name)
-    except RuntimeError as error:
-        expected = _EXPECTED.search(str(error))
-    if expected is None:  # it is used up
-        return None
-    versions = [tensor._version for tensor in chosen]
-    set_versions = torch._C._autograd._unsafe_set_version_counter
-    set_versions(tuple(chosen), tuple([int(expected[1])] * len(chosen)))
-    try:
-        return getattr(node, name)
-    except RuntimeError:
-        return None
-    finally:
-        set_versions(tuple(chosen), tuple(versions))
 
 
 def reached_by(root: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

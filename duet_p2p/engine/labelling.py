@@ -17,7 +17,7 @@ from duet_p2p.engine.running import Running
 from duet_p2p.engine.trial import Mode
 from duet_p2p.surface.table import Rule
 
-__all__ = ["STATEFUL", "Labelling", "chosen_by"]
+__all__ = ["STATEFUL", "Labelling", "chosen_by", "is_element"]
 
 # Setters of a fact about a tensor, not of its content.
 _FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
@@ -39,6 +39,14 @@ def chosen_by(rule: Rule, given: Arguments, lineage: Lineage) -> Label:
         return PUBLIC
     is_transform = rule.name.startswith("torchvision.transforms.")
     return given.all(lineage) if is_transform else given.settings(lineage)
+
+
+def is_element(rule: Rule) -> bool:
+    """Whether what a call gives need not be a tensor where it is one: it lay in something.
+
+    There may be no gradient where a private number chose the tensor that it is of.
+    """
+    return rule.result == "element" or rule.name == "torch.Tensor.grad"
 
 
 class Labelling:

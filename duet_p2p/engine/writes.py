@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.failures import PublicError
+from duet_p2p.engine.kept import check_not_used_up
 from duet_p2p.engine.lineage import OF_THE_OWNER, Lineage, Tracked, is_atomic
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.settings import refused_run
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.table import Rule, written
 
-__all__ = ["Writes"]
+__all__ = ["OF_GRAPHS", "Writes"]
+
+_SETS: Final = "torch.Tensor.grad="
+OF_GRAPHS: Final = frozenset({_SETS, "torch.Tensor.backward", "torch.autograd.grad"})
+"""Names whose arguments `Writes.ready` looks at."""
 
 
 class Writes:
@@ -72,7 +77,19 @@ class Writes:
             and entry.is_shared and not tensor.is_inference()
         ]  # fmt: skip
 
-    def unshared(self, value: Any) -> Any:
+    def ready(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments of one of `OF_GRAPHS`, as it may run on them.
+
+        Raises:
+            RuntimeError: a graph is used up, by a backward that failed.
+        """
+        if name == _SETS:
+            return tuple([self._unshared(value) for value in args])
+        if self._lineage.has_poison and args:
+            check_not_used_up(tensors_in(args[0]))
+        return args
+
+    def _unshared(self, value: Any) -> Any:
         """A gradient is written to by every backward: what is read-only becomes one as a copy."""
         if not isinstance(value, torch.Tensor):
             return value

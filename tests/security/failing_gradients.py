@@ -332,19 +332,3 @@ def gradients_of_what_may_be_missing_are_clipped(p: Any) -> list[Ref]:
         p.do("torch.nn.utils.clip_grad_value_", [w, one], 0.5)
         made += [p.op(T + "grad", w), w, v]
     return made
-
-
-@program
-def a_graph_of_a_way_back_that_fails(p: Any) -> list[Ref]:
-    w, v, a, b = weights(p, 3), weights(p, 3), p.put(torch.ones(3)), p.put(torch.ones(3))
-    loss = p.op("torch.square", summed(p, w, a, v, b))
-    p.do(T + "add_", either(p, a, p.put(torch.ones(3))), 1.0)
-    p.do(T + "backward", loss, create_graph=True)
-    return [p.op(T + "grad", w), p.op(T + "grad", v)]
-
-
-@program
-def a_gradient_of_what_may_be_another(p: Any) -> list[Ref]:
-    w, v = weights(p, 3), weights(p, 3)
-    p.do(T + "backward", p.op("torch.sum", p.op("torch.square", v)))
-    return [p.op(T + "grad", chosen(p, w, v)), p.op(T + "grad", either(p, w, v))]

@@ -17,6 +17,7 @@ import torch
 from tests.security import (
     failing_draws,
     failing_gradients,
+    failing_graphs,
     failing_loaders,
     failing_matrices,
     failing_places,
@@ -29,7 +30,7 @@ from tests.unit.test_datasets import write_files
 
 SUBJECTS = (
     failing_matrices, failing_draws, failing_places, failing_python, failing_training,
-    failing_plans, failing_loaders, failing_gradients,
+    failing_plans, failing_loaders, failing_gradients, failing_graphs,
 )  # fmt: skip
 PROGRAMS: dict[str, Program] = {
     name: made for subject in SUBJECTS for name, made in subject.PROGRAMS.items()
@@ -38,13 +39,8 @@ PROGRAMS: dict[str, Program] = {
 SLOW = {"a_learning_rate_that_is_none", "a_loss_that_is_no_number_trained_on"}
 
 
-OPEN = {"a_graph_of_a_way_back_that_fails", "a_gradient_of_what_may_be_another"}
-"""They still show; docs/threat-model.md says so."""
-
-
 def _case(name: str) -> Any:
-    marks = [pytest.mark.xfail(reason="still shows", strict=True)] if name in OPEN else []
-    return pytest.param(name, marks=[*marks, pytest.mark.slow] if name in SLOW else marks)
+    return pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
 
 
 @pytest.mark.parametrize("name", [_case(name) for name in PROGRAMS])

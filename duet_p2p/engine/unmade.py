@@ -1,0 +1,126 @@
+"""What stands for the gradients that a backward did not make, since it failed on private values.
+
+A step behind it would quietly do less without them, and whether there are any is told, as is
+whether they have a graph. So there are some wherever a backward that works leaves some, and what it
+goes back through is used up, unless it was to be kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+
+from duet_p2p.engine.arguments import Arguments, tensors_in
+from duet_p2p.engine.gradients import gradient_of, keeps_graph, leaves_of
+from duet_p2p.engine.kept import use_up
+from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.retraced import retraced
+from duet_p2p.engine.store import Poison
+from duet_p2p.surface.sparse import settled
+
+__all__ = [
+    "BACKWARD", "GRAD", "WAYS_BACK", "asked_for", "drop_gradients", "gone_back", "spoil_gradients",
+]  # fmt: skip
+
+GRAD: Final = "torch.autograd.grad"
+BACKWARD: Final = "torch.Tensor.backward"
+WAYS_BACK: Final = frozenset({GRAD, BACKWARD})
+
+
+def gone_back(
+    name: str, poison: Poison, given: Arguments, lineage: Lineage, retained: list[torch.Tensor]
+) -> None:
+    """A way back failed on private values: gradients are spoilt, and its graph is used up.
+
+    Args:
+        name: of the command.
+        poison: the failure.
+        given: its arguments.
+        lineage: gets the labels.
+        retained: tensors that keep a gradient although they are no leaves.
+    """
+    place, has_graph = 3, _is_differentiable(given)
+    if name == BACKWARD:
+        place, has_graph = 2, keeps_graph(given)
+        _put_gradients(poison, given, lineage, retained)
+    is_kept = given.setting("retain_graph", place, None)
+    if not (has_graph if is_kept is None else is_kept):
+        use_up(tensors_in(given.args[0] if given.args else given.kwargs.get("outputs")))
+
+
+def _is_differentiable(given: Arguments) -> bool:
+    return bool(given.setting("create_graph", 4))
+
+
+def _put_gradients(
+    poison: Poison, given: Arguments, lineage: Lineage, retained: list[torch.Tensor]
+) -> None:
+    root, has_graph = given.args[0], keeps_graph(given)
+    if not isinstance(root, torch.Tensor):
+        return
+    named = given.setting("inputs", 4, None)
+    wanted = [*leaves_of([root]), *retained] if named is None else tensors_in(named)
+    inner = [tensor for tensor in wanted if not tensor.is_leaf]
+    roots = [(root, given.setting("gradient", 1, None))]
+    found = retraced(roots, _counters(lineage), inner, has_graph=has_graph)
+    for tensor in wanted:
+        new, known = found.get(id(tensor)), gradient_of(tensor)
+        if new is None:
+            continue
+        new = settled(new) if new.is_sparse else new
+        if new.shape != tensor.shape or new.dtype is not tensor.dtype:  # by a private choice
+            new = torch.zeros_like(tensor)
+        if known is None:
+            tensor.grad = new if has_graph else torch.zeros_like(tensor)
+        elif has_graph:  # of which some may have been made before it failed
+            with torch.enable_grad():
+                tensor.grad = known + new if known.shape == new.shape else new
+        assert tensor.grad is not None
+        lineage.spoil(tensor.grad, poison)
+        lineage.own(tensor.grad).stays = True
+
+
+def asked_for(given: Arguments, lineage: Lineage) -> Any:
+    """What stands for the gradients that a call would have given; None if there are none."""
+    outputs, inputs = given.args[:2] if len(given.args) > 1 else (None, None)
+    roots, wanted = tensors_in(outputs), tensors_in(inputs)
+    starts: list[Any] = tensors_in(given.setting("grad_outputs", 2, None)) or [None] * len(roots)
+    if not roots or not wanted or len(starts) != len(roots):
+        return None
+    found = retraced(
+        list(zip(roots, starts, strict=True)), _counters(lineage), wanted,
+        has_graph=_is_differentiable(given),
+    )  # fmt: skip
+    return tuple([found.get(id(tensor)) for tensor in wanted])
+
+
+def _counters(lineage: Lineage) -> list[torch.Tensor]:
+    return [counter for _, counter in lineage.chosen]
+
+
+def spoil_gradients(poison: Poison, lineage: Lineage, *, hidden: bool = False) -> None:
+    """A backward changes gradients, never the leaves themselves.
+
+    Where it is `hidden` whether they have a graph there are new ones.
+    """
+    for leaf in poison.leaves.values():
+        if leaf.grad is None:
+            if poison.is_public:
+                lineage.spoil(leaf, poison)
+                continue
+            leaf.grad = torch.zeros_like(leaf)
+        elif hidden and not poison.is_public:
+            leaf.grad = leaf.grad.detach().clone()
+        lineage.spoil(leaf.grad, poison, hidden=hidden)
+        lineage.own(leaf.grad).stays = True
+
+
+def drop_gradients(given: Arguments) -> None:
+    """As the optimizer would have done that is missing here."""
+    first, is_dropped = given.args[0], given.setting("set_to_none", 1, True)
+    for leaf in first.leaves.values() if isinstance(first, Poison) else ():
+        if leaf.grad is not None and is_dropped:
+            leaf.grad = None
+        elif leaf.grad is not None:
+            leaf.grad.zero_()
