@@ -26,14 +26,16 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import base_name
 from duet_p2p.engine.choice import mark, mark_set
 from duet_p2p.engine.containers import GETTERS, is_loose
-from duet_p2p.engine.effects import Effects
+from duet_p2p.engine.effects import CLIPS, Effects, label_clipped
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import keeps_graph, leaves_of
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
-from duet_p2p.engine.labelling import chosen_by, is_element
+from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import Label, join, to_per_record
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of, with_grads
+from duet_p2p.engine.running import Running
+from duet_p2p.engine.stand_ins import values_for
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.engine.trial import Mode, has_graph, is_as_expected, stands_for
 from duet_p2p.engine.unmade import (
@@ -47,27 +49,11 @@ from duet_p2p.engine.unmade import (
 )
 from duet_p2p.engine.untold import untold
 from duet_p2p.surface.callables import CALLABLES
-from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.table import Rule, written
-from duet_p2p.surface.types import number_type
+from duet_p2p.wire.messages import Op
 
 __all__ = ["Damage"]
 
-_NUMBERS: Final[dict[str, Any]] = {
-    "python.Float": 0.0,
-    "python.Int": 0,
-    "python.Bool": False,
-    "python.Complex": 0j,
-    "python.String": "",
-    "torch.dtype": torch.float32,
-    "torch.Size": torch.Size(()),
-    "torch.device": torch.device("cpu"),
-}
-_TUPLES: Final = {
-    "as_integer_ratio": (0, 1),
-    "partition": ("", "", ""),
-    "rpartition": ("", "", ""),
-}
 _LISTED: Final = frozenset({
     "python.List", "python.Set", "python.Dict", "python.OrderedDict", "python.Iterator",
 })  # fmt: skip
@@ -84,9 +70,10 @@ _OF_OPTIMIZERS: Final = frozenset({"step", "load_state_dict", "add_param_group",
 class Damage:
     """Puts poison where it belongs."""
 
-    def __init__(self, lineage: Lineage, effects: Effects) -> None:
+    def __init__(self, lineage: Lineage, effects: Effects, labelling: Labelling) -> None:
         self._lineage = lineage
         self._effects = effects
+        self._labelling = labelling
 
     # what is there already
 
@@ -139,7 +126,10 @@ class Damage:
                     yield untold(tracked.poison, value, lineage), True
 
     def reaching(self, poison: Poison, rule: Rule, given: Arguments, mode: Mode) -> Poison:
-        """The poison, with the leaves that a backward through this command's results reaches."""
+        """The poison as it is behind this command.
+
+        With the leaves that a backward through its results reaches, and all that they depend on.
+        """
         only = rule.name.startswith("torch.optim.")  # not what the graph of a setting goes back to
         found = {id(leaf): leaf for leaf in leaves(given, only_given=only)}
         for slot in given.slots.values():
@@ -148,7 +138,11 @@ class Damage:
         is_result = "tensor" in rule.result and not poison.is_public
         if found and is_result and not has_graph(rule, given, mode, self._lineage):
             found = {}
-        return replace(poison, leaves=found)
+        if poison.is_public:
+            return replace(poison, leaves=found)
+        extra = self._effects.extra(rule.name, given)
+        label = join((poison.label, given.all(self._lineage), extra))  # as of what is missing
+        return replace(poison, leaves=found, label=label)
 
     @staticmethod
     def is_inferred(rule: Rule, given: Arguments) -> bool:
@@ -161,40 +155,34 @@ class Damage:
     # results of a command that failed
 
     def stand_ins(
-        self, rule: Rule, given: Arguments, spec: Any, count: int, poison: Poison, like: Any
+        self, op: Op, rule: Rule, given: Arguments, spec: Any, poison: Poison, like: Any
     ) -> list[Slot]:
         """Slots for the results of a command that failed on private values; none if they cannot be.
 
         Args:
-            rule: of the command.
+            op: the command.
+            rule: of its name.
             given: its arguments.
             spec: what its results would have been, as far as that is public.
-            count: how many results it names.
             poison: the failure.
             like: a result that has the right graph, if there is one.
         """
-        label = to_per_record(poison.label)
+        count, label = len(op.outs), to_per_record(poison.label)
         if rule.name == GRAD:
             like = asked_for(given, self._lineage)
             spec = spec if is_as_expected(like, spec) else None
-        if rule.result == "self" and given.args:
-            values = [given.args[0]]  # it is spoilt, and the very object
-        elif spec is None:
-            number = self._number(rule, given)
-            is_split = isinstance(number, tuple) and count > 1
-            values = [] if number is None else list(number) if is_split else [number]
-        else:
-            made = self._made(spec, given) if like is None else like
-            values = [made] if count == 1 else list(made) if isinstance(made, list | tuple) else []
+        values = values_for(rule, given, spec, count, like)
         if len(values) != count or any(isinstance(value, Poison) for value in values):
             return []
-        for value in values:
-            for part in reach(value):
-                if isinstance(part, torch.Tensor):
-                    self.spoil([part], poison)
-                    self._lineage.own(part).stays |= rule.result != "self"
-                elif isinstance(part, list | dict):
-                    self._lineage.track(part).content = label
+        if rule.result == "self":
+            self.spoil(values, poison)
+        elif not any(isinstance(value, Poison) for value in given.values()):
+            label = self._labelled(op, rule, given, values, poison, is_inferred=spec is not None)
+        for part in [part for value in values for part in reach(value)]:
+            if isinstance(part, torch.Tensor):
+                self._mark(part, poison)
+            elif isinstance(part, list | dict):
+                self._lineage.track(part).content = label
         loose = self._is_loose(rule, given, label)
         return [
             Slot(value, label, poison=poison, is_loose=loose)
@@ -202,6 +190,24 @@ class Damage:
             else Slot(value, is_loose=loose)
             for value in values
         ]  # fmt: skip
+
+    def _labelled(
+        self, op: Op, rule: Rule, given: Arguments, values: list[Any], poison: Poison,
+        *, is_inferred: bool,
+    ) -> Label:  # fmt: skip
+        """Labels stand-ins as what they stand for would have been; gives the label of a slot."""
+        run = Running(op, rule, CALLABLES[rule.name], given)
+        run.extra = self._effects.extra(rule.name, given)
+        result = values[0] if len(values) == 1 else tuple(values)
+        label = self._labelling.foreseen(run, result, is_inferred=is_inferred)
+        return _joined(label, poison)
+
+    def _mark(self, made: torch.Tensor, poison: Poison) -> None:
+        entry = self._lineage.own(made)
+        if not entry.is_shared:
+            self._lineage.has_poison, entry.poison = True, poison
+            label = _joined(entry.label, poison)
+            entry.label, entry.stays = label, entry.stays or label is not entry.label
 
     def _is_hidden(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor) and self._lineage.hidden(value)
@@ -235,41 +241,6 @@ class Damage:
             if is_own and isinstance(made, torch.Tensor) and storage_of(made)._cdata in viewed:
                 entry = lineage.own(tensor)
                 entry.label = join((entry.label, to_per_record(poison.label)))
-
-    @staticmethod
-    def _number(rule: Rule, given: Arguments) -> Any:
-        kind = rule.result
-        if rule.name == "python.Range.__getitem__" and isinstance(given.args[-1], int):
-            return 0
-        if rule.short == "size" and given.setting("dim", 1, None) is not None:
-            return 0
-        if kind == "python.Tuple":
-            return _tuple(rule.short, given)
-        if kind == "item":
-            first = given.args[0] if given.args else None
-            if not isinstance(first, torch.Tensor):
-                return None
-            return torch.zeros((), dtype=first.dtype).item()
-        if kind in ("number", "truth"):
-            kind = number_type(rule.short, given.args)
-            kind = "python.Float" if kind == "python.Any" else kind
-        return _NUMBERS.get(kind)
-
-    def _made(self, spec: Any, given: Arguments) -> Any:
-        if isinstance(spec, TensorSpec):
-            made = torch.zeros(spec.shape, dtype=spec.dtype, device=spec.device)
-            if not spec.requires_grad:
-                return made
-            sources = [t for t in given.tensors() if t.requires_grad]
-            with torch.enable_grad():
-                if not sources:
-                    return made.requires_grad_()
-                return joined(made, sources)
-        if isinstance(spec, list):
-            return [self._made(part, given) for part in spec]
-        if isinstance(spec, tuple) and not isinstance(spec, torch.Size):
-            return tuple(self._made(part, given) for part in spec)
-        return spec
 
     def hard(self, poison: Poison, named: tuple[Rule, Arguments] | None, count: int) -> Slot:
         """The slot of one of so many results that nothing can stand in for."""
@@ -352,13 +323,33 @@ class Damage:
             owners = [part for part in given.reached() if isinstance(part, Optimizer)]
             self.spoil(owners, poison)
         targets = [target for target in listed if not isinstance(target, Poison)]
+        for missing in listed if not poison.is_public else ():
+            if isinstance(missing, Poison) and not missing.is_public:
+                tracked = self._lineage.track(missing)
+                tracked.content = join((tracked.content, to_per_record(poison.label)))
         if short in _OF_OPTIMIZERS and given.args:
             first = given.args[0]
             targets += [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
             if isinstance(first, Poison):  # its parameters, which it was made of
                 targets += first.leaves.values()
+            self._mix(
+                first, [p for p in with_grads(targets) if isinstance(p, torch.Tensor)], poison
+            )
             hidden = False  # no step changes a shape
         self.spoil(targets, poison, hidden=hidden)
+
+    def _mix(self, stepper: Any, tensors: list[torch.Tensor], poison: Poison) -> None:
+        """A step that is left out mixes the labels of all that it would have read."""
+        lineage = self._lineage
+        if poison.is_public:
+            return
+        every = to_per_record(join([poison.label, *map(lineage.label, tensors)]))
+        for entry in map(lineage.own, tensors):
+            if not entry.is_shared:
+                entry.label = join((entry.label, every))
+        if isinstance(stepper, Poison):
+            tracked = lineage.track(stepper)
+            tracked.content = join((tracked.content, every))
 
     def fail(
         self, poison: Poison, rule: Rule, given: Arguments, error: Exception,
@@ -377,6 +368,10 @@ class Damage:
         elif rule.name in WAYS_BACK:
             gone_back(rule.name, poison, given, self._lineage, self._effects.retained())
             return
+        if rule.name in CLIPS and not poison.is_public:
+            label_clipped(given, None, self._lineage, self._effects.writers)
+            for grad in [t.grad for t in given.tensors() if t.is_leaf and t.grad is not None]:
+                self._mark(grad, poison)
         self.spoil([*listed, *targets], poison, hidden=hidden)
         if rule.name == BACKWARD:
             spoil_gradients(poison, self._lineage)
@@ -418,20 +413,25 @@ class Damage:
         *,
         is_container: bool,
     ) -> None:
-        """What a command on stand-ins gave or wrote is poison, as far as it is private."""
-        touched: list[Any] = list(targets)
+        """What a command on stand-ins gave or wrote is poison, as far as it is private.
+
+        Not what it was given itself and handed on: a parameter of an optimizer, or an element.
+        """
+        touched: list[Any] = [] if rule.form == "constructor" else list(targets)
+        given_itself = set(map(id, given.reached()))
         if rule.name in _WITH_GRADS:
             touched += [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
         loose = any(slot.poison is not None for slot in given.slots.values())
-        if is_container and loose and given.args:
-            touched.append(given.args[0])  # a number has no place for a mark of its own
+        if is_container and loose:  # a number has no place for a mark of its own
+            touched += written(rule, given.args, given.kwargs, given.slots)
         for slot in slots:
             value = slot.value
             if is_private(slot.label):
                 slot.poison = poison
             if is_atomic(value) or isinstance(value, Poison):
                 continue
-            touched += [p for p in reach(value) if isinstance(p, torch.Tensor)]
+            parts = [p for p in reach(value) if isinstance(p, torch.Tensor)]
+            touched += [p for p in parts if id(p) not in given_itself]
             if not isinstance(value, torch.Tensor) and (loose or not is_container):
                 touched.append(value)
         for value in touched:
@@ -447,6 +447,13 @@ class Damage:
                 tracked = self._lineage.find(value)
                 if tracked is not None and is_private(join((tracked.content, tracked.structure))):
                     tracked.poison = poison
+
+
+def _joined(label: Label, poison: Poison) -> Label:
+    """The label of what failed; that it failed may tell of more than what it is made of."""
+    if is_private(label) and poison.label.sources <= label.sources:
+        return label
+    return join((label, to_per_record(poison.label)))
 
 
 def _has_numbers(value: Any) -> bool:
@@ -470,14 +477,6 @@ def _records(named: tuple[Rule, Arguments] | None) -> str:
     is_part = rule.short in ("iter", "__iter__", "dataset") and of_first == "one"
     is_part = is_part or (rule.short in GETTERS and of_first == "many")
     return "one" if is_part else ""
-
-
-def _tuple(short: str, given: Arguments) -> tuple[Any, ...] | None:
-    """A tuple whose length and types the name alone decides; None if it does not."""
-    if short in ("divmod", "__divmod__", "__rdivmod__"):
-        number = _NUMBERS.get(number_type(short, given.args))
-        return None if number is None else (number, number)
-    return _TUPLES.get(short)
 
 
 def leaves(given: Arguments, *, only_given: bool = False) -> list[torch.Tensor]:

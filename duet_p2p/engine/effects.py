@@ -43,7 +43,7 @@ from duet_p2p.engine.labels import (
 from duet_p2p.engine.lineage import Lineage, Owned, reach
 from duet_p2p.engine.training import Training, count_step, note_step
 
-__all__ = ["Effects", "draws_by_shape", "is_random", "label_apart"]
+__all__ = ["CLIPS", "Effects", "draws_by_shape", "is_random", "label_apart", "label_clipped"]
 
 _STEPS: Final = frozenset(
     {"step", "load_state_dict", "add_param_group", "follow", "zero_grad", "feed"}

@@ -62,7 +62,7 @@ class Executor:
         self._context = context
         self.admission = Admission(lineage, limits)
         self._now = (0, "")  # the command that runs: its number and name
-        self.damage = Damage(lineage, effects)
+        self.damage = Damage(lineage, effects, self._labelling)
         self._named: tuple[Rule, Arguments] | None = None
         self._mode: Callable[[], Any] = torch.enable_grad  # of gradients, of the command that runs
         self._because = PUBLIC  # why commands run at all
@@ -462,7 +462,7 @@ class Executor:
             writes, spec = self._writes.targets(rule, given), self.admission.spec
             nodes = self.provenance.failed(op, rule, given, writes)
             like = neutral(rule.name, given, spec, self._mode, self._lineage, writes)
-            slots = self.damage.stand_ins(rule, given, spec, len(op.outs), poison, like)
+            slots = self.damage.stand_ins(op, rule, given, spec, poison, like)
             if not writes:
                 self.damage.mark_viewed(poison, rule, given)
             if rule.name in STATEFUL and rule.result != "tensor":  # that is a closure's loss

@@ -182,7 +182,13 @@ def _state(slot: Slot, lineage: Lineage) -> tuple[Poison | None, Label]:
     poison = slot.value if isinstance(slot.value, Poison) else slot.poison
     if poison is None and (within := lineage.poison(slot.value)) is not None:
         poison = untold(within, slot.value, lineage)
-    return poison, poison.label if poison is not None else label_of_slot(slot, lineage)
+    if poison is None:
+        return None, label_of_slot(slot, lineage)
+    if poison.is_public:
+        return poison, poison.label
+    return poison, join(
+        (poison.label, label_of_slot(slot, lineage))
+    )  # all that it would be made of
 
 
 OPAQUE: Final = "cannot be told"

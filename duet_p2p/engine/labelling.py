@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import torch
 
-from duet_p2p.engine import axes, choice
+from duet_p2p.engine import axes, choice, containers
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.effects import Effects, label_apart
 from duet_p2p.engine.judge import Verdict, apply, hides, hides_graph, is_joined, label_written
@@ -127,6 +127,19 @@ class Labelling:
                     lineage.hide(target)
         inplace = frozenset(id(target) for target in run.targets)
         return apply(rule.short, verdict, result, given, inplace, lineage), verdict
+
+    def foreseen(self, run: Running, result: Any, *, is_inferred: bool) -> Label:
+        """Labels what stands for a result that is not there; the label of its slot.
+
+        Args:
+            run: the command, which failed on private values.
+            result: what stands for its result, or a tuple of them.
+            is_inferred: the result's shape follows from those of the arguments.
+        """
+        rule, given = run.rule, run.given
+        if containers.is_container_call(rule.name, given):
+            return containers.label_results(rule.name, given, result, self._lineage)
+        return self.label(run, result, is_inferred=is_inferred)[0]
 
     def _label_object(self, run: Running, made: Any) -> None:
         """What an object holds keeps its own labels; the rest of its arguments are its content."""
