@@ -13,6 +13,7 @@ what it had. Which of the two an element is does not depend on what is chosen.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from operator import is_
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from torch.utils.dlpack import from_dlpack
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.gradients import gradient_of, leaves_of
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
+from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
 
 __all__ = ["apart", "apart_views", "choose", "mark", "mark_set", "viewed_by"]
@@ -190,21 +191,23 @@ class _Apart:
 def _mark_behind(part: Any, label: Label, lineage: Lineage) -> None:
     """What else tells which one was chosen: that it has failed, and what a backward reaches."""
     if isinstance(part, Poison):
-        poison: Poison | None = part
-        entry = lineage.track(part)
-        entry.structure = join((entry.structure, label))
-    elif isinstance(part, torch.Tensor):
-        poison = lineage.own(part).poison
+        tracked = lineage.track(part)
+        tracked.structure = join((tracked.structure, label))
+        part.is_public, part.label = False, join((part.label, label))
+        return
+    entry: Owned | Tracked | None
+    if isinstance(part, torch.Tensor):
+        entry = lineage.own(part)
         for leaf in leaves_of([part]):
             lineage.add(leaf, label)
             lineage.choose(leaf)
             if (grad := gradient_of(leaf)) is not None:
                 lineage.add(grad, label, hidden=leaf is part)  # as it is when it is read
     else:
-        tracked = lineage.find(part)
-        poison = None if tracked is None else tracked.poison
-    if poison is not None:
-        poison.is_public, poison.label = False, join((poison.label, label))
+        entry = lineage.find(part)
+    if entry is not None and (poison := entry.poison) is not None:  # others may have the same
+        label = join((poison.label, label))
+        entry.poison = replace(poison, is_public=False, label=label)
 
 
 def apart(chosen: Any, lineage: Lineage, *, is_new: bool = False) -> Any:

@@ -265,7 +265,8 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
         has_default = short not in ("__getitem__", "__next__") and len(given.args) > 2
         return has_default or is_private(join((given.label_from(1, 2, lineage), structure)))
     if name.startswith("python."):  # what lies in a container is not what it is made of
-        return any(isinstance(v, torch.Tensor) and lineage.hidden(v) for v in given.values())
+        parts = [slot.value for slot in given.slots.values()]
+        return any(isinstance(part, torch.Tensor) and lineage.hidden(part) for part in parts)
     return any(map(lineage.hidden, given.tensors()))
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 import torch
@@ -37,7 +36,7 @@ from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of, with_
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.stand_ins import values_for
 from duet_p2p.engine.store import Poison, Slot
-from duet_p2p.engine.trial import Mode, has_graph, is_as_expected, stands_for
+from duet_p2p.engine.trial import Mode, has_graph, is_as_expected, views_of
 from duet_p2p.engine.unmade import (
     BACKWARD,
     GRAD,
@@ -226,15 +225,10 @@ class Damage:
         is_known = not any(isinstance(v, Poison) for v in values) or rule.short != "__getitem__"
         if not own or not is_known or not base_name(rule.name) or "tensor" not in rule.result:
             return
-        args, kwargs = given.remade(partial(stands_for, lineage=lineage))
-        random = torch.get_rng_state()
-        try:
-            with torch.no_grad():
-                result = CALLABLES[rule.name](*args, **kwargs)
-        except Exception:
+        tried = views_of(rule, given, lineage)
+        if tried is None:
             return  # it gives no view whatever the values are, or none that public facts tell
-        finally:
-            torch.set_rng_state(random)
+        (args, kwargs), result = tried
         viewed = {storage_of(t)._cdata for t in reach(result) if isinstance(t, torch.Tensor)}
         for tensor, made in zip(values, [*args, *kwargs.values()], strict=True):
             is_own = any(tensor is one for one in own)
@@ -310,6 +304,8 @@ class Damage:
             spoil_gradients(poison, self._lineage, hidden=keeps_graph(given))
         if rule.name == "torch.Tensor.grad=":
             mark_set(given, self._lineage)
+        if rule.name == "torch.manual_seed" and not poison.is_public:
+            self._effects.seed(given)
         if short == "zero_grad" and not poison.is_public:
             drop_gradients(given)
         first = given.args[0] if given.args else None
@@ -332,24 +328,40 @@ class Damage:
             targets += [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
             if isinstance(first, Poison):  # its parameters, which it was made of
                 targets += first.leaves.values()
-            self._mix(
-                first, [p for p in with_grads(targets) if isinstance(p, torch.Tensor)], poison
-            )
+            self._mix(first, [t for t in targets if isinstance(t, torch.Tensor)], poison)
             hidden = False  # no step changes a shape
         self.spoil(targets, poison, hidden=hidden)
 
-    def _mix(self, stepper: Any, tensors: list[torch.Tensor], poison: Poison) -> None:
-        """A step that is left out mixes the labels of all that it would have read."""
+    def _mix(self, stepper: Any, held: list[torch.Tensor], poison: Poison) -> None:
+        """A step that is left out mixes the labels of all that it would have read.
+
+        A hidden shape among those that it would have moved hides them, as in `Effects`.
+        """
         lineage = self._lineage
         if poison.is_public:
             return
+        tensors = with_grads(list(held))
         every = to_per_record(join([poison.label, *map(lineage.label, tensors)]))
-        for entry in map(lineage.own, tensors):
-            if not entry.is_shared:
-                entry.label = join((entry.label, every))
+        moved = reach(stepper.parts[0]) if isinstance(stepper, Poison) and stepper.parts else held
+        is_hidden = any(self._hides(part) for part in with_grads(moved))
+        for tensor in tensors:
+            if not (owned := lineage.own(tensor)).is_shared:
+                owned.label = join((owned.label, every))
+        for tensor in moved if is_hidden else ():
+            if isinstance(tensor, torch.Tensor) and not (owned := lineage.own(tensor)).is_shared:
+                owned.hidden = True
         if isinstance(stepper, Poison):
             tracked = lineage.track(stepper)
             tracked.content = join((tracked.content, every))
+
+    def _hides(self, part: Any) -> bool:
+        """Whether this is of a private shape, or a list of a private length."""
+        if isinstance(part, torch.Tensor):
+            return self._lineage.hidden(part)
+        entry = self._lineage.find(part) if isinstance(part, list) else None
+        if entry is not None and is_private(entry.structure):
+            return True
+        return isinstance(part, Poison) and not part.is_object
 
     def fail(
         self, poison: Poison, rule: Rule, given: Arguments, error: Exception,

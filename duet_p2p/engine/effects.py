@@ -28,7 +28,7 @@ from duet_p2p.engine.gradients import (
     met_by,
     reached_by,
 )
-from duet_p2p.engine.groups import before_optimizer, before_scheduler, grown, has_chosen
+from duet_p2p.engine.groups import before_optimizer, before_scheduler, grown, hide_held
 from duet_p2p.engine.holding import parameters_of
 from duet_p2p.engine.labels import (
     PUBLIC,
@@ -165,10 +165,7 @@ class Effects:
         elif name == "torch.Tensor.retain_grad" and isinstance(first, torch.Tensor):
             self._gradients.retain(first)
         elif name == "torch.manual_seed":
-            lineage.generator = given.all(lineage)
-            is_told = not is_private(lineage.generator)  # a form may not depend on private values
-            texts = [lineage.seeds, *map(repr, given.values() if is_told else ())]
-            lineage.seeds = sha256("\0".join(texts).encode()).hexdigest()
+            self.seed(given)
         elif isinstance(first, torch.Tensor) and name.startswith("torch.Tensor.requires_grad"):
             flags = [lineage.whole(value) for value in given.values()[1:]]
             flag = join([_besides(first, given), *flags])
@@ -187,6 +184,14 @@ class Effects:
         elif is_private(drawn := drawn_by(name, given, lineage)):
             every = to_per_record(join((drawn, given.all(lineage))))
             lineage.generator = join((lineage.generator, every))
+
+    def seed(self, given: Arguments) -> None:
+        """The scientist set a seed, which may be missing."""
+        lineage = self._lineage
+        lineage.generator = given.all(lineage)
+        is_told = not is_private(lineage.generator)  # a form may not depend on private values
+        texts = [lineage.seeds, *map(repr, given.values() if is_told else ())]
+        lineage.seeds = sha256("\0".join(texts).encode()).hexdigest()
 
     def _before_random(self, name: str, given: Arguments) -> None:
         """How many numbers are drawn may depend on values; then all later ones do."""
@@ -288,8 +293,8 @@ class Effects:
         note_step(optimizer, self._records, self._lineage)
 
     def _after_step(self, stepper: Any, given: Arguments) -> None:
-        """What it holds now has the label that it got before; a hidden shape hides all of them."""
-        lineage, held, is_hidden = self._lineage, given.held_by_first(), False
+        """What it holds now has the label that it got before, and may be hidden."""
+        lineage, held, hidden = self._lineage, given.held_by_first(), []
         entry = lineage.find(stepper)
         content = entry.content if entry is not None and is_private(entry.content) else None
         for part in held:
@@ -297,17 +302,13 @@ class Effects:
                 owned = lineage.entry(part) if content is None else lineage.own(part)
                 if owned is not None:
                     owned.label = owned.label if content is None else content
-                    is_hidden = is_hidden or owned.hidden
-                is_hidden = is_hidden or lineage.is_hidden_view(part)
+                if (owned is not None and owned.hidden) or lineage.is_hidden_view(part):
+                    hidden.append(part)
             elif content is not None and not isinstance(part, tuple):
                 lineage.track(part).content = content
-        if not is_hidden:  # gradients follow behind what is held
-            grads = given.with_grads()[len(held) :]
-            is_hidden = any(lineage.hidden(g) for g in grads if isinstance(g, torch.Tensor))
-        if is_hidden or has_chosen(stepper, lineage):
-            for part in held:
-                if isinstance(part, torch.Tensor) and not lineage.hidden(part):
-                    lineage.own(part).hidden = is_private(lineage.label(part))
+        grads = given.with_grads()[len(held) :]  # they follow behind what is held
+        hidden += [g for g in grads if isinstance(g, torch.Tensor) and lineage.hidden(g)]
+        hide_held(stepper, held, hidden, lineage)
 
     def _copied_lengths(self, given: Arguments) -> None:
         """A state that is loaded is copied, lists of a private length too."""

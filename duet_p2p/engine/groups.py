@@ -14,11 +14,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from duet_p2p.engine.arguments import Arguments, is_private
-from duet_p2p.engine.holding import groups_of
+from duet_p2p.engine.holding import groups_of, parameters_of
 from duet_p2p.engine.labels import Label, join, to_model, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 
-__all__ = ["before_optimizer", "before_scheduler", "grown", "has_chosen"]
+__all__ = ["before_optimizer", "before_scheduler", "grown", "hide_held"]
 
 
 def before_scheduler(given: Arguments, lineage: Lineage) -> None:
@@ -62,7 +62,7 @@ def grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:
             yield lineage.whole(value)
 
 
-def has_chosen(stepper: Any, lineage: Lineage) -> bool:
+def _has_chosen(stepper: Any, lineage: Lineage) -> bool:
     """Whether values decided which tensors an optimizer holds, and so which of them are hidden."""
     for part in reach(stepper):
         if isinstance(part, Optimizer):
@@ -71,3 +71,26 @@ def has_chosen(stepper: Any, lineage: Lineage) -> bool:
             if any(is_private(entry.structure) for entry in entries):
                 return True
     return False
+
+
+def hide_held(stepper: Any, held: list[Any], hidden: list[torch.Tensor], lineage: Lineage) -> None:
+    """Behind a step, a hidden shape among all that it read hides all that the optimizer holds.
+
+    That of a setting hides no parameter: no step changes the shape of one.
+    """
+    is_chosen = _has_chosen(stepper, lineage)
+    if not hidden and not is_chosen:
+        return
+    moved = _moved_by(stepper)
+    is_moved = is_chosen or any(id(tensor) in moved for tensor in hidden)
+    for part in held:
+        if isinstance(part, torch.Tensor) and (is_moved or id(part) not in moved):
+            owned = lineage.own(part)
+            owned.hidden = owned.hidden or is_private(owned.label)
+
+
+def _moved_by(stepper: Any) -> set[int]:
+    """Identities of the parameters that a stepper's optimizers move, and of their gradients."""
+    optimizers = [part for part in reach(stepper) if isinstance(part, Optimizer)]
+    moved = [tensor for optimizer in optimizers for tensor in parameters_of(optimizer)]
+    return {id(part) for tensor in moved for part in (tensor, tensor.grad) if part is not None}

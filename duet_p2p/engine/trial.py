@@ -7,6 +7,7 @@ Nothing is tried that writes to anything or draws random numbers.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
@@ -27,7 +28,7 @@ from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.table import Rule
 from duet_p2p.wire.messages import Op
 
-__all__ = ["has_graph", "is_as_expected", "neutral", "refusal", "stands_for"]
+__all__ = ["has_graph", "is_as_expected", "neutral", "refusal", "views_of"]
 
 Mode = Callable[[], Any]
 NUMBERS: Final = (0, 1, 2)
@@ -127,6 +128,24 @@ def has_graph(rule: Rule, given: Arguments, mode: Mode, lineage: Lineage) -> boo
     return True
 
 
+def views_of(
+    rule: Rule, given: Arguments, lineage: Lineage
+) -> tuple[tuple[tuple[Any, ...], dict[str, Any]], Any] | None:
+    """Arguments with others in the place of private ones, and what the call gives of them.
+
+    None if it takes none of those that are tried.
+    """
+    random = torch.get_rng_state()
+    try:
+        for number in NUMBERS:
+            with contextlib.suppress(Exception), torch.no_grad():
+                args, kwargs = given.remade(partial(stands_for, lineage=lineage, number=number))
+                return (args, kwargs), CALLABLES[rule.name](*args, **kwargs)
+    finally:
+        torch.set_rng_state(random)
+    return None
+
+
 def _tried(
     rule: Rule, given: Arguments, mode: Mode, lineage: Lineage, numbers: tuple[int, ...]
 ) -> Iterator[Any]:
@@ -158,6 +177,10 @@ def _zero(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.requires_grad else torch.zeros_like(tensor)
 
 
+def _filled(tensor: torch.Tensor, number: int) -> torch.Tensor:
+    return tensor if tensor.requires_grad else torch.full_like(tensor, number)
+
+
 def _unit(tensor: torch.Tensor) -> torch.Tensor:
     """Identity matrices, ones, or for whole numbers zeros, joined to what a gradient flows to."""
     made = torch.zeros_like(tensor, requires_grad=False)
@@ -178,6 +201,8 @@ def stands_for(slot: Slot, lineage: Lineage, number: int = 0) -> Any:
         return torch.zeros(1, requires_grad=True) if value.leaves else 0
     if is_private(slot.label) and type(value) in (bool, int, float):
         return type(value)(number)
+    if number and isinstance(value, torch.Tensor) and not value.ndim:  # it can be a size, too
+        return _replaced(value, lineage, partial(_filled, number=number))
     return _replaced(value, lineage, _zero)
 
 

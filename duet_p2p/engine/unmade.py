@@ -62,8 +62,9 @@ def _put_gradients(
     named = given.setting("inputs", 4, None)
     wanted = [*leaves_of([root]), *retained] if named is None else tensors_in(named)
     inner = [tensor for tensor in wanted if not tensor.is_leaf]
-    roots = [(root, given.setting("gradient", 1, None))]
-    found = retraced(roots, _counters(lineage), inner, has_graph=has_graph)
+    start = given.setting("gradient", 1, None)
+    start = start if isinstance(start, torch.Tensor) else None
+    found = retraced([(root, start)], _counters(lineage), inner, has_graph=has_graph)
     for tensor in wanted:
         new, known = found.get(id(tensor)), gradient_of(tensor)
         if new is None:

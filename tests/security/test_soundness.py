@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from duet_p2p.engine import messages as m
+from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 from tests.security.random_programs import Program, data_sets
 from tests.unit.engine_kit import Driver
@@ -235,6 +236,41 @@ def a_text_of_an_error_with_an_address_in_it(d: Seen) -> None:
 @found
 def a_tuple_repeated_no_times(d: Seen) -> None:
     d.run("python.Complex.__mul__", (3, 1), d.run(T + "__getitem__", WHOLE, 0))
+
+
+@found
+def a_random_number_behind_a_seed_that_is_missing(d: Seen) -> None:
+    index = d.run(T + "long", d.run(T + "__getitem__", WHOLE, MASK))
+    rows = d.run("torch.nn.functional.embedding", index, d.run("torch.ones", [4, 2]))
+    d.run("torch.manual_seed", d.run(T + "sum", rows), outs=0)
+    d.run("torch.rand", 1)
+
+
+@found
+def an_own_tensor_that_was_to_be_split_by_a_private_size(d: Seen) -> None:
+    own = d.run("torch.ones", [4, 2])
+    d.send(Op(T + "split", (101, 102), (own, d.run(T + "__getitem__", WHOLE, 0)), {}, "g"))
+    d.run("torch.add", own, 1)
+
+
+@found
+def weights_behind_a_step_at_a_rate_that_a_private_number_chose(d: Seen) -> None:
+    weight = d.run("torch.ones", [4], requires_grad=True)
+    number = d.run("python.Int", d.run(T + "__getitem__", WHOLE, 0))
+    rates = d.run("python.collect", d.run("torch.ones", []), d.run("torch.ones", []))
+    rate = d.run("python.List.__getitem__", rates, number)
+    optimizer = d.run("torch.optim.Adam", d.run("python.collect", weight), lr=rate)
+    d.run("torch.optim.Optimizer.step", optimizer, outs=0)
+    d.run(T + "grad", weight)
+    d.run(T + "numel", weight)
+
+
+@found
+def a_number_beside_something_missing_in_a_tuple(d: Seen) -> None:
+    sample = d.run("torch.distributions.Distribution.sample",
+                   d.run("torch.distributions.Normal", 1, chance(d)))  # fmt: skip
+    number = d.run("python.Float.real", [1, 2], (sample, 1), 1)
+    d.run("torch.linspace", 0, number, 3)
 
 
 @pytest.mark.parametrize("name", FOUND)
