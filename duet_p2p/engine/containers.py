@@ -22,6 +22,7 @@ from duet_p2p.surface.iteration import RemoteIterator
 
 __all__ = [
     "GETTERS",
+    "LENGTHS",
     "STEPWISE",
     "can_hold",
     "draw",
@@ -65,7 +66,7 @@ GETTERS: Final = frozenset({
     "__getitem__", "pop", "popitem", "dict_get", "setdefault", "__next__", "next",
 })  # fmt: skip
 """They give an element, or a slice."""
-_LENGTHS: Final = frozenset({"__len__", "len", "batch_size"})
+LENGTHS: Final = frozenset({"__len__", "len", "batch_size"})
 _FACTS: Final = frozenset({
     "torch.utils.data.DataLoader.__len__", "torch.utils.data.DataLoader.batch_size",
     "torch.utils.data.DataLoader.dataset", "torch.utils.data.Dataset.__len__",
@@ -248,7 +249,7 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
     short = name.rpartition(".")[2]
     first = given.args[0] if given.args else None
     is_object = isinstance(first, Poison) and (first.is_object or first.is_list)
-    if short in _LENGTHS and (is_object or isinstance(first, _WITH_LENGTH)):
+    if short in LENGTHS and (is_object or isinstance(first, _WITH_LENGTH)):
         return False  # what lies in it does not decide how its length is told
     is_pass = isinstance(first, DataLoader | Dataset) or getattr(first, "records", "") == "one"
     if short == "random_split" or (is_pass and short in ("iter", "__iter__")):
@@ -258,7 +259,9 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
             join((given.label_from(1, 2, lineage), of_shapes(given.args[0], lineage)))
         )
     if short in _OF_TUPLES and name.startswith("python."):  # how long one is has no other place
-        structure = _labels(given.args[:1], lineage)[1]
+        structure = join((_labels(given.args[:1], lineage)[1], *_of_lengths(given, lineage)))
+        if short == "Tuple" and isinstance(first, str | range):
+            structure = join((structure, given.label_at(0)))
         return is_private(join((given.label_from(1, 2, lineage), structure)))
     if short in GETTERS and given.args and not isinstance(first, torch.Tensor):
         structure = _labels([first, getattr(first, "source", first)], lineage)[1]
@@ -282,7 +285,7 @@ def _is_of_records(name: str, given: Arguments) -> bool:
 def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     """Labels of what the call gave; returns the label for its slot."""
     short = name.rpartition(".")[2]
-    if short in _LENGTHS:
+    if short in LENGTHS:
         return _length(given, lineage)
     if short == "dataset":  # the very object, with its own labels
         chosen = of_shapes(given.args[0], lineage)
@@ -368,7 +371,7 @@ def _labels(values: Any, lineage: Lineage) -> tuple[Label, Label]:
 
 def _length(given: Arguments, lineage: Lineage) -> Label:
     target = getattr(given.args[0], "source", given.args[0])  # of a RemoteIterator
-    content, structure = _labels([target], lineage)
+    content, structure = _labels([target, *given.args[:1]], lineage)
     if isinstance(target, DataLoader | Dataset):
         private = join((content, lineage.whole(target)))
         chosen = join((structure, *_of_hidden(target, lineage), given.label_at(0)))

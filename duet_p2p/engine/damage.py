@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import base_name
 from duet_p2p.engine.choice import mark, mark_set
-from duet_p2p.engine.containers import GETTERS, is_loose
+from duet_p2p.engine.containers import GETTERS, LENGTHS, is_loose
 from duet_p2p.engine.effects import CLIPS, Effects, label_clipped
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import keeps_graph, leaves_of
@@ -275,6 +275,9 @@ class Damage:
         """As `is_loose` would find if nothing had failed: what nothing stands in for was hidden."""
         if rule.result in _LISTED:
             return False  # a container carries its label inside
+        first = given.args[0] if given.args else None
+        if rule.short in LENGTHS and not isinstance(first, Poison | torch.Tensor):
+            return is_loose(rule.name, given, label, self._lineage)
         missing = [s for s in given.slots.values() if isinstance(s.value, Poison)]
         hidden = [s for s in missing if not (s.value.is_object or s.value.is_list)]
         if is_private(label) and hidden:

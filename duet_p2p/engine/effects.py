@@ -186,10 +186,10 @@ class Effects:
             lineage.generator = join((lineage.generator, every))
 
     def seed(self, given: Arguments) -> None:
-        """The scientist set a seed, which may be missing."""
-        lineage = self._lineage
-        lineage.generator = given.all(lineage)
-        is_told = not is_private(lineage.generator)  # a form may not depend on private values
+        """The scientist sets a seed, which may be missing, or be refused."""
+        lineage, every = self._lineage, given.all(self._lineage)
+        lineage.generator = join((lineage.generator, every))  # until it is set
+        is_told = not is_private(every)  # a form may not depend on private values
         texts = [lineage.seeds, *map(repr, given.values() if is_told else ())]
         lineage.seeds = sha256("\0".join(texts).encode()).hexdigest()
 
@@ -261,6 +261,8 @@ class Effects:
                 self.note(first)
         elif name.startswith("torch.distributions.") and isinstance(result, Distribution):
             self._new_distribution(given, result)
+        elif name == "torch.manual_seed":
+            self._lineage.generator = given.all(self._lineage)
         elif name.startswith("torchvision.datasets."):
             self._new_source(name, given, result)
         elif axes.base_name(name) in ("batch_norm", "instance_norm"):

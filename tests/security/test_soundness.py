@@ -273,6 +273,21 @@ def a_number_beside_something_missing_in_a_tuple(d: Seen) -> None:
     d.run("torch.linspace", 0, number, 3)
 
 
+@found
+def a_random_number_behind_a_seed_that_is_refused(d: Seen) -> None:
+    d.run("torch.nn.functional.rrelu", V, training=True)
+    d.run("torch.manual_seed", 0, 1, outs=0)
+    d.run("torch.rand", 1)
+
+
+@found
+def a_length_that_is_asked_with_something_missing_beside(d: Seen) -> None:
+    place = "torch.distributions."
+    sample = d.run(place + "Distribution.sample", d.run(place + "Poisson", V))
+    number = d.run("python.OrderedDict.__len__", [1, 2], sample)
+    d.run("python.Tuple.__getitem__", [1, 2], number, slice(0, 1))
+
+
 @pytest.mark.parametrize("name", FOUND)
 def test_a_program_that_told_once_tells_no_more(name: str) -> None:
     whole = torch.ones(6, dtype=torch.int64)
