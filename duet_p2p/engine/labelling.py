@@ -110,6 +110,8 @@ class Labelling:
             return PUBLIC, None
         if label_apart(rule.name, given, result, lineage, self._effects.writers):
             return PUBLIC, None
+        if rule.name.startswith("python.") and isinstance(result, torch.Tensor):
+            is_inferred = False  # of a number nobody worked out a shape
         verdict = self.precedents.judge(rule, given, result, run.extra, is_inferred=is_inferred)
         parts = {id(part) for part in reach(result)} if run.targets else set()
         for target in run.targets:

@@ -288,6 +288,12 @@ def a_length_that_is_asked_with_something_missing_beside(d: Seen) -> None:
     d.run("python.Tuple.__getitem__", [1, 2], number, slice(0, 1))
 
 
+@found
+def a_tensor_where_an_operator_of_numbers_gives_one(d: Seen) -> None:
+    product = d.run("python.Any.__floordiv__", WHOLE, d.run(T + "add", WHOLE, -1))
+    d.run(T + "numel", product)
+
+
 @pytest.mark.parametrize("name", FOUND)
 def test_a_program_that_told_once_tells_no_more(name: str) -> None:
     whole = torch.ones(6, dtype=torch.int64)

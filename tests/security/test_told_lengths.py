@@ -71,5 +71,5 @@ def test_no_copy_tells_the_length(source: str) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_nor_does_any_method_of_python_or_a_copy_of_a_copy(source: str) -> None:
     every = [(name,) for name in TABLE if name.startswith("python.")]
-    for names in (*every, *itertools.product(COPIES, COPIES)):
+    for names in (*every, *itertools.product(COPIES[:7], COPIES[:7])):
         assert shown(source, names, 1) == shown(source, names, 8), names
