@@ -189,7 +189,7 @@ PIPE_FRAME_BYTES: Final = 512 * 1024**2  # a frame on the pipe to the engine, wi
 DEPARTURES: Final = 64  # frozen values that are in memory files; more are copied
 DEPARTURE_SECONDS: Final = 30.0  # a file that leaves while it is written, without more bytes
 DEPARTURE_LOOK_SECONDS: Final = 0.001  # between two looks whether there are
-ACCOUNT_SECONDS: Final = 0.001  # for a value to leave first, while there is no other command
+ACCOUNT_SECONDS: Final = 0.02  # without a command, before accounts that nobody waits for are sent
 SPARE_BYTES: Final = 16 * 1024**2  # at most, of the pages that are kept ready for a large value
 SPARE_STEP_BYTES: Final = 1024**2  # of them, fetched without a look whether there is work
 SPARE_IDLE_SECONDS: Final = 0.02  # without work, before they are fetched
@@ -259,6 +259,8 @@ FAILURES: Final = 1_000  # kept for duet.errors
 # audit (owner/audit*.py)
 AUDIT_BUSY_SECONDS: Final = 10.0  # another process writes to the same log
 AUDIT_GATHER_SECONDS: Final = 1.0  # rows that nobody waits for are written together
+AUDIT_HEAD_SECONDS: Final = 0.005  # behind a release, before the head that holds it is signed
+AUDIT_WAKE_SECONDS: Final = 0.05  # until the writer hears of one of them: answers go before
 AUDIT_PENDING_ROWS: Final = 10_000  # kept while the disk refuses them; then they are counted only
 AUDIT_MERGED_IDS: Final = 100  # requests named in one row of a burst
 AUDIT_CLOSE_SECONDS: Final = 5.0  # for the last rows

@@ -89,34 +89,42 @@ def _serve(
     compiler.stand_in()
     compiler.preload()
     engine = Engine(is_alone=True, watch=watch, are_files_closed=are_files_closed)
-    look = select.poll()
-    look.register(sock, select.POLLIN)
-    late: list[Event] = []
+    late: list[Event] = []  # what nobody waits for: behind the next answers, or when all is quiet
     while commands is not None:
+        finished: list[Event] = []
         for command in commands:
             if isinstance(command, Stop):
                 return 0
             events = engine.handle(command)
             if events:  # else nobody waits
-                pipe.send(sock, _encoded([*late, *events]))
-                late = []
-            late += engine.finish()
+                pipe.send(sock, _encoded(events))
+                events = []
+            finished += engine.finish()
         if late:
-            look.poll(limits.ACCOUNT_SECONDS * 1000)
             pipe.send(sock, _encoded(late))
-            late = []
-        if engine.files.spare.is_due:
-            _prepare(look, engine.files.spare)
+        late = finished
+        if (late or engine.is_untidy) and _is_idle(sock, limits.ACCOUNT_SECONDS):
+            if late:
+                pipe.send(sock, _encoded(late))
+                late = []
+            engine.tidy()
+        if not late and engine.files.spare.is_due:
+            _prepare(sock, engine.files.spare)
         commands = pipe.receive(sock, reader)
     return 0
 
 
-def _prepare(look: select.poll, spare: Spare) -> None:
+def _is_idle(sock: socket.socket, seconds: float) -> bool:
+    """Whether no command comes for so long; `select` waits for less than a millisecond, too."""
+    return not select.select([sock], (), (), seconds)[0]
+
+
+def _prepare(sock: socket.socket, spare: Spare) -> None:
     """What the next large value needs, as long as there is no command."""
     from duet_p2p.limits import SPARE_IDLE_SECONDS
 
     seconds = SPARE_IDLE_SECONDS
-    while spare.is_due and not look.poll(seconds * 1000):
+    while spare.is_due and _is_idle(sock, seconds):
         spare.prepare()
         seconds = 0
 

@@ -22,6 +22,7 @@ __all__ = [
     "Command",
     "Configure",
     "Departure",
+    "Describe",
     "Described",
     "Died",
     "Discard",
@@ -158,7 +159,13 @@ class Snapshot:
     id: int
     account: str = "with"
     """Where the facts come that only people and bound rules read: ``with`` the others, ``after``
-    them in a `Described`, or ``never``."""
+    them in a `Described`, or ``never``. What comes after comes behind the next answers, or when
+    there was no command for a moment, or behind a `Describe`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """Somebody waits for what comes after: give every `Described` that is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +409,7 @@ class Died:
 
 Command = (
     Configure | Run | Malformed | Arrived | Share | SharePlan | Drop | Leave | Snapshot | Release
-    | Discard | Peek | Read | Stop
+    | Describe | Discard | Peek | Read | Stop
 )  # fmt: skip
 Event = (
     Started | SettledUpTo | Hold | OpFailed | Learnt | Shared | Candidate | Described | Bytes | Text
