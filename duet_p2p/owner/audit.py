@@ -263,7 +263,8 @@ class AuditLog:
     def _failed(self, group: list[_Pending], error: Exception) -> None:
         is_new = not self.trouble
         self.trouble = (
-            f"The audit log {self.file.path} cannot be written ({error}). {_remedy(error)}"
+            f"The audit log {self.file.path} cannot be written "
+            f"({getattr(error, 'strerror', None) or error}). {_remedy(error)}"
         )
         kept = []
         for row in group:

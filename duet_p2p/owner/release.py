@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -65,17 +66,30 @@ class Leaving:
 class Releases:
     """Sends what was decided, and keeps what was said about each object.
 
+    Args:
+        outlet: the ways out.
+        policy: whose reservations end here.
+        journal: keeps what leaves.
+        on_not_sent: called with a request's call and why what was accepted did not leave.
+
     Attributes:
         words: the owner's last word about each object.
         totals: what left, by source.
     """
 
-    def __init__(self, outlet: Outlet, policy: Policy, journal: Journal) -> None:
+    def __init__(
+        self,
+        outlet: Outlet,
+        policy: Policy,
+        journal: Journal,
+        on_not_sent: Callable[[int, str], object],
+    ) -> None:
         self.words = Words()
         self.totals = Totals()
         self._outlet = outlet
         self._policy = policy
         self._journal = journal
+        self._on_not_sent = on_not_sent
         self._leaving: dict[int, Leaving] = {}
         self._recording: dict[int, Leaving] = {}  # at hand, until the journal has kept it
         self._head: SignHead | None = None  # of the journal, to be sent
@@ -239,6 +253,7 @@ class Releases:
         if leaving.reservation is not None:
             self._policy.give_back(leaving.reservation)
         self._journal.record("fault", {"request": request_id(leaving.call), "reason": reason})
+        self._on_not_sent(leaving.call, reason)
         self.refuse(leaving.call, "this value cannot be sent")
 
 

@@ -87,6 +87,7 @@ async def test_what_the_journal_cannot_keep_does_not_leave_and_the_session_goes_
     slow.journal.waiting.pop().set_exception(AuditUnavailable("disk full"))
     await slow.settle()
     assert slow.answers() == [wire.Denied(11, "this value cannot be sent")]
+    assert slow.desk.book.find(11).why.startswith("not sent: disk full (")  # the owner reads that
     slow.receive(wire.Get(12, 5))
     slow.candidate(12, LOSS, 0.25)
     assert slow.answers(wire.NotYours)  # it was not released, so it is no repeat
