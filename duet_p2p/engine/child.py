@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from duet_p2p.engine.messages import Configure, Event
     from duet_p2p.engine.pipe import FrameReader, Outgoing
-    from duet_p2p.engine.spare import Spare
     from duet_p2p.engine.watch import ProcessWatch
 
 __all__ = ["main"]
@@ -103,30 +102,21 @@ def _serve(
         if late:
             pipe.send(sock, _encoded(late))
         late = finished
-        if (late or engine.is_untidy) and _is_idle(sock, limits.ACCOUNT_SECONDS):
+        spare = engine.files.spare
+        if (late or engine.is_untidy or spare.is_due) and _is_idle(sock, limits.REST_SECONDS):
             if late:
                 pipe.send(sock, _encoded(late))
                 late = []
             engine.tidy()
-        if not late and engine.files.spare.is_due:
-            _prepare(sock, engine.files.spare)
+            while spare.is_due and _is_idle(sock, 0):
+                spare.prepare()
         commands = pipe.receive(sock, reader)
     return 0
 
 
 def _is_idle(sock: socket.socket, seconds: float) -> bool:
-    """Whether no command comes for so long; `select` waits for less than a millisecond, too."""
+    """Whether no command comes for so long."""
     return not select.select([sock], (), (), seconds)[0]
-
-
-def _prepare(sock: socket.socket, spare: Spare) -> None:
-    """What the next large value needs, as long as there is no command."""
-    from duet_p2p.limits import SPARE_IDLE_SECONDS
-
-    seconds = SPARE_IDLE_SECONDS
-    while spare.is_due and _is_idle(sock, seconds):
-        spare.prepare()
-        seconds = 0
 
 
 def _encoded(events: list[Event]) -> Outgoing:
