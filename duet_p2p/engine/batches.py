@@ -39,6 +39,7 @@ __all__ = [
     "DATASET_SOURCES",
     "Pass",
     "Records",
+    "is_of_any_size",
     "is_random_transform",
     "next_batch",
     "of_shapes",
@@ -188,7 +189,7 @@ def of_shapes(target: Any, lineage: Lineage) -> Label:
                 labels.append(entry.content)
             if is_mixed and entry.content.kind is not Kind.VERBATIM:  # that of the records alone
                 labels.append(entry.content)
-        if type(part).__name__ in _OF_ANY_SIZE:
+        if is_of_any_size(part):
             labels.append(to_per_record(lineage.generator))
     return join(labels)
 
@@ -199,9 +200,14 @@ def is_random_transform(part: Any) -> bool:
     return (name.startswith("Random") and not isinstance(part, Sampler)) or name in _RANDOM
 
 
+def is_of_any_size(part: Any) -> bool:
+    """Whether this is a random transform whose images may be of several sizes."""
+    return type(part).__name__ in _OF_ANY_SIZE
+
+
 _RANDOM: Final = frozenset({"ColorJitter", "GaussianBlur"})
 _OF_ANY_SIZE: Final = frozenset({"RandomApply", "RandomChoice", "RandomOrder"})
-"""Random transforms whose images may be of several sizes."""
+"""Where others are in them; a test asks torchvision (tests/unit/test_random_transforms.py)."""
 
 
 def next_batch(step: Pass, loader: Any, batch: Any, lineage: Lineage) -> Label | None:

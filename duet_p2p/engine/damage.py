@@ -23,7 +23,7 @@ import torch
 from torch.optim import Optimizer
 
 from duet_p2p.engine.arguments import Arguments, is_private
-from duet_p2p.engine.axes import base_name
+from duet_p2p.engine.axes import BY_VALUES, base_name
 from duet_p2p.engine.choice import mark
 from duet_p2p.engine.containers import GETTERS, is_loose
 from duet_p2p.engine.failures import is_structural
@@ -38,7 +38,7 @@ from duet_p2p.engine.trial import Mode, has_graph, stands_for
 from duet_p2p.engine.untold import untold
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.shapes import TensorSpec
-from duet_p2p.surface.table import Rule, written
+from duet_p2p.surface.table import Rule, result_of, written
 from duet_p2p.surface.types import number_type
 
 __all__ = ["Damage"]
@@ -204,7 +204,8 @@ class Damage:
             if isinstance(v, torch.Tensor) and not ((e := lineage.entry(v)) and e.is_shared)
         ]  # fmt: skip
         is_known = not any(isinstance(v, Poison) for v in values) or rule.short != "__getitem__"
-        if not own or not is_known or not base_name(rule.name) or "tensor" not in rule.result:
+        base = base_name(rule.name)
+        if not own or not is_known or not base or "tensor" not in rule.result or base in BY_VALUES:
             return
         args, kwargs = given.remade(partial(stands_for, lineage=lineage))
         random = torch.get_rng_state()
@@ -275,9 +276,9 @@ class Damage:
         if poison.records == "many":
             poison.parts = tuple(given.values()[:1])
         if not is_object:
-            is_one = rule.result in ("tensor", "self") or (count > 1 and "tensor" in rule.result)
-            is_named = bool(base_name(rule.name)) or rule.name in _WITH_GRADS
-            poison.is_tensor = is_one and is_named
+            kind = result_of(rule, given.args, given.kwargs, _is_tensor)
+            is_one = kind in ("tensor", "self") or (count > 1 and "tensor" in kind)
+            poison.is_tensor = is_one
             if is_one:
                 poison.parts = ()  # those of an object that it was to come from
             first = given.args[0] if given.args else None
@@ -485,6 +486,10 @@ def _tuple(short: str, given: Arguments) -> tuple[Any, ...] | None:
         number = _NUMBERS.get(number_type(short, given.args))
         return None if number is None else (number, number)
     return _TUPLES.get(short)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) or (isinstance(value, Poison) and value.is_tensor)
 
 
 def leaves(given: Arguments, *, only_given: bool = False) -> list[torch.Tensor]:

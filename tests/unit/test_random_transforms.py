@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from duet_p2p.engine.batches import is_of_any_size, is_random_transform
+from duet_p2p.engine.lineage import reach
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.transforms import is_transform
 from duet_p2p.surface.types import type_name_of
@@ -88,3 +90,37 @@ def test_seeds_bind_them_within_other_transforms_and_data_sets(name: str) -> Non
         told.append([d.release(d.ok(V + "Transform.__call__", step, image)) for _ in range(9)])
     same = [all(map(torch.equal, told[0], other)) for other in told[1:]]
     assert same == [True, False]
+
+
+# which transforms draw, and which give images of several sizes: found by calling torchvision
+
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "CenterCrop": (6,), "ColorJitter": (0.2, 0.2, 0.2, 0.1), "ConvertImageDtype": (torch.float64,),
+    "FiveCrop": (5,), "GaussianBlur": (3,), "Grayscale": (), "Normalize": ([0.5] * 3, [0.5] * 3),
+    "LinearTransformation": (torch.eye(576), torch.zeros(576)), "Pad": (2,),
+    "RandomAdjustSharpness": (2.0, 0.5), "RandomAffine": (10,), "RandomAutocontrast": (0.5,),
+    "RandomCrop": (20, None, True), "RandomEqualize": (0.5,), "RandomErasing": (0.5,),
+    "RandomGrayscale": (0.5,), "RandomHorizontalFlip": (0.5,), "RandomInvert": (0.5,),
+    "RandomPerspective": (0.5, 0.5), "RandomPosterize": (3, 0.5), "RandomResizedCrop": (6,),
+    "RandomRotation": (90,), "RandomSolarize": (0.5, 0.5), "RandomVerticalFlip": (0.5,),
+    "Resize": (6,), "TenCrop": (5,),
+}  # fmt: skip
+OF_TRANSFORMS = {"Compose", "RandomApply", "RandomChoice", "RandomOrder"}
+OF_PICTURES = {"PILToTensor", "ToPILImage", "ToTensor"}
+NAMES = sorted(n.removeprefix(V) for n in CALLABLES if n.startswith(V) and n.count(".") == 2)
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - OF_PICTURES))
+def test_what_draws_and_what_gives_several_sizes_is_known(name: str) -> None:
+    """Of a name that `batches` does not know, the size would show what was drawn."""
+    transform = made(name) if name in OF_TRANSFORMS else CALLABLES[V + name](*ARGUMENTS[name])
+    kind = torch.uint8 if name in ("RandomEqualize", "RandomPosterize") else torch.float32
+    image, sizes = torch.ones(3, 12, 16, dtype=kind), set()
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    for _ in range(40):
+        given = transform(image)
+        sizes.add(tuple(g.shape for g in given) if isinstance(given, tuple) else given.shape)
+    draws, parts = not torch.equal(state, torch.get_rng_state()), reach(transform)
+    assert any(map(is_random_transform, parts)) == draws
+    assert any(map(is_of_any_size, parts)) == (len(sizes) > 1)
