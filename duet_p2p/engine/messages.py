@@ -339,6 +339,8 @@ class Facts:
     does not tell it. 0: `elements`."""
     rows: tuple[str, ...] = ()
     """Parallel to `sources`: which of its records are behind the value, in words."""
+    sized_by_values: bool = False
+    """Private values may have decided its size or its type, so an answer by either tells them."""
 
 
 @dataclass(frozen=True, slots=True)
