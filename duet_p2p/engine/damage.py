@@ -33,31 +33,16 @@ from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
 from duet_p2p.engine.labelling import chosen_by
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
+from duet_p2p.engine.missing_numbers import number_for
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.engine.trial import Mode, has_graph, stands_for
 from duet_p2p.engine.untold import untold
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.table import Rule, result_of, written
-from duet_p2p.surface.types import number_type
 
 __all__ = ["Damage"]
 
-_NUMBERS: Final[dict[str, Any]] = {
-    "python.Float": 0.0,
-    "python.Int": 0,
-    "python.Bool": False,
-    "python.Complex": 0j,
-    "python.String": "",
-    "torch.dtype": torch.float32,
-    "torch.Size": torch.Size(()),
-    "torch.device": torch.device("cpu"),
-}
-_TUPLES: Final = {
-    "as_integer_ratio": (0, 1),
-    "partition": ("", "", ""),
-    "rpartition": ("", "", ""),
-}
 _LISTED: Final = frozenset({
     "python.List", "python.Set", "python.Dict", "python.OrderedDict", "python.Iterator",
 })  # fmt: skip
@@ -166,7 +151,7 @@ class Damage:
         if rule.result == "self" and given.args:
             values = [given.args[0]]  # it is spoilt, and the very object
         elif spec is None:
-            number = self._number(rule, given)
+            number = number_for(rule, given)
             is_split = isinstance(number, tuple) and count > 1
             values = [] if number is None else list(number) if is_split else [number]
         else:
@@ -223,25 +208,6 @@ class Damage:
                 entry = lineage.own(tensor)
                 entry.label = join((entry.label, to_per_record(poison.label)))
 
-    @staticmethod
-    def _number(rule: Rule, given: Arguments) -> Any:
-        kind = rule.result
-        if rule.name == "python.Range.__getitem__" and isinstance(given.args[-1], int):
-            return 0
-        if rule.short == "size" and given.setting("dim", 1, None) is not None:
-            return 0
-        if kind == "python.Tuple":
-            return _tuple(rule.short, given)
-        if kind == "item":
-            first = given.args[0] if given.args else None
-            if not isinstance(first, torch.Tensor):
-                return None
-            return torch.zeros((), dtype=first.dtype).item()
-        if kind in ("number", "truth"):
-            kind = number_type(rule.short, given.args)
-            kind = "python.Float" if kind == "python.Any" else kind
-        return _NUMBERS.get(kind)
-
     def _made(self, spec: Any, given: Arguments) -> Any:
         if isinstance(spec, TensorSpec):
             made = torch.zeros(spec.shape, dtype=spec.dtype, device=spec.device)
@@ -276,8 +242,7 @@ class Damage:
         if poison.records == "many":
             poison.parts = tuple(given.values()[:1])
         if not is_object:
-            kind = result_of(rule, given.args, given.kwargs, _is_tensor)
-            is_one = kind in ("tensor", "self") or (count > 1 and "tensor" in kind)
+            is_one = _is_one_tensor(rule, given, count)
             poison.is_tensor = is_one
             if is_one:
                 poison.parts = ()  # those of an object that it was to come from
@@ -480,12 +445,12 @@ def _records(named: tuple[Rule, Arguments] | None) -> str:
     return "one" if is_part else ""
 
 
-def _tuple(short: str, given: Arguments) -> tuple[Any, ...] | None:
-    """A tuple whose length and types the name alone decides; None if it does not."""
-    if short in ("divmod", "__divmod__", "__rdivmod__"):
-        number = _NUMBERS.get(number_type(short, given.args))
-        return None if number is None else (number, number)
-    return _TUPLES.get(short)
+def _is_one_tensor(rule: Rule, given: Arguments, count: int) -> bool:
+    """Whether each of so many results of a call is a tensor, and no list of some."""
+    kind = result_of(rule, given.args, given.kwargs, _is_tensor)
+    if kind in ("number", "truth"):  # with a tensor it is one, whatever it is
+        return any(map(_is_tensor, given.args))
+    return kind in ("tensor", "self") or (count > 1 and "tensor" in kind)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -40,6 +40,7 @@ __all__ = [
     "hides",
     "hides_graph",
     "is_joined",
+    "is_power_of_private",
     "judge",
     "label_fresh",
     "label_written",
@@ -336,9 +337,14 @@ def typed(rule: Rule, given: Arguments, result: Any) -> Any:
     expected = number_type(rule.short, given.args)
     if isinstance(result, complex) and expected in ("python.Float", "python.Any"):
         raise ValueError("a root of a negative number")
+    is_float = isinstance(result, int) and is_power_of_private(rule, given)
+    return float(result) if is_float else result
+
+
+def is_power_of_private(rule: Rule, given: Arguments) -> bool:
+    """Whether this is a power by a private exponent, which is a float whatever its sign is."""
     exponent = given.label_at(0 if rule.short == "__rpow__" else 1)
-    is_power = rule.short in ("__pow__", "__rpow__", "__ipow__") and is_private(exponent)
-    return float(result) if is_power and isinstance(result, int) else result
+    return rule.short in ("__pow__", "__rpow__", "__ipow__") and is_private(exponent)
 
 
 def _verbatim(label: Label) -> Label:
