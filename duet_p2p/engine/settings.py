@@ -46,18 +46,22 @@ _VIEWS_NAMES: Final = """
 getitem narrow select expand broadcast_to view reshape flatten unflatten ravel squeeze unsqueeze
 transpose permute movedim moveaxis diagonal unfold unbind chunk split split_with_sizes tensor_split
 hsplit vsplit dsplit sum_to_size diff contiguous to type float double half bfloat16 int long short
-char byte bool einsum meshgrid histogramdd
+char byte bool einsum meshgrid histogramdd type_as view_as reshape_as expand_as broadcast_tensors
 """
 _VIEWS: Final = frozenset(_VIEWS_NAMES.split())
 """Bases of names that give a tensor itself, a view of it, a copy or nothing, as numbers say.
 
 A test looks for what is missing (tests/surface/test_given_back.py).
 """
-_OF_OPERANDS: Final = frozenset({"einsum", "meshgrid", "histogramdd"})
-"""Those of which no tensor stands for a number."""
+_OF_OPERANDS: Final = frozenset({
+    "einsum", "meshgrid", "histogramdd", "type_as", "view_as", "reshape_as", "expand_as",
+    "broadcast_tensors",
+})  # fmt: skip
+"""Those of which no tensor stands for a number; its shape or type may be private."""
+_ITEM: Final = "torch.utils.data.Dataset.__getitem__"
 _IMAGES: Final = "torchvision.transforms."
 _VIEWS_ELSEWHERE: Final = frozenset({
-    "torch.linalg.diagonal",
+    "torch.linalg.diagonal", _ITEM,
     *(f"{_IMAGES}{short}.__call__" for short in ("Transform", "FiveCrop", "TenCrop")),
     *(f"{_IMAGES}functional.{short}" for short in (
         "adjust_hue", "adjust_saturation", "adjust_sharpness", "center_crop", "convert_image_dtype",
@@ -211,8 +215,13 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
     if base_name(name) in BY_VALUES:
         return
     numbers = _numbers(name, given) if is_view else []
-    drawn = lineage.generator if name.startswith(_IMAGES) else PUBLIC
-    chooser = join((given.beside(lineage), drawn, *map(lineage.label, numbers)))
+    if name == _ITEM:  # which one, and not what lies in the data set
+        beside = join((given.label_from(1, 2, lineage), given.structure(lineage)))
+    else:
+        beside = given.beside(lineage)
+    is_applied = name.startswith(_IMAGES) and rule.short == "__call__"
+    drawn = lineage.generator if is_applied else PUBLIC
+    chooser = join((beside, drawn, *map(lineage.label, numbers)))
     if not is_private(chooser):
         return
     for tensor in given.tensors():

@@ -14,7 +14,7 @@ import torch
 
 from duet_p2p.wire.values import Ref
 from tests.security.failing_kit import difference
-from tests.security.neighbour_kit import ONE, OTHER, F, I, T, choose, few, number
+from tests.security.neighbour_kit import DATA, ONE, OTHER, F, I, T, choose, few, number
 from tests.security.test_neighbour_containers import Neighbour
 
 
@@ -93,6 +93,21 @@ def after_a_private_seed(p: Any, own: Ref, name: str, *settings: Any) -> Ref:
 
 
 WAYS |= {
+    "type_as": lambda p, own: p.op(
+        T + "type_as", own,
+        choose(p, p.put(torch.ones(1)), p.put(torch.ones(1, dtype=torch.float64))),
+    ),
+    "an item of a data set": lambda p, own: p.op(
+        "python.Tuple.__getitem__",
+        p.op(DATA + "Dataset.__getitem__", p.op(DATA + "TensorDataset", own), plus(p, 5)), 0,
+    ),
+    "an item of a part of it": lambda p, own: p.op(
+        "python.Tuple.__getitem__",
+        p.op(
+            DATA + "Dataset.__getitem__",
+            p.op(DATA + "Subset", p.op(DATA + "TensorDataset", own), [plus(p, 5)]), 0,
+        ), 0,
+    ),
     "diagonal": lambda p, own: p.op("torch.linalg.diagonal", own, dim1=number(p), dim2=1),
     "crop": lambda p, own: p.op(IMAGES + "functional.crop", image(p, own), number(p), 0, 6, 1),
     "resize": lambda p, own: p.op(IMAGES + "functional.resize", image(p, own), [plus(p, 6), 1]),
