@@ -209,11 +209,10 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
     So the tensor is marked either way, as the one that a result is a view of, and hidden where that
     can be: a graph that is written into a view is one of the tensor. What draws masks gives copies.
     """
-    name, is_view = rule.name, gives_views(rule.name)
-    if rule.record == "metadata" or rule.form in ("factory", "property"):
+    name, base = rule.name, base_name(rule.name)
+    if rule.record == "metadata" or rule.form in ("factory", "property") or base in BY_VALUES:
         return
-    if base_name(name) in BY_VALUES:
-        return
+    is_view = gives_views(name) and (base != "einsum" or len(given.tensors()) == 1)
     numbers = _numbers(name, given) if is_view else []
     if name == _ITEM:  # which one, and not what lies in the data set
         beside = join((given.label_from(1, 2, lineage), given.structure(lineage)))
