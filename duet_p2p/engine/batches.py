@@ -77,12 +77,15 @@ class Pass:
     taken: int = 0
 
 
-def whole_rows(tensor: torch.Tensor, source: int) -> Rows | None:
-    """The rows of a tensor that the owner shared: one record along axis 0."""
-    if tensor.ndim == 0:
+def whole_rows(tensor: torch.Tensor, source: int, axis: int | None = 0) -> Rows | None:
+    """The rows of a tensor that the owner shared, with its records along this axis.
+
+    None: it has no such axis, or the owner says that no axis has them.
+    """
+    if axis is None or not 0 <= axis < tensor.ndim:
         return None
     atom = Atom(frozenset({source}), ("whole",))
-    return Rows(0, tensor.shape[0], ("whole",), frozenset({atom}))
+    return Rows(axis, tensor.shape[axis], ("whole",), frozenset({atom}))
 
 
 def records_of(dataset: Any, lineage: Lineage) -> Records | None:

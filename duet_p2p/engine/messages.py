@@ -127,6 +127,9 @@ class Share:
     tags: tuple[str, ...]
     description: str
     shapes_public: bool
+    record_axis: int | None = 0
+    """Where the records of a tensor lie, from the left; None: along no axis. Those of a data set
+    are its items."""
 
 
 @dataclass(frozen=True, slots=True)

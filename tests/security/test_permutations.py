@@ -109,14 +109,21 @@ def records(draw: Random) -> dict[str, torch.Tensor]:
         "classes": torch.randint(0, SQUARE, (n,), generator=made),
         "images": some(n, 2, SQUARE, SQUARE),
         "whole": torch.randint(0, 9, (n, SQUARE), generator=made),
+        "turned": some(SQUARE, n),
+        "signals": some(SQUARE, 2, n),
     }
+
+
+AXES: Final = {"turned": 1, "signals": 2}
+"""Where the owner says that the records lie, if not on the first axis."""
 
 
 def check(steps: list[int]) -> None:
     draw = Random(sum(steps))
     data = records(draw)
     order = torch.randperm(len(data["column"]), generator=torch.Generator().manual_seed(len(steps)))
-    first, other = Seen(data), Seen({name: value[order] for name, value in data.items()})
+    moved = {name: value.index_select(AXES.get(name, 0), order) for name, value in data.items()}
+    first, other = Seen(data, record_axes=AXES), Seen(moved, record_axes=AXES)
     program = Moves([ref.id for ref in first.refs], first.look)
     own = torch.rand(SQUARE, SQUARE, generator=torch.Generator().manual_seed(3)).double()
     for seen in (first, other):
