@@ -34,9 +34,7 @@ class Driver:
         packed = pack(value)
         data = b"".join(packed.buffers) if packed.nbytes else None
         (event,) = self.engine.handle(
-            m.Share(
-                self.shared, packed.value, data, type, tuple(tags), "", public, record_axis
-            )
+            m.Share(self.shared, packed.value, data, type, tuple(tags), "", public, record_axis)
         )
         assert not event.error, event.error
         return Ref(self.shared)
