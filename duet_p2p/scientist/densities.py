@@ -53,12 +53,16 @@ def _composing() -> Iterator[list[Any]]:
         _COMPOSING.reset(token)
 
 
-def laid_along(*values: Any) -> tuple[Any, ...]:
-    """``torch.broadcast_tensors`` within a formula.
+def laid_along(*values: Any) -> Any:
+    """``torch.broadcast_tensors``, within a formula or beside a tensor of this side.
 
     A parameter that is one for all records is chosen for each of them, not expanded: an expanded
     one has as many gradients as records, and rules on records must take each for one of them.
     """
+    there = [value for value in values if isinstance(value, Pointer)]
+    is_plain = len(there) == len(values) or any(map(_is_unknown, there))
+    if is_plain and not is_composing():
+        return there[0]._client.call("torch.broadcast_tensors", *values)
     sizes = [tuple(value.shape) for value in values]
     shape: torch.Size = torch.broadcast_shapes(*sizes)  # type: ignore[no-untyped-call]
     if all(size == shape for size in sizes):

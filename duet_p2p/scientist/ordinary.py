@@ -67,6 +67,7 @@ def know_pointers() -> None:
     known[TensorPointer] = _stacked
     for kind in _NUMBERS:
         known[class_of(kind)] = _tensor_of
+    setattr(Distribution, "_validate_sample", _validated(Distribution._validate_sample))  # noqa: B010
     setattr(kl, "_KL_MEMOIZE", _Divergences(kl._KL_MEMOIZE))  # noqa: B010
     for name in _INITIAL:
         setattr(nn.init, name, _filled(getattr(nn.init, name)))
@@ -211,6 +212,16 @@ def _distribution(cls: type, *args: Any, **kwargs: Any) -> Any:
     if found is None:
         return object.__new__(cls)
     return _remote(cls, found, args, kwargs, "it is not offered, compose it of operations")
+
+
+def _validated(own: Callable[..., None]) -> Callable[..., None]:
+    """A distribution of this side is a formula for pointers: nobody here knows their values."""
+
+    def validate(self: Any, value: Any) -> None:
+        if not isinstance(value, TensorPointer):
+            own(self, value)
+
+    return validate
 
 
 def _parametrized(cls: type, *args: Any, **kwargs: Any) -> Any:

@@ -174,6 +174,28 @@ def test_records_as_samples_of_one_distribution(both: Pair) -> None:
     assert label(both, chances.log_prob(classes).sum()) == ("aggregate", N, False)
 
 
+def test_a_distribution_of_this_side_is_a_formula_too(both: Pair) -> None:
+    drawn = torch.rand(N, 3)
+    x = both.share(drawn)
+    for prior in (Normal(0.0, 1.5), Normal(torch.zeros(3), torch.ones(1)),
+                  distributions.Bernoulli(torch.full((3,), 0.3)), Independent(Normal(0.5, 1.0), 0),
+                  distributions.LogNormal(torch.zeros(3), torch.ones(3))):  # fmt: skip
+        y, there = (drawn > 0.5).float(), (x > 0.5).float()
+        y, there = (y, there) if isinstance(prior, distributions.Bernoulli) else (drawn, x)
+        found: Any = prior.log_prob(there)
+        torch.testing.assert_close(both.value(found), prior.log_prob(y))
+        assert label(both, found.mean()) == ("aggregate", N, False)
+    classes: Any = torch.arange(N) % 3
+    found = Categorical(torch.ones(3)).log_prob(both.share(classes))
+    assert label(both, found.mean()) == ("aggregate", N, False)
+    some = both.share(drawn[:, 0])
+    some = some[some > 0.5]
+    found = distributions.Bernoulli(torch.tensor(0.3)).log_prob((some > 0.7).float())
+    assert label(both, found.mean())[0] == "per_record"
+    with pytest.raises(ValueError, match="support"):
+        distributions.Bernoulli(0.5).log_prob(torch.tensor(0.5))
+
+
 def test_what_tells_records_apart_is_no_aggregate(both: Pair) -> None:
     x = both.share(torch.rand(N, 3))
     spread = torch.full((N, 1), 1e6)
