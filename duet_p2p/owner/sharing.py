@@ -38,7 +38,7 @@ class Prepared:
     value: Any
     data: bytes | None
     type: str
-    record_axis: int | None
+    record_axis: int | None = 0
     """Where the records of a tensor or a data set lie; None if it has none."""
 
 
