@@ -77,6 +77,8 @@ class Verdict:
     """Shapes of the results depend on private values."""
     axes: tuple[int, ...] = ()
     """Of each result, where they do not lie on the same axis."""
+    states: Rows | None = None
+    """Of all results but the first, where they have other rows."""
     is_by_values: bool = False
     """It holds for this call: other values of something public could have another."""
 
@@ -279,7 +281,8 @@ def _by_rows(
     label = Label(kind, every.sources, frozenset(), 1, injected, every.writers)
     thinned = thinned.union(*(r.thinned for r in opened))
     rows = Rows(found.axis, records, key, atoms, floor, thinned)
-    return Verdict(label, rows, axes=found.axes, is_by_values=found.is_by_values)
+    states = None if found.states is None else Rows(0, *found.states, atoms, floor, thinned)
+    return Verdict(label, rows, axes=found.axes, states=states, is_by_values=found.is_by_values)
 
 
 def _without_classes(
@@ -303,6 +306,8 @@ def _folded(
 ) -> tuple[int, int, tuple[str | int, ...]]:  # fmt: skip
     """Floor, records and key of rows after a reshape; see `axes.Outcome.folded`."""
     records, key, parts = rows.records, rows.key, found.parts
+    if found.rekeyed is not None:
+        return floor, *found.rekeyed
     if found.is_joined:
         return floor, records // parts, key[:-3]
     if parts > 1:
@@ -413,9 +418,11 @@ def apply(
             if is_hidden:
                 entry.structure = join((entry.structure, label))
     if verdict.rows is not None and verdict.axes:
+        rows = verdict.rows
         for part, axis in zip(result, verdict.axes, strict=False):
             if isinstance(part, torch.Tensor):
-                lineage.set_rows(part, verdict.rows.moved(axis))
+                lineage.set_rows(part, rows.moved(axis))
+            rows = verdict.states or rows
     return label if atomic or is_hidden else PUBLIC
 
 

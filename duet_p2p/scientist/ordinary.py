@@ -3,7 +3,7 @@
 Where torch asks an argument what to do (``__torch_function__``) a pointer answers for itself. Some
 code asks nobody: it clips gradients, collates a batch, makes an optimizer, checks
 ``isinstance(x, torch.Tensor)``. People import these by name, so a replaced attribute would not be
-found. What is changed is the smallest thing that every caller meets, in five ways:
+found. What is changed is the smallest thing that every caller meets, in six ways:
 
 * the function inside a decorator's wrapper (`clip_grad_norm_`, `update_bn`, …);
 * the constructor of a base class: ``torch.optim.Adam(remote.parameters())`` gives what
@@ -11,6 +11,7 @@ found. What is changed is the smallest thing that every caller meets, in five wa
   own `autograd.Function`);
 * the name `torch` in small modules of torch, whose ``torch.Tensor`` means pointers too, and whose
   `as_tensor` takes them;
+* what a distribution of this side asks of a value before it takes it: nothing of a pointer's;
 * four of `nn.init`, which write through ``out=``, take unwritten memory or ask for values;
 * tables that torch offers for this (`default_collate`), or keeps for itself (`kl_divergence`).
 
