@@ -131,14 +131,15 @@ def judge(
     if not beside.is_data and not any(label.is_data for label in labels):
         return Verdict(every, is_hidden=is_hidden)
 
+    by_values = False
     if not beside.is_data and not is_hidden:
-        kept = _by_rows(short, given, tensors, labels, beside, result, lineage)
+        kept, by_values = _by_rows(short, given, tensors, labels, beside, result, lineage)
         if kept is not None:
             return kept
     private = {label.kind for label in (beside, *labels) if is_private(label)}
     if private == {Kind.VERBATIM} and (short in axes.COPIES or short in _SELECTS):
-        return Verdict(_verbatim(every), is_hidden=is_hidden)
-    return Verdict(to_per_record(every), is_hidden=is_hidden)
+        return Verdict(_verbatim(every), is_hidden=is_hidden, is_by_values=by_values)
+    return Verdict(to_per_record(every), is_hidden=is_hidden, is_by_values=by_values)
 
 
 def look_before(targets: list[torch.Tensor], given: Arguments, lineage: Lineage) -> None:
@@ -230,13 +231,16 @@ def _by_rows(
     beside: Label,
     result: Any,
     lineage: Lineage,
-) -> Verdict | None:
-    """The verdict of the name's rule on the record axis, None if it closes the way."""
+) -> tuple[Verdict | None, bool]:
+    """The verdict of the name's rule on the record axis, None if it closes the way.
+
+    And whether other public values could have another.
+    """
     if not short:
-        return None
+        return None, False
     opened = _opened(given, tensors, labels, lineage)
     if opened is None:
-        return None
+        return None, False
     met = [beside, *[label for label in labels if not label.is_data]]
     call = axes.Call(
         short,
@@ -249,7 +253,7 @@ def _by_rows(
     )
     found = axes.outcome(call)
     if found is None:
-        return None
+        return None, call.is_by_values
 
     if short in axes.LABELLED and len(opened) > 1:
         opened = _without_classes(given, tensors, labels, lineage) or opened
@@ -275,14 +279,16 @@ def _by_rows(
         least = min(records, floor)
         label = Label(Kind.AGGREGATE, every.sources, atoms if least > 1 else frozenset(), least,
                       injected, every.writers)  # fmt: skip
-        return Verdict(label, is_by_values=found.is_by_values)
+        return Verdict(label, is_by_values=found.is_by_values), found.is_by_values
     is_copy = short in axes.COPIES and {lb.kind for lb in labels} <= {Kind.VERBATIM, Kind.PUBLIC}
     kind = Kind.VERBATIM if is_copy and not injected else Kind.ROWS
     label = Label(kind, every.sources, frozenset(), 1, injected, every.writers)
     thinned = thinned.union(*(r.thinned for r in opened))
     rows = Rows(found.axis, records, key, atoms, floor, thinned)
     states = None if found.states is None else Rows(0, *found.states, atoms, floor, thinned)
-    return Verdict(label, rows, axes=found.axes, states=states, is_by_values=found.is_by_values)
+    by_values = found.is_by_values
+    verdict = Verdict(label, rows, axes=found.axes, states=states, is_by_values=by_values)
+    return verdict, by_values
 
 
 def _without_classes(

@@ -150,6 +150,12 @@ def test_records_in_another_order_are_the_same_ones_and_the_way_back_is_known(
         assert total(driver, driver.ok("torch.mul", there, other))[:2] == ("per_record", 1)
 
 
+def test_an_index_that_is_no_order_says_nothing_of_the_next_one(driver: Driver, x: Ref) -> None:
+    drawn = torch.tensor([*range(N - 1), 0])
+    for index, kind in ((drawn, "per_record"), (ORDER, "aggregate"), (drawn, "per_record")):
+        assert total(driver, turned(driver, x, index))[0] == kind
+
+
 CLOSED: dict[str, Callable[[Driver, Ref], Ref]] = {
     "a record left out": lambda d, x: packed(d, x, [n for n in ROWS if n // STEPS != 5]),
     "the last record left out": lambda d, x: packed(
