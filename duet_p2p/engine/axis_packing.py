@@ -20,7 +20,7 @@ from duet_p2p.engine.axis_picks import along
 from duet_p2p.engine.axis_rules import Call, dims_of, first_rows, met, thin
 from duet_p2p.engine.labels import FOLDED, Rows
 
-__all__ = ["is_packed", "network", "restored", "selected"]
+__all__ = ["PACKED", "TURNED", "is_packed", "network", "restored", "selected"]
 
 PACKED: Final = "packed"
 """In the key of packed rows, before how many records there are and the code of the batch sizes."""
