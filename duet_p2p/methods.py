@@ -41,6 +41,7 @@ def send(
     searchable: bool | None = None,
     *,
     shapes: str | None = None,
+    record_axis: int | None = 0,
 ) -> Any:
     """Copies this tensor to the owner's engine and returns a pointer to it.
 
@@ -52,6 +53,7 @@ def send(
         tags: instead of what `tag` set.
         searchable: the older word for `pointable`.
         shapes: ``"public"`` or ``"private"`` (owner only), may the shape be seen.
+        record_axis: along which axis the records lie (owner only); None: it is one record.
     """
     return duet.send(
         self,
@@ -60,6 +62,7 @@ def send(
         tags=tags,
         searchable=searchable,
         shapes=shapes,
+        record_axis=record_axis,
     )
 
 

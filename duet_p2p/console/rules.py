@@ -171,6 +171,8 @@ def _form(handler: Handler, guard: int) -> Iterable[str]:
         most = 1 if is_guarded else None
     if most is not None:
         yield f"At most {_count(most, 'number')} in each release."
+        if handler.action == DENY:
+            yield "That is also what private values may have made so small."
     elif is_guarded:
         yield "Any count of numbers in each release."
     least = said.min_records

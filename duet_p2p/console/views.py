@@ -24,6 +24,7 @@ from duet_p2p.owner.catalog import Catalog, Item
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.handlers import Handler
 from duet_p2p.owner.policy import Policy
+from duet_p2p.owner.request_text import rows_text
 from duet_p2p.owner.requests import Record, RequestBook
 from duet_p2p.session.transfers import Moving
 
@@ -271,7 +272,7 @@ class Views:
             description=clean_line(item.description if item else "", 500),
             type=item.type if item else "",
             shape=None if item is None or item.shape is None else list(item.shape),
-            rows=clean_line(str(rows), limits.NAME_CHARS),
+            rows=clean_line(rows_text(str(rows), self._catalog.source_records(source)), 500),
             values=left.releases,
             numbers=left.numbers,
             newest=_names(left.newest, self._desk.book),

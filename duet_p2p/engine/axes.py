@@ -27,6 +27,7 @@ from duet_p2p.engine import axis_groups as groups
 from duet_p2p.engine import axis_losses as losses
 from duet_p2p.engine import axis_moves as moves
 from duet_p2p.engine import axis_networks as networks
+from duet_p2p.engine import axis_packing as packing
 from duet_p2p.engine import axis_picks as picks
 from duet_p2p.engine import axis_rules as rules
 from duet_p2p.engine.axis_cells import cell
@@ -64,6 +65,11 @@ class Outcome:
     """It put such parts together again."""
     is_mixed: bool = False
     """A sum over all records is in each one, as in ``x - x.mean(0)``."""
+    rekeyed: tuple[int, tuple[str | int, ...]] | None = None
+    """How many rows the results have and the key of these, if they are not those of the arguments:
+    records in another order, or packed."""
+    states: tuple[int, tuple[str | int, ...]] | None = None
+    """The same of all results but the first."""
     is_by_values: bool = False
     """Other values of something public could have another outcome."""
 
@@ -87,7 +93,7 @@ def outcome(call: Call) -> Outcome | None:
     places = found if isinstance(found, tuple) else ()
     axis = found[0] if isinstance(found, tuple) else found
     return Outcome(axis, call.injected, places, call.thinned, call.folded, call.is_joined,
-                   call.is_mixed, call.is_by_values)  # fmt: skip
+                   call.is_mixed, call.rekeyed, call.states, call.is_by_values)  # fmt: skip
 
 
 @cache
@@ -204,12 +210,13 @@ _RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("sort", "argsort", "glu"), rules.over_features(1, -1)),
     **dict.fromkeys(("split", "chunk"), rules.over_features(2, 0)),
     "unbind": rules.over_features(1, 0),
-    "topk": rules.over_features(2, -1),
+    "topk": rules.over_features(2, -1), "repeat_interleave": picks.repeated,
     "normalize": rules.over_features(2, 1),
     "linear": rules.linear,
     **algebra.RULES,
     **graphs.RULES,
-    **dict.fromkeys(("index_select", "index_fill", "index_copy"), picks.along(1)),
+    "index_select": packing.selected, "index_fill": picks.along(1),
+    "index_copy": packing.restored,
     "index_add": groups.index_add, "index_put": groups.index_put,
     "scatter": groups.scatter, "scatter_add": groups.scatter_add,
     "scatter_reduce": groups.scatter_reduce,
@@ -258,6 +265,7 @@ _RULES: Final[dict[str, Rule]] = {
         moves.reshape,
     ),
     **dict.fromkeys(("expand", "expand_as", "broadcast_to", "repeat", "tile"), moves.laid_out),
+    "broadcast_tensors": moves.together,
     "type_as": moves.typed, "roll": moves.roll, "movedim": moves.move, "moveaxis": moves.move,
     **dict.fromkeys(("hstack", "column_stack"), moves.columns), "dstack": moves.depths,
     "unsqueeze": moves.unsqueeze, "squeeze": moves.squeeze,

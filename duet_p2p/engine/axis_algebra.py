@@ -167,6 +167,22 @@ def outer(call: Call) -> int | None:
     return 1 if call.rows(right) is not None else None
 
 
+def kron(call: Call) -> int | None:
+    """``kron(x, w)`` where `w` has one number along the records; axes are paired from the right."""
+    left, right = call.get("input", 0), call.get("other", 1)
+    if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
+        return None
+    for tensor, other in ((left, right), (right, left)):
+        rows = call.rows(tensor)
+        if rows is None or call.rows(other) is not None:
+            continue
+        from_right = rows.axis - tensor.ndim
+        at = other.ndim + from_right
+        is_one = at < 0 or other.shape[at] == 1
+        return max(left.ndim, right.ndim) + from_right if is_one else None
+    return None
+
+
 def inner(call: Call) -> int | None:
     """Over the last axes: a sum over the records if those are theirs."""
     left, right = call.get("input", 0), call.get("other", 1)
@@ -339,7 +355,7 @@ RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("matmul", "mm", "mv", "bmm", "rmatmul", "dot", "vdot"), matmul),
     "linalg_multi_dot": chain, "chain_matmul": chain, "addmm": added, "addmv": added,
     "addbmm": addbmm, "baddbmm": baddbmm, "outer": outer, "ger": outer,
-    "inner": inner, "tensordot": tensordot,
+    "inner": inner, "tensordot": tensordot, "kron": kron,
     "dist": dist, "norm": norm, "linalg_norm": norm,
     **dict.fromkeys(
         ("linalg_cholesky", "linalg_cholesky_ex", "linalg_det", "linalg_slogdet", "linalg_eig",

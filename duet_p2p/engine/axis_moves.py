@@ -7,7 +7,14 @@ from typing import Any, Final
 
 import torch
 
-from duet_p2p.engine.axis_rules import Call, dims_of, first_rows, met, others_have_none
+from duet_p2p.engine.axis_rules import (
+    Call,
+    dims_of,
+    elementwise,
+    first_rows,
+    met,
+    others_have_none,
+)
 from duet_p2p.engine.labels import FOLDED
 
 __all__ = [
@@ -24,6 +31,7 @@ __all__ = [
     "roll",
     "same",
     "squeeze",
+    "together",
     "transpose",
     "typed",
     "unsqueeze",
@@ -157,6 +165,16 @@ def _place(shape: torch.Size, before: int, size: int) -> int | None:
         if math.prod(shape[:axis]) == before and shape[axis] == size:
             return axis
     return None
+
+
+def together(call: Call) -> int | None:
+    """``broadcast_tensors(x, y)``: each is laid along the others, as an operation of both would."""
+    results = call.results()
+    opened = [rows for tensor in call.tensors() if (rows := call.rows(tensor)) is not None]
+    axis = elementwise(call)
+    if axis is None or opened[0].records < 2:
+        return None
+    return axis if all(t.shape[axis] == opened[0].records for t in results) else None
 
 
 def unsqueeze(call: Call) -> int | None:

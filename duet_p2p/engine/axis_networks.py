@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import torch
 
+from duet_p2p.engine import axis_packing as packing
 from duet_p2p.engine.axis_rules import Call, met, thin
 
 __all__ = ["attention", "bag", "heads", "recurrent"]
@@ -23,6 +24,8 @@ _HEADS: Final = inspect.signature(torch.nn.functional.multi_head_attention_forwa
 
 def recurrent(call: Call) -> tuple[int, ...] | None:
     """``lstm(x, state, weights, bias, layers, dropout, train, both, batch_first)``; gru and rnn."""
+    if packing.is_packed(call):
+        return packing.network(call)
     if call.kwargs or len(call.args) != _RECURRENT_ARGUMENTS:
         return None
     data, state, weights, has_bias, _, chance, is_training, _, is_first = call.args

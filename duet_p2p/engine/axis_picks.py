@@ -14,7 +14,7 @@ import torch
 from duet_p2p.engine.axis_rules import Call, Rule, dims_of, first_rows, met
 from duet_p2p.engine.labels import Rows
 
-__all__ = ["along", "getitem", "looked_up", "setitem"]
+__all__ = ["along", "getitem", "looked_up", "repeated", "setitem"]
 
 
 def getitem(call: Call) -> int | None:
@@ -154,6 +154,17 @@ def _is_in_order(call: Call, part: Any, records: int) -> bool:
         return False
     call.is_by_values = True
     return bool((part == torch.arange(records)).all())
+
+
+def repeated(call: Call) -> int | None:
+    """``x.repeat_interleave(2, dim=1)``: features of each record, the same number of times each."""
+    first, results = first_rows(call), call.results()
+    if first is None or len(call.tensors()) != 1 or type(call.get("repeats", 1)) is not int:
+        return None
+    dims = dims_of(call.get("dim", 2), first[0].ndim)
+    if not dims or len(dims) != 1 or len(results) != 1:
+        return None
+    return first[1].axis if first[1].axis != dims[0] else None
 
 
 def along(position: int, default: int | None = None) -> Rule:

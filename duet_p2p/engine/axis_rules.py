@@ -72,6 +72,11 @@ class Call:
     at a time, and how many one after another."""
     is_joined: bool = False
     """Set by `reshape`: it put those parts together again."""
+    rekeyed: tuple[int, tuple[str | int, ...]] | None = None
+    """Set where the rows of the results are others than those of the arguments: how many, and their
+    key."""
+    states: tuple[int, tuple[str | int, ...]] | None = None
+    """The same of all results but the first."""
     is_mixed: bool = False
     """Set where a sum over all records went into each one."""
     is_by_values: bool = False

@@ -39,6 +39,7 @@ __all__ = [
     "DATASET_SOURCES",
     "Pass",
     "Records",
+    "is_of_any_size",
     "is_random_transform",
     "next_batch",
     "of_shapes",
@@ -76,12 +77,15 @@ class Pass:
     taken: int = 0
 
 
-def whole_rows(tensor: torch.Tensor, source: int) -> Rows | None:
-    """The rows of a tensor that the owner shared: one record along axis 0."""
-    if tensor.ndim == 0:
+def whole_rows(tensor: torch.Tensor, source: int, axis: int | None = 0) -> Rows | None:
+    """The rows of a tensor that the owner shared, with its records along this axis.
+
+    None: it has no such axis, or the owner says that no axis has them.
+    """
+    if axis is None or not 0 <= axis < tensor.ndim:
         return None
     atom = Atom(frozenset({source}), ("whole",))
-    return Rows(0, tensor.shape[0], ("whole",), frozenset({atom}))
+    return Rows(axis, tensor.shape[axis], ("whole",), frozenset({atom}))
 
 
 def records_of(dataset: Any, lineage: Lineage) -> Records | None:
@@ -188,7 +192,7 @@ def of_shapes(target: Any, lineage: Lineage) -> Label:
                 labels.append(entry.content)
             if is_mixed and entry.content.kind is not Kind.VERBATIM:  # that of the records alone
                 labels.append(entry.content)
-        if type(part).__name__ in _OF_ANY_SIZE:
+        if is_of_any_size(part):
             labels.append(to_per_record(lineage.generator))
     return join(labels)
 
@@ -199,9 +203,14 @@ def is_random_transform(part: Any) -> bool:
     return (name.startswith("Random") and not isinstance(part, Sampler)) or name in _RANDOM
 
 
+def is_of_any_size(part: Any) -> bool:
+    """Whether this is a random transform whose images may be of several sizes."""
+    return type(part).__name__ in _OF_ANY_SIZE
+
+
 _RANDOM: Final = frozenset({"ColorJitter", "GaussianBlur"})
 _OF_ANY_SIZE: Final = frozenset({"RandomApply", "RandomChoice", "RandomOrder"})
-"""Random transforms whose images may be of several sizes."""
+"""Where others are in them; a test asks torchvision (tests/unit/test_random_transforms.py)."""
 
 
 def next_batch(step: Pass, loader: Any, batch: Any, lineage: Lineage) -> Label | None:

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from duet_p2p.engine.messages import Configure, Event
     from duet_p2p.engine.pipe import FrameReader, Outgoing
-    from duet_p2p.engine.spare import Spare
     from duet_p2p.engine.watch import ProcessWatch
 
 __all__ = ["main"]
@@ -89,36 +88,35 @@ def _serve(
     compiler.stand_in()
     compiler.preload()
     engine = Engine(is_alone=True, watch=watch, are_files_closed=are_files_closed)
-    look = select.poll()
-    look.register(sock, select.POLLIN)
-    late: list[Event] = []
+    late: list[Event] = []  # what nobody waits for: behind the next answers, or when all is quiet
     while commands is not None:
+        finished: list[Event] = []
         for command in commands:
             if isinstance(command, Stop):
                 return 0
             events = engine.handle(command)
             if events:  # else nobody waits
-                pipe.send(sock, _encoded([*late, *events]))
-                late = []
-            late += engine.finish()
+                pipe.send(sock, _encoded(events))
+                events = []
+            finished += engine.finish()
         if late:
-            look.poll(limits.ACCOUNT_SECONDS * 1000)
             pipe.send(sock, _encoded(late))
-            late = []
-        if engine.files.spare.is_due:
-            _prepare(look, engine.files.spare)
+        late = finished
+        spare = engine.files.spare
+        if (late or engine.is_untidy or spare.is_due) and _is_idle(sock, limits.REST_SECONDS):
+            if late:
+                pipe.send(sock, _encoded(late))
+                late = []
+            engine.tidy()
+            while spare.is_due and _is_idle(sock, 0):
+                spare.prepare()
         commands = pipe.receive(sock, reader)
     return 0
 
 
-def _prepare(look: select.poll, spare: Spare) -> None:
-    """What the next large value needs, as long as there is no command."""
-    from duet_p2p.limits import SPARE_IDLE_SECONDS
-
-    seconds = SPARE_IDLE_SECONDS
-    while spare.is_due and not look.poll(seconds * 1000):
-        spare.prepare()
-        seconds = 0
+def _is_idle(sock: socket.socket, seconds: float) -> bool:
+    """Whether no command comes for so long."""
+    return not select.select([sock], (), (), seconds)[0]
 
 
 def _encoded(events: list[Event]) -> Outgoing:

@@ -28,8 +28,10 @@ from duet_p2p.engine.store import Poison
 
 __all__ = ["apart", "apart_views", "choose", "mark", "mark_set", "viewed_by"]
 
-_ONLY_LIKE: Final = frozenset({"view_as", "reshape_as", "expand_as", "type_as"})
-"""They look at the shape or the type of their other argument, and at none of its numbers."""
+_ONLY_LIKE: Final = frozenset({
+    "view_as", "reshape_as", "expand_as", "type_as", "broadcast_tensors",
+})  # fmt: skip
+"""They look at the shape or the type of their other arguments, and at none of their numbers."""
 
 
 def mark(elements: Iterable[Any], label: Label, lineage: Lineage) -> None:

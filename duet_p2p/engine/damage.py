@@ -22,7 +22,7 @@ import torch
 from torch.optim import Optimizer
 
 from duet_p2p.engine.arguments import Arguments, is_private
-from duet_p2p.engine.axes import base_name
+from duet_p2p.engine.axes import BY_VALUES, base_name
 from duet_p2p.engine.choice import mark, mark_set
 from duet_p2p.engine.containers import GETTERS, LENGTHS, is_loose
 from duet_p2p.engine.effects import CLIPS, Effects, label_clipped
@@ -34,7 +34,7 @@ from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of, with_grads
 from duet_p2p.engine.running import Running
-from duet_p2p.engine.stand_ins import values_for
+from duet_p2p.engine.stand_ins import is_one_tensor, values_for
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.engine.trial import Mode, has_graph, is_as_expected, views_of
 from duet_p2p.engine.unmade import (
@@ -223,7 +223,8 @@ class Damage:
             if isinstance(v, torch.Tensor) and not ((e := lineage.entry(v)) and e.is_shared)
         ]  # fmt: skip
         is_known = not any(isinstance(v, Poison) for v in values) or rule.short != "__getitem__"
-        if not own or not is_known or not base_name(rule.name) or "tensor" not in rule.result:
+        base = base_name(rule.name)
+        if not own or not is_known or not base or "tensor" not in rule.result or base in BY_VALUES:
             return
         tried = views_of(rule, given, lineage)
         if tried is None:
@@ -254,9 +255,8 @@ class Damage:
         if poison.records == "many":
             poison.parts = tuple(given.values()[:1])
         if not is_object:
-            is_one = rule.result in ("tensor", "self") or (count > 1 and "tensor" in rule.result)
-            is_named = bool(base_name(rule.name)) or rule.name in _WITH_GRADS
-            poison.is_tensor = is_one and is_named
+            is_one = is_one_tensor(rule, given, count)
+            poison.is_tensor = is_one
             if is_one:
                 poison.parts = ()  # those of an object that it was to come from
             first = given.args[0] if given.args else None

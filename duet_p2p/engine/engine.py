@@ -98,6 +98,7 @@ class Engine:
         self._frozen: dict[int, Frozen] = {}
         self._unwritten: list[Parcel] = []
         self._undescribed: list[tuple[int, Slot]] = []
+        self._discarded: list[Frozen] = []  # files whose pages the kernel takes back when it rests
         self._settled = 0
         self._handlers: Final[dict[type, Callable[[Any], list[m.Event]]]] = {
             m.Configure: self._configure,
@@ -126,6 +127,8 @@ class Engine:
         if type(command) is m.Discard:
             return self._discard(command)
         late = self.finish()
+        if type(command) is m.Describe:
+            return late
         self._watch.begin(0, type(command).__name__)
         if type(command) is not m.Run:
             self.lineage.epoch += 1
@@ -147,8 +150,18 @@ class Engine:
             self._unwritten.pop().write()
         events = again(lambda: [self._described(*entry) for entry in self._undescribed])
         self._undescribed.clear()
+        del self._discarded[:-1]
         self._watch.rest()
         return events
+
+    @property
+    def is_untidy(self) -> bool:
+        """Whether there is something to `tidy`."""
+        return bool(self._discarded)
+
+    def tidy(self) -> None:
+        """Gives memory back that the kernel needs a while to take; for a moment without work."""
+        self._discarded.clear()
 
     def _configure(self, command: m.Configure) -> list[m.Event]:
         quotas = command.quotas
@@ -419,11 +432,15 @@ class Engine:
         return m.Text(command.call, text[: command.chars])
 
     def _discard(self, command: m.Discard) -> list[m.Event]:
-        if self._frozen.pop(command.call, None) is None:
+        frozen = self._frozen.pop(command.call, None)
+        if frozen is None:
             self._queue = deque(
                 item for item in self._queue
                 if isinstance(item, tuple) or item.call != command.call
             )  # fmt: skip
+        elif frozen.parcel is not None and frozen.parcel.departure.nbytes <= limits.SPARE_BYTES:
+            del self._discarded[:-1]
+            self._discarded.append(frozen)
         return []
 
     def _read(self, command: m.Read) -> m.Event:

@@ -29,6 +29,7 @@ from duet_p2p.engine.labels import (
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.messages import Facts
 from duet_p2p.engine.parcel import Files, Parcel, parcelled
+from duet_p2p.engine.private_sizes import sized_by_values
 from duet_p2p.engine.recipe import recipe_text
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.engine.summary import summary_of
@@ -145,6 +146,7 @@ def freeze(
         has_random=slot.made is not None and slot.made.has_random,
         charge=_charge(tensors, elements, lineage),
         rows=_row_sets(label, None if tensor is None else lineage.rows(tensor), sources),
+        sized_by_values=is_full or (poison is None and sized_by_values(slot, label, lineage)),
         **_origin(slot, version),
         **_failure(poison),
         **(account or NO_ACCOUNT),
@@ -169,12 +171,19 @@ def account_of(slot: Slot, lineage: Lineage, slots: Iterable[Slot] = ()) -> Mapp
     ahead = foreseen(slot, label, lineage, slots) if poison is None else NOTHING
     return {
         "recipe": recipe_text(slot.made),
-        "form": reference(slot, lineage) or form_of(slot.made) if not label.is_public else "",
+        "form": "" if label.is_public else _form(slot, label, lineage),
         "summary": summary_of(slot.made),
         "training": described(_tensors(slot.value), lineage),
         "foreseen": ahead.writers,
         "foreseen_text": ahead.text,
     }
+
+
+def _form(slot: Slot, label: Label, lineage: Lineage) -> str:
+    """What equal questions have in common; of an object that values chose, not which one it is."""
+    if not isinstance(slot.value, torch.Tensor) and sized_by_values(slot, label, lineage):
+        return form_of(slot.made)
+    return reference(slot, lineage) or form_of(slot.made)
 
 
 def _state(slot: Slot, lineage: Lineage) -> tuple[Poison | None, Label]:

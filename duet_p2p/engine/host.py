@@ -471,6 +471,7 @@ class _Thread:
                     break
                 self._post(self._deliver, engine.handle(command))
                 self._post(self._deliver, engine.finish())
+                engine.tidy()
         except Exception as error:
             _log.exception("the engine failed")
             reason = f"{type(error).__name__}: {error}"

@@ -40,6 +40,7 @@ __all__ = [
     "hides",
     "hides_graph",
     "is_joined",
+    "is_power_of_private",
     "judge",
     "label_fresh",
     "label_written",
@@ -76,6 +77,8 @@ class Verdict:
     """Shapes of the results depend on private values."""
     axes: tuple[int, ...] = ()
     """Of each result, where they do not lie on the same axis."""
+    states: Rows | None = None
+    """Of all results but the first, where they have other rows."""
     is_by_values: bool = False
     """It holds for this call: other values of something public could have another."""
 
@@ -128,14 +131,15 @@ def judge(
     if not beside.is_data and not any(label.is_data for label in labels):
         return Verdict(every, is_hidden=is_hidden)
 
+    by_values = False
     if not beside.is_data and not is_hidden:
-        kept = _by_rows(short, given, tensors, labels, beside, result, lineage)
+        kept, by_values = _by_rows(short, given, tensors, labels, beside, result, lineage)
         if kept is not None:
             return kept
     private = {label.kind for label in (beside, *labels) if is_private(label)}
     if private == {Kind.VERBATIM} and (short in axes.COPIES or short in _SELECTS):
-        return Verdict(_verbatim(every), is_hidden=is_hidden)
-    return Verdict(to_per_record(every), is_hidden=is_hidden)
+        return Verdict(_verbatim(every), is_hidden=is_hidden, is_by_values=by_values)
+    return Verdict(to_per_record(every), is_hidden=is_hidden, is_by_values=by_values)
 
 
 def look_before(targets: list[torch.Tensor], given: Arguments, lineage: Lineage) -> None:
@@ -227,13 +231,16 @@ def _by_rows(
     beside: Label,
     result: Any,
     lineage: Lineage,
-) -> Verdict | None:
-    """The verdict of the name's rule on the record axis, None if it closes the way."""
+) -> tuple[Verdict | None, bool]:
+    """The verdict of the name's rule on the record axis, None if it closes the way.
+
+    And whether other public values could have another.
+    """
     if not short:
-        return None
+        return None, False
     opened = _opened(given, tensors, labels, lineage)
     if opened is None:
-        return None
+        return None, False
     met = [beside, *[label for label in labels if not label.is_data]]
     call = axes.Call(
         short,
@@ -246,7 +253,7 @@ def _by_rows(
     )
     found = axes.outcome(call)
     if found is None:
-        return None
+        return None, call.is_by_values
 
     if short in axes.LABELLED and len(opened) > 1:
         opened = _without_classes(given, tensors, labels, lineage) or opened
@@ -272,13 +279,16 @@ def _by_rows(
         least = min(records, floor)
         label = Label(Kind.AGGREGATE, every.sources, atoms if least > 1 else frozenset(), least,
                       injected, every.writers)  # fmt: skip
-        return Verdict(label, is_by_values=found.is_by_values)
+        return Verdict(label, is_by_values=found.is_by_values), found.is_by_values
     is_copy = short in axes.COPIES and {lb.kind for lb in labels} <= {Kind.VERBATIM, Kind.PUBLIC}
     kind = Kind.VERBATIM if is_copy and not injected else Kind.ROWS
     label = Label(kind, every.sources, frozenset(), 1, injected, every.writers)
     thinned = thinned.union(*(r.thinned for r in opened))
     rows = Rows(found.axis, records, key, atoms, floor, thinned)
-    return Verdict(label, rows, axes=found.axes, is_by_values=found.is_by_values)
+    states = None if found.states is None else Rows(0, *found.states, atoms, floor, thinned)
+    by_values = found.is_by_values
+    verdict = Verdict(label, rows, axes=found.axes, states=states, is_by_values=by_values)
+    return verdict, by_values
 
 
 def _without_classes(
@@ -302,6 +312,8 @@ def _folded(
 ) -> tuple[int, int, tuple[str | int, ...]]:  # fmt: skip
     """Floor, records and key of rows after a reshape; see `axes.Outcome.folded`."""
     records, key, parts = rows.records, rows.key, found.parts
+    if found.rekeyed is not None:
+        return floor, *found.rekeyed
     if found.is_joined:
         return floor, records // parts, key[:-3]
     if parts > 1:
@@ -336,9 +348,14 @@ def typed(rule: Rule, given: Arguments, result: Any) -> Any:
     expected = number_type(rule.short, given.args)
     if isinstance(result, complex) and expected in ("python.Float", "python.Any"):
         raise ValueError("a root of a negative number")
+    is_float = isinstance(result, int) and is_power_of_private(rule, given)
+    return float(result) if is_float else result
+
+
+def is_power_of_private(rule: Rule, given: Arguments) -> bool:
+    """Whether this is a power by a private exponent, which is a float whatever its sign is."""
     exponent = given.label_at(0 if rule.short == "__rpow__" else 1)
-    is_power = rule.short in ("__pow__", "__rpow__", "__ipow__") and is_private(exponent)
-    return float(result) if is_power and isinstance(result, int) else result
+    return rule.short in ("__pow__", "__rpow__", "__ipow__") and is_private(exponent)
 
 
 def _verbatim(label: Label) -> Label:
@@ -407,9 +424,11 @@ def apply(
             if is_hidden:
                 entry.structure = join((entry.structure, label))
     if verdict.rows is not None and verdict.axes:
+        rows = verdict.rows
         for part, axis in zip(result, verdict.axes, strict=False):
             if isinstance(part, torch.Tensor):
-                lineage.set_rows(part, verdict.rows.moved(axis))
+                lineage.set_rows(part, rows.moved(axis))
+            rows = verdict.states or rows
     return label if atomic or is_hidden else PUBLIC
 
 

@@ -72,13 +72,18 @@ class Labelling:
         """
         rule, given, lineage = run.rule, run.given, self._lineage
         parts = result if isinstance(result, tuple | list) else (result,)
-        own = {id(t) for t in given.tensors() if not lineage.hidden(t)}
+        own = {
+            id(t) for t in given.tensors()
+            if not lineage.hidden(t) or lineage.own(t).is_chosen  # it was hidden by this call
+        }  # fmt: skip
         is_itself = not run.targets and any(id(part) in own for part in parts)
         if is_itself and hides(rule, given, lineage, is_inferred=is_inferred):
             is_view = axes.base_name(rule.name) not in axes.BY_VALUES
             for part in parts:
                 is_shared = (entry := lineage.entry(part)) is not None and entry.is_shared
-                if id(part) in own and not is_shared:  # as `Damage.mark_viewed` where it failed
+                if (
+                    is_view and id(part) in own and not is_shared
+                ):  # as `Damage.mark_viewed` where it failed
                     every = choice.viewed_by(rule.short, given, part, lineage)
                     lineage.add(part, to_per_record(every) if is_private(every) else PUBLIC)
             with mode():

@@ -22,6 +22,7 @@ __all__ = [
     "Command",
     "Configure",
     "Departure",
+    "Describe",
     "Described",
     "Died",
     "Discard",
@@ -126,6 +127,9 @@ class Share:
     tags: tuple[str, ...]
     description: str
     shapes_public: bool
+    record_axis: int | None = 0
+    """Where the records of a tensor lie, from the left; None: along no axis. Those of a data set
+    are its items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,13 @@ class Snapshot:
     id: int
     account: str = "with"
     """Where the facts come that only people and bound rules read: ``with`` the others, ``after``
-    them in a `Described`, or ``never``."""
+    them in a `Described`, or ``never``. What comes after comes behind the next answers, or when
+    there was no command for a moment, or behind a `Describe`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """Somebody waits for what comes after: give every `Described` that is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +342,8 @@ class Facts:
     does not tell it. 0: `elements`."""
     rows: tuple[str, ...] = ()
     """Parallel to `sources`: which of its records are behind the value, in words."""
+    sized_by_values: bool = False
+    """Private values may have decided its size or its type, so an answer by either tells them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +414,7 @@ class Died:
 
 Command = (
     Configure | Run | Malformed | Arrived | Share | SharePlan | Drop | Leave | Snapshot | Release
-    | Discard | Peek | Read | Stop
+    | Describe | Discard | Peek | Read | Stop
 )  # fmt: skip
 Event = (
     Started | SettledUpTo | Hold | OpFailed | Learnt | Shared | Candidate | Described | Bytes | Text

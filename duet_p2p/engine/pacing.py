@@ -23,6 +23,12 @@ __all__ = ["Pacing", "is_timed_by_values"]
 
 
 _PLAIN: Final = (bool, int, float, complex, str, bytes, type(None))
+_GROWING: Final = frozenset({
+    "__mul__", "__rmul__", "__imul__", "__pow__", "__rpow__", "__ipow__", "__lshift__",
+    "__rlshift__",
+})  # fmt: skip
+"""Operators whose work, and room, grow with a whole number."""
+_GROWN: Final = (int, str, bytes, list, tuple)
 
 
 def is_timed_by_values(rule: Rule, given: Arguments, lineage: Lineage, is_container: bool) -> bool:
@@ -34,7 +40,7 @@ def is_timed_by_values(rule: Rule, given: Arguments, lineage: Lineage, is_contai
         lineage: knows what is hidden.
         is_container: the call looks at a container and not into its elements.
     """
-    if is_value_timed(rule) or given.has_hidden(lineage):
+    if is_value_timed(rule) or given.has_hidden(lineage) or _grows(rule, given):
         return True
     if is_private(given.structure(lineage)):
         return True
@@ -50,6 +56,16 @@ def is_timed_by_values(rule: Rule, given: Arguments, lineage: Lineage, is_contai
     is_number = is_container or axes.base_name(rule.name) in axes.ELEMENTWISE
     is_python = rule.name.startswith("python.")
     return not is_number and not is_python and _chooses(given)
+
+
+def _grows(rule: Rule, given: Arguments) -> bool:
+    """Whether an operator makes a whole number, a text or a list that is as large as one says.
+
+    Under the name of any type: ``python.Any.__mul__`` of a text, ``python.Bool.__lshift__``.
+    """
+    if rule.short not in _GROWING or not rule.name.startswith("python."):
+        return False
+    return all(isinstance(value, _GROWN) for value in given.values())
 
 
 def _is_missing(part: Any) -> bool:

@@ -57,8 +57,9 @@ _TRUNCATED: Final = int(getattr(socket, "MSG_CTRUNC", 0))
 
 _CLASSES: Final[tuple[type, ...]] = (
     m.Configure, m.Run, m.Malformed, m.Arrived, m.Share, m.SharePlan, m.Drop, m.Leave, m.Snapshot,
-    m.Release, m.Discard, m.Peek, m.Read, m.Stop, m.Started, m.SettledUpTo, m.Hold, m.OpFailed,
-    m.Learnt, m.Shared, m.Facts, m.Candidate, m.Described, m.Bytes, m.Text, m.Refused, m.Died,
+    m.Release, m.Describe, m.Discard, m.Peek, m.Read, m.Stop, m.Started, m.SettledUpTo, m.Hold,
+    m.OpFailed, m.Learnt, m.Shared, m.Facts, m.Candidate, m.Described, m.Bytes, m.Text, m.Refused,
+    m.Died,
 )  # fmt: skip
 _LEAVE: Final = frozenset({m.Bytes, m.Candidate})  # their bytes may still be written
 _TAGS: Final = {kind: tag for tag, kind in enumerate(_CLASSES)}

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from duet_p2p.engine.arguments import Arguments, is_private
-from duet_p2p.engine.axes import ELEMENTWISE, base_name
+from duet_p2p.engine.axes import BY_VALUES, ELEMENTWISE, base_name
 from duet_p2p.engine.batches import Pass
 from duet_p2p.engine.call import Call
 from duet_p2p.engine.choice import choose
@@ -26,7 +26,14 @@ from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.table import TABLE, Rule, switches
 from duet_p2p.wire.values import Ref
 
-__all__ = ["check_keys", "check_settings", "has_public_settings", "refused_run"]
+__all__ = [
+    "check_keys",
+    "check_settings",
+    "gives_views",
+    "has_public_settings",
+    "refused_run",
+    "takes_none_private",
+]
 
 _GIVEN: Final[dict[str, tuple[tuple[str, int], ...]]] = {
     "torch.Tensor.backward": (("retain_graph", 2), ("create_graph", 3)),
@@ -35,8 +42,32 @@ _GIVEN: Final[dict[str, tuple[tuple[str, int], ...]]] = {
 }
 _TENSORS: Final = frozenset({torch.Tensor, torch.nn.Parameter})
 _NUMBERS: Final = frozenset({bool, int, float, str, type(None)})
-_MAY_BE_THE_SAME: Final = frozenset({"to", "type", "type_as", "contiguous"})
-"""Names whose result may be the very tensor that they were given."""
+_VIEWS_NAMES: Final = """
+getitem narrow select expand broadcast_to view reshape flatten unflatten ravel squeeze unsqueeze
+transpose permute movedim moveaxis diagonal unfold unbind chunk split split_with_sizes tensor_split
+hsplit vsplit dsplit sum_to_size diff contiguous to type float double half bfloat16 int long short
+char byte bool einsum meshgrid histogramdd type_as view_as reshape_as expand_as broadcast_tensors
+"""
+_VIEWS: Final = frozenset(_VIEWS_NAMES.split())
+"""Bases of names that give a tensor itself, a view of it, a copy or nothing, as numbers say.
+
+A test looks for what is missing (tests/surface/test_given_back.py).
+"""
+_OF_OPERANDS: Final = frozenset({
+    "einsum", "meshgrid", "histogramdd", "type_as", "view_as", "reshape_as", "expand_as",
+    "broadcast_tensors",
+})  # fmt: skip
+"""Those of which no tensor stands for a number; its shape or type may be private."""
+_ITEM: Final = "torch.utils.data.Dataset.__getitem__"
+_IMAGES: Final = "torchvision.transforms."
+_VIEWS_ELSEWHERE: Final = frozenset({
+    "torch.linalg.diagonal", _ITEM,
+    *(f"{_IMAGES}{short}.__call__" for short in ("Transform", "FiveCrop", "TenCrop")),
+    *(f"{_IMAGES}functional.{short}" for short in (
+        "adjust_hue", "adjust_saturation", "adjust_sharpness", "center_crop", "convert_image_dtype",
+        "crop", "erase", "five_crop", "pad", "resize", "resized_crop", "ten_crop",
+    )),
+})  # fmt: skip
 _GROUPS: Final = "torch.optim.Optimizer.add_param_group"
 _KEYWORDS: Final = frozenset({"training", "train", "use_input_stats", "inplace", "dropout_p"})
 _ALL: Final = frozenset({
@@ -71,12 +102,23 @@ def _settings(name: str) -> tuple[tuple[str, int], ...]:
 
 
 @cache
+def gives_views(name: str) -> bool:
+    """Whether calls of a name give a tensor itself, a view of it or a copy, as numbers say."""
+    return base_name(name) in _VIEWS or name in _VIEWS_ELSEWHERE
+
+
+def takes_none_private(name: str) -> bool:
+    """Whether every number that calls of a name are given must be public."""
+    return name in _ALL
+
+
+@cache
 def _is_free(name: str) -> bool:
     """Whether calls of a name have no settings at all, nor views of what they are given."""
     base = base_name(name)
     if name.startswith("python.") or name == _GROUPS or _settings(name):
         return False
-    if name in _ALL:
+    if name in _ALL or gives_views(name):
         return False
     return not base or base in ELEMENTWISE
 
@@ -94,7 +136,8 @@ def check_settings(call: Call, given: Arguments, lineage: Lineage) -> None:
     if error is not None and not is_hidden:
         raise error
     _refuse_private(call, rule, given, lineage)
-    if given.slots and (base := base_name(rule.name)) and base not in ELEMENTWISE:
+    base = base_name(rule.name)
+    if given.slots and (gives_views(rule.name) or (base and base not in ELEMENTWISE)):
         _mark_aliases(rule, given, lineage)
 
 
@@ -107,6 +150,8 @@ def has_public_settings(name: str, given: Arguments) -> bool:
     for slot in given.slots.values():
         if slot.label is not PUBLIC or type(slot.value) not in _TENSORS:
             return False
+    if len(given.slots) > 1 and gives_views(name) and _numbers(name, given):
+        return False
     args, kwargs = given.args, given.kwargs
     for key, position in _settings(name):
         value = args[position] if position < len(args) else kwargs.get(key)
@@ -161,21 +206,42 @@ def refused_run(rule: Rule, given: Arguments, lineage: Lineage) -> tuple[NotAllo
 def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
     """``own.to(secret_type)`` is its own tensor or a copy, and which of the two is the secret.
 
-    So the tensor is marked either way, as the one that a result is a view of.
+    So the tensor is marked either way, as the one that a result is a view of, and hidden where that
+    can be: a graph that is written into a view is one of the tensor. What draws masks gives copies.
     """
-    if rule.record == "metadata" or rule.form in ("factory", "property"):
+    name, base = rule.name, base_name(rule.name)
+    if rule.record == "metadata" or rule.form in ("factory", "property") or base in BY_VALUES:
         return
-    chooser = given.beside(lineage)
+    is_view = gives_views(name) and (base != "einsum" or len(given.tensors()) == 1)
+    numbers = _numbers(name, given) if is_view else []
+    if name == _ITEM:  # which one, and not what lies in the data set
+        beside = join((given.label_from(1, 2, lineage), given.structure(lineage)))
+    else:
+        beside = given.beside(lineage)
+    is_applied = name.startswith(_IMAGES) and rule.short == "__call__"
+    drawn = lineage.generator if is_applied else PUBLIC
+    chooser = join((beside, drawn, *map(lineage.label, numbers)))
     if not is_private(chooser):
         return
     for tensor in given.tensors():
         entry = lineage.own(tensor)
-        if not entry.is_shared:
+        if not entry.is_shared and not any(tensor is number for number in numbers):
             entry.label = join((entry.label, to_per_record(chooser)))
-            entry.stays = True
-            if base_name(rule.name) in _MAY_BE_THE_SAME:
-                lineage.hide(tensor)  # as the result is
+            entry.stays, entry.hidden = True, entry.hidden or is_view
             choose(tensor, lineage)
+
+
+def _numbers(name: str, given: Arguments) -> list[torch.Tensor]:
+    """Tensors that stand where a call that gives views takes a number."""
+    if base_name(name) in _OF_OPERANDS:
+        return []
+    first = given.args[0] if given.args else given.kwargs.get("input")
+    is_any = name.endswith("tensor_split")
+    return [
+        slot.value for slot in given.slots.values()
+        if isinstance(slot.value, torch.Tensor) and slot.value is not first
+        and (is_any or not slot.value.ndim)
+    ]  # fmt: skip
 
 
 def _refuse_private(call: Call, rule: Rule, given: Arguments, lineage: Lineage) -> None:

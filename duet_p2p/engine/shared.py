@@ -49,12 +49,13 @@ def share(command: Share, store: Store, lineage: Lineage) -> Shared:
 
 
 def _mark(value: Any, command: Share, label: Label, lineage: Lineage) -> None:
+    axis = 0 if isinstance(value, TensorDataset) else command.record_axis
     has_rows = isinstance(value, torch.Tensor | TensorDataset)
     for part in reach(value, grads=True):
         if isinstance(part, torch.Tensor):
             entry = lineage.own(part)
             entry.label, entry.is_shared, entry.hidden = label, True, not command.shapes_public
-            rows = whole_rows(part, command.id) if has_rows else None
+            rows = whole_rows(part, command.id, axis) if has_rows else None
             if rows is not None:
                 lineage.set_rows(part, rows)
         elif not isinstance(part, tuple | frozenset):

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import torch
 
 from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.joined import joined
+from duet_p2p.engine.missing_numbers import number_for
+from duet_p2p.engine.store import Poison
 from duet_p2p.surface.shapes import TensorSpec
-from duet_p2p.surface.table import Rule
-from duet_p2p.surface.types import number_type
+from duet_p2p.surface.table import Rule, result_of
 
-__all__ = ["values_for"]
-
-_NUMBERS: Final[dict[str, Any]] = {
-    "python.Float": 0.0,
-    "python.Int": 0,
-    "python.Bool": False,
-    "python.Complex": 0j,
-    "python.String": "",
-    "torch.dtype": torch.float32,
-    "torch.Size": torch.Size(()),
-    "torch.device": torch.device("cpu"),
-}
-_TUPLES: Final = {
-    "as_integer_ratio": (0, 1),
-    "partition": ("", "", ""),
-    "rpartition": ("", "", ""),
-}
+__all__ = ["is_one_tensor", "values_for"]
 
 
 def values_for(rule: Rule, given: Arguments, spec: Any, count: int, like: Any) -> list[Any]:
@@ -44,30 +29,11 @@ def values_for(rule: Rule, given: Arguments, spec: Any, count: int, like: Any) -
     if rule.result == "self" and given.args:
         return [given.args[0]]  # it is spoilt, and the very object
     if spec is None:
-        number = _number(rule, given)
+        number = number_for(rule, given)
         is_split = isinstance(number, tuple) and count > 1
         return [] if number is None else list(number) if is_split else [number]
     made = _made(spec, given) if like is None else like
     return [made] if count == 1 else list(made) if isinstance(made, list | tuple) else []
-
-
-def _number(rule: Rule, given: Arguments) -> Any:
-    kind = rule.result
-    if rule.name == "python.Range.__getitem__" and isinstance(given.args[-1], int):
-        return 0
-    if rule.short == "size" and given.setting("dim", 1, None) is not None:
-        return 0
-    if kind == "python.Tuple":
-        return _tuple(rule.short, given)
-    if kind == "item":
-        first = given.args[0] if given.args else None
-        if not isinstance(first, torch.Tensor):
-            return None
-        return torch.zeros((), dtype=first.dtype).item()
-    if kind in ("number", "truth"):
-        kind = number_type(rule.short, given.args)
-        kind = "python.Float" if kind == "python.Any" else kind
-    return _NUMBERS.get(kind)
 
 
 def _made(spec: Any, given: Arguments) -> Any:
@@ -87,9 +53,13 @@ def _made(spec: Any, given: Arguments) -> Any:
     return spec
 
 
-def _tuple(short: str, given: Arguments) -> tuple[Any, ...] | None:
-    """A tuple whose length and types the name alone decides; None if it does not."""
-    if short in ("divmod", "__divmod__", "__rdivmod__"):
-        number = _NUMBERS.get(number_type(short, given.args))
-        return None if number is None else (number, number)
-    return _TUPLES.get(short)
+def is_one_tensor(rule: Rule, given: Arguments, count: int) -> bool:
+    """Whether each of so many results of a call is a tensor, and no list of some."""
+    kind = result_of(rule, given.args, given.kwargs, _is_tensor)
+    if kind in ("number", "truth"):  # with a tensor it is one, whatever it is
+        return any(map(_is_tensor, given.args))
+    return kind in ("tensor", "self") or (count > 1 and "tensor" in kind)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) or (isinstance(value, Poison) and value.is_tensor)

@@ -16,6 +16,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import cache
+from types import NoneType
 from typing import Any, NoReturn, Self
 
 import torch
@@ -434,8 +435,19 @@ def _plain_copy(shell: nn.Module, memo: dict[int, Any]) -> Any:
     cls = getattr(type(shell), "_duet_local_class", type(shell))
     made = cls.__new__(cls)
     memo[id(shell)] = made
-    kept = {k: v for k, v in shell.__dict__.items() if k not in ("_duet_client", *_LINKS)}
-    made.__dict__.update(copy.deepcopy(kept, memo))
+    for key, value in shell.__dict__.items():
+        if key not in ("_duet_client", *_LINKS):
+            made.__dict__[key] = _deep_copy(value, memo)
+    return made
+
+
+def _deep_copy(value: Any, memo: dict[int, Any]) -> Any:
+    """As `copy.deepcopy`, which takes longer for what most of a module is: settings, no hooks."""
+    if type(value) in (bool, int, float, str, NoneType):
+        return value
+    if value or type(value) not in (dict, OrderedDict) or id(value) in memo:
+        return copy.deepcopy(value, memo)
+    memo[id(value)] = made = type(value)()
     return made
 
 

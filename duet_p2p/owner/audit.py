@@ -95,6 +95,7 @@ class AuditLog:
         self._lost = 0  # rows that there was no room for while the disk refused
         self._is_urgent = False
         self._is_ending = False
+        self._is_wake_due = False
         self._put_rows = 0
         self._written_rows = 0
         self._thread = threading.Thread(target=self._run, name="duet audit", daemon=True)
@@ -176,8 +177,27 @@ class AuditLog:
             self._pending.append(row)
             self._put_rows += 1
             # a writer that waits for company is woken for what cannot wait only
-            if row.wait is not None or len(self._pending) == 1:
-                self._is_urgent |= row.wait is not None
+            if row.wait is not None:
+                self._is_urgent = True
+                self._lock.notify_all()
+            elif len(self._pending) == 1:
+                self._wake_soon()
+
+    def _wake_soon(self) -> None:
+        """Has the writer look, but not beside an answer that is on its way. With the lock held."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._lock.notify_all()
+        else:
+            if not self._is_wake_due:
+                self._is_wake_due = True
+                loop.call_later(limits.AUDIT_WAKE_SECONDS, self._wake)
+
+    def _wake(self) -> None:
+        self._is_wake_due = False
+        if self._pending:
+            with self._lock:
                 self._lock.notify_all()
 
     def _merge(self, row: _Pending) -> bool:
@@ -233,17 +253,18 @@ class AuditLog:
                 self._on_trouble("The audit log is written again.")
             # signed once, by whoever needs it first, when the value has left
             sign = functools.cache(functools.partial(SignedHead.sign, self._key, self._head))
-            for row in group:
-                if row.wait is not None:
-                    _settle(row.wait, sign)
             with self._lock:
                 self._written_rows += len(group)
                 self._lock.notify_all()
+            for row in group:  # last: whoever is woken then finds nobody else at work
+                if row.wait is not None:
+                    _settle(row.wait, sign)
 
     def _failed(self, group: list[_Pending], error: Exception) -> None:
         is_new = not self.trouble
         self.trouble = (
-            f"The audit log {self.file.path} cannot be written ({error}). {_remedy(error)}"
+            f"The audit log {self.file.path} cannot be written "
+            f"({getattr(error, 'strerror', None) or error}). {_remedy(error)}"
         )
         kept = []
         for row in group:

@@ -37,6 +37,7 @@ class Binding:
     min_records: int
     injected: bool
     type: str
+    """Empty, and no shape, where values may have decided them: else a rule would tell which."""
     shape: tuple[int, ...] | None
     run: str = ""
     """Of a plan's output: the plan and the contents of all that it was given. Runs that are equal
@@ -59,8 +60,8 @@ class Binding:
             kind=facts.kind,
             min_records=facts.min_records,
             injected=facts.injected,
-            type=facts.type,
-            shape=facts.shape,
+            type="" if facts.sized_by_values else facts.type,
+            shape=None if facts.sized_by_values else facts.shape,
             run=facts.plan_given,
             recipe=facts.recipe,
         )
@@ -73,7 +74,8 @@ class Binding:
             return f"the kind is {facts.kind}, not {self.kind}"
         if facts.injected != self.injected:
             return "something public met the data" if facts.injected else "nothing was injected"
-        if (facts.type, facts.shape) != (self.type, self.shape):
+        known = ("", None) if facts.sized_by_values else (facts.type, facts.shape)
+        if known != (self.type, self.shape):
             return "type or shape are others"
         if self.form in ("", UNBOUND) or facts.form != self.form:
             if same_text(facts.recipe) != same_text(self.recipe):

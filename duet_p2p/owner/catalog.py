@@ -57,6 +57,23 @@ class Item:
         """Whether the owner sent it."""
         return self.share is not None
 
+    @property
+    def record_axis(self) -> int | None:
+        """Where the records of a tensor or a data set of the owner lie; None if it has none."""
+        return self.share.record_axis if isinstance(self.share, Share) else None
+
+    @property
+    def records(self) -> str:
+        """How many records it has and where they lie, in words for the owner; else empty."""
+        value = self.share.value if isinstance(self.share, Share) else None
+        axis = self.record_axis
+        is_dataset = self.type == "torch.utils.data.Dataset" and isinstance(value, list)
+        tensor = value[0] if is_dataset and value else value
+        if not isinstance(tensor, TensorData) or axis is None or axis >= len(tensor.shape):
+            return ""
+        many = tensor.shape[axis]
+        return f"{many:,} record{'s' * (many != 1)}{'' if is_dataset else f' along axis {axis}'}"
+
     def entry(self) -> StoreEntry:
         """What the scientist may see of it."""
         return StoreEntry(
@@ -80,6 +97,7 @@ class Catalog:
         self._items: dict[int, Item] = {}
         self._newest = 0
         self._source_names: dict[int, str] = {}
+        self._source_records: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -121,6 +139,7 @@ class Catalog:
         )
         self._items[item.id] = item
         self._source_names[item.id] = item.tags[0] if item.tags else ""
+        self._source_records[item.id] = item.records
         return item
 
     def put(self, message: Put) -> Item | None:
@@ -210,6 +229,10 @@ class Catalog:
     def source_name(self, object_id: int) -> str:
         """First tag of an object that the owner shared, also after it was deleted."""
         return self._source_names.get(object_id, "")
+
+    def source_records(self, object_id: int) -> str:
+        """How many records an object that the owner shared has, also after it was deleted."""
+        return self._source_records.get(object_id, "")
 
     def _keep(self, item: Item) -> Item | None:
         # The list is for people; a scientist who sends a million listed objects fills no memory.

@@ -52,7 +52,7 @@ class Desk:
         self.book = book
         self.on_change: Callable[[], None] = lambda: None
         self.on_end: Callable[[], None] = lambda: None  # decided: no deadline is new
-        self.releases = Releases(outlet, policy, journal)
+        self.releases = Releases(outlet, policy, journal, self._not_sent)
         self.intake = Intake(
             outlet, self.releases, book, policy, self, clock=clock, requester=requester
         )
@@ -355,6 +355,13 @@ class Desk:
         # The history keeps facts, not values.
         record.value, record.has_value, record.data, record.text = None, False, None, ""
         self._note("decision", record)
+
+    def _not_sent(self, call: int, reason: str) -> None:
+        """What was accepted did not leave: the owner must not read that it did."""
+        record = self.book.find(call)
+        if record is not None:
+            record.why = f"not sent: {reason or 'it was given up'} ({record.why})"
+            self.on_change()
 
     def _tell_end(self, record: Record) -> None:
         if not record.is_told:

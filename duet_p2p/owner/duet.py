@@ -190,6 +190,7 @@ class OwnerDuet(Panelled):
         searchable: bool | None = None,
         shapes: str | None = None,
         send_parameters: bool = True,
+        record_axis: int | None = 0,
     ) -> Handle:
         """Copies an object into the engine, where the scientist can compute with it.
 
@@ -206,12 +207,17 @@ class OwnerDuet(Panelled):
             searchable: the older word for `pointable`.
             shapes: ``public`` or ``private``: whether shape and dtype may be seen.
             send_parameters: only True; an owner's module is sent as it is.
+            record_axis: of a tensor, along which axis its records (people, samples) lie; negative
+                ones count from the right. What is summed over that axis is an aggregate, a part
+                along it is single records. None: along no axis; the tensor is one record as a
+                whole, and nothing that is computed from it is an aggregate.
 
         Returns:
             A handle, the same as `store[…]` gives.
 
         Raises:
-            NotAllowed: an object of this kind cannot be sent.
+            NotAllowed: an object of this kind cannot be sent, or takes no `record_axis`.
+            ValueError: the tensor has no such axis.
             QuotaExceeded: the engine cannot take it.
             EngineFailed: the engine could not be started.
             SessionClosed: the session has ended.
@@ -225,12 +231,14 @@ class OwnerDuet(Panelled):
             raise self._ended()
         listed = pointable if searchable is None else searchable
         if isinstance(obj, Plan):
+            if record_axis != 0:
+                raise NotAllowed("record_axis= is for a tensor; a plan has no records.")
             work = self._service.shares.share_plan(
                 obj, tags=chosen, description=text, listed=listed
             )
         else:
             work = self._service.shares.share(
-                prepare(obj),
+                prepare(obj, record_axis),
                 tags=chosen,
                 description=text,
                 listed=listed,

@@ -22,7 +22,17 @@ from duet_p2p.owner.handlers import (
     shown_tags,
 )
 
-__all__ = ["GUARDED_KINDS", "WITHOUT_RECORDS", "charged", "facts_against", "label_against"]
+__all__ = [
+    "GUARDED_KINDS",
+    "WITHOUT_RECORDS",
+    "answers_by_size",
+    "charged",
+    "facts_against",
+    "is_about",
+    "is_denied_again",
+    "is_left_by_size",
+    "label_against",
+]
 
 GUARDED_KINDS: Final = frozenset({"public", "metadata", "aggregate"})
 WITHOUT_RECORDS: Final = frozenset({"public", "metadata"})
@@ -57,17 +67,22 @@ def is_about(handler: Handler, case: Case) -> bool:
     return is_denied_again(handler, facts) or not label_against(said, case)
 
 
-def is_private_size(handler: Handler, case: Case) -> bool:
-    """Whether an accept handler leaves a value by a size or type that may itself be private.
-
-    What a private number chose, and Python's numbers and texts, are ``per_record``.
-    """
-    if case.facts.kind != "per_record" or handler.action != "accept":
+def is_left_by_size(handler: Handler, case: Case) -> bool:
+    """Whether an accept handler leaves a value by a size or type that values may have decided."""
+    if handler.action != "accept" or not case.facts.sized_by_values:
         return False
     if handler.conditions.plan is not None:
         return False
     is_size = bool(case.refusal) or bool(_size_against(handler, case.facts))
     return is_size and not _kind_against(handler, case.facts)
+
+
+def answers_by_size(handler: Handler) -> bool:
+    """Whether an accept handler has another answer for what is larger, or cannot be sent.
+
+    One that takes everything gives it all away, and a plan's outputs are bound to their runs.
+    """
+    return not handler.conditions.is_bare and handler.conditions.plan is None
 
 
 def is_denied_again(handler: Handler, facts: Facts) -> bool:
@@ -128,6 +143,8 @@ def _kind_against(handler: Handler, facts: Facts) -> str:
 
 
 def _size_against(handler: Handler, facts: Facts) -> str:
+    if facts.sized_by_values and handler.action == "deny":
+        return ""  # whatever it is, it counts as the smallest that it could be
     most = handler.conditions.max_elements
     if most is UNSET:
         most = 1 if handler.is_guarded else None

@@ -170,7 +170,8 @@ class OwnerRequests(RequestList):
             element_quota: numbers that it may release in all; a request beyond it is denied.
             name: equals the request's name, both stripped and lower-cased.
             kinds: kinds of values (release.md 2).
-            max_elements: most numbers in one release; None: any number.
+            max_elements: most numbers in one release; None: any number. What private values may
+                have made so small is denied with it.
             min_records: least number of records behind each number.
             sources: tags, ids or handles. To be accepted a value depends on no other object; to be
                 denied it is enough that it depends on one of them.

@@ -83,6 +83,11 @@ class Handle:
         return self._item.dtype
 
     @property
+    def record_axis(self) -> int | None:
+        """Along which axis the records of your tensor or data set lie; None if it has none."""
+        return self._item.record_axis
+
+    @property
     def is_mine(self) -> bool:
         """Whether you sent it; otherwise the scientist did."""
         return self._item.is_mine
@@ -143,6 +148,8 @@ class Handle:
         parts = [item.type, self.id[:10]]
         if item.shape is not None:
             parts.append(f"shape {item.shape}")
+        if item.records:
+            parts.append(item.records)
         if item.tags:
             parts.append(f"tags {list(item.tags)}")
         if not item.listed:
@@ -161,6 +168,7 @@ class Handle:
             "type": item.type,
             "shape": item.shape,
             "dtype": item.dtype,
+            "records": item.records,
             "sent by": "you" if item.is_mine else "the scientist",
             "id": self.id,
         }
@@ -208,6 +216,10 @@ class OwnerStore:
         item = self.catalog.find(object_id)
         return () if item is None else tuple(item.tags)
 
+    def source_records(self, object_id: int) -> str:
+        """How many records an object of yours has, and along which axis; empty if none."""
+        return self.catalog.source_records(object_id)
+
     def resolve_source(self, source: Any) -> int:
         """Id of an object of the owner's, listed or not, by handle, tag, text id or its beginning.
 
@@ -223,14 +235,14 @@ class OwnerStore:
 
     @property
     def pandas(self) -> Any:
-        """A `pandas.DataFrame`: ID, Tags, Description, object_type, Shape, dtype."""
+        """A `pandas.DataFrame`: ID, Tags, Description, object_type, Shape, dtype, Records."""
         import pandas
 
         rows = [
-            (self.key(i.id), list(i.tags), i.description, i.type, i.shape, i.dtype)
+            (self.key(i.id), list(i.tags), i.description, i.type, i.shape, i.dtype, i.records)
             for i in self._listed()
         ]
-        columns = ["ID", "Tags", "Description", "object_type", "Shape", "dtype"]
+        columns = ["ID", "Tags", "Description", "object_type", "Shape", "dtype", "Records"]
         return pandas.DataFrame(rows, columns=columns)
 
     def update_vars(self, variables: MutableMapping[str, Any]) -> Any:
@@ -280,7 +292,7 @@ class OwnerStore:
             [
                 (
                     *(f"[{n}]", self.key(i.id)[:10], i.type, i.shape or "", i.dtype or ""),
-                    *(", ".join(i.tags), i.description),
+                    *(i.records, ", ".join(i.tags), i.description),
                 )
                 for n, i in enumerate(self._listed())
             ],
@@ -288,11 +300,11 @@ class OwnerStore:
         )
 
     def _repr_html_(self) -> str:
-        columns = ("", "tags", "description", "type", "shape", "dtype", "sent by", "id")
+        columns = ("", "tags", "description", "type", "shape", "dtype", "records", "sent by", "id")
         rows = [
             (
                 *(f"[{n}]", list(i.tags), i.description, i.type, i.shape, i.dtype),
-                *("you" if i.is_mine else "the scientist", self.key(i.id)[:10]),
+                *(i.records, "you" if i.is_mine else "the scientist", self.key(i.id)[:10]),
             )
             for n, i in enumerate(self._listed())
         ]

@@ -151,7 +151,9 @@ class Intake:
             self._judge.arrived(record)
         else:
             self._undescribed[call] = record, event
-            return self._is_accepted(record, event, facts)
+            if not self._is_accepted(record, event, facts):
+                self._outlet.to_engine(engine.Describe())
+                return False
         return True
 
     def described(self, event: engine.Described) -> None:

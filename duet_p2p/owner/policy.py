@@ -15,6 +15,10 @@ one plain call on one thread, so two requests cannot both have the last number.
 A private failure has other facts than the value would have had, so a rule on facts answers it in
 another way, and that tells that it failed. Such answers are counted like numbers: of an accept
 handler as its own, of deny handlers per source.
+
+A size or a type that private values may have decided tells them in the same way. A deny handler
+takes it as the smallest that it could be, whatever it is. An accept handler that leaves it is
+counted, as a number of its own and per source; after so many it leaves them all.
 """
 
 from __future__ import annotations
@@ -31,11 +35,12 @@ from duet_p2p.owner.essence import essence_of
 from duet_p2p.owner.guard import (
     GUARDED_KINDS,
     WITHOUT_RECORDS,
+    answers_by_size,
     charged,
     facts_against,
     is_about,
     is_denied_again,
-    is_private_size,
+    is_left_by_size,
     label_against,
 )
 from duet_p2p.owner.handlers import (
@@ -105,7 +110,8 @@ class Policy:
     _handlers: list[Handler] = field(default_factory=list)
     _counted: Counter[int] = field(default_factory=Counter)
     _told: Counter[int] = field(default_factory=Counter)
-    """Failures of one source that deny handlers on facts could answer in another way."""
+    """Of one source, failures that deny handlers on facts could answer in another way, and values
+    that accept handlers left by a size or type which private values may have decided."""
     _by_hand: dict[str, list[Binding]] = field(
         default_factory=lambda: {action: [] for action in ACTIONS}
     )
@@ -186,10 +192,10 @@ class Policy:
                 handler.uses += handler.action == DENY
                 return Decision(DENY, f"{_TOLD}: {_said(handler)}", handler)
             against = self._against(handler, case)
-            tells = case.facts.failed or (against and is_private_size(handler, case))
-            if tells and not case.is_again:
+            is_left = bool(against) and is_left_by_size(handler, case)
+            if (case.facts.failed or is_left) and not case.is_again:
                 self._count_failure(handler, case, is_silent=bool(against))
-            if against:
+            if against or self._sizes_against(handler, case):
                 continue
             if handler.action == DENY:
                 handler.uses += 1
@@ -198,7 +204,7 @@ class Policy:
             full = _over_quota(handler, case.facts)
             if full:
                 if not case.is_again:
-                    handler.elements += case.facts.kind == "per_record"  # its size may be private
+                    handler.elements += case.facts.sized_by_values
                 return Decision(DENY, full, handler)
             return Decision(
                 ACCEPT,
@@ -236,12 +242,14 @@ class Policy:
             against = self._against(handler, case)
             if self._tells_too_much(handler, case):
                 looks.append(Look(handler, True, f"and denies: {_TOLD}"))
-            elif against:
-                looks.append(Look(handler, False, against))
+            elif against := against or self._sizes_against(handler, case):
+                counts = _COUNTS if is_left_by_size(handler, case) else ""
+                looks.append(Look(handler, False, f"{against}{counts}"))
             elif handler.action == ACCEPT and (full := _over_quota(handler, case.facts)):
                 looks.append(Look(handler, True, f"and denies: {full}"))
             else:
-                looks.append(Look(handler, True, "filters and conditions hold"))
+                is_smallest = handler.action == DENY and _is_of_any_size(handler, case.facts)
+                looks.append(Look(handler, True, _HOLDS + _SMALLEST * is_smallest))
         return tuple(looks)
 
     def against(self, handler: Handler, case: Case) -> str:
@@ -336,7 +344,7 @@ class Policy:
         facts = case.facts
         if not is_about(handler, case):
             return
-        if _answers_by_facts(handler):
+        if _answers_by_facts(handler) or not facts.failed:
             self._told.update(facts.sources)
         if handler.action == ACCEPT and is_silent:
             handler.uses += 1
@@ -349,11 +357,23 @@ class Policy:
 
     def _tells_too_much(self, handler: Handler, case: Case) -> bool:
         """Whether it denies whatever is about these sources from now on, to tell no more."""
-        if not _answers_by_facts(handler):
-            return False
-        if all(self._told[source] < self.numbers_per_source for source in case.facts.sources):
+        if not _answers_by_facts(handler) or not self._told_much(case.facts):
             return False
         return is_about(handler, case)
+
+    def _sizes_against(self, handler: Handler, case: Case) -> str:
+        """Why an accept handler leaves all whose size or type values may have decided; or empty."""
+        if handler.action == DENY or not case.facts.sized_by_values or not answers_by_size(handler):
+            return ""
+        if not self._told_much(case.facts):
+            return ""
+        return (
+            "private values may have decided its size or type, and for one of its sources rules "
+            f"have told {self.numbers_per_source:,} times which it was"
+        )
+
+    def _told_much(self, facts: Facts) -> bool:
+        return any(self._told[source] >= self.numbers_per_source for source in facts.sources)
 
     def _counts_for(self, handler: Handler, facts: Facts) -> tuple[int, ...]:
         # max_elements=None is the owner's word for "any number"; so it is for the sum as well.
@@ -393,6 +413,13 @@ class Policy:
         return "no handler is about this request"
 
 
+_HOLDS: Final = "filters and conditions hold"
+_SMALLEST: Final = (
+    "; private values may have decided its size or type, so it counts as the smallest there is"
+)
+_COUNTS: Final = (
+    "; private values may have decided its size or type, so that it waits counts as a number"
+)
 _TOLD: Final = "denials and silence have told of too many failures of one source"
 
 
@@ -401,6 +428,13 @@ def _answers_by_facts(handler: Handler) -> bool:
     if handler.action == DENY:
         return handler.conditions.has_facts
     return handler.quota_left == 0 and not handler.conditions.is_bare
+
+
+def _is_of_any_size(handler: Handler, facts: Facts) -> bool:
+    """Whether a rule looks at a size, or at what was decided by hand, and takes any here."""
+    said = handler.conditions
+    is_asked = said.max_elements not in (UNSET, None) or said.seen_only
+    return facts.sized_by_values and is_asked
 
 
 def _said(handler: Handler) -> str:

@@ -9,6 +9,8 @@ the scientist, and given back if that could not be done.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -16,6 +18,7 @@ from typing import Any, Protocol
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.errors import DuetError
+from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.objects.words import clean_text
 from duet_p2p.owner.journal import Journal, SignHead
 from duet_p2p.owner.policy import Policy, Reservation
@@ -63,19 +66,33 @@ class Leaving:
 class Releases:
     """Sends what was decided, and keeps what was said about each object.
 
+    Args:
+        outlet: the ways out.
+        policy: whose reservations end here.
+        journal: keeps what leaves.
+        on_not_sent: called with a request's call and why what was accepted did not leave.
+
     Attributes:
         words: the owner's last word about each object.
         totals: what left, by source.
     """
 
-    def __init__(self, outlet: Outlet, policy: Policy, journal: Journal) -> None:
+    def __init__(
+        self,
+        outlet: Outlet,
+        policy: Policy,
+        journal: Journal,
+        on_not_sent: Callable[[int, str], object],
+    ) -> None:
         self.words = Words()
         self.totals = Totals()
         self._outlet = outlet
         self._policy = policy
         self._journal = journal
+        self._on_not_sent = on_not_sent
         self._leaving: dict[int, Leaving] = {}
         self._recording: dict[int, Leaving] = {}  # at hand, until the journal has kept it
+        self._head: SignHead | None = None  # of the journal, to be sent
 
     def __contains__(self, call: int) -> bool:
         return call in self._leaving or call in self._recording
@@ -162,8 +179,25 @@ class Releases:
         elif kept.cancelled() or kept.exception() is not None:
             self._not_sent(leaving, "" if kept.cancelled() else str(kept.exception()))
         elif self._queue(leaving, value, data):
-            head = kept.result()()  # the value left before this is signed, and read
-            self.post(wire.AuditHead(head.head, head.pub, head.signature))
+            if self._head is None:  # one for all that leave in a moment, behind them
+                kept.get_loop().call_later(limits.AUDIT_HEAD_SECONDS, self._post_head)
+            self._head = kept.result()
+
+    def close(self, head: SignedHead | None) -> None:
+        """The journal has ended with this head, which is the last that the scientist gets."""
+        self._head = None
+        if head is not None:
+            self._tell_head(head)
+
+    def _post_head(self) -> None:
+        """Signs the newest head of the journal and sends it."""
+        sign, self._head = self._head, None
+        if sign is not None:
+            self._tell_head(sign())
+
+    def _tell_head(self, head: SignedHead) -> None:
+        with contextlib.suppress(DuetError):  # the session has ended: nobody is left to be told
+            self._outlet.post(wire.AuditHead(head.head, head.pub, head.signature))
 
     def _queue(self, leaving: Leaving, value: Any, data: engine.Payload | None) -> bool:
         """Queues the value to the scientist and ends its reservation; False if it cannot be."""
@@ -219,6 +253,7 @@ class Releases:
         if leaving.reservation is not None:
             self._policy.give_back(leaving.reservation)
         self._journal.record("fault", {"request": request_id(leaving.call), "reason": reason})
+        self._on_not_sent(leaving.call, reason)
         self.refuse(leaving.call, "this value cannot be sent")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
+from duet_p2p.engine.facts import OPAQUE
 from duet_p2p.engine.messages import Facts
 from duet_p2p.objects.words import clean_line, clean_text
 from duet_p2p.owner.binding import always_text
@@ -16,6 +17,7 @@ __all__ = [
     "Shown",
     "full_text",
     "records_text",
+    "rows_text",
     "rows_texts",
     "tagged_texts",
     "training_text",
@@ -60,6 +62,11 @@ class Shown(Protocol):
         ...
 
     @property
+    def rows(self) -> list[str]:
+        """Which records of each source are behind it."""
+        ...
+
+    @property
     def why(self) -> str:
         """Why it waits, or who decided."""
         ...
@@ -85,9 +92,14 @@ def tagged_texts(sources: Iterable[str], tags: Iterable[Iterable[str]]) -> list[
     return found
 
 
-def rows_texts(sources: Iterable[str], facts: Facts) -> list[str]:
+def rows_text(rows: str, records: str) -> str:
+    """Which records of a source are behind the value, and of how many, where that can be told."""
+    return f"{rows} of {records}" if records and rows != OPAQUE else rows
+
+
+def rows_texts(sources: Iterable[str], rows: Iterable[str]) -> list[str]:
     """Which records of each source are behind the value, a line for each."""
-    return [f"{name}: {rows}" for name, rows in zip(sources, facts.rows, strict=False)]
+    return [f"{name}: {text}" for name, text in zip(sources, rows, strict=False)]
 
 
 def training_text(facts: Facts) -> list[str]:
@@ -133,9 +145,8 @@ def full_text(
     lines.append(f"  records     {records_text(facts)}")
     for name, before in zip(tagged_texts(sources, request.source_tags), released, strict=False):
         lines.append(f"  depends on  {clean_line(name, _LINE_CHARS)} (released before: {before})")
-    lines += [
-        f"  rows        {clean_line(text, _LINE_CHARS)}" for text in rows_texts(sources, facts)
-    ]
+    rows = rows_texts(sources, request.rows)
+    lines += [f"  rows        {clean_line(text, _LINE_CHARS)}" for text in rows]
     lines += [f"  model       {line}" for line in training_text(facts)]
     if always := always_text(facts):
         lines.append(f"  always      {clean_line(always, _LINE_CHARS)}")

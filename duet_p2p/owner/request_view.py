@@ -28,6 +28,7 @@ from duet_p2p.owner.request_table import COLUMNS, as_html, as_text, row_of
 from duet_p2p.owner.request_text import (
     full_text,
     records_text,
+    rows_text,
     rows_texts,
     tagged_texts,
     training_text,
@@ -69,6 +70,10 @@ class ValueReader(Protocol):
 
     def source_tags(self, object_id: int) -> tuple[str, ...]:
         """All tags of a private source that is in the store."""
+        ...
+
+    def source_records(self, object_id: int) -> str:
+        """How many records a private source has, and along which axis."""
         ...
 
     def decode(self, value: Any, data: Any) -> Any:
@@ -244,8 +249,9 @@ class OwnerRequest:
 
     @property
     def rows(self) -> list[str]:
-        """Which records of each of `sources` are behind it, in the same order."""
-        return list(self._facts.rows)
+        """Which records of each of `sources` are behind it and of how many, in the same order."""
+        pairs = zip(self._facts.sources, self._facts.rows, strict=False)
+        return [rows_text(rows, self._reader.source_records(int(id))) for id, rows in pairs]
 
     @property
     def min_records(self) -> int:
@@ -373,7 +379,7 @@ class OwnerRequest:
             "records": self.min_records,
             "injected": self.injected,
             "sources": tagged_texts(self.sources, self.source_tags),
-            "rows": rows_texts(self.sources, self._facts),
+            "rows": rows_texts(self.sources, self.rows),
             **({"model": model[:-1], "care": model[-1]} if (model := self.model_lines) else {}),
             "why": self.why,
             "from": self.requester,

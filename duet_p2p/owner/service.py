@@ -176,8 +176,7 @@ class Service:
     async def farewell(self) -> None:
         """The owner is about to close: the log's last head, for the scientist to keep."""
         self._journal.record("session", {"state": "closed", "why": "by the owner"})
-        if (head := await self._journal.finish()) is not None:
-            self._answers.tell(wire.AuditHead(head.head, head.pub, head.signature))
+        self.desk.releases.close(await self._journal.finish())
 
     def state(self, state: str, error: Exception | None) -> None:
         """The connection changed: ``open``, ``lost`` or ``closed``."""

@@ -76,6 +76,7 @@ class Shares:
             tags=tags,
             description=description,
             shapes_public=shapes_public,
+            record_axis=prepared.record_axis,
         )
         return await self._share(share, listed=listed)
 
@@ -169,7 +170,10 @@ class Shares:
         item = self.catalog.shared(share, event, listed=listed)
         self._journal.record(
             "share",
-            {"object": item.id, "type": item.type, "tags": item.tags, "nbytes": item.nbytes},
+            {
+                **{"object": item.id, "type": item.type, "tags": item.tags, "nbytes": item.nbytes},
+                **({"records": item.records} if item.records else {}),
+            },
         )
         if listed:  # before anything that the engine does next is told
             self._tell(StoreChanged((item.entry(),), ()))

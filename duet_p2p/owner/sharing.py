@@ -7,6 +7,7 @@ the engine, and nothing that runs there reaches the object.
 from __future__ import annotations
 
 import collections
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,11 @@ __all__ = ["Prepared", "prepare"]
 
 _TABLES = "Tables and arrays are not in this version. Send a tensor: torch.as_tensor(…)."
 _CHECKED_ITEMS = 1_000_000
+_AXIS_OF_A_TENSOR = (
+    "record_axis= is for a single tensor. The records of a data set are its items, so turn its "
+    "tensors (x.movedim(1, 0)) before you make it. Other objects are not divided into records: "
+    "send each of their tensors by itself."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,37 +38,68 @@ class Prepared:
     value: Any
     data: bytes | None
     type: str
+    record_axis: int | None = 0
+    """Where the records of a tensor or a data set lie; None if it has none."""
 
 
-def prepare(obj: Any) -> Prepared:
+def prepare(obj: Any, record_axis: int | None = 0) -> Prepared:
     """An owner's object in the form that the engine takes.
 
     Tensors and parameters; the built-in Python types and the wrappers of `sy.lib.python`, nested;
     an `nn.Module` as its state dict; a `TensorDataset`, or a map-style data set whose items are
     tensors, numbers, or tuples of these of one shape each, as a `TensorDataset` of them stacked.
 
+    Args:
+        obj: what is shared.
+        record_axis: of a tensor, where its records lie; None: it is one record as a whole.
+
     Raises:
-        NotAllowed: it is of another kind; the text says what to do.
+        NotAllowed: it is of another kind; the text says what to do. Or of one that takes no
+            `record_axis`.
+        ValueError: the tensor has no such axis.
+        TypeError: this is no axis.
     """
+    axis = _record_axis(obj, record_axis)
     if isinstance(obj, nn.Module):
         state = collections.OrderedDict(
             (name, value.detach()) for name, value in _state_of(obj).items()
         )
-        return _packed(state, "torch.nn.Module")
+        return _packed(state, "torch.nn.Module", axis)
     if isinstance(obj, Dataset):
-        return _packed(list(_tensors_of(obj)), "torch.utils.data.Dataset")
+        return _packed(list(_tensors_of(obj)), "torch.utils.data.Dataset", axis)
     value = python.plain(obj)
     _check(value)
-    return _packed(value, types.type_name_of(value))
+    return _packed(value, types.type_name_of(value), axis)
 
 
-def _packed(value: Any, type_name: str) -> Prepared:
+def _record_axis(obj: Any, given: int | None) -> int | None:
+    """Where the records of an object lie, counted from the left; None if it has none."""
+    if given is not None:
+        if isinstance(given, bool):
+            raise TypeError(f"record_axis is the number of an axis, or None, not {given!r}")
+        given = operator.index(given)
+    if not isinstance(obj, torch.Tensor):
+        if given != 0:
+            raise NotAllowed(_AXIS_OF_A_TENSOR)
+        return 0 if isinstance(obj, Dataset) else None
+    if given is None or (given == 0 and obj.ndim == 0):
+        return None
+    if not -obj.ndim <= given < obj.ndim:
+        has = f"axes 0 to {obj.ndim - 1}" if obj.ndim else "no axis"
+        raise ValueError(
+            f"record_axis={given}, but this tensor has {has}. Say along which of them its records "
+            "lie, or None if it is one record as a whole."
+        )
+    return given % obj.ndim
+
+
+def _packed(value: Any, type_name: str, record_axis: int | None) -> Prepared:
     try:
         packed = values.pack(value)
     except (TypeError, ValueError) as error:
         raise NotAllowed(f"This cannot be sent: {error}") from error
     data = b"".join(packed.buffers) if packed.nbytes else None
-    return Prepared(packed.value, data, type_name)
+    return Prepared(packed.value, data, type_name, record_axis)
 
 
 def _check(value: Any) -> None:

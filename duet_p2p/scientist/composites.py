@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.objects.remote import Remote
-from duet_p2p.scientist import packing
+from duet_p2p.scientist import densities, packing
 
 __all__ = ["find", "private"]
 
@@ -102,5 +102,7 @@ _COMPOSITES: Final[Mapping[str, tuple[str, Callable[..., Any]]]] = {
 
 def find(name: str, kwargs: Mapping[str, Any]) -> Callable[..., Any] | None:
     """What computes this call on this side, None if it goes to the owner as it is."""
+    if name == "torch.broadcast_tensors":
+        return densities.laid_along
     found = _COMPOSITES.get(name)
     return found[1] if found is not None and kwargs.get(found[0]) is not None else None

@@ -249,6 +249,8 @@ def _wire(client: Client, value: Any, inputs: list[Pointer]) -> Any:
         )
     if kind is slice:
         return slice(*(_wire(client, part, inputs) for part in _bounds(value)))
+    if kind is torch.Size and min(value, default=0) < 0:  # `x.shape[:1] + (-1,)` is one to torch
+        return tuple(value)
     if isinstance(value, list | tuple) and kind is not torch.Size:  # a named tuple, a list's kin
         return [_wire(client, item, inputs) for item in value]
     if isinstance(value, _LAZY):  # `filter(lambda p: p.requires_grad, model.parameters())`

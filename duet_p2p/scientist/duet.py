@@ -130,6 +130,7 @@ class ScientistDuet(Panelled):
         searchable: bool | None = None,
         shapes: str | None = None,
         send_parameters: bool = True,
+        record_axis: int | None = 0,
     ) -> Any:
         """Copies an object of one's own to the owner's engine.
 
@@ -142,6 +143,7 @@ class ScientistDuet(Panelled):
             searchable: the older word for `pointable`.
             shapes: the owner's option; what a scientist sends has no secret shape.
             send_parameters: of a module; False initialises them on the owner's side.
+            record_axis: the owner's option; what a scientist sends has no private records.
 
         Returns:
             A pointer; of a module the remote module.
@@ -151,6 +153,8 @@ class ScientistDuet(Panelled):
         """
         if shapes not in (None, "public"):
             raise WrongSide("shapes= is the owner's option; your own objects are public to you")
+        if record_axis != 0:
+            raise WrongSide("record_axis= is the owner's option; your own objects have no records")
         if isinstance(obj, nn.Module):
             return send_module(self._client, obj, parameters=send_parameters)
         if isinstance(obj, Remote):

@@ -16,6 +16,7 @@ import torch
 
 from duet_p2p.objects.plan import PLAN_TYPE
 from duet_p2p.scientist.containers import DictPointer, ListPointer, SizedPointer
+from duet_p2p.scientist.densities import DistributionPointer
 from duet_p2p.scientist.loader import IteratorPointer, LoaderPointer
 from duet_p2p.scientist.optimizers import OptimizerPointer
 from duet_p2p.scientist.pointer import AnyPointer, Pointer
@@ -41,6 +42,7 @@ _BASES: Final[dict[str, type[Pointer]]] = {
     "python.Iterator": IteratorPointer,
     "python.Any": AnyPointer,
     "torch.optim.Optimizer": OptimizerPointer,
+    "torch.distributions.Distribution": DistributionPointer,
     "torch.optim.lr_scheduler.LRScheduler": SchedulerPointer,
 }
 """The nearest type of a lineage decides; everything else is a bare `Pointer`."""

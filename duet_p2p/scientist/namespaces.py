@@ -19,7 +19,7 @@ from torch import nn
 from duet_p2p.errors import NotAllowed
 from duet_p2p.identity.files import home
 from duet_p2p.objects.shell import Shell
-from duet_p2p.scientist import optimizers, samplers, schedulers
+from duet_p2p.scientist import densities, optimizers, samplers, schedulers
 from duet_p2p.scientist.dispatch import denied
 from duet_p2p.surface import table
 
@@ -67,6 +67,7 @@ _LOCAL: Final[Mapping[str, Any]] = {
 _MAKERS: Final[Mapping[str, Callable[..., Any]]] = {
     **schedulers.MAKERS,
     **optimizers.MAKERS,
+    **densities.MAKERS,
     "torch.utils.data.DataLoader": samplers.make_loader,
 }
 """Constructors that take more than travels; the session's client comes first."""

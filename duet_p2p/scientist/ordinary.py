@@ -3,13 +3,15 @@
 Where torch asks an argument what to do (``__torch_function__``) a pointer answers for itself. Some
 code asks nobody: it clips gradients, collates a batch, makes an optimizer, checks
 ``isinstance(x, torch.Tensor)``. People import these by name, so a replaced attribute would not be
-found. What is changed is the smallest thing that every caller meets, in five ways:
+found. What is changed is the smallest thing that every caller meets, in six ways:
 
 * the function inside a decorator's wrapper (`clip_grad_norm_`, `update_bn`, …);
 * the constructor of a base class: ``torch.optim.Adam(remote.parameters())`` gives what
   ``duet.torch.optim.Adam`` gives, and an own class says why it cannot (so does the `apply` of an
   own `autograd.Function`);
-* the name `torch` in three small modules of torch, whose ``torch.Tensor`` means pointers too;
+* the name `torch` in small modules of torch, whose ``torch.Tensor`` means pointers too, and whose
+  `as_tensor` takes them;
+* what a distribution of this side asks of a value before it takes it: nothing of a pointer's;
 * four of `nn.init`, which write through ``out=``, take unwritten memory or ask for values;
 * tables that torch offers for this (`default_collate`), or keeps for itself (`kl_divergence`).
 
@@ -27,7 +29,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 from torch.autograd import Function
-from torch.distributions import Distribution, kl
+from torch.distributions import Distribution, gamma, half_cauchy, kl
 from torch.nn.utils import _named_member_accessor, convert_parameters, rnn
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.optim import Optimizer, swa_utils
@@ -36,6 +38,7 @@ from torch.utils import _foreach_utils
 from torch.utils.data._utils import collate
 
 from duet_p2p.errors import NotAllowed
+from duet_p2p.scientist import densities
 from duet_p2p.scientist.dispatch import first_pointer
 from duet_p2p.scientist.kinds import class_of
 from duet_p2p.scientist.pointer import Pointer
@@ -59,12 +62,13 @@ def know_pointers() -> None:
         setattr(base, "__new__", staticmethod(make))  # noqa: B010 - mypy knows no assignment to it
     setattr(Optimizer, "add_param_group", _of_groups(Optimizer.add_param_group))  # noqa: B010
     setattr(Function, "apply", classmethod(_applied(vars(Function)["apply"])))  # noqa: B010
-    for module in (_named_member_accessor, convert_parameters, rnn):
+    for module in (_named_member_accessor, convert_parameters, rnn, gamma, half_cauchy):
         vars(module)["torch"] = _Seen("torch")
     known: dict[Any, Any] = collate.default_collate_fn_map
     known[TensorPointer] = _stacked
     for kind in _NUMBERS:
         known[class_of(kind)] = _tensor_of
+    setattr(Distribution, "_validate_sample", _validated(Distribution._validate_sample))  # noqa: B010
     setattr(kl, "_KL_MEMOIZE", _Divergences(kl._KL_MEMOIZE))  # noqa: B010
     for name in _INITIAL:
         setattr(nn.init, name, _filled(getattr(nn.init, name)))
@@ -202,9 +206,23 @@ def _scheduler(cls: type, *args: Any, **kwargs: Any) -> Any:
 
 def _distribution(cls: type, *args: Any, **kwargs: Any) -> Any:
     found = first_pointer(args, kwargs) if cls.__module__.startswith("torch.") else None
+    if densities.is_composing():
+        made: Any = object.__new__(cls)
+        made._validate_args = False  # those that it holds are made without a word about it
+        return made
     if found is None:
         return object.__new__(cls)
     return _remote(cls, found, args, kwargs, "it is not offered, compose it of operations")
+
+
+def _validated(own: Callable[..., None]) -> Callable[..., None]:
+    """A distribution of this side is a formula for pointers: nobody here knows their values."""
+
+    def validate(self: Any, value: Any) -> None:
+        if not isinstance(value, TensorPointer):
+            own(self, value)
+
+    return validate
 
 
 def _parametrized(cls: type, *args: Any, **kwargs: Any) -> Any:
@@ -226,7 +244,7 @@ _NAMESPACES: Final[Mapping[type, tuple[str, ...]]] = {
 }
 
 
-# `torch.Tensor` in small modules that ask for it before they do anything
+# `torch` in small modules that ask for a tensor before they do anything
 
 
 class _Tensors(type):
@@ -239,6 +257,13 @@ class _Seen(ModuleType):
 
     class Tensor(metaclass=_Tensors):
         """Tensors and pointers to them."""
+
+    @staticmethod
+    def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+        """Torch's own takes a pointer for a sequence."""
+        if not isinstance(data, TensorPointer):
+            return torch.as_tensor(data, dtype=dtype, device=device)
+        return data if dtype is None else data.to(dtype)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
@@ -267,7 +292,7 @@ class _Divergences(dict[Any, Any]):
 def _divergence(p: Any, q: Any) -> Any:
     client = (p if isinstance(p, Pointer) else q)._client
     there = [d if isinstance(d, Pointer) else _again(client, d) for d in (p, q)]
-    return client.call("torch.distributions.kl_divergence", *there)
+    return densities.divergence(client, *there)
 
 
 def _again(client: Any, local: Distribution) -> Any:

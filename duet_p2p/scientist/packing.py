@@ -46,10 +46,13 @@ def pad(
     if isinstance(sizes, Pointer):
         raise NotAllowed("the batch sizes of a packed sequence are a tensor of this side")
     rows = torch.arange(data.shape[0])
-    places, lengths = torch._VF._pad_packed_sequence(rows, sizes, batch_first, -1, total_length)
-    found = data.index_select(0, places.clamp(min=0).flatten()).unflatten(0, places.shape)
-    empty = places.lt(0).view(*places.shape, *[1] * (len(data.shape) - 1))
-    return found.masked_fill(empty, padding_value), lengths
+    found, lengths = torch._VF._pad_packed_sequence(rows, sizes, batch_first, -1, total_length)
+    flat = found.flatten()
+    places = torch.empty_like(rows)
+    places[flat[flat >= 0]] = flat.ge(0).nonzero()[:, 0]
+    empty = data.new_full((len(flat), *data.shape[1:]), padding_value)
+    padded = empty.index_copy(0, places, data)
+    return padded.reshape(*found.shape, *data.shape[1:]), lengths
 
 
 def pad_all(

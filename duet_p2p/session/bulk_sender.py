@@ -278,8 +278,12 @@ class BulkSender:
             await asyncio.sleep(0)  # a lock that nobody waits for makes no turn by itself
 
     def _send_some(self, outgoing: _Outgoing) -> None:
-        """One chunk, or some if nobody else wants to send: a turn of the loop costs as much."""
-        for _ in range(max(limits.BULK_TURN_CHUNKS // len(self._going), 1)):
+        """One chunk, or some if nobody else wants to send: a turn of the loop costs as much.
+
+        The first goes by itself, so that the other side begins while the next are read.
+        """
+        is_first = outgoing.offset == outgoing.start
+        for _ in range(1 if is_first else max(limits.BULK_TURN_CHUNKS // len(self._going), 1)):
             self._send_message(outgoing.next_message())
             if (
                 outgoing.offset == outgoing.total

@@ -25,6 +25,7 @@ from duet_p2p import limits
 from duet_p2p.surface import compiler
 from duet_p2p.surface.callables import CALLABLES, original
 from duet_p2p.surface.counts import COUNTS
+from duet_p2p.surface.meta_kernels import ON_META
 from duet_p2p.surface.sizes import admit_items
 from duet_p2p.surface.table import TABLE, Rule
 
@@ -217,7 +218,7 @@ def _run(rule: Rule, args: tuple[Any, ...], kwargs: Mapping[str, Any], mode: str
         if isinstance(leaf, Unknown) and not (may_stand_in and leaf.type in _STAND_INS):
             raise _Gap
     device = specs[0].device if specs else "cpu"
-    function = _ON_META.get(rule.name) or original(rule.name)
+    function = ON_META.get(rule.name) or original(rule.name)
     if rule.form == "property":
         attribute = rule.short
         function = lambda target: getattr(target, attribute)  # noqa: E731
@@ -403,61 +404,6 @@ def _as_tensor(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     return made._replace(requires_grad=keeps)
 
 
-def _covariance(matrix: torch.Tensor, **_: Any) -> torch.Tensor:
-    return matrix.mm(matrix.mH).squeeze() if matrix.dim() == 2 else matrix.sum()
-
-
-def _geqrf(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return matrix.clone(), matrix.diagonal(dim1=-2, dim2=-1).clone()
-
-
-def _gaussian_nll_loss(
-    input: torch.Tensor,
-    target: torch.Tensor,
-    var: Any,
-    full: bool = False,
-    eps: float = 1e-6,
-    reduction: str = "mean",
-) -> torch.Tensor:
-    return torch.nn.functional.mse_loss(input, target, reduction=reduction)
-
-
-def _ctc_loss(log_probs: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    reduction = args[4] if len(args) > 4 else kwargs.get("reduction", "mean")
-    loss = log_probs.sum(0).sum(-1)
-    return loss if reduction == "none" else loss.sum()
-
-
-def _recurrent(short: str) -> Callable[..., Any]:
-    own = getattr(torch, short)
-
-    def on_meta(*args: Any, **kwargs: Any) -> Any:
-        if kwargs or len(args) != 9 or not isinstance(args[3], (list, tuple)):
-            return own(*args, **kwargs)
-        data, _, hidden, parameters = args[:4]  # packed: how many rows a step has decides no shape
-        states = list(hidden) if isinstance(hidden, (list, tuple)) else [hidden]
-        of_all = sum(tensor.sum() for tensor in (data, *states, *parameters))
-        width = states[0].size(-1) * (2 if args[8] else 1)
-        output = data.new_zeros(data.size(0), width) * of_all
-        return (output, *(state * of_all for state in states))
-
-    return on_meta
-
-
-# Functions that look at values on the way although their shapes do not depend on them.
-_ON_META: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
-    {
-        **{f"torch.{n}": _recurrent(n) for n in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
-        "torch.cov": _covariance,
-        "torch.Tensor.cov": _covariance,
-        "torch.corrcoef": _covariance,
-        "torch.Tensor.corrcoef": _covariance,
-        "torch.geqrf": _geqrf,
-        "torch.nn.functional.ctc_loss": _ctc_loss,
-        "torch.Tensor.geqrf": _geqrf,
-        "torch.nn.functional.gaussian_nll_loss": _gaussian_nll_loss,
-    }
-)
 _SPECIAL: Final[Mapping[str, Callable[[tuple[Any, ...], Mapping[str, Any]], Any]]] = (
     MappingProxyType(
         {

@@ -18,6 +18,7 @@ import torch
 
 from duet_p2p import limits
 from duet_p2p.errors import NotAllowed, QuotaExceeded
+from duet_p2p.surface.random_transforms import DRAWN, drawn_class
 
 __all__ = ["FUNCTIONS", "apply", "batch_steps", "constructor", "has_torchvision", "is_transform"]
 
@@ -44,7 +45,10 @@ def _module() -> Any:
 
 def is_transform(value: object) -> bool:
     """Whether a value is one of torchvision's transforms."""
-    return type(value).__module__.startswith(_MODULE) and not isinstance(value, type)
+    bases = type(value).__mro__  # also of the classes that stand for torchvision's own
+    return not isinstance(value, type) and any(
+        base.__module__.startswith(_MODULE) for base in bases
+    )
 
 
 def batch_steps(transform: Any) -> list[Any] | None:
@@ -108,7 +112,8 @@ def constructor(name: str) -> Callable[..., Any]:
     """What makes one transform, ``Resize``."""
 
     def construct(*args: Any, **kwargs: Any) -> Any:
-        cls, room = getattr(_module(), name), [_NUMBERS]
+        module, room = _module(), [_NUMBERS]
+        cls = drawn_class(name) if name in DRAWN else getattr(module, name)
         args = tuple([_copied(name, value, room) for value in args])
         kwargs = {key: _copied(name, value, room) for key, value in kwargs.items()}
         if name in _OF_TRANSFORMS:

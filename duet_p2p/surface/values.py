@@ -115,23 +115,32 @@ class Packed:
     nbytes: int
 
 
+def _plain_array(tensor: torch.Tensor) -> Any:
+    """The numbers of a tensor as they lie in memory; None where torch has to be asked for them.
+
+    Calls of torch are most of the work with a small tensor, and of the wait for a model.
+    """
+    is_plain = tensor.dtype in _NUMPY and tensor.is_cpu and not tensor._is_zerotensor()
+    return tensor.detach().numpy() if is_plain and not tensor.is_neg() | tensor.is_conj() else None
+
+
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    array: Any = _plain_array(tensor)
+    if array is not None and array.flags.c_contiguous:
+        return memoryview(array.reshape(-1).view(np.uint8))
     if tensor._is_zerotensor():  # has no memory; a gradient of a sign is one
         tensor = tensor.clone()
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     if flat.numel() == 1 and flat.stride() != (1,):
         flat = flat.as_strided((1,), (1,))  # one element is contiguous at any stride
-    array: Any = flat.view(torch.uint8).numpy()
+    array = flat.view(torch.uint8).numpy()
     return memoryview(array)
 
 
 def _few_bytes_of(tensor: torch.Tensor) -> bytes:
-    """The same of a small tensor, where calls of torch are most of the work."""
-    is_plain = tensor.dtype in _NUMPY and tensor.is_cpu and not tensor._is_zerotensor()
-    if is_plain and not (tensor.is_neg() or tensor.is_conj()):
-        array: Any = tensor.detach().numpy()
-        return bytes(array.tobytes())
-    return bytes(_bytes_of(tensor))
+    """The same of a small tensor, copied."""
+    array = _plain_array(tensor)
+    return bytes(array.tobytes()) if array is not None else bytes(_bytes_of(tensor))
 
 
 def _tensor_to_wire(

@@ -277,12 +277,12 @@ def test_what_would_end_a_kernel_or_never_end_is_refused_by_the_same_engine(atta
 
 def test_public_results_of_a_size_that_values_decide_end_at_the_quota(raw):
     """Their size is not known before they are there, and counts then."""
-    one = raw.op("torch.ones", 1)
-    made = [raw.op("torch.repeat_interleave", one, 10_000_000) for _ in range(12)]  # 40 MB each
+    one, times = raw.op("torch.ones", 1), raw.put(torch.tensor([10_000_000]))
+    made = [raw.op("torch.repeat_interleave", one, times) for _ in range(12)]  # 40 MB each
     raw.wait_for_end()
     assert refused(raw, made[-1]) == "QuotaExceeded"
     assert 2 <= len(raw.told(wire.Fail)) <= 6
-    large = raw.op("torch.repeat_interleave", raw.op("torch.ones", 1), 70_000_000)
+    large = raw.op("torch.repeat_interleave", one, raw.put(torch.tensor([70_000_000])))
     assert refused(raw, large) == "QuotaExceeded"
 
 

@@ -6,6 +6,7 @@ behind it are private: also those of calls whose names do not say that they draw
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,10 +122,16 @@ def setting(d: Driver, value: float) -> Ref:
     return d.ok("python.Float" if isinstance(value, float) else "python.Int", shared)
 
 
+def inner(d: Driver) -> list[Ref]:
+    """One that draws two numbers, and one that draws none."""
+    return [d.ok(V + "RandomCrop", 6), d.ok(V + "CenterCrop", 6)]
+
+
 SETTINGS: dict[str, tuple[Callable[[Driver, Ref], tuple[Any, ...]], tuple[float, ...]]] = {
     "RandomErasing": (lambda d, n: (n,), (0.0, 1.0, -3.0)),
     "RandomPerspective": (lambda d, n: (0.5, n), (0.0, 1.0)),
     "RandomApply": (lambda d, n: ([d.ok(V + "RandomCrop", 6)], n), (0.0, 1.0)),
+    "RandomChoice": (lambda d, n: (inner(d), [1.0, n]), (0.0, 1.0, -1.0)),
     "RandomRotation": (lambda d, n: (n,), (0.0, 1.0, -3.0)),
     "ColorJitter": (lambda d, n: (n,), (0.0, 1.0, -3.0)),
     "RandomAffine": (lambda d, n: (n,), (1.0, -3.0)),
@@ -149,6 +156,30 @@ def applied(name: str, value: float, how: str) -> Driver:
 def test_the_next_number_does_not_tell_a_private_setting(name: str, how: str) -> None:
     pytest.importorskip("torchvision")
     assert shows_nothing([lambda v=v: applied(name, v, how) for v in SETTINGS[name][1]])
+
+
+@pytest.mark.parametrize("name", ["RandomChoice", "RandomOrder"])
+def test_nor_does_what_python_draws_next(name: str) -> None:
+    """Python's own generator has no label, and one who knows its state counts what was asked."""
+    pytest.importorskip("torchvision")
+    before = random.getstate()
+    for size in (8, 3):
+        d = Driver()
+        step = d.ok(V + name, inner(d))
+        image = d.ok("torch.reshape", d.share(torch.arange(64.0)), [1, 8, 8])
+        mask = d.share(torch.arange(8) < size)
+        d.run(CALL, step, d.ok(T + "__getitem__", image, (slice(None), mask)))
+    assert random.getstate() == before
+
+
+@pytest.mark.parametrize("name", ["RandomChoice", "RandomOrder"])
+def test_what_is_chosen_after_a_private_seed_is_private(name: str) -> None:
+    pytest.importorskip("torchvision")
+    d = Driver()
+    step, image = d.ok(V + name, inner(d)), d.put(torch.arange(64.0).reshape(1, 8, 8))
+    assert d.label(d.ok(CALL, step, image))[0] == "public"
+    d.ok("torch.manual_seed", setting(d, 7), outs=0)
+    assert d.label(d.ok(CALL, step, image))[0] == "per_record"
 
 
 def item(directory: Path, value: float) -> Driver:

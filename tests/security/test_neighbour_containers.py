@@ -372,7 +372,6 @@ def test_a_private_chance_of_a_dropout_shows_nowhere(short: str, chance: str, is
     assert not difference(Neighbour(ONE).shown(made), Neighbour(OTHER).shown(made))
 
 
-@pytest.mark.xfail(reason="still shows, by a label", strict=True)
 def test_a_private_tensor_as_a_chance_shows_nowhere() -> None:
     def made(p: Any) -> list[Ref]:
         own = p.put(torch.ones(2, 3))

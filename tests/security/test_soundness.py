@@ -7,8 +7,9 @@ the same in both runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -29,9 +30,15 @@ numbers = st.lists(st.integers(0, 1 << 48), min_size=3, max_size=12)
 class Seen(Driver):
     """An engine, and what it tells."""
 
-    def __init__(self, data: dict[str, torch.Tensor], dirs: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data: dict[str, torch.Tensor], dirs: dict[str, str] | None = None,
+        record_axes: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         super().__init__(dirs=dirs)
-        self.refs = [self.share(value, tags=[name]) for name, value in data.items()]
+        self.refs = [
+            self.share(value, tags=[name], record_axis=record_axes.get(name, 0))
+            for name, value in data.items()
+        ]
         self.run("torch.manual_seed", 5, outs=0)
 
     def look(self, id: int) -> Any:

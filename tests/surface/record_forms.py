@@ -198,6 +198,23 @@ def _spelt(random: Random, base: str) -> list[Any]:
     return [scores, classes, lengths, targets, 0, random.choice(("mean", "sum", "none"))]
 
 
+def _repeats(random: Random, base: str) -> list[Any]:
+    shape = random.choice(((N, N), (N, 2), (2, N), (N, N, N), (N,)))
+    axis = random.choice([axis for axis, size in enumerate(shape) if size == N])
+    many: Any = random.choice((1, 2, 2, 3, index(random, (N,), random.choice((None, 0)))))
+    return [numbers(random, shape, axis), many, random.choice((0, 1, -1, -2, None))]
+
+
+def _krons(random: Random, base: str) -> list[Any]:
+    shapes = ((N,), (N, N), (1, N), (N, 1), (1,), (N, 2), (1, 2), (2, N, 1), (N, 1, 1))
+    sides = [numbers(random, shape, None) for shape in random.choices(shapes, k=2)]
+    for at in random.choice(((0,), (0,), (1,), (0, 1))):
+        places = [axis for axis, size in enumerate(sides[at].tensor.shape) if size == N]
+        if places:
+            sides[at] = sides[at]._replace(axis=random.choice(places))
+    return list(sides)
+
+
 FORMS: dict[str, Callable[[Random, str], list[Any]]] = {
     **dict.fromkeys(("scatter", "scatter_add", "scatter_reduce"), _scatters),
     "index_add": _index_adds, "index_put": _puts, "getitem": _picks, "tensordot": _dots,
@@ -214,7 +231,7 @@ FORMS: dict[str, Callable[[Random, str], list[Any]]] = {
     **dict.fromkeys(("index_select", "index_fill", "index_copy"), _along),
     **dict.fromkeys(("bmm", "baddbmm"), _batches), "stft": _signals,
     **dict.fromkeys(("view", "reshape"), _shapes),
-    "ctc_loss": _spelt,
+    "ctc_loss": _spelt, "repeat_interleave": _repeats, "kron": _krons,
     **dict.fromkeys(("linalg_multi_dot", "chain_matmul"), _chains),
     **dict.fromkeys(("addmm", "addmv", "addbmm"), _added),
     **dict.fromkeys(("cosine_similarity", "vecdot"), _pairs),

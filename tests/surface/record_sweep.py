@@ -158,7 +158,16 @@ class Attempt:
         runs += [self.run(changed=record, way=way) for record in range(N) for way in ways]
         if None in runs:
             return ""  # classes that do not fit are found by their own check
-        after, *changes = [call.results() for call in runs if call is not None]
+        if found.rekeyed is not None:  # by its index they lie in another order
+            index = self.run().get("index", 2)  # type: ignore[union-attr]
+            before, *others = [
+                [t.index_select(found.axis, index.argsort()) for t in results]
+                for results in (before, *(call.results() for call in runs if call is not None))
+            ]
+            pairs = [(t, found.axis) for t in before]
+        else:
+            others = [call.results() for call in runs if call is not None]
+        after, *changes = others
         for number, (one, axis) in enumerate(pairs):
             if axis is None or (found.thinned and not found.is_reduced):
                 continue

@@ -115,7 +115,7 @@ def broken(case: Case) -> str:
     """What a rule promises that torch does not keep; empty if it keeps it."""
     before = case.call(case.leaves)
     found = None if before is None else case.outcome()
-    if found is None or before is None or found.injected or found.thinned:
+    if found is None or before is None or found.injected or found.thinned or found.rekeyed:
         return ""
     places = found.axes or (found.axis,) * len(before)
     if not found.is_reduced and any(

@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.distributions import Categorical, Normal, kl_divergence
 
 from tests.unit.scientist_kit import accept, pair
 
@@ -210,7 +211,15 @@ OPEN: dict[str, Program] = {
     "likeness to points": lambda x, y, c, d: F.cosine_similarity(
         x[:, None], torch.rand(3, 4), -1
     ).mean(0),
+    "each feature twice": lambda x, y, c, d: x.repeat_interleave(2, 1).mean(0),
+    "each feature with weights": lambda x, y, c, d: torch.kron(x, torch.rand(1, 3)).mean(0),
     # losses
+    "a likelihood": lambda x, y, c, d: Normal(torch.zeros(4), 1.5).log_prob(x).sum(1).mean(),
+    "a likelihood of classes": lambda x, y, c, d: Categorical(logits=x).log_prob(c).mean(),
+    "a bonus for being unsure": lambda x, y, c, d: Categorical(logits=x).entropy().mean(),
+    "a divergence": lambda x, y, c, d: kl_divergence(
+        Normal(x, y.exp()), Normal(torch.zeros(4), torch.ones(4))
+    ).sum(1).mean(),
     "a gradient penalty": lambda x, y, c, d: penalized(x),
     "the size of an input's gradient": lambda x, y, c, d: salient(x, c),
     "a smoothed loss": lambda x, y, c, d: smoothed(x, c),
@@ -269,7 +278,11 @@ CLOSED: dict[str, Program] = {
     "counts up to the largest": lambda x, y, c, d: torch.bincount(c, minlength=4),
     "the values that occur": lambda x, y, c, d: c.unique(),
     "a mean of some": lambda x, y, c, d: x[c == 1].mean(0),
+    "a solution with its residuals": lambda x, y, c, d: torch.linalg.lstsq(x, y).solution,
+    "as often as a number says": lambda x, y, c, d: x.repeat_interleave(c, 0).mean(0),
     # an order, or pairs, of records
+    "each record twice": lambda x, y, c, d: x.repeat_interleave(2, 0).mean(0),
+    "records crossed": lambda x, y, c, d: torch.kron(x, torch.rand(2, 1)).mean(0),
     "a running sum": lambda x, y, c, d: x.cumsum(0).mean(),
     "an area by sorting": lambda x, y, c, d: c[x[:, 0].sort().indices].cumsum(0).sum(),
     "a transform along the records": lambda x, y, c, d: torch.fft.fft(x, dim=0).abs().mean(),

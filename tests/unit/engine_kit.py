@@ -26,12 +26,15 @@ class Driver:
         self.next_call = 0
         self.shared = 0
 
-    def share(self, value: Any, type: str = "torch.Tensor", *, tags=(), public: bool = True) -> Ref:
+    def share(
+        self, value: Any, type: str = "torch.Tensor", *, tags=(), public: bool = True,
+        record_axis: int | None = 0,
+    ) -> Ref:  # fmt: skip
         self.shared -= 1
         packed = pack(value)
         data = b"".join(packed.buffers) if packed.nbytes else None
         (event,) = self.engine.handle(
-            m.Share(self.shared, packed.value, data, type, tuple(tags), "", public)
+            m.Share(self.shared, packed.value, data, type, tuple(tags), "", public, record_axis)
         )
         assert not event.error, event.error
         return Ref(self.shared)

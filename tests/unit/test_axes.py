@@ -36,6 +36,7 @@ B3 = records(2, 3, 3)
 SIGNS = torch.tensor([1.0, -1, 1, 1, -1, -1])
 SETS = torch.tensor([[0, -1, 0], [2, 1, -1], [1, -1, 2], [0, 2, -1], [2, -1, 0], [1, 0, 2]])
 EDGES = torch.tensor([0.2, 0.5, 2.0])
+TIMES = torch.tensor([1, 2, 1])
 ZEROS = torch.zeros(N, 2)
 LSTM = ([*GATES], True, 1, 0.0, False, False)
 GRU = ([g[:6] for g in GATES], True, 1, 0.0, False, False)
@@ -197,6 +198,12 @@ CASES = [
     ("getitem", lambda x: x[:, [2, 0]], [X2], [0], lambda x: (x, (slice(None), [2, 0])), {}),
     ("expand", lambda x: x.expand(2, N, 3), [X2], [0], lambda x: (x, 2, N, 3), {}),
     ("repeat", lambda x: x.repeat(1, 2), [X2], [0], lambda x: (x, 1, 2), {}),
+    ("repeat_interleave", lambda x: x.repeat_interleave(2, 1), [X2], [0], lambda x: (x, 2, 1), {}),
+    ("repeat_interleave", lambda x: x.repeat_interleave(2, -2), [X6], [1],
+     lambda x: (x, 2), {"dim": -2}),
+    ("kron", lambda x: torch.kron(x, W[:1]), [X2], [0], lambda x: (x, W[:1].clone()), {}),
+    ("kron", lambda x: torch.kron(W[0], x), [X2], [0], lambda x: (W[0].clone(), x), {}),
+    ("kron", lambda x: torch.kron(x, W[:, :1]), [X6], [1], lambda x: (x, W[:, :1].clone()), {}),
     ("roll", lambda x: x.roll(1, 1), [X2], [0], lambda x: (x, 1, 1), {}),
     ("movedim", lambda x: x.movedim(0, 2), [X4], [0], lambda x: (x, 0, 2), {}),
     ("movedim", lambda x: x.movedim((3, 1), (0, -1)), [X4], [0],
@@ -303,6 +310,11 @@ CLOSED = [
     ("any", lambda x: (x > 2).any(), X2, lambda x: (x,), {}),
     ("where", lambda x: torch.where(x > 0.5), X2, lambda x: (x,), {}),
     ("one_hot", lambda x: F.one_hot(x.long()), X2, lambda x: (x,), {}),
+    ("repeat_interleave", lambda x: x.repeat_interleave(2, 0), X2, lambda x: (x, 2, 0), {}),
+    ("repeat_interleave", lambda x: x.repeat_interleave(2), X2, lambda x: (x, 2), {}),
+    ("repeat_interleave", lambda x: x.repeat_interleave(TIMES, 1), X2, lambda x: (x, TIMES, 1), {}),
+    ("kron", lambda x: torch.kron(x, W[:2]), X2, lambda x: (x, W[:2].clone()), {}),
+    ("kron", lambda x: torch.kron(x, x), X2, lambda x: (x, x), {}),
     ("mse_loss", lambda x: F.mse_loss(x, x), X2, lambda x: (x, x), {"size_average": True}),
     ("fft", lambda x: x, X2, lambda x: (x,), {}),
     (

@@ -278,3 +278,12 @@ def test_a_deep_list_is_marked_part_by_part() -> None:
         mark(inner, to_per_record(METADATA), lineage)
         counts.append(len(marked))
     assert counts[1] == counts[0] + 100
+
+
+def test_what_is_laid_along_records_is_as_public_as_before():
+    d = Scene()
+    own = d.put(torch.rand(4))
+    along, laid = d.ok("torch.broadcast_tensors", d.x, own, outs=2)
+    assert d.label(laid)[0] == d.label(own)[0] == "public"
+    assert d.label(d.ok("torch.mean", d.ok("torch.mul", along, laid))) == ("aggregate", N, False)
+    d.kept()

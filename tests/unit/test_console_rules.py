@@ -88,6 +88,12 @@ async def test_every_condition_has_its_words(stage):
         assert said in lines, said
 
 
+async def test_a_deny_rule_by_size_says_that_it_takes_private_sizes(stage):
+    lines, _ = words(stage, rule("deny", max_elements=3))
+    assert "each release. That is also what private values may have made so small." in lines
+    assert "private values" not in words(stage, rule(max_elements=3))[0]
+
+
 async def test_a_deny_rule_says_that_it_goes_first(stage):
     lines, warnings = words(stage, rule("deny", name="loss"))
     assert lines.startswith("Denies requests named “loss”.")

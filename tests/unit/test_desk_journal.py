@@ -1,7 +1,10 @@
 """What leaves the desk is kept in the journal before it leaves."""
 
+import asyncio
+
 import pytest
 
+from duet_p2p import limits
 from duet_p2p.errors import AuditUnavailable
 from duet_p2p.identity.keys import Key
 from duet_p2p.identity.signed_head import SignedHead
@@ -16,7 +19,20 @@ async def slow():
     await made.service.close()
 
 
-HEAD = SignedHead.sign(Key.from_seed(bytes(range(32)), "owner"), bytes(range(32)))
+KEY = Key.from_seed(bytes(range(32)), "owner")
+HEAD, NEWER = (SignedHead.sign(KEY, bytes(range(first, first + 32))) for first in (0, 1))
+
+
+def told(head):
+    return wire.AuditHead(head.head, head.pub, head.signature)
+
+
+async def heads(stage):
+    """Those that were sent, once there is one."""
+    async with asyncio.timeout(10):
+        while not (found := stage.answers(wire.AuditHead)):
+            await asyncio.sleep(limits.AUDIT_HEAD_SECONDS)
+    return found
 
 
 async def accepted(stage):
@@ -39,9 +55,29 @@ async def test_nothing_leaves_before_the_journal_has_kept_it(slow):
         return HEAD
 
     kept.set_result(sign)
-    await slow.settle()
+    assert await heads(slow) == [told(HEAD)]
     assert left == [wire.Value(11, 0.25, None)]  # it does not wait for the signature
-    assert slow.answers() == [wire.AuditHead(HEAD.head, HEAD.pub, HEAD.signature)]
+
+
+async def test_values_that_leave_in_a_moment_share_the_newest_head(slow):
+    for call in (11, 13):
+        slow.receive(ask(call, id=call))
+        slow.candidate(call, LOSS, 0.25)
+        slow.desk.accept(call)
+    for kept, head in zip(slow.journal.waiting, (HEAD, NEWER), strict=True):
+        kept.set_result(lambda head=head: head)
+    assert await heads(slow) == [told(NEWER)]
+    await asyncio.sleep(2 * limits.AUDIT_HEAD_SECONDS)
+    assert slow.answers(wire.AuditHead) == []
+
+
+async def test_no_older_head_comes_behind_the_last_one(slow):
+    kept = await accepted(slow)
+    kept.set_result(lambda: HEAD)
+    await slow.settle()
+    slow.desk.releases.close(NEWER)
+    await asyncio.sleep(2 * limits.AUDIT_HEAD_SECONDS)
+    assert slow.answers() == [wire.Value(11, 0.25, None), told(NEWER)]
 
 
 async def test_what_the_journal_cannot_keep_does_not_leave_and_the_session_goes_on(slow):
@@ -51,6 +87,7 @@ async def test_what_the_journal_cannot_keep_does_not_leave_and_the_session_goes_
     slow.journal.waiting.pop().set_exception(AuditUnavailable("disk full"))
     await slow.settle()
     assert slow.answers() == [wire.Denied(11, "this value cannot be sent")]
+    assert slow.desk.book.find(11).why.startswith("not sent: disk full (")  # the owner reads that
     slow.receive(wire.Get(12, 5))
     slow.candidate(12, LOSS, 0.25)
     assert slow.answers(wire.NotYours)  # it was not released, so it is no repeat

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 
+from duet_p2p import limits
 from duet_p2p.engine import messages as m
 from duet_p2p.engine.departure import in_memory
 from duet_p2p.engine.engine import Engine
@@ -258,3 +261,27 @@ def test_whole_numbers_that_a_number_with_a_graph_was_written_into_leave_like_an
     own = d.put(torch.zeros(1, size, dtype=torch.uint8))
     d.ok("torch.Tensor.__setitem__", own, 0, loss, outs=0)
     assert d.release(own).sum() == 2 * size
+
+
+def test_files_of_values_that_are_gone_are_given_back_when_there_is_no_work(d):
+    x = d.put(torch.zeros(100_000))
+    calls = [d.candidate(x).call for _ in range(3)]
+    d.engine.finish()
+    files = [weakref.ref(d.engine._frozen[call].parcel.departure) for call in calls]
+    for call in calls:
+        assert d.engine.handle(m.Discard(call)) == []
+    # an answer may be waited for, so two stay for the moment, and never more
+    assert d.engine.is_untidy and [file() is not None for file in files] == [False, True, True]
+    d.engine.handle(m.Snapshot(99, d.put(torch.ones(1)).id, "after"))
+    d.engine.finish()
+    assert [file() is not None for file in files] == [False, False, True]
+    d.engine.tidy()
+    assert files[2]() is None and not d.engine.is_untidy
+
+
+def test_the_memory_of_a_huge_value_is_given_back_at_once(d):
+    x = d.put(torch.zeros(limits.SPARE_BYTES // 4 + 1))
+    call = d.candidate(x).call
+    d.engine.finish()
+    d.engine.handle(m.Discard(call))
+    assert not d.engine.is_untidy

@@ -428,3 +428,15 @@ async def test_an_end_takes_what_was_to_be_discarded_along(process, end):
     await process.start(CONFIGURE)
     process.send(m.Release(7))
     assert (await process.events.get(m.Refused)).reason == "no such snapshot"
+
+
+async def test_an_account_comes_when_it_is_asked_for_behind_an_answer_and_when_all_is_quiet(host):
+    await host.start(CONFIGURE)
+    host.send(op(1, "torch.ones", 1, 3))
+    for call, behind in enumerate((m.Describe(), m.Snapshot(9, 1, "never"), None), 11):
+        host.send(m.Snapshot(call, 1, "after"))
+        while (await host.events.get(m.Candidate)).call != call:
+            pass
+        if behind is not None:
+            host.send(behind)
+        assert (await host.events.get(m.Described)).call == call

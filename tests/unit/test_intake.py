@@ -52,6 +52,14 @@ async def test_the_account_comes_after_where_no_rule_reads_it(stage, rule, accou
     assert accounts(stage) == [account]
 
 
+@pytest.mark.parametrize("name, asked", [("loss", 0), ("other", 1)])
+async def test_the_engine_is_asked_for_it_where_somebody_waits(stage, name, asked):
+    stage.desk.add_handler(handler("accept", name="loss"))
+    stage.receive(ask(11, name=name))
+    brief(stage, 11)
+    assert sum(isinstance(c, engine.Describe) for c in stage.host.take()) == asked
+
+
 async def test_where_nothing_is_accepted_it_comes_with_the_facts(stage):
     stage.receive(ask(11))
     assert accounts(stage) == ["with"]
@@ -147,6 +155,15 @@ def test_the_engine_tells_the_same_before_and_after():
     account = {name: getattr(described, name) for name in ACCOUNT}
     assert (described.call, replace(candidate.facts, **account)) == (7, whole)
     assert driver.engine.finish() == []
+
+
+def test_it_is_given_when_it_is_asked_for():
+    driver = Driver()
+    x = driver.share(torch.rand(64, 3), tags=["x"])
+    driver.engine.handle(engine.Snapshot(7, x.id, "after"))
+    (described,) = driver.engine.handle(engine.Describe())
+    assert (type(described), described.call) == (engine.Described, 7)
+    assert driver.engine.handle(engine.Describe()) == []
 
 
 def test_a_command_behind_a_snapshot_finds_the_account_told():

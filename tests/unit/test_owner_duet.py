@@ -221,6 +221,7 @@ def test_the_store_reads_like_a_sequence(pair):
         "object_type",
         "Shape",
         "dtype",
+        "Records",
     ]
     assert "in years" in repr(store)
 

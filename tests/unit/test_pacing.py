@@ -42,7 +42,7 @@ def test_every_reviewed_name_is_on_the_surface():
         ("torch.nonzero", True),
         ("torch.masked_select", True),
         ("torch.unique", True),
-        ("torch.repeat_interleave", True),
+        ("torch.bincount", True),
         ("torch.linalg.svd", True),
         ("torch.nn.functional.linear", False),
         ("torch.nn.functional.nll_loss", False),
@@ -67,6 +67,14 @@ def test_a_mask_and_what_has_a_hidden_size_are_such_operations(driver):
     chosen = driver.ok("torch.Tensor.__getitem__", X, mask)
     assert holds(driver)
     driver.ok("torch.Tensor.sum", chosen)
+    assert holds(driver)
+
+
+def test_repeats_are_such_an_operation_where_values_say_how_many(driver):
+    driver.ok("torch.repeat_interleave", X, 2, 0)
+    assert not holds(driver)
+    times = driver.ok("torch.Tensor.long", driver.ok("torch.Tensor.select", X, 1, 0))
+    driver.ok("torch.repeat_interleave", X, times, 0)
     assert holds(driver)
 
 

@@ -78,6 +78,31 @@ def test_iris() -> None:
         assert torch.allclose(got(x), local(x), atol=1e-4)
 
 
+class Noted(sy.Module):
+    def __init__(self, torch_ref: Any) -> None:
+        super().__init__(torch_ref=torch_ref)
+        self.layer = self.torch_ref.nn.Linear(2, 3)
+        self.notes: dict[str, list[int]] = {}
+        self.same_notes = self.notes
+        self.sizes = {"in": [2]}
+
+
+def test_a_module_that_is_fetched_shares_nothing_with_the_remote_one() -> None:
+    with pair() as both:
+        remote = Noted(torch).send(both.duet)
+        first = remote.get(request_block=True)
+        second = remote.get(request_block=True)
+    first.notes["loss"] = [1]
+    first.sizes["in"].append(3)
+    first.layer.register_forward_hook(lambda *_: torch.zeros(1))
+    assert first.same_notes is first.notes
+    assert (second.notes, second.same_notes, second.sizes) == ({}, {}, {"in": [2]})
+    assert (remote.notes, remote.sizes) == ({}, {"in": [2]})
+    assert second.layer(torch.ones(1, 2)).shape == (1, 3)
+    assert torch.equal(first.layer(torch.ones(1, 2)), torch.zeros(1))
+    assert list(second.state_dict()) == ["layer.weight", "layer.bias"]
+
+
 def test_two_owners_one_scientist() -> None:
     def train(both: Pair, model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Any:
         data = both.share(x)
