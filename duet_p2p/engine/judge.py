@@ -59,6 +59,8 @@ _SELECTS: Final = frozenset(_SELECTS_NAMES.split())
 
 _OF_KERNELS: Final = frozenset({"stride", "is_contiguous", "output_nr"})
 """Facts that what computed a tensor decides, beside its shape: a stand-in has others."""
+_OF_SIZES: Final = frozenset({"tril_indices", "triu_indices"})
+"""Factories that torch has among its functions: a tensor is a size to them, and no pattern."""
 _HEADS: Final = "multi_head_attention_forward"
 _OF_LISTS: Final = frozenset({"Tensor", "tensor", "as_tensor"})
 
@@ -212,7 +214,8 @@ def _takes_values(rule: Rule, given: Arguments, lineage: Lineage) -> bool:
         return not all(e.is_shared for t in given.tensors() if (e := lineage.entry(t)))
     if rule.form == "property" or short == "is_same_size":
         return False
-    has_pattern = rule.form != "factory" or short.endswith("_like")
+    is_factory = rule.form == "factory" or short in _OF_SIZES
+    has_pattern = not is_factory or short.endswith("_like")
     first = list(given.args[:1]) or [given.kwargs.get("input")]
     if has_pattern and isinstance(first[0], torch.Tensor):
         # by place: the pattern may be given a second time, as what is filled in

@@ -301,6 +301,14 @@ def a_tensor_where_an_operator_of_numbers_gives_one(d: Seen) -> None:
     d.run(T + "numel", product)
 
 
+@found
+def indices_of_a_triangle_of_a_private_size(d: Seen) -> None:
+    size = d.run(T + "abs", d.run(T + "__getitem__", WHOLE, 0))
+    for name in ("torch.tril_indices", "torch.triu_indices"):
+        d.run(T + "numel", d.run(name, size, 3))
+        d.run(T + "numel", d.run(name, 3, size))
+
+
 @pytest.mark.parametrize("name", FOUND)
 def test_a_program_that_told_once_tells_no_more(name: str) -> None:
     whole = torch.ones(6, dtype=torch.int64)
