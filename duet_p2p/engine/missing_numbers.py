@@ -32,6 +32,7 @@ _TUPLES: Final = {
     "as_integer_ratio": (0, 1),
     "partition": ("", "", ""),
     "rpartition": ("", "", ""),
+    "indices": (0, 0, 1),
 }
 
 

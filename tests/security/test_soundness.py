@@ -309,6 +309,13 @@ def indices_of_a_triangle_of_a_private_size(d: Seen) -> None:
         d.run(T + "numel", d.run(name, 3, size))
 
 
+@found
+def a_list_of_the_ends_of_a_slice(d: Seen) -> None:
+    number = d.run("python.Int", d.run(T + "__getitem__", WHOLE, 0))
+    ends = d.run("python.Slice.indices", d.run("python.Slice", 0, number), number)
+    d.run("python.List", ends)
+
+
 @pytest.mark.parametrize("name", FOUND)
 def test_a_program_that_told_once_tells_no_more(name: str) -> None:
     whole = torch.ones(6, dtype=torch.int64)
