@@ -15,6 +15,7 @@ from duet_p2p.engine.lineage import ATOMIC, Lineage, Owned, is_atomic, with_grad
 from duet_p2p.engine.store import Slot, Store
 from duet_p2p.surface import shapes
 from duet_p2p.surface.plan import refs_of
+from duet_p2p.surface.tags import result_tags
 from duet_p2p.surface.values import from_wire
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
@@ -248,6 +249,10 @@ class Arguments:
     def has_public_facts(self, lineage: Lineage) -> bool:
         """Shapes and everything but the values in tensors are public."""
         return not is_private(self.beside(lineage)) and not self.has_hidden(lineage)
+
+    def tags(self, name: str) -> tuple[str, ...]:
+        """The tags of what a command of this name gives, or would have given."""
+        return result_tags(name, tuple([slot.tags for slot in self.slots.values()]))
 
     def has_hidden(self, lineage: Lineage) -> bool:
         """The shape of some tensor is private."""

@@ -81,12 +81,13 @@ class _Marks:
         if isinstance(part, torch.Tensor):
             entry = lineage.own(part)
             entry.label, entry.hidden = self._with(entry.label), True
-            entry.stays = True  # also if it is written over
+            entry.stays = entry.is_candidate = True  # also if it is written over
             choose(part, lineage)
         elif not isinstance(part, tuple | frozenset | slice | Poison):
             tracked = lineage.track(part)
             tracked.content = self._with(tracked.content)
             tracked.structure = self._with(tracked.structure, is_hidden=True)
+            tracked.is_candidate = True
         _mark_behind(part, self._label, lineage)
 
     def _with(self, before: Label, *, is_hidden: bool = False) -> Label:
@@ -194,7 +195,7 @@ def _mark_behind(part: Any, label: Label, lineage: Lineage) -> None:
     """What else tells which one was chosen: that it has failed, and what a backward reaches."""
     if isinstance(part, Poison):
         tracked = lineage.track(part)
-        tracked.structure = join((tracked.structure, label))
+        tracked.structure, tracked.is_candidate = join((tracked.structure, label)), True
         part.is_public, part.label = False, join((part.label, label))
         return
     entry: Owned | Tracked | None

@@ -242,6 +242,8 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
         label: of the result.
         lineage: where labels are kept.
     """
+    if name == "torch.Tensor.grad" and any(map(lineage.is_chosen, given.tensors()[:1])):
+        return True  # a backward through what was chosen may not have reached it
     if not is_private(label):
         return False
     if any(slot.is_loose for slot in given.slots.values()):

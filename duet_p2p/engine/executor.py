@@ -41,7 +41,6 @@ from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
 from duet_p2p.surface.callables import NEEDS_CONTEXT
 from duet_p2p.surface.context import Context
 from duet_p2p.surface.table import Rule
-from duet_p2p.surface.tags import result_tags
 from duet_p2p.wire.messages import Op
 
 __all__ = ["Executor", "Limits"]
@@ -417,7 +416,7 @@ class Executor:
         op, rule, given = run.op, run.rule, run.given
         if not op.outs:
             return []
-        tags = result_tags(rule.name, tuple([slot.tags for slot in given.slots.values()]))
+        tags = given.tags(rule.name)
         if len(op.outs) == 1:
             values = [result]
         else:
@@ -428,7 +427,7 @@ class Executor:
                 facts = self.admission.is_inferred and given.has_public_facts(self._lineage)
                 raise self._failed(error, given, every, is_public=facts or not is_private(every))
         loose = containers.is_loose(rule.name, given, label, self._lineage)
-        held = is_element(rule)
+        held = is_element(rule) or (loose and rule.name == "torch.Tensor.grad")
         slots = [
             Slot(value, label, tags=tags, made=own, is_loose=loose, is_element=held)
             for value, own in zip(values, self.provenance.results(node, values), strict=True)
@@ -457,8 +456,10 @@ class Executor:
         self._lineage.has_poison = True  # it may be put into a container
         slots: list[Slot] = []
         nodes: list[Made] = []
+        tags: tuple[str, ...] = ()
         if not poison.is_public and self._named is not None:
             rule, given = self._named
+            tags = given.tags(rule.name)
             writes, spec = self._writes.targets(rule, given), self.admission.spec
             nodes = self.provenance.failed(op, rule, given, writes)
             like = neutral(rule.name, given, spec, self._mode, self._lineage, writes)
@@ -473,7 +474,7 @@ class Executor:
                 slot = (
                     slots[number] if slots else self.damage.hard(poison, self._named, len(op.outs))
                 )
-                slot.made = nodes[number] if nodes else slot.made
+                slot.made, slot.tags = nodes[number] if nodes else slot.made, tags
                 self._store.put(id, slot)
 
     def has_room_for_poison(self) -> bool:

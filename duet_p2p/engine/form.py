@@ -324,7 +324,8 @@ def inputs_of(
     for id, slot in slots.items():
         if type(slot.value) is torch.Tensor:
             entry = lineage.entry(slot.value)
-            if entry is not None and entry.written is None and entry.label.kind is not Kind.PUBLIC:
+            is_plain = entry is not None and entry.written is None and not entry.is_candidate
+            if entry is not None and is_plain and entry.label.kind is not Kind.PUBLIC:
                 # the usual cases: a result, whose node says it all, and a trained parameter
                 if slot.made is not None:
                     nodes[id] = slot.made
@@ -340,13 +341,21 @@ def inputs_of(
 
 
 def _as_it_is(slot: Slot, lineage: Lineage) -> Made:
-    """The node of an object, with the newest writing in place for people to read."""
+    """The node of an object, with the newest writing in place for people to read.
+
+    Of several that a private value chose one of, which one was written to is private. A rule that
+    knows a recipe again would tell it, so all of them say the same, and nothing is bound to that.
+    """
     assert slot.made is not None
     entry: Any = None
     if isinstance(slot.value, torch.Tensor):
         entry = lineage.entry(slot.value)
     elif not is_atomic(slot.value):
         entry = lineage.find(slot.value)
+    is_own = not (slot.is_loose or slot.is_element)
+    is_candidate = is_own and entry is not None and entry.is_candidate and not entry.is_shared
+    if is_candidate or (slot.is_loose and slot.is_element):
+        return made("perhaps changed", (wire.Ref(0), "…"), {}, {0: slot.made})
     if entry is None or entry.written is None or entry.written is slot.made:
         return slot.made
     return made("changed", (wire.Ref(0), wire.Ref(1)), {}, {0: slot.made, 1: entry.written})

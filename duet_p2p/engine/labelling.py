@@ -133,7 +133,11 @@ class Labelling:
                     entry.in_graph = True
                     lineage.hide(target)
         inplace = frozenset(id(target) for target in run.targets)
-        return apply(rule.short, verdict, result, given, inplace, lineage), verdict
+        label = apply(rule.short, verdict, result, given, inplace, lineage)
+        is_gradient = rule.name == "torch.Tensor.grad"
+        if is_gradient and any(map(lineage.is_chosen, given.tensors()[:1])):
+            label = join((label, verdict.label))  # it may be None as well
+        return label, verdict
 
     def foreseen(self, run: Running, result: Any, *, is_inferred: bool) -> Label:
         """Labels what stands for a result that is not there; the label of its slot.

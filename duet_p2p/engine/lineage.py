@@ -111,6 +111,7 @@ class Owned:
     is_apart: bool = False  # over the bytes of an owner's object, see choice.py
     is_copy: bool = False  # the dense copy of a sparse gradient: who writes to it means that one
     is_chosen: bool = False  # one of several lies here, of which private values chose one
+    is_candidate: bool = False  # and what was chosen can be written to
     poison: Poison | None = None
     written: Made | None = None
     """The newest of the commands that wrote to it in place; training steps are in the label."""
@@ -151,8 +152,8 @@ class Tracked:
     """Entry of one stateful object that is no tensor."""
 
     __slots__ = (
-        "added", "content", "held", "is_shared", "origin", "poison", "ref", "structure", "uid",
-        "version", "written",
+        "added", "content", "held", "is_candidate", "is_shared", "origin", "poison", "ref",
+        "structure", "uid", "version", "written",
     )  # fmt: skip
 
     def __init__(self, uid: int) -> None:
@@ -164,7 +165,7 @@ class Tracked:
         """Joined label of parts that cannot carry one: numbers, texts, internal state."""
         self.structure = PUBLIC
         """What decided its length, its keys and their order."""
-        self.is_shared = False
+        self.is_shared = self.is_candidate = False
         self.poison: Poison | None = None
         self.version = 0
         self.origin: Any = None  # of data sets and loaders, see batches.py, or see schedules.py

@@ -252,13 +252,21 @@ class Provenance:
         return {**op.kwargs, "seeds": self._lineage.seeds} if is_shuffled else op.kwargs
 
     def _batch(self, node: Made, result: Any, given: Arguments) -> Made:
+        """What `next` gave, in words that a rule may know again: no private value is in them.
+
+        Whether it is a batch, and of what, is said by the commands, and its size where that is
+        told. Otherwise a rule that denied another batch would tell by its answer whether this one
+        is missing.
+        """
         form = form_of(node)
-        if not isinstance(result, list | tuple):
+        is_batch, name = _data_of(next(iter(given.slots.values())).made if given.slots else None)
+        if not is_batch:
             return boundary("next element", form)
-        sizes = [p.shape[0] for p in result if isinstance(p, torch.Tensor) and p.ndim]
-        source = next(iter(given.slots.values())).made if given.slots else None
-        name = _data_of(source)
-        many = f" of {sizes[0]}" if sizes else ""
+        parts = result if isinstance(result, list | tuple) else ()
+        tensors = [p for p in parts if isinstance(p, torch.Tensor) and p.ndim]
+        many = f" of {tensors[0].shape[0]}" if tensors else ""
+        if any(map(self._lineage.hidden, tensors)):
+            many = ""
         return boundary(f"batch{many}{f' of {name}' if name else ''}", form)
 
     def results(self, node: Made, values: list[Any]) -> Iterator[Made]:
@@ -276,7 +284,7 @@ class Provenance:
 def _are_their_nodes(entries: Sequence[Owned | None]) -> bool:
     """Whether tensors are known by their nodes alone: always private, and never written to."""
     for entry in entries:
-        if entry is None or entry.written is not None or entry.root:
+        if entry is None or entry.written is not None or entry.root or entry.is_candidate:
             return False
         if entry.label.kind is _PUBLIC:
             return False
@@ -288,12 +296,14 @@ NORMS: Final = frozenset({"batch_norm", "instance_norm"})
 """They write running statistics in train mode."""
 
 
-def _data_of(node: Made | None) -> str:
-    """The data set or object behind an iterator, in words."""
+def _data_of(node: Made | None) -> tuple[bool, str]:
+    """Whether an iterator goes over a loader, and the data set or object behind it, in words."""
+    is_loader = False
     for _ in range(8):
         if node is None or node.is_boundary:
             break
         if node.op.startswith("torchvision.datasets."):
-            return node.op.rpartition(".")[2]
+            return is_loader, node.op.rpartition(".")[2]
+        is_loader = is_loader or node.op == "torch.utils.data.DataLoader"
         node = next(iter(node.inputs.values()), None)
-    return "" if node is None or not node.is_boundary else node.op
+    return is_loader, "" if node is None or not node.is_boundary else node.op

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from duet_p2p.engine import messages as m
+from duet_p2p.owner.essence import essence_of
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
 from tests.security.neighbour_kit import T
@@ -96,6 +98,16 @@ class Side(Seen):
     def ask(self, ref: Ref) -> None:
         """What anybody may know of it, and which change of it is the last."""
         self.get(ref)
+
+    def wait_for_end(self) -> None:
+        """Everything is done with when `send` returns."""
+
+    def words(self, ref: Ref) -> Any:
+        """What rules on tags, and those that know a recipe again, compare of a private value."""
+        self.next_call += 1
+        (candidate,) = self.engine.handle(m.Snapshot(self.next_call, ref.id))
+        facts = candidate.facts
+        return facts and (facts.tags, essence_of(facts.recipe))
 
     def shown(self, made: Program) -> list[Any]:
         refs = made(self)

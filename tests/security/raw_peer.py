@@ -129,6 +129,10 @@ class RawPeer:
         """Runs one operation that gives nothing."""
         self.send(wire.Op(name, (), args, kwargs, "g"))
 
+    def delete(self, *refs: Ref) -> None:
+        """These objects are not needed any more."""
+        self.send(wire.Del(tuple(ref.id for ref in refs)))
+
     def forget_all(self) -> None:
         """No object of this partner is needed any more."""
         every = range(1, self.new_id())

@@ -29,6 +29,7 @@ from tests.security.neighbour_kit import (
     optimizer,
     weight,
 )
+from tests.security.test_neighbours import PROGRAMS as ASKED
 from tests.security.test_soundness import Seen
 from tests.unit.engine_kit import Driver
 
@@ -336,11 +337,14 @@ def a_schedule_that_is_not_there(p: Any) -> list[Ref]:
     return [p.op(SCHED + "LambdaLR", optimizer(p), factors)]
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+EVERY = {**PROGRAMS, **ASKED}
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_what_a_private_value_leaves_out_shows_nowhere(name: str) -> None:
     state = torch.get_rng_state()
     try:
-        made = PROGRAMS[name]
+        made = EVERY[name]
         assert not difference(Neighbour(ONE).shown(made), Neighbour(OTHER).shown(made))
     finally:
         torch.set_rng_state(state)
