@@ -143,9 +143,13 @@ class RawPeer:
 
     def get(self, ref: Ref) -> Any:
         """The answer to a get: a `Value`, or why it is none."""
+        return self.answer(self.ask_for(ref))
+
+    def ask_for(self, ref: Ref) -> int:
+        """A get whose answer nobody waits for; the number of the call."""
         call = next(self.calls)
         self.send(wire.Get(call, ref.id))
-        return self.answer(call)
+        return call
 
     def is_free(self, ref: Ref) -> bool:
         """Whether this is given to anybody who gets it."""
@@ -189,10 +193,10 @@ class RawPeer:
         """Until everything that was sent is done with."""
         self.wait(lambda: self.settled >= self.seq)
 
-    def told_bytes(self) -> list[bytes]:
-        """Every numbered message that the owner sent, one by one, as bytes."""
+    def told_bytes(self, first: int = 0) -> list[bytes]:
+        """Every numbered message that the owner sent, one by one, as bytes; or from a frame on."""
         found = []
-        for channel, data in list(self.received):
+        for channel, data in self.received[first:]:
             if channel != Channel.CTL:
                 found.append(data)
                 continue

@@ -2,8 +2,8 @@
 
 A rule that denied something under a name knows its recipe again under another one, and a rule on
 tags compares those that a result has of its inputs and its operation. Both look at private values
-too, so both must be worked out of the commands, whatever the values are: failed or not, one batch or
-another, written to or not. Each program made for two data sets leaves the same words in both.
+too, so both must be worked out of the commands, whatever the values are: failed or not, one batch
+or another, written to or not. Each program made for two data sets leaves the same words in both.
 """
 
 from __future__ import annotations
