@@ -140,6 +140,8 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
         if is_private(added):
             added = to_per_record(added)
             entry.content = join((entry.content, added))
+        if any(isinstance(value, slice) for value in given.args[1:2]):  # as many as there are
+            added = join((added, rest[1], slots, *_of_lengths(given, lineage)))
     elif short in _COUNTS:
         added = given.label_from(1, len(given.args), lineage)
         for value in given.kwargs.values():  # whether it goes to the end, or is the last one
@@ -347,11 +349,11 @@ def _are_dicts(values: list[Any]) -> bool:
 
 def _of_lengths(given: Arguments, lineage: Lineage) -> list[Label]:
     """What decided how many items the arguments have that are run over."""
-    return [
-        to_per_record(lineage.label(value))
-        for value in given.values()
-        if isinstance(value, torch.Tensor) and lineage.hidden(value)
-    ]
+    tensors = [v for v in given.values() if isinstance(v, torch.Tensor) and lineage.hidden(v)]
+    # how long a tuple is has no other place than its slot
+    tuples = [s.label for s in given.slots.values() if isinstance(s.value, tuple)]
+    every = [*map(lineage.label, tensors), *filter(is_private, tuples)]
+    return list(map(to_per_record, every))
 
 
 def _of_hidden(target: Any, lineage: Lineage) -> list[Label]:
