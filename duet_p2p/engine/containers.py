@@ -496,7 +496,7 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
                 entry.origin = start_pass(source, lineage)
             content = PUBLIC
         if isinstance(source, DataLoader | Dataset):
-            structure = of_shapes(source, lineage)
+            structure = join((of_shapes(source, lineage), loose))
     if not content.is_public or not structure.is_public:
         entry.content = join((entry.content, content))
         entry.structure = join((entry.structure, structure))

@@ -116,13 +116,13 @@ class Damage:
                 parts = reach(value, grads=name in _WITH_GRADS)
             for part in parts:
                 if isinstance(part, Poison):
-                    yield untold(part, value, lineage), False
+                    yield untold(part, value, lineage, slot.label), False
                 elif isinstance(part, torch.Tensor):
                     entry = lineage.entry(part)
                     if entry is not None and entry.poison is not None:
-                        yield untold(entry.poison, value, lineage), True
+                        yield untold(entry.poison, value, lineage, slot.label), True
                 elif (tracked := lineage.find(part)) is not None and tracked.poison is not None:
-                    yield untold(tracked.poison, value, lineage), True
+                    yield untold(tracked.poison, value, lineage, slot.label), True
 
     def reaching(self, poison: Poison, rule: Rule, given: Arguments, mode: Mode) -> Poison:
         """The poison as it is behind this command.

@@ -210,6 +210,7 @@ class Effects:
             shapes = [e.structure for p in parts if (e := lineage.find(p))]
             tensors = [p for p in parts if isinstance(p, torch.Tensor)]
             shapes += [lineage.label(t) for t in tensors if lineage.hidden(t)]
+            shapes += [slot.label for slot in given.slots.values() if slot.is_loose]
             if short == "random_split":  # lengths that do not fit fail before it draws
                 shapes.append(given.settings(lineage))
             if not is_private(join(shapes)):

@@ -190,7 +190,7 @@ def _state(slot: Slot, lineage: Lineage) -> tuple[Poison | None, Label]:
     """The failure in place of a value, if there is one, and the label of either."""
     poison = slot.value if isinstance(slot.value, Poison) else slot.poison
     if poison is None and (within := lineage.poison(slot.value)) is not None:
-        poison = untold(within, slot.value, lineage)
+        poison = untold(within, slot.value, lineage, slot.label)
     if poison is None:
         return None, label_of_slot(slot, lineage)
     if poison.is_public:

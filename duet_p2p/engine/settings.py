@@ -190,13 +190,15 @@ def refused_run(rule: Rule, given: Arguments, lineage: Lineage) -> tuple[NotAllo
     if not rule.name.startswith("python.") or rule.short in _HOLD:
         return None, False
     found = []
+    loose = {id(slot.value) for slot in given.slots.values() if slot.is_loose}
     for value in given.values():
         entry = None if is_atomic(value) else lineage.find(value)
         is_pass = entry is not None and isinstance(entry.origin, Pass)
         if isinstance(value, Poison):
             is_pass = value.records == "one"  # it would have been one
         if is_pass or isinstance(value, DataLoader | Dataset):
-            found.append(entry is not None and is_private(entry.structure))
+            is_chosen = entry is not None and is_private(entry.structure)
+            found.append(is_chosen or id(value) in loose)
     if not found:
         return None, False
     error = f"{rule.name} takes no loader or data set. Go through it with iter()."
