@@ -92,7 +92,16 @@ class Labelling:
                     for part in parts
                 ]
             result = type(result)(parts) if isinstance(result, tuple | list) else parts[0]
+        if isinstance(result, torch.Tensor) and self._may_be_none(run):
+            with mode():
+                result = result.view_as(result)  # the gradient itself is not hidden
+            lineage.hide(result)
         return choice.apart_views(rule.short, given, result, lineage)
+
+    def _may_be_none(self, run: Running) -> bool:
+        """Whether this reads a gradient that a backward through what was chosen reached or not."""
+        is_gradient = run.rule.name == "torch.Tensor.grad"
+        return is_gradient and any(map(self._lineage.is_chosen, run.given.tensors()[:1]))
 
     def label(
         self, run: Running, result: Any, *, is_inferred: bool
@@ -134,9 +143,8 @@ class Labelling:
                     lineage.hide(target)
         inplace = frozenset(id(target) for target in run.targets)
         label = apply(rule.short, verdict, result, given, inplace, lineage)
-        is_gradient = rule.name == "torch.Tensor.grad"
-        if is_gradient and any(map(lineage.is_chosen, given.tensors()[:1])):
-            label = join((label, verdict.label))  # it may be None as well
+        if self._may_be_none(run):
+            label = join((label, verdict.label))
         return label, verdict
 
     def foreseen(self, run: Running, result: Any, *, is_inferred: bool) -> Label:
