@@ -21,18 +21,9 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.surface.iteration import RemoteIterator
 
 __all__ = [
-    "GETTERS",
-    "LENGTHS",
-    "STEPWISE",
-    "can_hold",
-    "draw",
-    "is_container_call",
-    "is_loose",
-    "label_fresh",
-    "label_results",
-    "prepare",
-    "taken",
-]
+    "GETTERS", "LENGTHS", "STEPWISE", "can_hold", "draw", "is_container_call", "is_loose",
+    "label_fresh", "label_results", "prepare", "taken",
+]  # fmt: skip
 
 _TYPES: Final = frozenset({"List", "Tuple", "Dict", "OrderedDict", "Set", "Iterator", "Any"})
 _BUILDERS: Final = frozenset({
@@ -304,9 +295,11 @@ def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) ->
         return _element(result, content, index, given, lineage)
     if short in _COPIES or isinstance(result, list | dict | set):
         return _copy(short, given, result, lineage)
-    # comparisons, membership: an answer about all of it
+    # comparisons, membership: an answer about all of it, which can be that of two elements
     every = given.all(lineage)
-    return to_per_record(every) if every.is_data else every
+    every = to_per_record(every) if every.is_data else every
+    lineage.add(result, every, hidden=is_private(every))
+    return every
 
 
 def draw(given: Arguments, result: Any, drawn: Label, lineage: Lineage) -> None:

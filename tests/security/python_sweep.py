@@ -28,7 +28,8 @@ _UNARY: Final = frozenset({
     "popitem", "reverse", "bit_length", "conjugate", "denominator", "imag", "numerator", "real",
     "as_integer_ratio", "is_integer", "start", "stop", "step", "capitalize", "casefold", "isalnum",
     "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric",
-    "isprintable", "isspace", "istitle", "isupper", "lower", "upper", "swapcase", "title", "splitlines",
+    "isprintable", "isspace", "istitle", "isupper", "lower", "upper", "swapcase", "title",
+    "splitlines",
 })  # fmt: skip
 _TWO: Final = frozenset({
     "__setitem__", "insert", "setdefault", "dict_get", "pop", "replace", "center", "ljust", "rjust",
@@ -39,7 +40,7 @@ _FRESH: Final = 8
 
 
 def _pool(p: Any) -> dict[str, list[Any]]:
-    """Objects by the type whose methods they have; made anew for each name, which may change them."""
+    """Objects by the type whose methods they have; commands may change them."""
     n = number(p)
     text, span = p.op("python.String", n), p.op("python.Range", n)
     own, listed = p.put(torch.zeros(2)), p.op("python.collect", n, 1, 2)
@@ -48,7 +49,7 @@ def _pool(p: Any) -> dict[str, list[Any]]:
     made: dict[str, list[Any]] = {
         "Int": [n, 3], "Float": [p.op("python.Float", n), 1.5], "Bool": [p.op("python.Bool", n)],
         "Complex": [p.op("python.Complex", n)], "String": [text, p.put("a1b0")],
-        "List": [p.op("python.List", span), listed, p.op("python.collect", own, own), p.put([1, 0])],
+        "List": [p.op("python.List", span), listed, p.op("python.collect", own), p.put([1, 0])],
         "Tuple": [parts, p.op("python.Tuple", listed), p.put((0, 1))], "Range": [span],
         "Dict": [p.op("python.Dict", [(n, own), (1, 2)]), p.put({0: 1, 1: 2})],
         "OrderedDict": [p.op("python.OrderedDict", [(n, 1), (1, own)])],
@@ -117,3 +118,10 @@ def _look_at(p: Side, ref: Ref) -> None:
     for each in (ref, listed, p.op("python.len", ref), p.op("python.len", listed)):
         p.get(each)
     p.get(p.op("python.List.__getitem__", listed, 0))
+
+
+if __name__ == "__main__":
+    for each in NAMES:
+        worked_, difference_ = swept(each)
+        if difference_ or not worked_:
+            print(each, worked_, difference_[:500], flush=True)

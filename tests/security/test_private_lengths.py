@@ -201,3 +201,17 @@ def test_no_length_gives_a_private_number_away(session: Any, what: str) -> None:
     request = waiting(duet, raw, length, "loss")
     assert not request.failed and request.sources == ["secret"] and request.min_records == 1
     taken_back(raw, request)
+
+
+def test_two_lists_that_are_compared_give_no_private_number_away() -> None:
+    """The answer of two tensors is one, which had no label: so a list of it was public."""
+    with against({"secret": torch.tensor([5.0, 6.0])}) as (_, raw):
+        element, own = raw.op(T + "__getitem__", X, slice(0, 1)), raw.put(torch.tensor([5.5]))
+        for kind in ("List", "Tuple"):
+            pair = [raw.op(f"python.{kind}", raw.op("python.collect", t)) for t in (element, own)]
+            for name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"):
+                for way in ("python.List", "python.Tuple", "python.collect", T + "clone"):
+                    answer = raw.op(f"python.{kind}.{name}", *pair)
+                    ref = raw.op(way, answer)  # before anything else looks at the answer
+                    assert isinstance(raw.get(ref), wire.NotYours), (kind, name, way)
+                    assert raw.ask(ref, "loss") == raw.ask(answer, "loss") == "Expired"
