@@ -450,7 +450,7 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     if is_one and isinstance(inputs[0], torch.Tensor):
         return PUBLIC  # a list of one
     if len(inputs) == 1 and isinstance(inputs[0], torch.Tensor) and short != "collect":
-        every = lineage.label(inputs[0])
+        every = join((lineage.label(inputs[0]), *(slot.label for slot in given.slots.values())))
         if lineage.hidden(inputs[0]) and not isinstance(result, (tuple, *ATOMIC)):
             entry = lineage.track(result)
             entry.structure = join((entry.structure, to_per_record(every)))
