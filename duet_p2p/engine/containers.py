@@ -31,6 +31,7 @@ _BUILDERS: Final = frozenset({
     "python.OrderedDict", "python.Set", "python.iter", "python.next", "python.len",
 })  # fmt: skip
 
+_COMPARISONS: Final = frozenset({"__lt__", "__le__", "__gt__", "__ge__"})
 _PLACES: Final = frozenset({"append", "insert", "__setitem__", "setdefault"})
 """Put one value at a place that only the index decides."""
 _SHIFTS: Final = frozenset({
@@ -243,6 +244,8 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
         return True
     short = name.rpartition(".")[2]
     first = given.args[0] if given.args else None
+    if short in _COMPARISONS and isinstance(first, list | tuple):
+        return True  # of two elements that are tensors the answer is one, and may fail
     is_object = isinstance(first, Poison) and (first.is_object or first.is_list)
     if short in LENGTHS and (is_object or isinstance(first, _WITH_LENGTH)):
         return False  # what lies in it does not decide how its length is told
