@@ -354,7 +354,8 @@ def _as_it_is(slot: Slot, lineage: Lineage) -> Made:
         entry = lineage.find(slot.value)
     is_own = not (slot.is_loose or slot.is_element)
     is_candidate = is_own and entry is not None and entry.is_candidate and not entry.is_shared
-    if is_candidate or (slot.is_loose and slot.is_element):
+    is_chosen = slot.is_loose and slot.is_element and slot.made.op != "torch.Tensor.grad"
+    if is_candidate or is_chosen:
         return made("perhaps changed", (wire.Ref(0), "…"), {}, {0: slot.made})
     if entry is None or entry.written is None or entry.written is slot.made:
         return slot.made

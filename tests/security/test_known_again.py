@@ -38,9 +38,12 @@ def words(side: Side, made: Program) -> list[Any]:
     return told
 
 
-OPEN = {"runs_of_which_each_may_fail", "a_matrix_without_a_number_in_a_backward"}
-"""Views of what a private place failed to name, and parts of a tuple that is missing, still differ;
-docs/threat-model.md says so."""
+OPEN = {
+    "runs_of_which_each_may_fail", "a_matrix_without_a_number_in_a_backward",
+    "a_gradient_of_another_size_beside_a_leaf",
+}  # fmt: skip
+"""Views of what a private place failed to name, parts of a tuple that is missing, and a gradient
+that was not assigned still differ; docs/threat-model.md says so."""
 
 
 def _case(name: str) -> Any:
