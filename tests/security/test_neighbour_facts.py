@@ -18,7 +18,7 @@ from tests.security.failing_kit import Program, Side, difference
 from tests.security.neighbour_kit import T
 from tests.security.test_known_again import FAILING, NEIGHBOURS
 from tests.security.test_neighbour_containers import Neighbour
-from tests.security.test_neighbour_failures import OPEN, SLOW
+from tests.security.test_neighbour_failures import SLOW
 from tests.security.test_soundness import shown
 from tests.unit.test_datasets import write_files
 
@@ -70,7 +70,7 @@ def _case(name: str) -> Any:
     return pytest.param(name, marks=marks)
 
 
-ALL = [name for name in (*NEIGHBOURS, *FAILING) if name not in OPEN | SLOW]
+ALL = [name for name in (*NEIGHBOURS, *FAILING) if name not in SLOW]
 
 
 @pytest.mark.parametrize("name", [_case(name) for name in ALL])

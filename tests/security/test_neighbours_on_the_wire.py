@@ -22,7 +22,6 @@ from tests.security import failing_kit, neighbour_kit, test_neighbour_containers
 from tests.security.failing_kit import Program
 from tests.security.neighbour_kit import T
 from tests.security.raw_peer import RawPeer, attacked
-from tests.security.test_neighbour_failures import OPEN
 from tests.security.test_neighbour_failures import PROGRAMS as FAILING
 from tests.unit.test_datasets import write_files
 
@@ -38,7 +37,7 @@ FAILURES = (failing_kit.ONE, failing_kit.OTHER)
 ALL: dict[str, tuple[dict[str, Program], tuple[Data, Data]]] = {
     "what is not touched": (dict(test_neighbours.PROGRAMS), NEIGHBOURS),
     "what is left out": (dict(test_neighbour_containers.PROGRAMS), NEIGHBOURS),
-    "what fails": ({n: m for n, m in FAILING.items() if n not in OPEN}, FAILURES),
+    "what fails": (dict(FAILING), FAILURES),
 }
 
 
