@@ -152,7 +152,7 @@ def test_axes_are_counted_from_either_side(pair, axis, shape, found) -> None:
     (TensorDataset(torch.rand(3, 4)), 1, NotAllowed, "its items"),
     (torch.nn.Linear(2, 2), 1, NotAllowed, "single tensor"),
     (5, None, NotAllowed, "single tensor"),
-], ids=str)  # fmt: skip
+], ids=lambda value: type(value).__name__)  # fmt: skip
 def test_an_axis_that_makes_no_sense_is_refused_and_nothing_is_shared(
     pair, obj, axis, error, text
 ) -> None:
