@@ -189,6 +189,7 @@ PIPE_FRAME_BYTES: Final = 512 * 1024**2  # a frame on the pipe to the engine, wi
 DEPARTURES: Final = 64  # frozen values that are in memory files; more are copied
 DEPARTURE_SECONDS: Final = 30.0  # a file that leaves while it is written, without more bytes
 DEPARTURE_LOOK_SECONDS: Final = 0.001  # between two looks whether there are
+DEPARTURE_TURNS: Final = 100  # of the loop, with a look in each, before there is time between them
 REST_SECONDS: Final = 0.003  # without a command, before an engine does what nobody waits for
 SPARE_BYTES: Final = 16 * 1024**2  # at most, of the pages that are kept ready for a large value
 SPARE_STEP_BYTES: Final = 1024**2  # of them, fetched without a look whether there is work

@@ -305,14 +305,20 @@ class BulkSender:
         return self._pace.rate
 
     async def _until_there(self, outgoing: _Outgoing) -> None:
-        """Waits until the next chunk is written, out of turn, so that nobody waits with it."""
+        """Waits until the next chunk is written, out of turn, so that nobody waits with it.
+
+        It looks at each turn at first: a loop cannot sleep for less than a millisecond, in which
+        megabytes are written.
+        """
         deadline = 0.0
+        turns = limits.DEPARTURE_TURNS
         while outgoing.is_missing and not outgoing.is_ended:
             now = asyncio.get_running_loop().time()
             deadline = deadline or now + limits.DEPARTURE_SECONDS
             if now > deadline:
                 raise EOFError("its source gives no more")
-            await asyncio.sleep(limits.DEPARTURE_LOOK_SECONDS)
+            turns -= 1
+            await asyncio.sleep(limits.DEPARTURE_LOOK_SECONDS if turns < 0 else 0)
 
     async def _charge_for(self, outgoing: _Outgoing) -> None:
         due = charge(outgoing.total - outgoing.start, self._early)

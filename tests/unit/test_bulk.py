@@ -74,6 +74,29 @@ async def test_chunks_leave_before_the_last_byte_is_written() -> None:
     await b.close()
 
 
+class Written(Growing):
+    """Each look finds more of it there."""
+
+    def ready(self) -> int:
+        self.there = min(self.there + CHUNK_BYTES // 8, self.nbytes)
+        return super().ready()
+
+
+async def test_what_is_written_as_fast_as_it_leaves_is_not_slept_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "DEPARTURE_LOOK_SECONDS", 1_000.0)
+    owner, scientist, a, b = await sides()
+    source = Written(os.urandom(4 * CHUNK_BYTES))
+    owner.bulk.receiver.expect(5, source.nbytes)
+    async with asyncio.timeout(DEADLINE):
+        assert await scientist.bulk.sender.send(5, [source])
+        await until(lambda: 5 in owner.complete)
+    assert owner.complete[5] == source.data
+    await a.close()
+    await b.close()
+
+
 @pytest.mark.parametrize("is_shorter", [False, True], ids=["given up", "cut off"])
 async def test_a_source_that_ends_early_is_told_as_given_up(is_shorter: bool) -> None:
     owner, scientist, a, b = await sides()
