@@ -10,10 +10,12 @@ import time
 from collections import deque
 from typing import Any, Final
 
+import torch
+
 from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.lineage import Lineage
-from duet_p2p.engine.store import Poison
+from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.errors import QuotaExceeded
 from duet_p2p.limits import TIMED_SECONDS
 from duet_p2p.surface.table import Rule
@@ -29,6 +31,11 @@ _GROWING: Final = frozenset({
 })  # fmt: skip
 """Operators whose work, and room, grow with a whole number."""
 _GROWN: Final = (int, str, bytes, list, tuple)
+_CONTAINERS: Final = (list, tuple, dict, set, slice, range)
+_OF_OBJECTS: Final = (
+    "python.", "torch.distributions.", "torch.utils.data.", "torch.optim.", "torchvision.",
+)  # fmt: skip
+"""How names begin that take anything else than tensors, numbers and containers of them."""
 
 
 def is_timed_by_values(rule: Rule, given: Arguments, lineage: Lineage, is_container: bool) -> bool:
@@ -46,6 +53,8 @@ def is_timed_by_values(rule: Rule, given: Arguments, lineage: Lineage, is_contai
         return True
     # what has a hidden shape, or is missing where it would have one
     slots = given.slots.values()
+    if not rule.name.startswith(_OF_OBJECTS) and any(_is_private_object(s, lineage) for s in slots):
+        return True  # nonsense, and one that is missing would have hidden parts or none
     if any(slot.is_loose for slot in slots):  # it may be missing as well
         return True
     if any(is_private(slot.label) and not isinstance(slot.value, _PLAIN) for slot in slots):
@@ -66,6 +75,16 @@ def _grows(rule: Rule, given: Arguments) -> bool:
     if rule.short not in _GROWING or not rule.name.startswith("python."):
         return False
     return all(isinstance(value, _GROWN) for value in given.values())
+
+
+def _is_private_object(slot: Slot, lineage: Lineage) -> bool:
+    """Whether it is a distribution, a loader or the like, over private values or missing."""
+    value = slot.value
+    if isinstance(value, Poison):
+        return value.is_object and not value.is_public
+    if isinstance(value, (torch.Tensor, *_PLAIN, *_CONTAINERS)):
+        return False
+    return is_private(lineage.whole(value))
 
 
 def _is_missing(part: Any) -> bool:

@@ -33,10 +33,7 @@ FACTS = [
     "torch.zeros_like", "torch.zeros",
 ]  # fmt: skip
 PAIRS = (T + "is_set_to", T + "is_same_size", "torch.equal", T + "to", T + "type_as", "torch.full")
-STILL = {
-    "a_distribution_Categorical", "a_distribution_Bernoulli",
-    "orders_with_a_place_that_is_not_there",
-}  # fmt: skip
+STILL = {"orders_with_a_place_that_is_not_there"}
 """What is nonsense waits for a tick or not; docs/threat-model.md says so."""
 
 
