@@ -81,7 +81,7 @@ def test_a_request_is_shown_with_words_and_facts(owner):
     assert (facts["kind"], facts["numbers"], facts["records"], facts["sources"]) == (
         *("aggregate", "1", "20", "ages"),
     )
-    assert (facts["bytes"], facts["rows"]) == ("4", "ages: whole")
+    assert (facts["bytes"], facts["rows"]) == ("4", "ages: whole of 20 records along axis 0")
     assert request["code"] == "store['ages'].mean()"
     assert re.fullmatch("[0-9a-f]{64}", request["seen"])
 
