@@ -245,15 +245,7 @@ def _by_rows(
     if opened is None:
         return None, False
     met = [beside, *[label for label in labels if not label.is_data]]
-    call = axes.Call(
-        short,
-        given.args,
-        given.kwargs,
-        result,
-        lambda t: given.rows(t, lineage),
-        lambda t: is_private(lineage.label(t)),
-        given.alike,
-    )
+    call = _called(short, given, result, lineage)
     found = axes.outcome(call)
     if found is None:
         return None, call.is_by_values
@@ -292,6 +284,19 @@ def _by_rows(
     by_values = found.is_by_values
     verdict = Verdict(label, rows, axes=found.axes, states=states, is_by_values=by_values)
     return verdict, by_values
+
+
+def _called(short: str, given: Arguments, result: Any, lineage: Lineage) -> axes.Call:
+    """A call as the rules on the record axis look at it."""
+    return axes.Call(
+        short,
+        given.args,
+        given.kwargs,
+        result,
+        lambda t: given.rows(t, lineage),
+        lambda t: is_private(lineage.label(t)),
+        given.alike,
+    )
 
 
 def _without_classes(
