@@ -88,6 +88,8 @@ def _serve(
     compiler.stand_in()
     compiler.preload()
     engine = Engine(is_alone=True, watch=watch, are_files_closed=are_files_closed)
+    look = select.poll()
+    look.register(sock, select.POLLIN)
     late: list[Event] = []  # what nobody waits for: behind the next answers, or when all is quiet
     while commands is not None:
         finished: list[Event] = []
@@ -103,20 +105,15 @@ def _serve(
             pipe.send(sock, _encoded(late))
         late = finished
         spare = engine.files.spare
-        if (late or engine.is_untidy or spare.is_due) and _is_idle(sock, limits.REST_SECONDS):
+        if (late or engine.is_untidy or spare.is_due) and not look.poll(limits.REST_SECONDS * 1000):
             if late:
                 pipe.send(sock, _encoded(late))
                 late = []
             engine.tidy()
-            while spare.is_due and _is_idle(sock, 0):
+            while spare.is_due and not look.poll(0):
                 spare.prepare()
         commands = pipe.receive(sock, reader)
     return 0
-
-
-def _is_idle(sock: socket.socket, seconds: float) -> bool:
-    """Whether no command comes for so long."""
-    return not select.select([sock], (), (), seconds)[0]
 
 
 def _encoded(events: list[Event]) -> Outgoing:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -440,3 +441,20 @@ async def test_an_account_comes_when_it_is_asked_for_behind_an_answer_and_when_a
         if behind is not None:
             host.send(behind)
         assert (await host.events.get(m.Described)).call == call
+
+
+async def test_the_owner_may_have_more_files_open_than_select_can_look_at(process):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 3_000:
+        pytest.skip("this user may not open so many files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 3_000), hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+    try:
+        await process.start(CONFIGURE)  # its end of the pipe has the number that it has here
+        process.send(op(1, "torch.ones", 1, 3))
+        process.send(m.Snapshot(11, 1, "after"))
+        assert (await process.events.get(m.Described)).call == 11
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
