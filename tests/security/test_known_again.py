@@ -8,6 +8,7 @@ or another, written to or not. Each program made for two data sets leaves the sa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,17 @@ from tests.security.test_neighbour_failures import PROGRAMS as FAILING
 from tests.unit.test_datasets import write_files
 
 NEIGHBOURS = {**test_neighbours.PROGRAMS, **test_neighbour_containers.PROGRAMS}
+ALL = {**NEIGHBOURS, **FAILING}
+
+
+def both_sides(name: str, folder: Path) -> Iterator[Side]:
+    """An engine with each of the two data sets that a program is made for."""
+    if name in NEIGHBOURS:
+        yield from map(Neighbour, (neighbour_kit.ONE, neighbour_kit.OTHER))
+    else:
+        write_files(folder)
+        for data in (failing_kit.ONE, failing_kit.OTHER):
+            yield Side(data, {"digits": str(folder)})
 
 
 def words(side: Side, made: Program) -> list[Any]:
@@ -51,20 +63,11 @@ def _case(name: str) -> Any:
     return pytest.param(name, marks=marks)
 
 
-@pytest.mark.parametrize("name", [_case(name) for name in (*NEIGHBOURS, *FAILING)])
+@pytest.mark.parametrize("name", [_case(name) for name in ALL])
 def test_a_program_leaves_the_same_words_of_two_data_sets(name: str, tmp_path: Path) -> None:
-    state = torch.get_rng_state()
-    try:
-        if name in NEIGHBOURS:
-            sides: list[Side] = [Neighbour(neighbour_kit.ONE), Neighbour(neighbour_kit.OTHER)]
-        else:
-            write_files(tmp_path)
-            dirs = {"digits": str(tmp_path)}
-            sides = [Side(data, dirs) for data in (failing_kit.ONE, failing_kit.OTHER)]
-        one, other = (words(side, {**NEIGHBOURS, **FAILING}[name]) for side in sides)
-        assert one == other
-    finally:
-        torch.set_rng_state(state)
+    with torch.random.fork_rng(()):
+        one, other = (words(side, ALL[name]) for side in both_sides(name, tmp_path))
+    assert one == other
 
 
 # the same by the raw wire, with the rule that told it

@@ -101,12 +101,9 @@ def check(seed: int) -> None:
 
 
 def test_random_programs_leave_the_same_labels() -> None:
-    state = torch.get_rng_state()
-    try:
+    with torch.random.fork_rng(()):
         for seed in range(SEEDS):
             check(seed)
-    finally:
-        torch.set_rng_state(state)
 
 
 SEEDS = 60

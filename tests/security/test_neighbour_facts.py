@@ -13,14 +13,12 @@ import pytest
 import torch
 
 from duet_p2p.wire.values import Ref
-from tests.security import failing_kit, neighbour_kit
 from tests.security.failing_kit import Program, Side, difference
 from tests.security.neighbour_kit import T
-from tests.security.test_known_again import FAILING, NEIGHBOURS
-from tests.security.test_neighbour_containers import Neighbour
+from tests.security.test_known_again import ALL as PROGRAMS
+from tests.security.test_known_again import both_sides
 from tests.security.test_neighbour_failures import SLOW
 from tests.security.test_soundness import shown
-from tests.unit.test_datasets import write_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -67,23 +65,14 @@ def _case(name: str) -> Any:
     return pytest.param(name, marks=marks)
 
 
-ALL = [name for name in (*NEIGHBOURS, *FAILING) if name not in SLOW]
+ALL = [name for name in PROGRAMS if name not in SLOW]
 
 
 @pytest.mark.parametrize("name", [_case(name) for name in ALL])
 def test_no_fact_of_a_result_shows_which_data_set_it_is(name: str, tmp_path: Path) -> None:
-    state, told = torch.get_rng_state(), []
-    write_files(tmp_path)
-    try:
-        for number in (0, 1):
+    told = []
+    with torch.random.fork_rng(()):
+        for side in both_sides(name, tmp_path):
             torch.manual_seed(1)  # for what a program uploads
-            if name in NEIGHBOURS:
-                data = (neighbour_kit.ONE, neighbour_kit.OTHER)[number]
-                side: Side = Neighbour(data)
-            else:
-                data = (failing_kit.ONE, failing_kit.OTHER)[number]
-                side = Side(data, {"digits": str(tmp_path)})
-            told.append(looked_at(side, {**NEIGHBOURS, **FAILING}[name]))
-        assert not difference(*told)
-    finally:
-        torch.set_rng_state(state)
+            told.append(looked_at(side, PROGRAMS[name]))
+    assert not difference(*told)

@@ -93,9 +93,9 @@ def test_what_crosses_the_wire_is_the_same_of_two_data_sets(
     monkeypatch.setattr(tick, "TIMED_TICK_SECONDS", 0.001)  # all programs would wait for hours
     write_files(tmp_path)
     programs, data = ALL[subject]
-    state, found = torch.get_rng_state(), list[str]()
-    sides = [list(_drawn_alike(each, programs, tmp_path)) for each in data]
-    torch.set_rng_state(state)
+    found = list[str]()
+    with torch.random.fork_rng(()):
+        sides = [list(_drawn_alike(each, programs, tmp_path)) for each in data]
     for name, seen, also in zip(programs, *sides, strict=True):
         assert seen  # something was told at all
         other = [(a, b) for a, b in zip(seen, also, strict=False) if a != b]

@@ -30,12 +30,9 @@ def check(seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_data_sets_show_the_same_in_programs_over_rare_names() -> None:
-    state = torch.get_rng_state()
-    try:
+    with torch.random.fork_rng(()):
         for seed in range(SEEDS):
             check(seed)
-    finally:
-        torch.set_rng_state(state)
 
 
 SEEDS = 120

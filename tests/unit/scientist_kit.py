@@ -325,6 +325,12 @@ class Pair:
         """Everything that was pushed until now has arrived."""
         self.link.bridge.call(asyncio.sleep(0), 10)
 
+    def label(self, pointer: Any) -> tuple[str, int, bool]:
+        """What an owner would read: kind, least number of records, whether injected."""
+        self.settle()
+        facts = self.owner._snapshot(1 << 40, pointer._id).facts
+        return facts.kind, facts.min_records, facts.injected
+
     def value(self, pointer: Any) -> Any:
         """The value on the owner's side, whatever the rules are."""
         return self.owner.engine.store.get(pointer._id).value

@@ -26,12 +26,6 @@ def both() -> Iterator[Pair]:
         yield made
 
 
-def label(both: Pair, pointer: Any) -> tuple[str, int, bool]:
-    both.settle()
-    facts = both.owner._snapshot(1 << 40, pointer._id).facts
-    return facts.kind, facts.min_records, facts.injected
-
-
 def run(net: Any, data: Any, lengths: torch.Tensor, first: bool) -> tuple[Any, Any, Any]:
     """Packed outputs, padded ones, and the last states of the last layer."""
     packed = pack_padded_sequence(
@@ -55,13 +49,13 @@ def test_a_network_over_packed_records_is_one_over_records(
     found, expected = run(remote, x, lengths, first), run(net, DATA, lengths, first)
     for mine, theirs in zip(expected, found, strict=True):
         torch.testing.assert_close(both.value(theirs), mine)
-        assert label(both, theirs.mean()) == ("aggregate", N, lengths is SIZES)
+        assert both.label(theirs.mean()) == ("aggregate", N, lengths is SIZES)
     targets = torch.rand(N)
     nn.functional.mse_loss(expected[2].sum(1), targets).backward()
     nn.functional.mse_loss(found[2].sum(1), both.share(targets)).backward()
     for mine, theirs in zip(net.parameters(), remote.parameters(), strict=True):
         torch.testing.assert_close(both.value(theirs.grad), mine.grad)
-        assert label(both, theirs.grad) == ("aggregate", N, lengths is SIZES)
+        assert both.label(theirs.grad) == ("aggregate", N, lengths is SIZES)
     assert both.owner.failures == []
 
 

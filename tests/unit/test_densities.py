@@ -34,13 +34,6 @@ def both() -> Iterator[Pair]:
         yield made
 
 
-def label(both: Pair, pointer: Any) -> tuple[str, int, bool]:
-    """What an owner would read."""
-    both.settle()
-    facts = both.owner._snapshot(1 << 40, pointer._id).facts
-    return facts.kind, facts.min_records, facts.injected
-
-
 def of_each(tensor: torch.Tensor) -> torch.Tensor:
     """The same parameter for each record, nearly."""
     if not tensor.ndim:
@@ -66,10 +59,10 @@ def test_a_mean_of_densities_is_an_aggregate_of_all_records(both: Pair, name: st
     densities = remote.log_prob(both.share(drawn))
     assert densities.shape == local.log_prob(drawn).shape
     torch.testing.assert_close(both.value(densities), local.log_prob(drawn))
-    assert label(both, densities.mean()) == ("aggregate", N, False)
+    assert both.label(densities.mean()) == ("aggregate", N, False)
     if name not in NO_ENTROPY:
         torch.testing.assert_close(both.value(remote.entropy()), local.entropy())
-        assert label(both, remote.entropy().sum()) == ("aggregate", N, False)
+        assert both.label(remote.entropy().sum()) == ("aggregate", N, False)
     assert both.owner.failures == []
 
 
@@ -78,7 +71,7 @@ def test_the_others_are_worked_out_over_there(both: Pair, name: str) -> None:
     local, remote, drawn = made(both, name)
     densities = remote.log_prob(both.share(drawn))
     torch.testing.assert_close(both.value(densities), local.log_prob(drawn))
-    assert label(both, densities.mean())[:2] == ("per_record", 1)
+    assert both.label(densities.mean())[:2] == ("per_record", 1)
 
 
 FAMILIES: dict[str, Callable[[Any], Any]] = {
@@ -100,7 +93,7 @@ def test_divergences_of_each_record_too(both: Pair, name: str) -> None:
     there = FAMILIES[name](both.share), FAMILIES[name](both.share)
     found = kl_divergence(*there)
     torch.testing.assert_close(both.value(found), kl_divergence(*here))
-    assert label(both, found.mean()) == ("aggregate", N, False)
+    assert both.label(found.mean()) == ("aggregate", N, False)
 
 
 def test_an_encoders_divergence_and_noise(both: Pair) -> None:
@@ -109,14 +102,14 @@ def test_an_encoders_divergence_and_noise(both: Pair) -> None:
     weight = torch.rand(2, 3).send(both.duet).requires_grad_()
     posterior = Normal(rt.nn.functional.linear(x, weight), torch.ones(2))
     divergence = kl_divergence(posterior, Normal(torch.zeros(2), torch.ones(2))).sum(1).mean()
-    assert label(both, divergence) == ("aggregate", N, False)
+    assert both.label(divergence) == ("aggregate", N, False)
     divergence.backward()
-    assert label(both, weight.grad) == ("aggregate", N, False)
+    assert both.label(weight.grad) == ("aggregate", N, False)
     latent = posterior.rsample()
     assert latent.shape == (N, 2)
-    assert label(both, latent.mean()) == ("aggregate", N, True)  # a seed is no secret
+    assert both.label(latent.mean()) == ("aggregate", N, True)  # a seed is no secret
     latent.sum().backward()
-    assert label(both, weight.grad)[2]
+    assert both.label(weight.grad)[2]
 
 
 def test_one_parameter_for_all_records_is_trained_by_a_sum_over_them(both: Pair) -> None:
@@ -132,7 +125,7 @@ def test_one_parameter_for_all_records_is_trained_by_a_sum_over_them(both: Pair)
             other.log_prob(y).mean().backward()
     for mine, theirs in ((spread, there[0]), (sigma, there[1])):
         torch.testing.assert_close(both.value(theirs.grad), mine.grad)
-        assert label(both, theirs.grad) == ("aggregate", N, False)
+        assert both.label(theirs.grad) == ("aggregate", N, False)
 
 
 def test_what_is_written_to_a_parameter_later_counts(both: Pair) -> None:
@@ -147,10 +140,10 @@ def test_what_is_written_to_a_parameter_later_counts(both: Pair) -> None:
 def test_parameters_are_those_that_were_given(both: Pair) -> None:
     mean = both.share(torch.rand(N, 3))
     remote = Normal(mean, torch.ones(3))
-    assert label(both, remote.mean.sum()) == ("aggregate", N, False)
-    assert label(both, remote.variance.sum()) == ("aggregate", N, False)
+    assert both.label(remote.mean.sum()) == ("aggregate", N, False)
+    assert both.label(remote.variance.sum()) == ("aggregate", N, False)
     chances = Categorical(both.share(torch.rand(N, 3))).probs
-    assert label(both, chances.mean(0)) == ("aggregate", N, False)
+    assert both.label(chances.mean(0)) == ("aggregate", N, False)
 
 
 def test_a_sample_is_the_one_that_torch_draws(both: Pair) -> None:
@@ -168,10 +161,10 @@ def test_records_as_samples_of_one_distribution(both: Pair) -> None:
     """Maximum likelihood: the parameters are the scientist's, the records are drawn from it."""
     heights = both.share(torch.rand(N))
     fitted = Normal(torch.zeros(()).send(both.duet).requires_grad_(), 1.0)
-    assert label(both, fitted.log_prob(heights).mean()) == ("aggregate", N, False)
+    assert both.label(fitted.log_prob(heights).mean()) == ("aggregate", N, False)
     classes = both.share(torch.arange(N) % 3)
     chances = Categorical(torch.ones(3).send(both.duet))
-    assert label(both, chances.log_prob(classes).sum()) == ("aggregate", N, False)
+    assert both.label(chances.log_prob(classes).sum()) == ("aggregate", N, False)
 
 
 def test_a_distribution_of_this_side_is_a_formula_too(both: Pair) -> None:
@@ -184,14 +177,14 @@ def test_a_distribution_of_this_side_is_a_formula_too(both: Pair) -> None:
         y, there = (y, there) if isinstance(prior, distributions.Bernoulli) else (drawn, x)
         found: Any = prior.log_prob(there)
         torch.testing.assert_close(both.value(found), prior.log_prob(y))
-        assert label(both, found.mean()) == ("aggregate", N, False)
+        assert both.label(found.mean()) == ("aggregate", N, False)
     classes: Any = torch.arange(N) % 3
     found = Categorical(torch.ones(3)).log_prob(both.share(classes))
-    assert label(both, found.mean()) == ("aggregate", N, False)
+    assert both.label(found.mean()) == ("aggregate", N, False)
     some = both.share(drawn[:, 0])
     some = some[some > 0.5]
     found = distributions.Bernoulli(torch.tensor(0.3)).log_prob((some > 0.7).float())
-    assert label(both, found.mean())[0] == "per_record"
+    assert both.label(found.mean())[0] == "per_record"
     with pytest.raises(ValueError, match="support"):
         distributions.Bernoulli(0.5).log_prob(torch.tensor(0.5))
 
@@ -201,12 +194,12 @@ def test_what_tells_records_apart_is_no_aggregate(both: Pair) -> None:
     spread = torch.full((N, 1), 1e6)
     spread[5] = 1e-3
     weighted = Normal(x, spread.send(both.duet)).log_prob(torch.zeros(N, 3))
-    assert label(both, weighted.sum()) == ("aggregate", N, True)
+    assert both.label(weighted.sum()) == ("aggregate", N, True)
     across = Categorical(both.share(torch.rand(3, N)).t())  # the records are the classes
-    assert label(both, across.log_prob(torch.zeros(N)).sum())[0] == "per_record"
+    assert both.label(across.log_prob(torch.zeros(N)).sum())[0] == "per_record"
     mixed = Independent(Normal(x, torch.ones(3)), 2)
-    assert label(both, mixed.log_prob(x)) == ("aggregate", N, False)
-    assert label(both, Normal(x, 1.0).log_prob(x.flip(0)).mean())[0] == "per_record"
+    assert both.label(mixed.log_prob(x)) == ("aggregate", N, False)
+    assert both.label(Normal(x, 1.0).log_prob(x.flip(0)).mean())[0] == "per_record"
 
 
 def test_with_validation_it_is_over_there(both: Pair) -> None:
@@ -221,5 +214,5 @@ def test_hidden_sizes_are_worked_out_over_there(both: Pair) -> None:
     x = both.share(torch.rand(N))
     some = x[x > 0.5]
     density = Normal(some, 1.0).log_prob(some)
-    assert label(both, density.mean())[0] == "per_record"
+    assert both.label(density.mean())[0] == "per_record"
     assert both.value(density).shape == both.value(some).shape
