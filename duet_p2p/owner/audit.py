@@ -1,9 +1,13 @@
 """The audit log of one session: events from the loop, rows on the disk, one thread between them.
 
-`record` and `commit` only put an entry into a list, so the loop never waits for a disk. The writer
-takes everything that is there and writes it as one group with one sync. What nobody waits for may
-gather for a second, and a burst of the same thing is one row with a count; a release is written at
-once, with all that happened before it.
+`record` and `commit` put an entry into a list. The writer takes everything that is there and
+writes it as one group with one sync. What nobody waits for may gather for a second, and a burst of
+the same thing is one row with a count; a release is written at once, with all that happened before
+it.
+
+Two threads that wake each other take as long as a disk that is quick. So where the last group was
+on it within `AUDIT_QUICK_SECONDS`, the loop writes a release itself, the first one of each of its
+turns; the writer has the others, and all of them as soon as a group took longer.
 
 If the disk refuses, entries stay in the list and are tried again; each release that waits is told
 that it cannot be kept, which means that it does not happen. The session goes on.
@@ -31,7 +35,7 @@ from duet_p2p.errors import AuditUnavailable
 from duet_p2p.identity.keys import Key
 from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.owner.audit_chain import GENESIS, Entry, facts_text
-from duet_p2p.owner.audit_file import AuditFile
+from duet_p2p.owner.audit_file import AuditFile, LogInUse
 from duet_p2p.owner.journal import Content, LogJournal, SignHead
 from duet_p2p.wire.codec import encode_value
 
@@ -76,7 +80,7 @@ class AuditLog:
         on_trouble: called in the writer's thread with a sentence when the disk begins to refuse.
 
     Attributes:
-        file: the log on disk. Only the writer's thread uses it.
+        file: the log on disk. One thread at a time uses it.
     """
 
     def __init__(
@@ -89,6 +93,9 @@ class AuditLog:
         self._on_trouble = on_trouble
         self._mirror = LogJournal(key.id)
         self._head = file.head()
+        self._writing = threading.Lock()  # before `_lock`: held from the taking of a group on
+        self._is_quick = False  # the disk was, when the last group was written
+        self._is_late = False  # the loop wrote in this turn
         self._lock = threading.Condition()
         self._pending: list[_Pending] = []
         self._bursts: dict[tuple[Any, ...], _Pending] = {}
@@ -125,7 +132,9 @@ class AuditLog:
         future: asyncio.Future[SignHead] = loop.create_future()
         sealed = (encode_value(content[0]), content[1])
         self._mirror.record(kind, facts)
-        self._put(_Pending(_now(), kind, dict(facts), sealed, (loop, future)))
+        row = _Pending(_now(), kind, dict(facts), sealed, (loop, future))
+        if not (self._is_quick and self._write_here(row, loop)):
+            self._put(row)
         return future
 
     def head(self) -> bytes:
@@ -213,10 +222,45 @@ class AuditLog:
             first.requests.append(row.facts["request"])
         return True
 
+    def _write_here(self, row: _Pending, loop: asyncio.AbstractEventLoop) -> bool:
+        """Writes a release, and what is to be written before it; False: the writer has to."""
+        if self._is_late or self.trouble or not self._writing.acquire(blocking=False):
+            return False
+        try:
+            with self._lock:
+                if self._is_ending:
+                    return False
+                group = [*self._take(), row]
+                self._put_rows += 1
+            self._is_late = True
+            loop.call_soon(self._next_turn)
+            try:
+                self._write(group, waits=False)
+            except LogInUse:
+                with self._lock:
+                    self._put_rows -= 1
+                    self._pending[:0] = group[:-1]
+                return False
+        finally:
+            self._writing.release()
+        return True
+
+    def _next_turn(self) -> None:
+        self._is_late = False
+
+    # either thread
+
+    def _take(self) -> list[_Pending]:
+        """All that is to be written. With both locks held."""
+        group, self._pending = self._pending, []
+        self._bursts.clear()
+        self._is_urgent = False
+        return group
+
     # the writer's thread
 
     def _run(self) -> None:
-        is_ending = False
+        is_ending = has_room = False
         while not is_ending:
             with self._lock:
                 self._lock.wait_for(lambda: self._pending or self._is_ending)
@@ -225,14 +269,28 @@ class AuditLog:
                     lambda: self._is_ending or (self._is_urgent and not self.trouble),
                     limits.AUDIT_GATHER_SECONDS,
                 )
-                is_ending = self._is_ending
-                group, self._pending = self._pending, []
-                self._bursts.clear()
-                self._is_urgent = False
-            self._write(group)
+            with self._writing:
+                with self._lock:
+                    is_ending = self._is_ending
+                    group = self._take()
+                self._write(group)
+                if group and not (has_room or is_ending):
+                    has_room = True
+                    with contextlib.suppress(sqlite3.Error, OSError):
+                        self.file.make_room()
         self.file.close()
 
-    def _write(self, group: list[_Pending]) -> None:
+    def _write(self, group: list[_Pending], *, waits: bool = True) -> None:
+        """Writes a group and tells who waits for it.
+
+        Args:
+            group: in order; empty: nothing.
+            waits: for another process that writes to the log.
+
+        Raises:
+            LogInUse: another one does, and it is not waited for.
+        """
+        started = time.monotonic()
         try:
             if group:
                 lost = self._lost
@@ -240,10 +298,14 @@ class AuditLog:
                 if lost:
                     text = facts_text({"rows_not_kept": lost})
                     entries.append(Entry(_now(), self._key.id, "fault", text))
-                self._head = self.file.append(entries)
+                self._head = self.file.append(entries, waits=waits)
+                self._is_quick = time.monotonic() - started <= limits.AUDIT_QUICK_SECONDS
                 with self._lock:
                     self._lost -= lost
+        except LogInUse:
+            raise
         except Exception as error:  # whatever it is: what is not written does not leave
+            self._is_quick = False
             if not isinstance(error, sqlite3.Error | OSError):
                 _log.exception("a mistake of ours in the audit log")
             self._failed(group, error)
@@ -332,6 +394,9 @@ def _settle(wait: Wait, answer: SignHead | Exception) -> None:
         else:
             future.set_result(answer)
 
+    if asyncio._get_running_loop() is loop:
+        settle()
+        return
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
         loop.call_soon_threadsafe(settle)
 

@@ -27,6 +27,7 @@ GENESIS: Final = bytes(32)
 _SALT_BYTES: Final = 16
 _PURPOSE: Final = b"duet/audit-row/v1"
 _SHOWN_PROBLEMS: Final = 20
+_TEXT: Final = json.JSONEncoder(default=str, sort_keys=True, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Check:
 
 def facts_text(facts: Mapping[str, Any]) -> str:
     """Facts as they are kept and hashed; what JSON does not know is written as text."""
-    return json.dumps(facts, default=str, sort_keys=True, ensure_ascii=False)
+    return _TEXT.encode(facts)
 
 
 def next_row(number: int, previous: bytes, entry: Entry) -> Row:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +22,11 @@ from duet_p2p.errors import AuditUnavailable, IdentityFileUnsafe
 from duet_p2p.identity.files import check_private_file, home, locked, read_private, write_private
 from duet_p2p.owner.audit_chain import GENESIS, Entry, Row, next_row
 
-__all__ = ["AuditFile", "audit_path"]
+__all__ = ["AuditFile", "LogInUse", "audit_path"]
 
 _VERSION: Final = 1
 _KEY_BYTES: Final = 32
+_LOOK_SECONDS: Final = 0.005
 _BESIDE: Final = ("", "-wal", "-shm")
 """The log, and what SQLite keeps beside it while it is open: rows are in the second one first, and
 writers find each other by the third."""
@@ -55,6 +57,10 @@ def audit_path() -> Path:
     return home() / "audit.sqlite"
 
 
+class LogInUse(Exception):
+    """Another process writes to the log, and was not waited for; nothing was written."""
+
+
 class AuditFile:
     """One open log. One thread at a time.
 
@@ -74,6 +80,7 @@ class AuditFile:
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
+        self._waits = True
         try:
             if create:
                 _make_private(path)
@@ -104,20 +111,42 @@ class AuditFile:
             raise sqlite3.DatabaseError(f"version {version} is not of this release")
         self.connection.execute("PRAGMA synchronous=FULL")
         if create:
-            self.connection.execute("PRAGMA journal_mode=WAL")
-            self.connection.executescript(_SCHEMA)
-            self.connection.execute(f"PRAGMA user_version={_VERSION}")
+            self._keep_rows_apart()
+            if not version:  # else nothing is written, and nobody waited for
+                self.connection.executescript(_SCHEMA)
+                self.connection.execute(f"PRAGMA user_version={_VERSION}")
 
-    def append(self, entries: Sequence[Entry]) -> bytes:
+    def _keep_rows_apart(self) -> None:
+        """Has SQLite use WAL.
+
+        Two processes that begin a log at once are in each other's way here, and SQLite itself
+        waits for neither.
+        """
+        end = time.monotonic() + limits.AUDIT_BUSY_SECONDS
+        while True:
+            try:
+                self.connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() >= end:
+                    raise
+            time.sleep(_LOOK_SECONDS)
+
+    def append(self, entries: Sequence[Entry], *, waits: bool = True) -> bytes:
         """Writes a group with one disk sync and returns the new head.
 
+        Args:
+            entries: in order.
+            waits: up to `AUDIT_BUSY_SECONDS` for another process that writes to the log.
+
         Raises:
+            LogInUse: another one does, and `waits` is False.
             sqlite3.Error: nothing of the group was written.
             OSError: the file, or one of those beside it, was moved or deleted. SQLite would write
                 on into one without a name, which nobody can read afterwards.
         """
         connection = self.connection
-        connection.execute("BEGIN IMMEDIATE")
+        self._begin(waits)
         try:
             number, previous = self._last()
             rows = []
@@ -137,6 +166,40 @@ class AuditFile:
             raise
         self._check_files()  # else nobody can read them
         return previous
+
+    def make_room(self) -> None:
+        """Gives the file that rows go to first its full size, by a row that is taken back.
+
+        What is written over is on the disk in three quarters of the time of what is added. Does
+        nothing where the file is large enough, or the disk has no room.
+        """
+        size = os.stat(f"{self.path}-wal").st_size
+        if size >= limits.AUDIT_ROOM_BYTES:
+            return
+        pages = self.connection.execute("PRAGMA cache_size").fetchone()[0]
+        with contextlib.suppress(sqlite3.Error):
+            self._begin(waits=True)
+            self.connection.execute("PRAGMA cache_size=16")  # so that the row is written at all
+            self.connection.execute(
+                "INSERT INTO rows SELECT coalesce(max(number), 0) + 1, '', '', '', '', "
+                "zeroblob(?), x'' FROM rows",
+                (limits.AUDIT_ROOM_BYTES,),
+            )
+        with contextlib.suppress(sqlite3.Error):
+            self.connection.execute("ROLLBACK")
+        self.connection.execute(f"PRAGMA cache_size={pages}")
+
+    def _begin(self, waits: bool) -> None:
+        if waits is not self._waits:
+            seconds = limits.AUDIT_BUSY_SECONDS if waits else 0
+            self.connection.execute(f"PRAGMA busy_timeout={1_000 * seconds:.0f}")
+            self._waits = waits
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not waits and _is_busy(error):
+                raise LogInUse from error
+            raise
 
     def _beside(self) -> Iterator[tuple[str, os.stat_result]]:
         for end in _BESIDE:
@@ -211,6 +274,11 @@ class AuditFile:
     def close(self) -> None:
         """Closes the file."""
         self.connection.close()
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    """Whether another connection holds a lock that is wanted."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _row(columns: Sequence[Any]) -> Row:

@@ -56,7 +56,8 @@ class Journal(Protocol):
 
         Returns:
             A future of what signs the log's new head, with `AuditUnavailable` if the event could
-            not be kept: then nothing may leave. None where nothing is kept: go on.
+            not be kept: then nothing may leave. It is done already where the event was kept at
+            once. None where nothing is kept: go on.
         """
         ...
 

@@ -159,7 +159,10 @@ class Releases:
             self._queue(leaving, value, data)
             return
         self._recording[call] = leaving
-        kept.add_done_callback(partial(self._kept, leaving, value, data))
+        if kept.done():
+            self._kept(leaving, value, data, kept)
+        else:
+            kept.add_done_callback(partial(self._kept, leaving, value, data))
 
     def _kept(
         self,

@@ -49,12 +49,14 @@ def rows(path):
 
 def fill(log):
     """From now on the file may not grow: SQLite answers that the disk is full."""
-    pages = log.file.connection.execute("PRAGMA page_count").fetchone()[0]
-    log.file.connection.execute(f"PRAGMA max_page_count={pages}")
+    with log._writing:  # the writer may still be at work, behind what it confirmed
+        pages = log.file.connection.execute("PRAGMA page_count").fetchone()[0]
+        log.file.connection.execute(f"PRAGMA max_page_count={pages}")
 
 
 def free(log):
-    log.file.connection.execute("PRAGMA max_page_count=1000000")
+    with log._writing:
+        log.file.connection.execute("PRAGMA max_page_count=1000000")
 
 
 async def test_a_release_is_on_the_disk_when_it_is_confirmed_with_all_before_it(log, path):
@@ -70,9 +72,9 @@ async def test_many_releases_at_once_share_syncs(log, path):
     calls = []
     original = log.file.append
 
-    def counted(entries):
+    def counted(entries, **how):
         calls.append(len(entries))
-        return original(entries)
+        return original(entries, **how)
 
     log.file.append = counted
     await asyncio.gather(*[log.commit("release", {"n": n}, VALUE) for n in range(200)])
@@ -155,6 +157,7 @@ async def test_rows_that_a_full_disk_refuses_are_bounded_and_their_loss_is_a_row
     log, path, monkeypatch
 ):
     monkeypatch.setattr(limits, "AUDIT_PENDING_ROWS", 5)
+    monkeypatch.setattr(limits, "AUDIT_QUICK_SECONDS", 0.0)  # all is the writer's
     log.record("share", {"object": 0})
     await log.commit("release", {}, VALUE)
     fill(log)
@@ -183,7 +186,7 @@ def _flush_until_good(log):
 
 
 async def test_a_mistake_in_the_writer_is_a_refusal_and_not_silence(log, caplog):
-    log.file.append = lambda entries: 1 / 0
+    log.file.append = lambda entries, **how: 1 / 0
     with caplog.at_level(logging.ERROR), pytest.raises(AuditUnavailable):
         await log.commit("release", {}, VALUE)
     del log.file.append
@@ -214,9 +217,9 @@ async def test_the_loop_does_not_wait_for_the_disk(log, path):
     hold = threading.Event()
     original = log.file.append
 
-    def slow(entries):
+    def slow(entries, **how):
         hold.wait(20)
-        return original(entries)
+        return original(entries, **how)
 
     log.file.append = slow
     future = log.commit("release", {}, VALUE)
@@ -228,6 +231,77 @@ async def test_the_loop_does_not_wait_for_the_disk(log, path):
     await future
     await asyncio.to_thread(log.flush)
     assert len(rows(path)) == 1_001
+
+
+# where the disk is quick
+
+
+@pytest.fixture
+async def quick(log, monkeypatch):
+    """A log whose disk was quick, whatever this machine's is."""
+    monkeypatch.setattr(limits, "AUDIT_QUICK_SECONDS", 60.0)
+    await log.commit("release", {"n": 0}, VALUE)
+    with log._writing:  # the writer is at work behind what it confirmed
+        return log
+
+
+def numbers(path):
+    return [facts["n"] for _, facts in rows(path)]
+
+
+async def test_the_loop_writes_a_release_with_all_before_it(quick, path):
+    quick.record("share", {"n": 1})
+    kept = quick.commit("release", {"n": 2}, VALUE)
+    assert kept.done()
+    assert numbers(path) == [0, 1, 2]
+    assert AuditView(path).verify(kept.result()())
+
+
+async def test_but_one_of_each_of_its_turns(quick, path):
+    kept = [quick.commit("release", {"n": n}, VALUE) for n in range(1, 100)]
+    assert [future.done() for future in kept[:2]] == [True, False]
+    await asyncio.gather(*kept)
+    assert numbers(path) == list(range(100))
+    assert quick.commit("release", {"n": 100}, VALUE).done()
+
+
+async def test_nor_behind_a_disk_that_took_its_time(quick, path, monkeypatch):
+    monkeypatch.setattr(limits, "AUDIT_QUICK_SECONDS", 0.0)
+    assert quick.commit("release", {"n": 1}, VALUE).done()  # this one was not quick
+    await asyncio.sleep(0)
+    kept = quick.commit("release", {"n": 2}, VALUE)
+    assert not kept.done()
+    await kept
+    assert numbers(path) == [0, 1, 2]
+
+
+async def test_nor_while_another_process_writes_to_the_log(quick, path):
+    other = AuditFile(path)
+    other.connection.execute("BEGIN IMMEDIATE")
+    quick.record("share", {"n": 1})
+    kept = quick.commit("release", {"n": 2}, VALUE)
+    quick.record("share", {"n": 3})
+    assert not kept.done()
+    other.connection.execute("COMMIT")
+    await kept
+    await asyncio.to_thread(quick.flush)
+    assert numbers(path) == [0, 1, 2, 3]
+    assert quick.trouble == ""
+    other.close()
+
+
+async def test_what_the_disk_refuses_the_loop_is_told_at_once_and_tried_by_the_writer(quick, path):
+    fill(quick)
+    kept = quick.commit("release", {"n": 1, "pad": "x" * 90_000}, VALUE)
+    with pytest.raises(AuditUnavailable, match="full"):
+        kept.result()
+    await asyncio.sleep(0)
+    assert not quick.commit("release", {"n": 2}, VALUE).done()
+    free(quick)
+    await asyncio.to_thread(_flush_until_good, quick)
+    await quick.commit("release", {"n": 3}, VALUE)
+    assert numbers(path)[0] == 0 and numbers(path)[-1] == 3 and 1 not in numbers(path)
+    assert quick.trouble == ""
 
 
 async def test_events_go_to_the_logger_too(log, caplog):

@@ -11,11 +11,12 @@ import time
 
 import pytest
 
+from duet_p2p import limits
 from duet_p2p.errors import AuditUnavailable, IdentityFileUnsafe
 from duet_p2p.identity.keys import Key
 from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.owner.audit_chain import GENESIS, Entry, check
-from duet_p2p.owner.audit_file import AuditFile, audit_path
+from duet_p2p.owner.audit_file import AuditFile, LogInUse, audit_path
 
 KEY = Key.from_seed(bytes(range(32)), "owner")
 ENTRY = Entry("2026-01-01T00:00:00", "S1", "request", '{"name": "loss"}')
@@ -244,6 +245,52 @@ def test_several_writers_make_one_chain(path):
     assert found.rows == 4 * sum(1 + number % 3 for number in range(25))
     for file in files:
         file.close()
+
+
+def test_a_log_that_two_begin_at_once_is_waited_for(path):
+    """SQLite does not wait for a lock where it would change how it keeps rows."""
+    path.touch(mode=0o600)
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    ends = threading.Timer(0.1, other.execute, ["COMMIT"])
+    ends.start()
+    file = AuditFile(path)
+    ends.join()
+    file.append([ENTRY])
+    assert check(file.rows())
+    file.close()
+    other.close()
+
+
+def test_the_room_that_is_made_holds_no_row(path):
+    file = AuditFile(path)
+    file.append([ENTRY])
+    file.make_room()
+    rows_first = path.with_name(f"{path.name}-wal")
+    assert rows_first.stat().st_size >= limits.AUDIT_ROOM_BYTES
+    assert path.stat().st_size < 100_000
+    file.append([ENTRY])
+    assert check(file.rows()).rows == 2
+    assert rows_first.stat().st_size < limits.AUDIT_ROOM_BYTES + 100_000
+    file.close()
+    file = AuditFile(path)
+    assert check(file.rows()).rows == 2
+    file.close()
+
+
+def test_who_is_not_to_wait_for_another_writer_is_told(path):
+    file, other = AuditFile(path), AuditFile(path)
+    other.connection.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LogInUse):
+        file.append([ENTRY], waits=False)
+    ends = threading.Timer(0.1, other.connection.execute, ["COMMIT"])
+    ends.start()
+    file.append([ENTRY])
+    ends.join()
+    file.append([ENTRY], waits=False)
+    assert check(file.rows()).rows == 2
+    file.close()
+    other.close()
 
 
 WRITER = """

@@ -59,6 +59,21 @@ async def test_nothing_leaves_before_the_journal_has_kept_it(slow):
     assert left == [wire.Value(11, 0.25, None)]  # it does not wait for the signature
 
 
+async def test_what_the_journal_keeps_at_once_leaves_at_once(slow):
+    def commit(kind, facts, content):
+        assert slow.answers() == []
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(lambda: HEAD)
+        return done
+
+    slow.journal.commit = commit
+    slow.receive(ask())
+    slow.candidate(11, LOSS, 0.25)
+    slow.desk.accept(11)
+    assert slow.answers(wire.Value) == [wire.Value(11, 0.25, None)]
+    assert await heads(slow) == [told(HEAD)]
+
+
 async def test_values_that_leave_in_a_moment_share_the_newest_head(slow):
     for call in (11, 13):
         slow.receive(ask(call, id=call))

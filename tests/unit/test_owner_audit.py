@@ -151,8 +151,9 @@ def test_a_full_disk_stops_releases_and_not_the_session(pair):
     call = ask_for_the_mean(duet, scientist)
     file = duet._audit.file
     duet._audit.flush()
-    pages = file.connection.execute("PRAGMA page_count").fetchone()[0]
-    file.connection.execute(f"PRAGMA max_page_count={pages}")
+    with duet._audit._writing:
+        pages = file.connection.execute("PRAGMA page_count").fetchone()[0]
+        file.connection.execute(f"PRAGMA max_page_count={pages}")
     for number in range(8):  # what is left of the last page
         duet.send(AGES, tags=["x" * 250] * 8, description=str(number))
     duet.requests[0].accept()
@@ -162,7 +163,8 @@ def test_a_full_disk_stops_releases_and_not_the_session(pair):
     scientist.op("torch.zeros", 3, 2)
     assert isinstance(scientist.get(3), wire.Value)
     assert scientist.get(2).state in ("never", "denied")
-    file.connection.execute("PRAGMA max_page_count=1000000")
+    with duet._audit._writing:
+        file.connection.execute("PRAGMA max_page_count=1000000")
     call = scientist.request(2, name="mean")
     scientist.wait_for(lambda: len(duet.requests) == 1)
     duet.requests[0].accept()
