@@ -284,8 +284,9 @@ def _tensor_from_wire(
             source, is_owned = taken
         else:
             source = blob[span.offset : span.offset + span.nbytes]
-            # A tensor that is not all of the blob would keep the rest of it in memory.
-            is_owned = is_owned and len(source) == blob.nbytes and not blob.readonly
+            # A tensor that is not all of the blob would keep the rest of it in memory, and a second
+            # one over all of it, of another type, would lie in the memory of the first.
+            is_owned = is_owned and len(source) == blob.nbytes and not (blob.readonly or shared)
     else:
         source = data.data
         found, is_owned = None, False

@@ -1,4 +1,5 @@
 from collections import OrderedDict
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -146,6 +147,26 @@ def test_overlapping_spans_give_tensors_in_memory_of_their_own() -> None:
     assert second.sum() == 0
     assert third.sum() == 0
     assert bytes(blob) == bytes(64)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["float32", "int32", "uint8", "bool", "complex64"]),
+                          st.sampled_from([0, 8, 64]), st.sampled_from([0, 8, 56, 64])),
+                min_size=2, max_size=5))  # fmt: skip
+def test_no_two_storages_lie_over_the_same_bytes_of_a_blob_that_is_given_away(
+    found: list[tuple[str, int, int]],
+) -> None:
+    value = [
+        TensorData(dtype, (nbytes // DTYPES[dtype].itemsize,), Span(at, nbytes))
+        for dtype, at, nbytes in found
+        if at + nbytes <= 64
+    ]
+    tensors = [tensor for tensor in from_wire(value, bytearray(64), is_owned=True) if len(tensor)]
+    lying = {
+        (store.data_ptr(), store.nbytes(), store._cdata)
+        for store in (tensor.untyped_storage() for tensor in tensors)
+    }
+    for one, other in combinations(lying, 2):
+        assert one[0] + one[1] <= other[0] or other[0] + other[1] <= one[0]
 
 
 def test_arrived_tensors_may_be_written_to_and_outlive_the_blob() -> None:
