@@ -162,6 +162,7 @@ RESULT_BYTES: Final = 1024**3  # logical bytes of one result, checked before it 
 HIDDEN_NUMBERS: Final = 65_536  # that a result of hidden size counts for at least, if unbounded
 UPLOAD_BYTES: Final = 1024**3  # one transfer
 UPLOADS_BYTES: Final = 2 * 1024**3  # all transfers that are under way
+UPLOAD_FILES: Final = 64  # large uploads that are received ahead of the engine, a file each
 COMMANDS_PER_SECOND: Final = 20_000  # and as many at once; faster ones wait
 COMMAND_SECONDS: Final = 120  # wall time of one command, then the engine is ended; 0: no limit
 TIMED_PER_MINUTE: Final = 1_000  # operations on private data whose time depends on values

@@ -238,7 +238,7 @@ class Service:
     def _miss(self, message: wire.Message) -> None:
         """Between two engines, or suspended: what arrives was made for one that is gone."""
         if isinstance(message, wire.Put) and message.blob is not None:
-            self._session.refuse_blob(message.blob.transfer)
+            self._uploads.refuse(message.blob.transfer)
         self._idle()
 
     def _op(self, seq: int, message: wire.Op | engine.Unread) -> None:
@@ -279,7 +279,7 @@ class Service:
             self._answers.tell_store(wire.StoreChanged((item.entry(),), ()))
         self._run(seq, message)
         if message.blob is not None:
-            self._uploads.expect(message.blob)
+            self._uploads.expect(seq, message.blob)
 
     def _arrived(self, transfer: int, data: engine.Buffer | engine.Landing, refusal: str) -> None:
         """Nothing instead of the bytes fails the upload; commands behind it must not wait."""
@@ -340,6 +340,7 @@ class Service:
     def _settled(self, event: engine.SettledUpTo) -> None:
         if self._listed_puts:
             self._listed_puts = {s: i for s, i in self._listed_puts.items() if s > event.seq}
+        self._uploads.settled(event.seq)
         self._settling.done(event.seq)
 
     def _op_failed(self, event: engine.OpFailed) -> None:
@@ -425,8 +426,8 @@ class Service:
         self._journal.record("engine", facts)
         self.failures.append(Failure(0, "the engine", "Died", event.reason, False))
         self._gate.open()
-        self.desk.engine_died()
-        self.shares.engine_died()
+        for part in (self.desk, self.shares, self._uploads):
+            part.engine_died()
         if self._is_open:
             self.revival.died(was_private=event.was_private)
             if event.was_private:

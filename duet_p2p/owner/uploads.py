@@ -1,7 +1,12 @@
 """Bytes that the scientist's uploads announced, on their way from the bulk channel to the engine.
 
 Memory for an upload is taken here, in the owner's process, so what is announced counts before any
-of it has arrived: one upload has a limit, and so have all that are under way together.
+of it has arrived, and until the engine has done with it: an engine that is busy takes nothing. One
+upload has a limit, and so have all that are under way together.
+
+A large one lands in a memory file, which is a descriptor here, on the pipe or in the engine, and a
+process has few of them. So only so many large ones are received ahead of the engine; for those
+behind them nobody says GO yet, and their sender waits.
 """
 
 from __future__ import annotations
@@ -24,10 +29,19 @@ __all__ = ["Uploads"]
 
 @dataclass(slots=True, eq=False)
 class _Announced:
-    """One upload, and whether it is over."""
+    """One upload that the engine is not done with."""
 
+    seq: int
+    """Number of the command that announced it."""
     blob: Blob
-    is_done: bool = False
+    arriving: asyncio.Future[Any] | None = None
+    """None: it was not asked for yet."""
+    is_given_up: bool = False
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it lands in a memory file, here or on the pipe."""
+        return self.blob.nbytes >= limits.PIPE_MEMORY_FILE_BYTES
 
 
 class Uploads:
@@ -41,8 +55,7 @@ class Uploads:
         together: bytes of all that are under way.
 
     Attributes:
-        under_way: bytes that were announced and that the engine cannot have yet: they are not all
-            here, or those of an upload before them are not, which everything waits for.
+        under_way: bytes that were announced, by commands that the engine is not done with.
     """
 
     def __init__(
@@ -59,38 +72,84 @@ class Uploads:
         self._together = together
         self.under_way = 0
         self._open: deque[_Announced] = deque()
+        self._waiting: deque[_Announced] = deque()  # those of them that were not asked for yet
+        self._files = 0  # large ones of the others
 
-    def expect(self, blob: Blob) -> None:
+    def expect(self, seq: int, blob: Blob) -> None:
         """A command announced this blob."""
         # The engine refuses what is too large, by the same number, when it comes to this command;
         # here it is only not received.
         if blob.nbytes > self._one:
-            self._session.refuse_blob(blob.transfer)
+            self.refuse(blob.transfer)
             return
         if self.under_way + blob.nbytes > self._together:
-            self._session.refuse_blob(blob.transfer)
+            self.refuse(blob.transfer)
             refusal = (
                 f"uploads under way have {self.under_way} bytes, another of {blob.nbytes} would be "
                 f"more than the {self._together} allowed (uploads_bytes): send it later"
             )
             self._arrived(blob.transfer, b"", refusal)
             return
+        self.under_way += blob.nbytes
+        announced = _Announced(seq, blob)
+        self._open.append(announced)
+        self._waiting.append(announced)
+        self._go_on()
+
+    def settled(self, seq: int) -> None:
+        """The engine is done with all commands up to this one."""
+        while self._open and self._open[0].seq <= seq:
+            announced = self._open.popleft()
+            self.under_way -= announced.blob.nbytes
+            self._files -= announced.is_large
+        if self._waiting:
+            self._go_on()
+
+    def refuse(self, transfer: int) -> None:
+        """Nobody wants these bytes. A partner who leaves too many refusals unanswered is out."""
         try:
-            arriving = self._session.expect_blob(
+            self._session.refuse_blob(transfer)
+        except DuetError as error:
+            self._session.fail(error)
+
+    def engine_died(self) -> None:
+        """What was on its way has no command any more that waits for it; the next engine has none.
+
+        To the next engine it would be bytes that nobody counts, or those of another command which
+        announces the same transfer.
+        """
+        given_up, self._open = self._open, deque()
+        self._waiting.clear()
+        self.under_way = self._files = 0
+        for announced in given_up:
+            announced.is_given_up = True
+            if announced.arriving is None or not announced.arriving.done():
+                self.refuse(announced.blob.transfer)
+
+    def _go_on(self) -> None:
+        """Asks for what comes next, as long as there may be one more file."""
+        while self._waiting:
+            announced = self._waiting[0]
+            if announced.is_large and self._files >= limits.UPLOAD_FILES:
+                return
+            self._waiting.popleft()
+            self._files += announced.is_large
+            self._ask_for(announced)
+
+    def _ask_for(self, announced: _Announced) -> None:
+        blob = announced.blob
+        try:
+            announced.arriving = self._session.expect_blob(
                 blob.transfer, blob.nbytes, into=_landing(blob.nbytes)
             )
-        except DuetError:
+        except DuetError:  # announced twice
             self._arrived(blob.transfer, b"", "")
             return
-        self.under_way += blob.nbytes
-        announced = _Announced(blob)
-        self._open.append(announced)
-        arriving.add_done_callback(lambda done: self._done(announced, done))
+        announced.arriving.add_done_callback(lambda done: self._done(announced, done))
 
     def _done(self, announced: _Announced, done: asyncio.Future[Any]) -> None:
-        announced.is_done = True
-        while self._open and self._open[0].is_done:
-            self.under_way -= self._open.popleft().blob.nbytes
+        if announced.is_given_up:
+            return
         failed = done.cancelled() or done.exception() is not None
         self._arrived(announced.blob.transfer, b"" if failed else done.result(), "")
 
