@@ -81,9 +81,9 @@ class AuditView:
     @property
     def pandas(self) -> DataFrame:
         """A table of all rows; facts are dicts."""
-        from pandas import DataFrame
+        from duet_p2p.objects.frame import frame_of
 
-        return DataFrame(
+        return frame_of(
             [
                 {
                     "Number": row.number,
@@ -94,7 +94,7 @@ class AuditView:
                 }
                 for row in self.rows()
             ],
-            columns=["Number", "Time", "Session", "Kind", "Facts"],
+            ["Number", "Time", "Session", "Kind", "Facts"],
         )
 
     def verify(self, *heads: str | SignedHead) -> Check:

@@ -50,7 +50,7 @@ class HandlerList:
     @property
     def pandas(self) -> Any:
         """A `pandas.DataFrame` with the columns of `HANDLER_COLUMNS`."""
-        import pandas
+        from duet_p2p.objects.frame import frame_of
 
         now = self._caller.read(self._desk.now)
         rows = [
@@ -66,7 +66,7 @@ class HandlerList:
             )
             for h in self.handlers
         ]
-        return pandas.DataFrame(rows, columns=list(HANDLER_COLUMNS))
+        return frame_of(rows, HANDLER_COLUMNS)
 
     def find(self, key: int | str | Handler) -> Handler:
         """A handler by position, name, tag, id (or at least 5 characters of it), or itself.

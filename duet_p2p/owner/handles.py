@@ -236,14 +236,14 @@ class OwnerStore:
     @property
     def pandas(self) -> Any:
         """A `pandas.DataFrame`: ID, Tags, Description, object_type, Shape, dtype, Records."""
-        import pandas
+        from duet_p2p.objects.frame import frame_of
 
         rows = [
             (self.key(i.id), list(i.tags), i.description, i.type, i.shape, i.dtype, i.records)
             for i in self._listed()
         ]
         columns = ["ID", "Tags", "Description", "object_type", "Shape", "dtype", "Records"]
-        return pandas.DataFrame(rows, columns=columns)
+        return frame_of(rows, columns)
 
     def update_vars(self, variables: MutableMapping[str, Any]) -> Any:
         """Binds each tag that is a free identifier to its handle; returns `.pandas`.

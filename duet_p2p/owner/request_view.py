@@ -419,10 +419,10 @@ class RequestList:
     @property
     def pandas(self) -> Any:
         """A `pandas.DataFrame` with the columns of `COLUMNS`, empty when nothing waits."""
-        import pandas
+        from duet_p2p.objects.frame import frame_of
 
         rows = [row_of(request) for request in self.requests]
-        return pandas.DataFrame(rows, columns=list(COLUMNS))
+        return frame_of(rows, COLUMNS)
 
     def explain(self, request: OwnerRequest | str | int) -> list[Look]:
         """Which handlers look at a request, and why each takes it or not."""

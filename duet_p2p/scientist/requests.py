@@ -274,13 +274,13 @@ class RequestList:
     @property
     def pandas(self) -> DataFrame:
         """The waiting ones as a table; empty, with its columns, when nothing waits."""
-        import pandas
+        from duet_p2p.objects.frame import frame_of
 
         rows = [
             (r.name, r.object_tags, r.reason, r.id, r.object_id, r.object_type)
             for r in self.requests
         ]
-        return pandas.DataFrame(rows, columns=list(COLUMNS))
+        return frame_of(rows, COLUMNS)
 
     def add_handler(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Belongs to the owner."""

@@ -97,7 +97,7 @@ class StoreView:
     @property
     def pandas(self) -> DataFrame:
         """The store as a table."""
-        import pandas
+        from duet_p2p.objects.frame import frame_of
 
         rows = [
             (
@@ -111,7 +111,7 @@ class StoreView:
             for entry in self._entries.values()
         ]
         columns = ["ID", "Tags", "Description", "object_type", "Shape", "dtype"]
-        return pandas.DataFrame(rows, columns=columns)
+        return frame_of(rows, columns)
 
     def update_vars(self, variables: MutableMapping[str, Any]) -> DataFrame:
         """Makes a variable of each tag that can be one and shadows nothing.

@@ -1,5 +1,7 @@
 """What the other side writes is text on this side's screen and nothing else, object by object."""
 
+import importlib
+import pkgutil
 from itertools import count
 
 import pytest
@@ -15,7 +17,7 @@ from duet_p2p.session.bridge import Bridge
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.messages import DefinePlan, PlanStep, StoreEntry
 from duet_p2p.wire.values import Ref
-from tests.hostile_kit import HOSTILE, assert_harmless_html, assert_harmless_text
+from tests.hostile_kit import HOSTILE, Structure, assert_harmless_html, assert_harmless_text
 from tests.unit.owner_kit import owner_on
 from tests.unit.scientist_kit import pair, wait
 
@@ -24,6 +26,7 @@ SENT = [text for text in TEXTS if not any("\ud800" <= c <= "\udfff" for c in tex
 """Those that the codec lets through; it is UTF-8."""
 KEY = Key.from_seed(bytes(range(32)), "owner")
 REPR_CHARS = 40_000
+TABLE = {"table", "thead", "tbody", "tr", "th", "td"}
 
 
 def assert_harmless(shown, plain):
@@ -96,6 +99,44 @@ def test_an_owner_sees_a_scientists_texts_as_texts(owners, view):
         assert_harmless(shown, plain)
         seen += 1
     assert seen == 1 or seen >= len(SENT[::3])
+
+
+TABLES = {
+    "requests": lambda duet: duet.requests.pandas,
+    "store": lambda duet: duet.store.pandas,
+    "handlers": lambda duet: duet.requests.handlers.pandas,
+    "audit": lambda duet: duet.audit.pandas,
+}
+MADE_OF_IT = {
+    "all of it": lambda table: table,
+    "some rows": lambda table: table[:10],
+    "some columns": lambda table: table[list(table.columns[:4])],
+    "sorted": lambda table: table.sort_values(table.columns[0], key=lambda texts: texts.map(str)),
+    "by its words": lambda table: table.set_index(
+        next(name for name in table.columns if name in ("Name", "Description", "name", "Kind"))
+    ),
+    "turned": lambda table: table.T,
+}
+
+
+@pytest.mark.parametrize("made", MADE_OF_IT)
+@pytest.mark.parametrize("view", TABLES)
+def test_a_table_of_texts_shows_texts(owners, view, made):
+    """pandas leaves two doors open: TeX in a notebook, and `style`, which escapes nothing."""
+    (duet, _), _ = owners
+    table = MADE_OF_IT[made](TABLES[view](duet))
+    assert_no_markup(table._repr_html_())
+    assert_no_markup(table.style.to_html())
+    assert_no_markup(table.style.hide(axis="index").to_html())
+
+
+def assert_no_markup(page):
+    found = Structure(page)
+    assert not found.open
+    assert {tag for tag, _ in found.elements} <= {*TABLE, "div", "style", "p"}
+    ((_, attributes),) = [element for element in found.elements if element[0] == "table"]
+    assert {"tex2jax_ignore", "mathjax_ignore"} <= set(dict(attributes)["class"].split())
+    assert_harmless_text(page)
 
 
 def test_what_an_owner_prints_is_text(owners):
@@ -196,6 +237,23 @@ def test_a_plan_is_shown_with_its_own_texts():
 
     for text in TEXTS:
         assert_harmless_html(build(text)._repr_html_(), build("word")._repr_html_())
+
+
+def test_each_class_that_shows_itself_is_looked_at_here(owners, scientists):
+    """One that is made later is not forgotten."""
+    names = [module.name for module in pkgutil.walk_packages(sy.__path__, "duet_p2p.")]
+    modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+    found = {
+        kind.__name__
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and kind.__module__ == module.__name__
+        if "_repr_html_" in vars(kind)
+    }
+    looked_at = {type(shown) for look in LISTS.values() for shown in look(owners[0][0])}
+    looked_at |= {type(shown) for look in MINE.values() for shown in look(scientists[0])}
+    bases = {base.__name__ for kind in looked_at for base in kind.__mro__}
+    assert found - bases == {"Frame", "Plan"}  # which have tests of their own
 
 
 # the building blocks

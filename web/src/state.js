@@ -82,7 +82,8 @@ function freshStages() {
 export function cleaned(text, length = NOTE_LENGTH) {
   const plain = String(text ?? '')
     .slice(0, length * 4)
-    .replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\s]+/gu, ' ')
+    .replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Cn}\s]+/gu, ' ')
+    .replaceAll(/(\p{M}{3})\p{M}+/gu, '$1')
     .trim();
   const characters = [...plain];
   return characters.length <= length ? plain : `${characters.slice(0, length - 1).join('')}…`;

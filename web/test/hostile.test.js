@@ -1,12 +1,16 @@
 // @ts-check
 /** What an owner could send to reach what every object inherits, or further than a page can count. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
+import { factsText } from '../src/console/audit.js';
+import { headline, listed, shown } from '../src/console/text.js';
 import { DuetError } from '../src/errors.js';
 import { NotJson, parseObject } from '../src/json.js';
 import { decodeFrame, decodeMessage } from '../src/messages.js';
 import { write } from '../src/msgpack.js';
+import { cleaned } from '../src/state.js';
 import { decodeValue, Dict, encodeValue } from '../src/wire.js';
 
 const INHERITED = Object.getOwnPropertyNames(Object.prototype);
@@ -70,3 +74,21 @@ test('bytes of any kind are read or refused with one kind of error', () => {
     readOrRefused(() => decodeFrame(bytes));
   }
 });
+
+// the same texts as in Python: what people look at has nothing in it that cannot be seen
+
+/** @type {Record<string, string>} */
+const TEXTS = JSON.parse(readFileSync(new URL('../../tests/data/hostile_strings.json', import.meta.url), 'utf8'));
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/u;
+
+for (const [name, text] of Object.entries(TEXTS)) {
+  test(`a text with ${name} is short, and all of it can be seen`, () => {
+    const source = /** @type {any} */ ({ name: text });
+    const request = /** @type {any} */ ({ kind: 'verbatim', elements: 1, records: 1, sources: [source], failed: '', refusal: '' });
+    const fact = factsText(JSON.stringify({ name: text, [text]: text }));
+    for (const made of [shown(text, 100), cleaned(text, 100), listed([text]), headline(request, 10), shown(fact, 100)]) {
+      assert.doesNotMatch(made, UNSEEN);
+      assert.ok(made.length < 1_000, `${made.length} characters`);
+    }
+  });
+}
