@@ -6,11 +6,12 @@ an engine says comes before that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from duet_p2p import limits
 from duet_p2p.engine.messages import Departure, Payload, Started
-from duet_p2p.errors import DuetError
+from duet_p2p.errors import DuetError, QuotaExceeded
 from duet_p2p.owner.catalog import pages
 from duet_p2p.owner.ends import SessionEnd
 from duet_p2p.owner.journal import Journal
@@ -28,6 +29,7 @@ class Answers:
         session: takes them.
         journal: hears of what could not be sent.
         store: the messages that tell the whole visible store.
+        quotas: of the session; `downloads_bytes` of all values that the scientist does not have.
 
     Attributes:
         engine: the newest engine that was up; None before the first.
@@ -38,11 +40,13 @@ class Answers:
         session: SessionEnd,
         journal: Journal,
         store: Callable[[Started], Iterable[wire.Message]],
+        quotas: Mapping[str, int],
     ) -> None:
         self.engine: Started | None = None
         self._session = session
         self._journal = journal
         self._store = store
+        self._together = quotas.get("downloads_bytes", limits.DOWNLOADS_BYTES)
         self._is_open = True
         self._is_expected = False  # the scientist is there and waits for the store
         self._has_greeted = False
@@ -90,15 +94,32 @@ class Answers:
         self._session.post(message)
 
     def send_value(self, call: int, value: Any, data: Payload | None) -> None:
-        """A released value; its bytes go on the bulk channel."""
+        """A released value; its bytes go on the bulk channel.
+
+        Raises:
+            QuotaExceeded: the scientist has not taken what was sent before.
+        """
         if data is None:  # the scientist waits for it: what is to be noted comes after
             self._session.post(wire.Value(call, value, None), at_once=True)
             return
         view = data if isinstance(data, Departure) else memoryview(data)
+        self._check_room(view.nbytes)
         # Encoded once in vain, so that no transfer begins whose message cannot be sent.
         encode_message(wire.Value(call, value, Blob(1, view.nbytes)))
         transfer = self._session.send_blob([view], view.nbytes)
         self._session.post(wire.Value(call, value, Blob(transfer, view.nbytes)))
+
+    def _check_room(self, nbytes: int) -> None:
+        """A partner who asks and takes nothing would have everything kept here."""
+        sent = self._session.transfers
+        is_full = sent.out_bytes and sent.out_bytes + nbytes > self._together
+        is_file = nbytes >= limits.PIPE_MEMORY_FILE_BYTES
+        if is_full or (is_file and sent.out_files >= limits.DOWNLOAD_FILES):
+            raise QuotaExceeded(
+                f"values of {sent.out_bytes} bytes are on their way, another of {nbytes} would be "
+                f"more than the {self._together} allowed (downloads_bytes), or than "
+                f"{limits.DOWNLOAD_FILES} large ones: get it again when they are there"
+            )
 
     def close(self) -> None:
         """Nobody is there any more."""

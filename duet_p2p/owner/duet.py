@@ -54,6 +54,7 @@ QUOTAS: Mapping[str, int] = {
     "upload_bytes": numbers.UPLOAD_BYTES,
     "open_requests": numbers.OPEN_REQUESTS,
     "uploads_bytes": numbers.UPLOADS_BYTES,
+    "downloads_bytes": numbers.DOWNLOADS_BYTES,
     "commands_per_second": numbers.COMMANDS_PER_SECOND,
     "command_seconds": numbers.COMMAND_SECONDS,
     "closed_reads": numbers.CLOSED_READS,

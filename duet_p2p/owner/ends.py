@@ -18,10 +18,18 @@ __all__ = [
     "OwnerConsole",
     "OwnerSession",
     "Pairing",
+    "Sent",
     "SessionEnd",
 ]
 
 T = TypeVar("T")
+
+
+class Sent(Protocol):
+    """What the scientist does not have yet of what was sent (session/transfers.py)."""
+
+    out_bytes: int
+    out_files: int
 
 
 class SessionEnd(Protocol):
@@ -30,6 +38,11 @@ class SessionEnd(Protocol):
     on_message: Callable[[int, wire.Message], None]
     on_state: Callable[[str, Exception | None], None]
     partner_id: str
+
+    @property
+    def transfers(self) -> Sent:
+        """The blobs under way."""
+        ...
 
     def post(self, message: wire.Message, *, at_once: bool = False) -> int:
         """Numbers and queues an answer, or sends it before it returns."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
-from duet_p2p.errors import DuetError
+from duet_p2p.errors import DuetError, QuotaExceeded
 from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.objects.words import clean_text
 from duet_p2p.owner.journal import Journal, SignHead
@@ -210,6 +210,9 @@ class Releases:
                 self._outlet.post(_failure(call, facts))
             else:
                 self._outlet.send_value(call, value, data)
+        except QuotaExceeded as error:
+            self._not_sent(leaving, str(error), told=str(error))
+            return False
         except (DuetError, TypeError, ValueError) as error:
             self._not_sent(leaving, str(error))
             return False
@@ -252,12 +255,14 @@ class Releases:
         self._policy.engine_died()
         self.words.clear()
 
-    def _not_sent(self, leaving: Leaving, reason: str) -> None:
+    def _not_sent(
+        self, leaving: Leaving, reason: str, *, told: str = "this value cannot be sent"
+    ) -> None:
         if leaving.reservation is not None:
             self._policy.give_back(leaving.reservation)
         self._journal.record("fault", {"request": request_id(leaving.call), "reason": reason})
         self._on_not_sent(leaving.call, reason)
-        self.refuse(leaving.call, "this value cannot be sent")
+        self.refuse(leaving.call, told)
 
 
 def facts_for_journal(facts: engine.Facts) -> dict[str, Any]:

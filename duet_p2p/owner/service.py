@@ -69,7 +69,7 @@ class Service:
         # told on the loop that something changed
         self.watchers: list[Callable[[], None]] = [lambda: live.soon(self._loop, self.counts)]
         self._batch: list[tuple[int, engine.Ordered | engine.Unread]] = []
-        self._answers = Answers(session, journal, self._whole_store)
+        self._answers = Answers(session, journal, self._whole_store, configure.quotas)
         self._settling = Settling(session.settled)
         self._is_up = self._has_run = False
         self._is_open = True

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from duet_p2p import limits
 from duet_p2p.errors import ConnectionLost, DuetError, ProtocolError
 from duet_p2p.session.bulk import Bulk
 from duet_p2p.session.bulk_receiver import Sink
@@ -56,6 +57,11 @@ class Transfers:
         loop: The session's.
         on_complete: Called with (transfer) when all of one is here, to tell the other side.
         on_forgotten: Called with (transfer) when the other side has or refused one of ours.
+
+    Attributes:
+        on_change: called when something moved.
+        out_bytes: of all that the other side does not have yet, sent or not.
+        out_files: how many of them are as large as what lies in a memory file.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Transfers:
         on_forgotten: Callable[[int], None],
     ) -> None:
         self.on_change: Callable[[], None] = lambda: None
+        self.out_bytes = self.out_files = 0
         self._loop = loop
         self._on_forgotten = on_forgotten
         self._on_complete = on_complete
@@ -89,14 +96,21 @@ class Transfers:
         """Begins a transfer, now or as soon as there is an association."""
         if self._end is None:
             outgoing = self._outgoing[transfer] = _Outgoing(buffers, nbytes, progress)
+            self._count(nbytes, 1)
             if self._is_open:
                 self._start(transfer, outgoing, 0)
 
     def completed(self, transfer: int) -> None:
         """The other side has all of it."""
-        if self._outgoing.pop(transfer, None) is not None:
+        outgoing = self._outgoing.pop(transfer, None)
+        if outgoing is not None:
+            self._count(outgoing.nbytes, -1)
             self._on_forgotten(transfer)
             self.on_change()
+
+    def _count(self, nbytes: int, sign: int) -> None:
+        self.out_bytes += sign * nbytes
+        self.out_files += sign * (nbytes >= limits.PIPE_MEMORY_FILE_BYTES)
 
     def _start(self, transfer: int, outgoing: _Outgoing, offset: int) -> None:
         outgoing.task = self._loop.create_task(self._send(transfer, outgoing, offset))
@@ -236,6 +250,7 @@ class Transfers:
         """The session is over: nothing more comes, and what is sent is forgotten."""
         self._end = error
         self._outgoing.clear()
+        self.out_bytes = self.out_files = 0
         self._announced.clear()
         self._progress.clear()
         self._arriving.clear()

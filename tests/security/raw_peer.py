@@ -269,16 +269,19 @@ def attacked(
 
 @contextmanager
 def against(
-    shared: Mapping[str, torch.Tensor] = MappingProxyType({}), **settings: Any
+    shared: Mapping[str, torch.Tensor] = MappingProxyType({}),
+    limits: Mapping[str, int] = MappingProxyType({}),
+    **settings: Any,
 ) -> Iterator[tuple[OwnerDuet, RawPeer]]:
     """The same with the engine in a thread; both end with the block.
 
     Args:
         shared: what the owner sends at first, by tag; the ids are -1, -2, …
+        limits: quotas of the session.
         settings: see `attacked`.
     """
     state = torch.get_rng_state()
-    duet, raw, bridge = attacked({}, ThreadHost(), **settings)
+    duet, raw, bridge = attacked(dict(limits), ThreadHost(), **settings)
     try:
         for tag, value in shared.items():
             duet.send(value, tags=[tag])

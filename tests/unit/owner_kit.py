@@ -50,7 +50,7 @@ class FakeSession:
         self.expected = {}
         self.refused = []
         self.is_over = False
-        self.transfers = SimpleNamespace(moving=list)
+        self.transfers = SimpleNamespace(moving=list, out_bytes=0, out_files=0)
 
     def post(self, message, *, at_once=False):
         if self.is_over:
