@@ -20,6 +20,7 @@ from duet_p2p.surface.values import logical_numbers, unpack
 
 __all__ = ["share"]
 
+_MODULE = "torch.nn.Module"
 _DATASET = "torch.utils.data.Dataset"
 
 
@@ -77,7 +78,9 @@ def _described(value: Any, command: Share) -> Shared:
             length = len(value)
         elif tensor is not None and tensor.ndim:
             length = tensor.shape[0]
-        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        # a module's are names of its program; those of another dict are content, people perhaps
+        is_module = command.type == _MODULE and isinstance(value, dict)
+        if is_module and all(isinstance(key, str) for key in value):
             keys = tuple(value)
     counted = list(value.tensors) if isinstance(value, TensorDataset) else value
     return Shared(

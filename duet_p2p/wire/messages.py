@@ -250,7 +250,7 @@ class StoreEntry:
     length: int | None
     requires_grad: bool
     keys: tuple[str, ...] | None
-    """Of a module's state dict or another dict with public text keys, else None."""
+    """Of a module's state dict, else None: those of another dict are content."""
     signature: Wire = None
     """Of a plan, as in `DefinePlan`; else None."""
 
