@@ -2,7 +2,8 @@
 
 torchvision is an optional part and slow to import, so it is loaded when the first of its names is
 used. No transform here takes a callable: `Compose` and its like take other transforms. Each keeps
-copies of what it is given, so that nothing can be written into it later.
+copies of what it is given, so that nothing can be written into it later. Nor can it into an image
+of PIL: made of a tensor of bytes it would lie in the tensor's memory, and no label hangs there.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = ["FUNCTIONS", "apply", "batch_steps", "constructor", "has_torchvision"
 
 _MODULE: Final = "torchvision.transforms"
 _OF_TRANSFORMS: Final = frozenset({"Compose", "RandomApply", "RandomChoice", "RandomOrder"})
+_TO_IMAGE: Final = "ToPILImage"
 _POSTERIZE_BITS: Final = 8
 _NUMBERS: Final = 2 * limits.ARRAY_ITEMS
 """Most numbers, lists and transforms in the arguments of one transform."""
@@ -146,7 +148,8 @@ def apply(transform: Any, image: Any) -> Any:
     sizes = [getattr(step, name, None) for step in steps for name in ("size", "crop_size")]
     paddings = [getattr(step, "padding", None) for step in steps]
     _admit_image(image, sizes, paddings)
-    return transform(image)
+    is_kept = any(type(step).__name__ == _TO_IMAGE for step in steps)
+    return transform(image.detach().clone() if is_kept else image)
 
 
 def _steps(transform: Any) -> Iterable[Any]:
@@ -199,6 +202,8 @@ def _function(name: str) -> Callable[..., Any]:
         sizes = [given.get(key) for key in ("size", "output_size", "height", "width")]
         offsets = [given.get(key) for key in ("padding", "top", "left")]
         _admit_image(image, sizes, offsets)
+        if name == "to_pil_image" and isinstance(image, torch.Tensor):
+            bound.arguments[first] = image.detach().clone()
         for key in rest:
             bound.arguments[key] = _mode(given[key])
         return function(*bound.args, **bound.kwargs)
