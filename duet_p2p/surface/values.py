@@ -165,7 +165,8 @@ def _tensor_to_wire(
         raise ValueError(f"a tensor of {nbytes} bytes is too large to travel inline")
     else:
         view = _bytes_of(tensor)
-        data = blobs.add(view, (tensor.data_ptr() if tensor.is_contiguous() else id(view), nbytes))
+        is_copied = not tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg()
+        data = blobs.add(view, (id(view) if is_copied else tensor.data_ptr(), nbytes))
     # written into a tensor of whole numbers, a number with a graph leaves the mark of one there
     wants = tensor.requires_grad and (tensor.is_floating_point() or tensor.is_complex())
     return TensorData(name, shape, data, wants)

@@ -128,6 +128,15 @@ def test_the_same_bytes_travel_once_and_share_storage_again() -> None:
     assert back["a"].data_ptr() != back["c"].data_ptr()
 
 
+def test_a_view_that_turns_the_sign_is_not_what_it_is_a_view_of() -> None:
+    numbers, reals = torch.complex(torch.ones(8), torch.arange(8.0)), torch.arange(8.0)
+    turned = torch._neg_view(reals)
+    for pair in ([numbers, numbers.conj()], [numbers.conj(), numbers], [reals, turned]):
+        packed = pack(pair)
+        back = unpack(packed.value, blob_of(packed.buffers))
+        assert all(torch.equal(got, sent) for got, sent in zip(back, pair, strict=True))
+
+
 def test_spans_begin_at_multiples_of_the_alignment() -> None:
     packed = pack([torch.ones(1), torch.ones(3), torch.ones(70)])
     offsets = [item.data.offset for item in packed.value]
