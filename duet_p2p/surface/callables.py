@@ -17,7 +17,7 @@ import torch.utils.data
 
 from duet_p2p.surface import transforms
 from duet_p2p.surface.datasets import DATASETS
-from duet_p2p.surface.distributions import DISTRIBUTIONS
+from duet_p2p.surface.distributions import DISTRIBUTIONS, keeping_nothing
 from duet_p2p.surface.guard import guarded
 from duet_p2p.surface.loader import LOADERS
 from duet_p2p.surface.norms import NORMS
@@ -76,6 +76,11 @@ def original(name: str) -> Any:
 
 
 def _function(rule: Rule) -> Callable[..., Any]:
+    function = _plain(rule)
+    return keeping_nothing(function) if rule.name.startswith(_LAZY) else function
+
+
+def _plain(rule: Rule) -> Callable[..., Any]:
     own = _OWN.get(rule.name)
     if own is not None:
         return own
@@ -95,6 +100,7 @@ def _function(rule: Rule) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+_LAZY: Final = "torch.distributions."
 CALLABLES: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {rule.name: guarded(rule, _function(rule)) for rule in TABLE.values()}
 )

@@ -3,21 +3,27 @@
 Parameters are always validated, whatever ``validate_args`` says: with a NaN some samplers
 never end. A distribution that is made of another (`Independent`, `MixtureSameFamily`) takes it
 as it is. Sizes are admitted in checks.py.
+
+A distribution has its parameters by reference, and torch keeps what it works out of them on the way
+(``probs`` of ``logits``), for the next time. What is written into a parameter later would be there
+as it was in between, without a label: that of a distribution is what its parameters have now. So
+nothing is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any, Final
 
 import torch
 from torch import distributions
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Transform
 
 from duet_p2p import limits
 from duet_p2p.errors import QuotaExceeded
 
-__all__ = ["DISTRIBUTIONS", "NAMES"]
+__all__ = ["DISTRIBUTIONS", "NAMES", "keeping_nothing"]
 
 NAMES: Final = tuple(
     str.split(
@@ -99,6 +105,36 @@ _PARAMETERS: Final = tuple(
 )
 """Read as copies: whether a distribution can be made is private where its numbers are, and a view
 of one's own tensor would be labelled only if it could."""
+
+
+def keeping_nothing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, and the distributions that it is given are afterwards as they were."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        before = [(part, dict(vars(part))) for part in _parts_of([*args, *kwargs.values()])]
+        try:
+            return function(*args, **kwargs)
+        finally:
+            for part, held in before:
+                vars(part).clear()
+                vars(part).update(held)
+
+    return run
+
+
+def _parts_of(values: list[Any]) -> Iterator[Distribution | Transform]:
+    """Distributions in values, with those that they are made of."""
+    seen, left = set[int](), values
+    while left:
+        value = left.pop()
+        if isinstance(value, list | tuple):
+            left += value
+        elif isinstance(value, Distribution | Transform) and id(value) not in seen:
+            seen.add(id(value))
+            left += vars(value).values()
+            yield value
+
 
 DISTRIBUTIONS: Final[dict[str, Callable[..., Any]]] = {
     **{f"torch.distributions.{name}": _constructor(name) for name in NAMES},
