@@ -101,10 +101,15 @@ class Transfers:
                 self._start(transfer, outgoing, 0)
 
     def completed(self, transfer: int) -> None:
-        """The other side has all of it."""
+        """The other side has all of it, or wants no more."""
         outgoing = self._outgoing.pop(transfer, None)
         if outgoing is not None:
             self._count(outgoing.nbytes, -1)
+            task = outgoing.task
+            if task is not None and not task.done() and task is not asyncio.current_task():
+                # It says so before it can have it: nothing may wait with the bytes in its hands.
+                self._bulk.sender.cancel(transfer)
+                task.cancel()
             self._on_forgotten(transfer)
             self.on_change()
 

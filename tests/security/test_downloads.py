@@ -72,6 +72,31 @@ def test_what_is_refused_by_its_receiver_is_not_kept() -> None:
             raw.wait(lambda: under_way(duet) == (0, 0))
 
 
+def moving(duet: OwnerDuet) -> int:
+    """Transfers that are being sent, or wait for their turn."""
+    return len(duet._session.transfers._bulk.sender._going)
+
+
+@pytest.mark.parametrize("held", [0, limits.TRANSFERS])
+def test_who_says_at_once_that_it_has_everything_ends_the_transfer(held: int) -> None:
+    """It was forgotten, and what sent it waited for ever with the bytes in its hands.
+
+    Some others wait for their GO meanwhile, and let nobody else begin.
+    """
+    with against(limits=ROOM) as (duet, raw):
+        small, ref = whole(raw, 300_000), whole(raw, 2 * MIB)
+        for _ in range(held):
+            raw.answer(raw.ask_for(small))
+        kept = under_way(duet)
+        for _ in range(20):
+            value = raw.answer(raw.ask_for(ref))
+            assert isinstance(value, wire.Value)
+            have(raw, value)
+            raw.wait(lambda: under_way(duet) == kept)
+        raw.wait(lambda: moving(duet) == held)
+        assert duet.is_open
+
+
 def test_an_accepted_value_that_has_no_room_is_not_called_released() -> None:
     with against({"x": torch.zeros(2 * MIB, dtype=torch.uint8)}, limits=ROOM) as (duet, raw):
         for _ in range(4):
