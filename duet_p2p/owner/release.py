@@ -92,6 +92,7 @@ class Releases:
         self._on_not_sent = on_not_sent
         self._leaving: dict[int, Leaving] = {}
         self._recording: dict[int, Leaving] = {}  # at hand, until the journal has kept it
+        self._recorded = 0  # bytes of those, and of others that the journal still reads
         self._head: SignHead | None = None  # of the journal, to be sent
 
     def __contains__(self, call: int) -> bool:
@@ -146,6 +147,11 @@ class Releases:
             self._queue(leaving, value, data)
             return
         call, facts = leaving.call, leaving.facts
+        nbytes = _bytes_of(data)
+        if self._recorded and self._recorded + nbytes > limits.DOWNLOADS_BYTES:
+            why = f"{self._recorded} bytes wait to be recorded in the audit log: get it again later"
+            self._not_sent(leaving, why, told=why)
+            return
         try:
             kept = self._journal.commit(
                 REPEAT if leaving.how == REPEAT else "release",
@@ -159,6 +165,7 @@ class Releases:
             self._queue(leaving, value, data)
             return
         self._recording[call] = leaving
+        self._recorded += nbytes
         if kept.done():
             self._kept(leaving, value, data, kept)
         else:
@@ -172,6 +179,7 @@ class Releases:
         kept: asyncio.Future[SignHead],
     ) -> None:
         """The journal has kept the release, or cannot."""
+        self._recorded -= _bytes_of(data)
         if self._recording.pop(leaving.call, None) is not leaving:
             # The engine died meanwhile: what this value belongs to is gone.
             if not kept.cancelled():
@@ -263,6 +271,12 @@ class Releases:
         self._journal.record("fault", {"request": request_id(leaving.call), "reason": reason})
         self._on_not_sent(leaving.call, reason)
         self.refuse(leaving.call, told)
+
+
+def _bytes_of(data: engine.Payload | None) -> int:
+    if data is None:
+        return 0
+    return data.nbytes if isinstance(data, engine.Departure) else memoryview(data).nbytes
 
 
 def facts_for_journal(facts: engine.Facts) -> dict[str, Any]:

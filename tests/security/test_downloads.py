@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from typing import Any
 
 import pytest
 import torch
 
 from duet_p2p import limits
 from duet_p2p.owner.duet import OwnerDuet
+from duet_p2p.owner.journal import LogJournal
 from duet_p2p.protocol.description import Channel
 from duet_p2p.session.bulk_header import Kind, pack
 from duet_p2p.wire import messages as wire
@@ -112,6 +115,31 @@ def test_an_accepted_value_that_has_no_room_is_not_called_released() -> None:
         have(raw, *raw.told(wire.Value))
         raw.wait(lambda: under_way(duet) == (0, 0))
         assert raw.ask(X, "x") == "Value"
+
+
+class SlowJournal(LogJournal):
+    """A disk that takes its time: nothing that leaves is kept yet."""
+
+    is_kept = True
+
+    def commit(self, kind: str, facts: Any, content: Any) -> Any:
+        return asyncio.get_running_loop().create_future()
+
+
+def test_values_that_wait_for_the_log_are_kept_up_to_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The log keeps a code of all bytes of each; requests come faster."""
+    monkeypatch.setattr(limits, "DOWNLOADS_BYTES", 8 * MIB)
+    data = torch.zeros(2 * MIB, dtype=torch.uint8)
+    with against({"x": data}, journal=SlowJournal("owner-id")) as (duet, raw):
+        duet.requests.add_handler(action="accept")
+        calls = [raw.request(raw.op("torch.Tensor.clone", X), "x") for _ in range(12)]
+        raw.wait(lambda: len(raw.told(wire.Denied)) == 8)
+        assert "bytes wait" in raw.told(wire.Denied)[0].reason
+        raw.wait_for_end()
+        answered = {m.call for m in raw.answers if hasattr(m, "call")}
+        assert [call in answered for call in calls] == [False] * 4 + [True] * 8
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="nothing to count by")
