@@ -25,6 +25,7 @@ from duet_p2p.engine.gradients import gradient_of, leaves_of
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
+from duet_p2p.engine.ties import tie
 
 __all__ = ["apart", "apart_views", "choose", "mark", "mark_set", "viewed_by"]
 
@@ -65,6 +66,7 @@ def mark(elements: Iterable[Any], label: Label, lineage: Lineage) -> None:
                 seen.add(id(below))
                 kept.append(below)
                 marks.put_on(below)
+    tie(marks.entries, lineage)
 
 
 class _Marks:
@@ -73,6 +75,7 @@ class _Marks:
     def __init__(self, label: Label, lineage: Lineage) -> None:
         self._label, self._lineage = label, lineage
         self._hidden = to_per_record(label)
+        self.entries: list[Owned | Tracked] = []  # of all that can be written to
         self._joined: dict[tuple[int, bool], tuple[Label, Label]] = {}
 
     def put_on(self, part: Any) -> None:
@@ -81,13 +84,17 @@ class _Marks:
         if isinstance(part, torch.Tensor):
             entry = lineage.own(part)
             entry.label, entry.hidden = self._with(entry.label), True
-            entry.stays = entry.is_candidate = True  # also if it is written over
+            entry.stays = True  # also if it is written over
+            if not entry.is_shared or entry.is_apart:
+                self.entries.append(entry)
             choose(part, lineage)
         elif not isinstance(part, tuple | frozenset | slice | Poison):
             tracked = lineage.track(part)
             tracked.content = self._with(tracked.content)
             tracked.structure = self._with(tracked.structure, is_hidden=True)
-            tracked.is_candidate = True
+            self.entries.append(tracked)
+        elif isinstance(part, Poison):
+            self.entries.append(lineage.track(part))
         _mark_behind(part, self._label, lineage)
 
     def _with(self, before: Label, *, is_hidden: bool = False) -> Label:
@@ -195,7 +202,7 @@ def _mark_behind(part: Any, label: Label, lineage: Lineage) -> None:
     """What else tells which one was chosen: that it has failed, and what a backward reaches."""
     if isinstance(part, Poison):
         tracked = lineage.track(part)
-        tracked.structure, tracked.is_candidate = join((tracked.structure, label)), True
+        tracked.structure = join((tracked.structure, label))
         part.is_public, part.label = False, join((part.label, label))
         return
     entry: Owned | Tracked | None

@@ -21,8 +21,8 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.surface.iteration import RemoteIterator
 
 __all__ = [
-    "GETTERS", "LENGTHS", "STEPWISE", "can_hold", "draw", "is_container_call", "is_loose",
-    "label_fresh", "label_results", "prepare", "taken",
+    "GETTERS", "LENGTHS", "STEPWISE", "can_hold", "chooser", "draw", "is_container_call",
+    "is_loose", "label_fresh", "label_results", "prepare", "taken",
 ]  # fmt: skip
 
 _TYPES: Final = frozenset({"List", "Tuple", "Dict", "OrderedDict", "Set", "Iterator", "Any"})
@@ -191,7 +191,7 @@ def _choose(given: Arguments, lineage: Lineage) -> None:
     holder = getattr(iterator, "source", iterator)
     if not isinstance(holder, _HOLDING):
         return
-    index = _chooser(given, lineage)
+    index = chooser(given, lineage)
     if not is_private(index):
         return
     label = to_per_record(join((index, given.all(lineage))))
@@ -199,7 +199,7 @@ def _choose(given: Arguments, lineage: Lineage) -> None:
     choice.mark(given.values()[2:], label, lineage)
 
 
-def _chooser(given: Arguments, lineage: Lineage) -> Label:
+def chooser(given: Arguments, lineage: Lineage) -> Label:
     """What decides which element a getter gives."""
     iterator = given.args[0]
     source = getattr(iterator, "source", iterator)
@@ -221,7 +221,7 @@ def taken(name: str, given: Arguments, result: Any, lineage: Lineage) -> Any:
     """
     if name.rpartition(".")[2] not in GETTERS or not given.args or is_atomic(result):
         return result
-    if not is_private(_chooser(given, lineage)):
+    if not is_private(chooser(given, lineage)):
         return result
     is_slice = len(given.args) > 1 and isinstance(given.args[1], slice)
     return choice.apart(result, lineage, is_new=is_slice)
@@ -292,7 +292,7 @@ def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) ->
         return _next(given, result, lineage)
     if short in GETTERS:
         content = _labels(given.args[:1], lineage)[0]
-        index = _chooser(given, lineage)
+        index = chooser(given, lineage)
         # the default of dict_get may be what comes
         content = join((content, *(slot.label for slot in given.slots.values())))
         return _element(result, content, index, given, lineage)

@@ -34,7 +34,12 @@ from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of, with_grads
 from duet_p2p.engine.running import Running
-from duet_p2p.engine.stand_ins import is_one_tensor, values_for
+from duet_p2p.engine.stand_ins import (
+    is_one_tensor,
+    is_tuple_of_tensors,
+    records_of,
+    values_for,
+)
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.engine.trial import Mode, has_graph, is_as_expected, views_of
 from duet_p2p.engine.unmade import (
@@ -62,7 +67,6 @@ _WITH_GRADS: Final = frozenset({
     "torch.nn.utils.clip_grad_value_",
 })  # fmt: skip
 """Names that read the gradients of what they are given."""
-_OF_RECORDS: Final = ("torch.utils.data.", "torchvision.datasets.")
 _OF_OPTIMIZERS: Final = frozenset({"step", "load_state_dict", "add_param_group", "follow"})
 
 
@@ -237,26 +241,27 @@ class Damage:
                 entry = lineage.own(tensor)
                 entry.label = join((entry.label, to_per_record(poison.label)))
 
-    def hard(self, poison: Poison, named: tuple[Rule, Arguments] | None, count: int) -> Slot:
+    def hard(self, poison: Poison, named: Running | None, count: int) -> Slot:
         """The slot of one of so many results that nothing can stand in for."""
         if poison.is_public:
             return Slot(poison)
         is_object = named is not None and (
-            named[0].form == "constructor" and named[0].name != "python.Tuple"  # its slot is marked
+            named.rule.form == "constructor" and named.rule.name != "python.Tuple"  # a marked slot
         )
         poison = replace(
-            poison, is_object=is_object, is_list=False, is_tensor=False, records=_records(named)
-        )
+            poison, is_object=is_object, is_list=False, is_tensor=False, is_tuple=False,
+            records=records_of(named),
+        )  # fmt: skip
         tracked = self._lineage.track(poison)
         tracked.content = label = to_per_record(poison.label)
         if named is None:
             return Slot(poison, label)
-        rule, given = named
+        rule, given = named.rule, named.given
         if poison.records == "many":
             poison.parts = tuple(given.values()[:1])
         if not is_object:
             is_one = is_one_tensor(rule, given, count)
-            poison.is_tensor = is_one
+            poison.is_tensor, poison.is_tuple = is_one, is_tuple_of_tensors(rule, given, count)
             if is_one:
                 poison.parts = ()  # those of an object that it was to come from
             first = given.args[0] if given.args else None
@@ -280,6 +285,8 @@ class Damage:
             return is_loose(rule.name, given, label, self._lineage)
         missing = [s for s in given.slots.values() if isinstance(s.value, Poison)]
         hidden = [s for s in missing if not (s.value.is_object or s.value.is_list)]
+        if rule.short in GETTERS and isinstance(first, Poison) and first.is_tuple:
+            hidden = [s for s in hidden if s.value is not first]  # each of its parts is a tensor
         if is_private(label) and hidden:
             return True
         return is_loose(rule.name, given, label, self._lineage)
@@ -476,22 +483,6 @@ def _has_numbers(value: Any) -> bool:
     return isinstance(value, tuple) and any(
         not part or any(map(is_atomic, part)) for part in reach(value) if isinstance(part, tuple)
     )
-
-
-def _records(named: tuple[Rule, Arguments] | None) -> str:
-    """See `Poison.records`: of what a call that failed would have given."""
-    if named is None:
-        return ""
-    rule, given = named
-    first = given.args[0] if given.args else None
-    of_first = first.records if isinstance(first, Poison) else ""
-    if rule.form == "constructor" and rule.name.startswith(_OF_RECORDS):
-        return "one"
-    if rule.short == "random_split":
-        return "many"
-    is_part = rule.short in ("iter", "__iter__", "dataset") and of_first == "one"
-    is_part = is_part or (rule.short in GETTERS and of_first == "many")
-    return "one" if is_part else ""
 
 
 def leaves(given: Arguments, *, only_given: bool = False) -> list[torch.Tensor]:

@@ -30,14 +30,14 @@ from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.provenance import OPTIMIZING, Provenance
 from duet_p2p.engine.publicity import is_public_failure
 from duet_p2p.engine.recipe import Made
-from duet_p2p.engine.running import MODES, Failed, LeftOut, Running
-from duet_p2p.engine.settings import check_keys, check_settings
+from duet_p2p.engine.running import MODES, Failed, LeftOut, Running, admitted
 from duet_p2p.engine.short_ways import ShortWays
-from duet_p2p.engine.store import IdError, Poison, Slot, Store
+from duet_p2p.engine.store import Poison, Slot, Store
+from duet_p2p.engine.ties import settle
 from duet_p2p.engine.trial import is_as_expected, neutral, refusal
 from duet_p2p.engine.watch import Watch
 from duet_p2p.engine.writes import OF_GRAPHS, Writes
-from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
+from duet_p2p.errors import QuotaExceeded
 from duet_p2p.surface.callables import NEEDS_CONTEXT
 from duet_p2p.surface.context import Context
 from duet_p2p.surface.table import Rule
@@ -62,7 +62,7 @@ class Executor:
         self.admission = Admission(lineage, limits)
         self._now = (0, "")  # the command that runs: its number and name
         self.damage = Damage(lineage, effects, self._labelling)
-        self._named: tuple[Rule, Arguments] | None = None
+        self._named: Running | None = None
         self._mode: Callable[[], Any] = torch.enable_grad  # of gradients, of the command that runs
         self._because = PUBLIC  # why commands run at all
         self.watch = Watch()
@@ -75,8 +75,9 @@ class Executor:
 
     @property
     def is_open(self) -> bool:
-        """No private value decides that commands run at all, or what random numbers are drawn."""
-        return self._because is PUBLIC and self._lineage.generator.is_public
+        """No private value decides that commands run, what is drawn, or what they write to."""
+        lineage = self._lineage
+        return self._because is PUBLIC and lineage.generator.is_public and not lineage.ties
 
     def configure(self, context: Context, limits: Limits) -> None:
         """Other settings from the next command on; what was counted stays counted."""
@@ -121,6 +122,8 @@ class Executor:
             self._stopped(failed.poison)
             return None if (told := self._fail(failed.poison, op)) and failed.is_known else told
         finally:  # a closure's commands run within a step
+            if self._lineage.ties:
+                settle(self._lineage)
             self.admission.spec, self._named, self._mode = outer
         return None
 
@@ -168,9 +171,7 @@ class Executor:
         is_open = self.is_open
         if is_open and call is not None and self.short_ways.repeat(op, call):
             return
-        rule, function, given = self._admit_name(op, call)
-        self._named = rule, given
-        run = Running(op, rule, function, given)
+        run = self._named = admitted(op, call, self._store, self.admission.room, self._lineage)
         if is_open and self.short_ways.take(run, call):
             return
         if not self._is_left_out(run):
@@ -195,7 +196,7 @@ class Executor:
             self._admit_time(rule, given)
             if run.is_container:  # as if it had run
                 containers.prepare(rule.name, given, self._lineage)
-        self._spread(poison, rule, given, run.op)
+        self._spread(poison, run)
         return True
 
     def _prepare(self, run: Running) -> None:
@@ -209,6 +210,7 @@ class Executor:
         try:
             self._admit(rule, given, run.op.mode, is_met=run.is_met)
         except Failed as refused:  # as if it had run and failed
+            run.given_before(self.provenance)
             self._drawn(rule, given, refused.poison.label)
             self._damaged(refused.poison, run, ValueError())
             raise
@@ -235,7 +237,7 @@ class Executor:
         Raises:
             Failed: it failed; what it may have changed is spoilt.
         """
-        rule, given = self._named = run.rule, run.given
+        self._named, rule, given = run, run.rule, run.given
         try:
             result = self._call(rule, run.function, given, run.op)
             if type(result).__module__ == "torch.return_types":
@@ -244,7 +246,7 @@ class Executor:
                 result = typed(rule, given, result)
             return result
         except Broken as broken:
-            self._spread(broken.poison, rule, given, run.op)
+            self._spread(broken.poison, run)
             self._effects.abandon()
             raise LeftOut from None
         except Exception as error:
@@ -319,21 +321,6 @@ class Executor:
             if is_plain and admission.is_plain and type(result) is torch.Tensor:
                 self.short_ways.routines.learn(run.question, admission.spec, run.is_met, verdict)
 
-    def _admit_name(self, op: Op, call: Call | None) -> tuple[Rule, Callable[..., Any], Arguments]:
-        try:
-            call = call or Call(op)
-            self._store.check_fresh(op.outs)
-            self.admission.room.admit_objects(self._store, len(op.outs))
-            if call.keys or call.bounds:
-                check_keys(call, self._store, self._lineage)
-            given = call.arguments(self._store)
-            check_settings(call, given, self._lineage)
-        except ProtocolError as error:
-            raise PublicError(TypeError(str(error))) from None
-        except (IdError, NotAllowed, QuotaExceeded, TypeError, ValueError) as error:
-            raise PublicError(error) from None
-        return call.rule, call.function, given
-
     def _admit(self, rule: Rule, given: Arguments, mode: str, *, is_met: bool) -> None:
         try:
             self.admission.admit_size(rule, given, mode, self._store, is_met=is_met)
@@ -383,6 +370,7 @@ class Executor:
             failed = self._failed(refused, run.given, every, is_public=False)
             if run.is_container:
                 containers.prepare(run.rule.name, run.given, self._lineage)
+                run.given_before(self.provenance)
                 self._damaged(failed.poison, run, refused)
             raise failed
         raise PublicError(refused)
@@ -432,6 +420,7 @@ class Executor:
             Slot(value, label, tags=tags, made=own, is_loose=loose, is_element=held)
             for value, own in zip(values, self.provenance.results(node, values), strict=True)
         ]
+        self._labelling.tie(run, values)
         for id, slot in zip(op.outs, slots, strict=True):
             self._store.put(id, slot)
         return slots
@@ -450,7 +439,7 @@ class Executor:
             is_public, label = False, join((label, to_per_record(self._because)))
         poison = Poison(*self._now, code_of(error), text_of(error), is_public, label)
         assert self._named is not None, "what has no name is refused for all to see"
-        return Failed(self.damage.reaching(poison, self._named[0], given, self._mode))
+        return Failed(self.damage.reaching(poison, self._named.rule, given, self._mode))
 
     def _poison_outs(self, op: Op, poison: Poison) -> None:
         self._lineage.has_poison = True  # it may be put into a container
@@ -458,10 +447,11 @@ class Executor:
         nodes: list[Made] = []
         tags: tuple[str, ...] = ()
         if not poison.is_public and self._named is not None:
-            rule, given = self._named
+            run, rule, given = self._named, self._named.rule, self._named.given
             tags = given.tags(rule.name)
             writes, spec = self._writes.targets(rule, given), self.admission.spec
-            nodes = self.provenance.failed(op, rule, given, writes)
+            origin = run.given_before(self.provenance)
+            nodes = self.provenance.failed(op, rule, given, origin, writes)
             like = neutral(rule.name, given, spec, self._mode, self._lineage, writes)
             slots = self.damage.stand_ins(op, rule, given, spec, poison, like)
             if not writes:
@@ -475,13 +465,18 @@ class Executor:
                     slots[number] if slots else self.damage.hard(poison, self._named, len(op.outs))
                 )
                 slot.made, slot.tags = nodes[number] if nodes else slot.made, tags
+                if self._named is not None and not poison.is_public:
+                    self._labelling.tie(self._named, [slot.value])
                 self._store.put(id, slot)
 
     def has_room_for_poison(self) -> bool:
         """Failures may go past the store's quota, not without end."""
         return len(self._store) < 2 * self.admission.limits.objects
 
-    def _spread(self, poison: Poison, rule: Rule, given: Arguments, op: Op) -> None:
+    def _spread(self, poison: Poison, run: Running) -> None:
+        op, rule, given = run.op, run.rule, run.given
+        if not poison.is_public:
+            run.given_before(self.provenance)
         poison = self.damage.reaching(poison, rule, given, self._mode)
         hidden = not poison.is_public and self.damage.hides(rule, given, op.mode, is_inferred=True)
         self.damage.spread(poison, rule, given, hidden=hidden)
@@ -490,7 +485,7 @@ class Executor:
 
     def _stopped(self, poison: Poison) -> None:  # it might have drawn, wherever that was
         if self._named is not None and not poison.is_public:
-            rule, given = self._named
+            rule, given = self._named.rule, self._named.given
             self._drawn(rule, given, join((poison.label, given.all(self._lineage))))
 
     def _drawn(self, rule: Rule, given: Arguments, label: Label) -> None:

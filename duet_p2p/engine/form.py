@@ -324,7 +324,7 @@ def inputs_of(
     for id, slot in slots.items():
         if type(slot.value) is torch.Tensor:
             entry = lineage.entry(slot.value)
-            is_plain = entry is not None and entry.written is None and not entry.is_candidate
+            is_plain = entry is not None and entry.written is None and entry.tie is None
             if entry is not None and is_plain and entry.label.kind is not Kind.PUBLIC:
                 # the usual cases: a result, whose node says it all, and a trained parameter
                 if slot.made is not None:
@@ -352,10 +352,9 @@ def _as_it_is(slot: Slot, lineage: Lineage) -> Made:
         entry = lineage.entry(slot.value)
     elif not is_atomic(slot.value):
         entry = lineage.find(slot.value)
-    is_own = not (slot.is_loose or slot.is_element)
-    is_candidate = is_own and entry is not None and entry.is_candidate and not entry.is_shared
-    is_chosen = slot.is_loose and slot.is_element and slot.made.op != "torch.Tensor.grad"
-    if is_candidate or is_chosen:
+    is_gradient = slot.is_loose and slot.made.op == "torch.Tensor.grad"  # it may not be there
+    is_candidate = entry is not None and entry.tie is not None
+    if not is_gradient and (is_candidate or (slot.is_loose and slot.is_element)):
         return made("perhaps changed", (wire.Ref(0), "…"), {}, {0: slot.made})
     if entry is None or entry.written is None or entry.written is slot.made:
         return slot.made

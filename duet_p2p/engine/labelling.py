@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import torch
@@ -14,6 +15,8 @@ from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
 from duet_p2p.engine.precedents import Precedents
 from duet_p2p.engine.running import Running
+from duet_p2p.engine.settings import gives_views
+from duet_p2p.engine.ties import entries_of, tie, tied
 from duet_p2p.engine.trial import Mode
 from duet_p2p.surface.table import Rule
 
@@ -102,6 +105,23 @@ class Labelling:
         """Whether this reads a gradient that a backward through what was chosen reached or not."""
         is_gradient = run.rule.name == "torch.Tensor.grad"
         return is_gradient and any(map(self._lineage.is_chosen, run.given.tensors()[:1]))
+
+    def tie(self, run: Running, made: Iterable[Any]) -> None:
+        """Ties results to what they may be, or be a part or a view of, as private values chose."""
+        rule, given, lineage = run.rule, run.given, self._lineage
+        if not lineage.ties:
+            return
+        if rule.short in containers.GETTERS and not isinstance(given.args[0], torch.Tensor):
+            if not is_private(containers.chooser(given, lineage)):
+                return
+        elif not gives_views(rule.name):
+            return
+        found = [
+            lineage.entry(part) if isinstance(part, torch.Tensor) else lineage.find(part)
+            for part in given.reached()
+        ]
+        if known := tied(found):
+            tie([*known, *(e for value in made for e in entries_of(value, lineage))], lineage)
 
     def label(
         self, run: Running, result: Any, *, is_inferred: bool

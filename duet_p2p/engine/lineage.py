@@ -22,7 +22,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 
@@ -111,7 +111,7 @@ class Owned:
     is_apart: bool = False  # over the bytes of an owner's object, see choice.py
     is_copy: bool = False  # the dense copy of a sparse gradient: who writes to it means that one
     is_chosen: bool = False  # one of several lies here, of which private values chose one
-    is_candidate: bool = False  # and what was chosen can be written to
+    tie: Any = None  # to what else could have been chosen, see ties.py
     poison: Poison | None = None
     written: Made | None = None
     """The newest of the commands that wrote to it in place; training steps are in the label."""
@@ -152,8 +152,8 @@ class Tracked:
     """Entry of one stateful object that is no tensor."""
 
     __slots__ = (
-        "added", "content", "held", "is_candidate", "is_shared", "origin", "poison", "ref",
-        "structure", "uid", "version", "written",
+        "added", "content", "held", "is_shared", "origin", "poison", "ref", "structure", "tie",
+        "uid", "version", "written",
     )  # fmt: skip
 
     def __init__(self, uid: int) -> None:
@@ -165,7 +165,7 @@ class Tracked:
         """Joined label of parts that cannot carry one: numbers, texts, internal state."""
         self.structure = PUBLIC
         """What decided its length, its keys and their order."""
-        self.is_shared = self.is_candidate = False
+        self.is_shared, self.tie = False, cast(Any, None)
         self.poison: Poison | None = None
         self.version = 0
         self.origin: Any = None  # of data sets and loaders, see batches.py, or see schedules.py
@@ -191,6 +191,7 @@ class Lineage:
         """Nothing is poisoned most of the time, and then nothing is searched for it."""
         self.generator = PUBLIC  # label of the session's random state
         self.chosen: list[tuple[Owned, torch.Tensor]] = []  # what `is_chosen`, see choice.py
+        self.ties: list[Any] = []  # of what private values chose among, see ties.py
         self.seeds = ""
         """Stands for every seed that the scientist set, in order; empty if none was."""
         self.backward: Made | None = None  # the last one outside of plans, for foresight.py

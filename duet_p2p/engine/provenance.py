@@ -192,16 +192,16 @@ class Provenance:
         writers.break_off(origin.sums)
 
     def failed(
-        self, op: Op, rule: Rule, given: Arguments, targets: Iterable[torch.Tensor]
-    ) -> list[Made]:
+        self, op: Op, rule: Rule, given: Arguments, origin: Origin,
+        targets: Iterable[torch.Tensor],
+    ) -> list[Made]:  # fmt: skip
         """The command failed on private values: the nodes that its results would have had.
 
         A rule that knows a recipe again must not tell by its answer that this has none; nor must
         one of what it would have written to.
         """
-        nodes, forms = inputs_of(given.slots, self._lineage)
         settings = self._settings(op, rule.name, given)
-        node = made(rule.name, op.args, settings, nodes, forms)
+        node = made(rule.name, op.args, settings, origin.nodes, origin.forms)
         self._leave(node, op, rule, given, targets)
         if rule.name in _NEXT:
             node = self._batch(node, None, given)
@@ -284,7 +284,7 @@ class Provenance:
 def _are_their_nodes(entries: Sequence[Owned | None]) -> bool:
     """Whether tensors are known by their nodes alone: always private, and never written to."""
     for entry in entries:
-        if entry is None or entry.written is not None or entry.root or entry.is_candidate:
+        if entry is None or entry.written is not None or entry.root or entry.tie is not None:
             return False
         if entry.label.kind is _PUBLIC:
             return False

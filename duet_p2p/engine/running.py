@@ -8,15 +8,20 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine.arguments import Arguments
+from duet_p2p.engine.call import Call
+from duet_p2p.engine.failures import PublicError
 from duet_p2p.engine.labels import PUBLIC, Label
-from duet_p2p.engine.lineage import Owned
-from duet_p2p.engine.provenance import NOTHING, Origin
+from duet_p2p.engine.lineage import Lineage, Owned
+from duet_p2p.engine.provenance import NOTHING, Origin, Provenance
+from duet_p2p.engine.room import Room
 from duet_p2p.engine.routine import Question
-from duet_p2p.engine.store import Poison
+from duet_p2p.engine.settings import check_keys, check_settings
+from duet_p2p.engine.store import IdError, Poison, Store
+from duet_p2p.errors import NotAllowed, ProtocolError, QuotaExceeded
 from duet_p2p.surface.table import Rule
 from duet_p2p.wire.messages import Op
 
-__all__ = ["MODES", "Failed", "LeftOut", "Running"]
+__all__ = ["MODES", "Failed", "LeftOut", "Running", "admitted"]
 
 MODES: Final[dict[str, Callable[[], Any]]] = {
     "g": torch.enable_grad,
@@ -64,6 +69,33 @@ class Running:
         """Private values take part."""
         self.question: Question | None = None
         """What it asks, if it is plain."""
+
+    def given_before(self, provenance: Provenance) -> Origin:
+        """What a command was given that fails: asked before anything is marked because of that."""
+        if self.origin is NOTHING:
+            self.origin = provenance.before(self.op, self.rule, self.given, self.targets, True)
+        return self.origin
+
+
+def admitted(op: Op, call: Call | None, store: Store, room: Room, lineage: Lineage) -> Running:
+    """The command with what it names, if ids, keys and settings are in order.
+
+    Raises:
+        PublicError: they are not, for all to see.
+    """
+    try:
+        call = call or Call(op)
+        store.check_fresh(op.outs)
+        room.admit_objects(store, len(op.outs))
+        if call.keys or call.bounds:
+            check_keys(call, store, lineage)
+        given = call.arguments(store)
+        check_settings(call, given, lineage)
+    except ProtocolError as error:
+        raise PublicError(TypeError(str(error))) from None
+    except (IdError, NotAllowed, QuotaExceeded, TypeError, ValueError) as error:
+        raise PublicError(error) from None
+    return Running(op, call.rule, call.function, given)
 
 
 class Failed(Exception):

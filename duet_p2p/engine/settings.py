@@ -22,6 +22,7 @@ from duet_p2p.engine.choice import choose
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison, Store
+from duet_p2p.engine.ties import tie
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.table import TABLE, Rule, switches
 from duet_p2p.wire.values import Ref
@@ -231,6 +232,8 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
             entry.label = join((entry.label, to_per_record(chooser)))
             entry.stays, entry.hidden = True, entry.hidden or is_view
             choose(tensor, lineage)
+            if is_view:
+                tie([entry], lineage)
 
 
 def _numbers(name: str, given: Arguments) -> list[torch.Tensor]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from duet_p2p.engine.arguments import Arguments
+from duet_p2p.engine.containers import GETTERS
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.missing_numbers import number_for
+from duet_p2p.engine.running import Running
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.table import Rule, result_of
 
-__all__ = ["is_one_tensor", "values_for"]
+__all__ = ["is_one_tensor", "is_tuple_of_tensors", "records_of", "values_for"]
+
+_OF_RECORDS: Final = ("torch.utils.data.", "torchvision.datasets.")
 
 
 def values_for(rule: Rule, given: Arguments, spec: Any, count: int, like: Any) -> list[Any]:
@@ -59,6 +63,27 @@ def is_one_tensor(rule: Rule, given: Arguments, count: int) -> bool:
     if kind in ("number", "truth"):  # with a tensor it is one, whatever it is
         return any(map(_is_tensor, given.args))
     return kind in ("tensor", "self") or (count > 1 and "tensor" in kind)
+
+
+def records_of(named: Running | None) -> str:
+    """See `Poison.records`: of what a call that failed would have given."""
+    if named is None:
+        return ""
+    rule, given = named.rule, named.given
+    first = given.args[0] if given.args else None
+    of_first = first.records if isinstance(first, Poison) else ""
+    if rule.form == "constructor" and rule.name.startswith(_OF_RECORDS):
+        return "one"
+    if rule.short == "random_split":
+        return "many"
+    is_part = rule.short in ("iter", "__iter__", "dataset") and of_first == "one"
+    is_part = is_part or (rule.short in GETTERS and of_first == "many")
+    return "one" if is_part else ""
+
+
+def is_tuple_of_tensors(rule: Rule, given: Arguments, count: int) -> bool:
+    """Whether the one result of a call is a tuple of so many tensors as its name says."""
+    return count == 1 and result_of(rule, given.args, given.kwargs, _is_tensor)[:8] == "tensors:"
 
 
 def _is_tensor(value: Any) -> bool:

@@ -48,6 +48,8 @@ class Poison:
     """It stands for a container, whose length is private."""
     is_tensor: bool = False
     """It stands for a tensor, whose shape is private."""
+    is_tuple: bool = False
+    """It stands for a tuple of tensors, whose length its name says."""
     records: str = ""
     """``"one"``: it stands for a loader, a data set or a pass; ``"many"``: for a list of them."""
     leaves: dict[int, Any] = field(default_factory=dict)

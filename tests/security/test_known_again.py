@@ -50,20 +50,7 @@ def words(side: Side, made: Program) -> list[Any]:
     return told
 
 
-OPEN = {
-    "runs_of_which_each_may_fail", "a_matrix_without_a_number_in_a_backward",
-    "a_gradient_of_another_size_beside_a_leaf",
-}  # fmt: skip
-"""Views of what a private place failed to name, parts of a tuple that is missing, and a gradient
-that was not assigned still differ; docs/threat-model.md says so."""
-
-
-def _case(name: str) -> Any:
-    marks = [pytest.mark.xfail(reason="still differs", strict=True)] if name in OPEN else []
-    return pytest.param(name, marks=marks)
-
-
-@pytest.mark.parametrize("name", [_case(name) for name in ALL])
+@pytest.mark.parametrize("name", ALL)
 def test_a_program_leaves_the_same_words_of_two_data_sets(name: str, tmp_path: Path) -> None:
     with torch.random.fork_rng(()):
         one, other = (words(side, ALL[name]) for side in both_sides(name, tmp_path))

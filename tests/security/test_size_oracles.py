@@ -167,9 +167,6 @@ def test_what_was_denied_by_hand_is_so_in_any_size() -> None:
             assert raw.ask(few_of_the_next(raw, passing), "a") == "Denied"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="labels of what was chosen differ later; see the threat model"
-)
 def test_denials_by_a_source_tell_nothing_of_a_choice() -> None:
     """More is written into one of several, of which a private number chose one."""
     answers = set()
