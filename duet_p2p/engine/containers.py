@@ -248,7 +248,8 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
         return True  # of two elements that are tensors the answer is one, and may fail
     is_object = isinstance(first, Poison) and (first.is_object or first.is_list)
     if short in LENGTHS and (is_object or isinstance(first, _WITH_LENGTH)):
-        return False  # what lies in it does not decide how its length is told
+        # what lies in it does not decide how its length is told; that of batches is None or an int
+        return short == "batch_size" and is_private(_labels([first], lineage)[1])
     is_pass = isinstance(first, DataLoader | Dataset) or getattr(first, "records", "") == "one"
     if short == "random_split" or (is_pass and short in ("iter", "__iter__")):
         return False  # they say themselves that their length is private

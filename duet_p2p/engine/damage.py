@@ -250,7 +250,7 @@ class Damage:
         )
         poison = replace(
             poison, is_object=is_object, is_list=False, is_tensor=False, is_tuple=False,
-            records=records_of(named),
+            has_batches=False, records=records_of(named),
         )  # fmt: skip
         tracked = self._lineage.track(poison)
         tracked.content = label = to_per_record(poison.label)
@@ -272,6 +272,7 @@ class Damage:
             loose = self._is_loose(rule, given, label)
             return Slot(poison, label, is_loose=loose, is_element=is_element(rule))
         poison.parts = tuple(given.values())
+        poison.has_batches = rule.short == "DataLoader" and given.kwargs.get("batches") is not None
         if is_private(chosen := chosen_by(rule, given, self._lineage)):
             tracked.structure = to_per_record(chosen)
         return Slot(poison)  # an object carries its label inside

@@ -50,6 +50,8 @@ class Poison:
     """It stands for a tensor, whose shape is private."""
     is_tuple: bool = False
     """It stands for a tuple of tensors, whose length its name says."""
+    has_batches: bool = False
+    """It stands for a loader that was given its batches, and so has no size of them."""
     records: str = ""
     """``"one"``: it stands for a loader, a data set or a pass; ``"many"``: for a list of them."""
     leaves: dict[int, Any] = field(default_factory=dict)

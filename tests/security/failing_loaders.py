@@ -110,6 +110,30 @@ def orders_with_a_place_that_is_not_there(p: Any) -> list[Ref]:
 
 
 @program
+def loaders_with_batches_of_their_own_over_what_may_be_missing(p: Any) -> list[Ref]:
+    """They have no size of batches, whether they are there or not."""
+    made: list[Ref] = []
+    order = ("sequential", None)
+    for data in (tensors(p, few(p)), tensors(p, p.op(L + "inv", M)), own(p)):
+        made += batches(p, data, 2, batches=(order, 2, False))
+        made += batches(p, data, 2, batches=(order, small(p), True))
+        made += batches(p, data, 2, batch_size=2)
+        made += batches(p, data, 2, batches=None, batch_size=2)
+    return lengths(p, made)
+
+
+@program
+def loaders_that_may_have_batches_of_their_own(p: Any) -> list[Ref]:
+    """A private number chooses whether they are given any."""
+    made: list[Ref] = []
+    is_large = p.op("python.Int.__floordiv__", whole(p), 9)
+    for parts in ([None, (("sequential", None), 2, False)], [(("sequential", None), 2, True), 1]):
+        chosen = p.op("python.List.__getitem__", p.put(parts), is_large)
+        made += batches(p, own(p), 2, batches=chosen)
+    return lengths(p, made)
+
+
+@program
 def data_sets_of_results_that_failed(p: Any) -> list[Ref]:
     made: list[Ref] = []
     for source in (

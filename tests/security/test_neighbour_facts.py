@@ -31,8 +31,6 @@ FACTS = [
     "torch.zeros_like", "torch.zeros",
 ]  # fmt: skip
 PAIRS = (T + "is_set_to", T + "is_same_size", "torch.equal", T + "to", T + "type_as", "torch.full")
-STILL = {"orders_with_a_place_that_is_not_there"}
-"""What is nonsense waits for a tick or not; docs/threat-model.md says so."""
 
 
 def looked_at(side: Side, made: Program) -> list[Any]:
@@ -60,15 +58,10 @@ def _small(side: Side) -> Ref:
     return side.put(torch.ones(2, dtype=torch.int8))
 
 
-def _case(name: str) -> Any:
-    marks = [pytest.mark.xfail(reason="still shows", strict=True)] if name in STILL else []
-    return pytest.param(name, marks=marks)
-
-
 ALL = [name for name in PROGRAMS if name not in SLOW]
 
 
-@pytest.mark.parametrize("name", [_case(name) for name in ALL])
+@pytest.mark.parametrize("name", ALL)
 def test_no_fact_of_a_result_shows_which_data_set_it_is(name: str, tmp_path: Path) -> None:
     told = []
     with torch.random.fork_rng(()):
