@@ -22,6 +22,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
+from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.labels import (
     UNBOUNDED,
     Atom,
@@ -32,7 +33,7 @@ from duet_p2p.engine.labels import (
     join,
     to_per_record,
 )
-from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
+from duet_p2p.engine.lineage import ATOMIC, Lineage, reach, storage_of
 from duet_p2p.engine.store import Poison
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Records",
     "is_of_any_size",
     "is_random_transform",
+    "label_filled",
     "next_batch",
     "of_shapes",
     "records_of",
@@ -195,6 +197,27 @@ def of_shapes(target: Any, lineage: Lineage) -> Label:
         if is_of_any_size(part):
             labels.append(to_per_record(lineage.generator))
     return join(labels)
+
+
+def label_filled(given: Arguments, result: Any, lineage: Lineage) -> None:
+    """Label tensors that a container was filled with by running over a loader or data set.
+
+    Elements of containers have their labels already; what a loader makes on the way has none.
+    """
+    kinds = (torch.Tensor, list, tuple, dict, set, *ATOMIC)
+    if all(isinstance(value, kinds) for value in given.values()):
+        return
+    every = given.all(lineage)
+    if not is_private(every):
+        return
+    known = {storage_of(t)._cdata for t in given.sources}
+    is_hidden = any(lineage.hidden(t) for t in given.sources)
+    for value in (result, *given.args):
+        for part in reach(value):
+            if isinstance(part, torch.Tensor) and storage_of(part)._cdata not in known:
+                owned = lineage.own(part)
+                owned.label = join((owned.label, to_per_record(every)))
+                owned.hidden = owned.hidden or is_hidden
 
 
 def is_random_transform(part: Any) -> bool:

@@ -35,7 +35,9 @@ _ONLY_LIKE: Final = frozenset({
 """They look at the shape or the type of their other arguments, and at none of their numbers."""
 
 
-def mark(elements: Iterable[Any], label: Label, lineage: Lineage) -> None:
+def mark(
+    elements: Iterable[Any], label: Label, lineage: Lineage, *, to: Owned | Tracked | None = None
+) -> None:  # fmt: skip
     """One of these is chosen: all that can be written to are marked, since one would tell it.
 
     An owner's tensor that lies deeper, in a list or dict of the scientist's, is what it was: in its
@@ -66,7 +68,7 @@ def mark(elements: Iterable[Any], label: Label, lineage: Lineage) -> None:
                 seen.add(id(below))
                 kept.append(below)
                 marks.put_on(below)
-    tie(marks.entries, lineage)
+    tie(marks.entries if to is None else [*marks.entries, to], lineage)
 
 
 class _Marks:

@@ -16,13 +16,13 @@ from duet_p2p.engine import choice
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass, next_batch, of_shapes, start_pass
 from duet_p2p.engine.labels import METADATA, PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
-from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach, storage_of
+from duet_p2p.engine.lineage import ATOMIC, Lineage, Tracked, is_atomic, reach
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.iteration import RemoteIterator
 
 __all__ = [
-    "GETTERS", "LENGTHS", "STEPWISE", "can_hold", "chooser", "draw", "is_container_call",
-    "is_loose", "label_fresh", "label_results", "prepare", "taken",
+    "GETTERS", "LENGTHS", "STEPWISE", "can_hold", "chooses", "draw", "is_container_call",
+    "is_loose", "label_results", "prepare", "taken",
 ]  # fmt: skip
 
 _TYPES: Final = frozenset({"List", "Tuple", "Dict", "OrderedDict", "Set", "Iterator", "Any"})
@@ -46,7 +46,7 @@ _MUTATORS: Final = frozenset({
     "__ixor__", "difference_update", "intersection_update", "symmetric_difference_update",
 })  # fmt: skip
 _DROPPING: Final = frozenset({
-    "__setitem__", "__delitem__", "update", "__imul__", "remove", "discard",
+    "__setitem__", "__delitem__", "update", "__imul__", "remove", "discard", "pop", "popitem",
 })  # fmt: skip
 """Mutators after which something that lay in the container may lie there no more."""
 _PICKING: Final = frozenset({
@@ -121,6 +121,10 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     entry = lineage.track(target)
     before = entry.structure
     entry.version += 1
+    if entry.tie is not None:  # what is put into one of several may lie in any of them
+        chosen = to_per_record(join((entry.content, entry.structure)))
+        choice.mark(given.values()[1:], chosen, lineage, to=entry)
+        entry.content = join((entry.content, to_per_record(given.all(lineage))))
     rest = _labels(given.args[1:], lineage)
     slots = join(slot.label for slot in given.slots.values())
     entry.content = join((entry.content, slots, rest[0]))
@@ -146,7 +150,7 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
         added = to_per_record(join((lineage.whole(target), rest[0], rest[1], slots)))
     entry.structure = join((entry.structure, added))
     if short in _DROPPING:
-        _pick(join((before, added)), given, lineage)
+        _pick(join((before, added)), given, lineage, None if entry.is_shared else entry)
 
 
 def _of_loose(given: Arguments) -> Label:
@@ -170,19 +174,23 @@ def _picker(short: str, given: Arguments, lineage: Lineage) -> Label:
     return join((content, structure, *(slot.label for slot in given.slots.values())))
 
 
-def _pick(picker: Label, given: Arguments, lineage: Lineage) -> None:
+def _pick(
+    picker: Label, given: Arguments, lineage: Lineage, to: Tracked | None = None
+) -> None:  # fmt: skip
     """Marks what private values leave out or keep.
 
-    What is done by way of the container later reaches the one and not the other.
+    What is done by way of the container (`to`) later reaches the one and not the other.
     """
     if not is_private(picker):
         return
     label = to_per_record(join((picker, given.all(lineage))))
+    parts: list[Any] = []
     for value in given.values():
         if isinstance(value, _HOLDING):
-            choice.mark(value.values() if isinstance(value, dict) else value, label, lineage)
+            parts += value.values() if isinstance(value, dict) else value
         else:
-            choice.mark([value], label, lineage)
+            parts.append(value)
+    choice.mark(parts, label, lineage, to=to)
 
 
 def _choose(given: Arguments, lineage: Lineage) -> None:
@@ -195,8 +203,15 @@ def _choose(given: Arguments, lineage: Lineage) -> None:
     if not is_private(index):
         return
     label = to_per_record(join((index, given.all(lineage))))
-    choice.mark(holder.values() if isinstance(holder, dict) else holder, label, lineage)
-    choice.mark(given.values()[2:], label, lineage)
+    parts = [*(holder.values() if isinstance(holder, dict) else holder), *given.values()[2:]]
+    choice.mark(parts, label, lineage)
+
+
+def chooses(short: str, given: Arguments, lineage: Lineage) -> bool:
+    """Whether private values decide which element a call gives, or gets into what it gives."""
+    if short in GETTERS:
+        return is_private(chooser(given, lineage))
+    return short in _PICKING and is_private(_picker(short, given, lineage))
 
 
 def chooser(given: Arguments, lineage: Lineage) -> Label:
@@ -317,27 +332,6 @@ def draw(given: Arguments, result: Any, drawn: Label, lineage: Lineage) -> None:
         if is_drawn or (entry and isinstance(entry.origin, Pass)):
             entry = lineage.track(value)
             entry.content = join((entry.content, to_per_record(drawn)))
-
-
-def label_fresh(given: Arguments, result: Any, lineage: Lineage) -> None:
-    """Label tensors that a container was filled with by running over a loader or data set.
-
-    Elements of containers have their labels already; what a loader makes on the way has none.
-    """
-    kinds = (torch.Tensor, list, tuple, dict, set, *ATOMIC)
-    if all(isinstance(value, kinds) for value in given.values()):
-        return
-    every = given.all(lineage)
-    if not is_private(every):
-        return
-    known = {storage_of(t)._cdata for t in given.sources}
-    is_hidden = any(lineage.hidden(t) for t in given.sources)
-    for value in (result, *given.args):
-        for part in reach(value):
-            if isinstance(part, torch.Tensor) and storage_of(part)._cdata not in known:
-                owned = lineage.own(part)
-                owned.label = join((owned.label, to_per_record(every)))
-                owned.hidden = owned.hidden or is_hidden
 
 
 def _are_dicts(values: list[Any]) -> bool:

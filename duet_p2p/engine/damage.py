@@ -41,6 +41,7 @@ from duet_p2p.engine.stand_ins import (
     values_for,
 )
 from duet_p2p.engine.store import Poison, Slot
+from duet_p2p.engine.ties import add, tied
 from duet_p2p.engine.trial import Mode, has_graph, is_as_expected, views_of
 from duet_p2p.engine.unmade import (
     BACKWARD,
@@ -407,6 +408,11 @@ class Damage:
                 self._lineage.spoil(target, poison, hidden=hidden)
                 if isinstance(target, torch.Tensor) and (hidden or is_joined(target)):
                     self._lineage.own(target).in_graph = True
+
+    def reached(self, targets: Iterable[torch.Tensor], poison: Poison) -> None:
+        """Labels one of several that is read-only as if it had been written to like another."""
+        for entry in tied(map(self._lineage.entry, targets)):
+            add(entry, to_per_record(poison.label))
 
     @staticmethod
     def join(targets: Iterable[torch.Tensor], given: Arguments) -> None:

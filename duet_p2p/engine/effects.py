@@ -418,8 +418,8 @@ def label_split(given: Arguments, subsets: list[Any], lineage: Lineage) -> None:
     for part in (subsets, *subsets):
         tracked = lineage.track(part)
         tracked.content = join((tracked.content, every))
-        if is_private(chosen):
-            tracked.structure = join((tracked.structure, to_per_record(chosen)))
+        if is_private(chosen):  # if it fails, nobody knows of what
+            tracked.structure = join((tracked.structure, to_per_record(every)))
 
 
 CLIPS: Final = frozenset({"torch.nn.utils.clip_grad_norm_", "torch.nn.utils.clip_grad_value_"})

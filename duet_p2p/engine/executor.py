@@ -16,6 +16,7 @@ import torch
 from duet_p2p.engine import axes, containers
 from duet_p2p.engine.admission import Admission, Limits, SizeRefused
 from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.batches import label_filled
 from duet_p2p.engine.call import Call
 from duet_p2p.engine.damage import Damage
 from duet_p2p.engine.drawing import drawn_by
@@ -300,7 +301,7 @@ class Executor:
             containers.draw(given, result, run.extra, lineage)
             label = containers.label_results(rule.name, given, result, lineage)
             if rule.name not in containers.STEPWISE:
-                containers.label_fresh(given, result, lineage)
+                label_filled(given, result, lineage)
         else:
             is_inferred, labelling = admission.is_inferred, self._labelling
             result = labelling.apart(run, result, self._mode, is_inferred=is_inferred)
@@ -368,6 +369,7 @@ class Executor:
             self._admit_time(run.rule, run.given)
             every = run.given.all(self._lineage)
             failed = self._failed(refused, run.given, every, is_public=False)
+            self.damage.reached(run.targets, failed.poison)
             if run.is_container:
                 containers.prepare(run.rule.name, run.given, self._lineage)
                 run.given_before(self.provenance)
@@ -420,7 +422,7 @@ class Executor:
             Slot(value, label, tags=tags, made=own, is_loose=loose, is_element=held)
             for value, own in zip(values, self.provenance.results(node, values), strict=True)
         ]
-        self._labelling.tie(run, values)
+        self._labelling.tie(run, slots)
         for id, slot in zip(op.outs, slots, strict=True):
             self._store.put(id, slot)
         return slots
@@ -466,7 +468,7 @@ class Executor:
                 )
                 slot.made, slot.tags = nodes[number] if nodes else slot.made, tags
                 if self._named is not None and not poison.is_public:
-                    self._labelling.tie(self._named, [slot.value])
+                    self._labelling.tie(self._named, [slot])
                 self._store.put(id, slot)
 
     def has_room_for_poison(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 import torch
@@ -16,6 +15,7 @@ from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
 from duet_p2p.engine.precedents import Precedents
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.settings import gives_views
+from duet_p2p.engine.store import Slot
 from duet_p2p.engine.ties import entries_of, tie, tied
 from duet_p2p.engine.trial import Mode
 from duet_p2p.surface.table import Rule
@@ -106,13 +106,13 @@ class Labelling:
         is_gradient = run.rule.name == "torch.Tensor.grad"
         return is_gradient and any(map(self._lineage.is_chosen, run.given.tensors()[:1]))
 
-    def tie(self, run: Running, made: Iterable[Any]) -> None:
+    def tie(self, run: Running, slots: list[Slot]) -> None:
         """Ties results to what they may be, or be a part or a view of, as private values chose."""
         rule, given, lineage = run.rule, run.given, self._lineage
         if not lineage.ties:
             return
-        if rule.short in containers.GETTERS and not isinstance(given.args[0], torch.Tensor):
-            if not is_private(containers.chooser(given, lineage)):
+        if run.is_container:
+            if not containers.chooses(rule.short, given, lineage):
                 return
         elif not gives_views(rule.name):
             return
@@ -121,7 +121,8 @@ class Labelling:
             for part in given.reached()
         ]
         if known := tied(found):
-            tie([*known, *(e for value in made for e in entries_of(value, lineage))], lineage)
+            given_now = [entry for slot in slots for entry in entries_of(slot.value, lineage)]
+            tie([*known, *given_now], lineage, slots)
 
     def label(
         self, run: Running, result: Any, *, is_inferred: bool

@@ -157,9 +157,7 @@ class Provenance:
         elif name in CLIPS and not self.run:  # a run of a plan has one form for all that it does
             writers.mark_clipped(name, given, origin.writers, lineage)
         writers.keep_added(origin.sums, lineage)
-        node = made(name, op.args, self._settings(op, name, given), origin.nodes, origin.forms)
-        if is_random(name) and name not in _NEXT and not name.endswith(".iter"):
-            node.has_random = True
+        node = self._node(op, name, given, origin)
         if name == _ZERO_GRAD and isinstance(given.args[0], Optimizer):
             writers.mark_zeroed(given.args[0], lineage)
         self._leave(node, op, rule, given, targets)
@@ -167,6 +165,12 @@ class Provenance:
             return self._batch(node, result, given)
         if isinstance(result, torch.nn.Parameter) and name != "torch.Tensor.grad":
             return boundary("parameter", form_of(node) if origin.forms else "")
+        return node
+
+    def _node(self, op: Op, name: str, given: Arguments, origin: Origin) -> Made:
+        node = made(name, op.args, self._settings(op, name, given), origin.nodes, origin.forms)
+        if is_random(name) and name not in _NEXT and not name.endswith(".iter"):
+            node.has_random = True
         return node
 
     def _leave(self, node: Made, op: Op, rule: Rule, given: Arguments,
@@ -200,8 +204,7 @@ class Provenance:
         A rule that knows a recipe again must not tell by its answer that this has none; nor must
         one of what it would have written to.
         """
-        settings = self._settings(op, rule.name, given)
-        node = made(rule.name, op.args, settings, origin.nodes, origin.forms)
+        node = self._node(op, rule.name, given, origin)
         self._leave(node, op, rule, given, targets)
         if rule.name in _NEXT:
             node = self._batch(node, None, given)

@@ -58,7 +58,7 @@ class Poison:
     """Leaves with gradients that met it, by identity: what a backward would have reached."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Slot:
     """One object with what the store keeps beside it."""
 

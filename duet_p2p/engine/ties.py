@@ -9,26 +9,30 @@ shows by what was written over, or by which of them there still are.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 
+from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
-from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach
-from duet_p2p.engine.store import Poison
+from duet_p2p.engine.lineage import ATOMIC, Lineage, Owned, Tracked, is_atomic, reach
+from duet_p2p.engine.store import Poison, Slot
 
-__all__ = ["Tie", "entries_of", "settle", "tie", "tied"]
+__all__ = ["Tie", "add", "entries_of", "settle", "tie", "tied"]
 
 
 class Tie:
     """Entries with one label; it may have become a part of another one."""
 
-    __slots__ = ("_into", "label", "members")
+    __slots__ = ("_into", "label", "members", "slots")
 
     def __init__(self) -> None:
         self.label: Label = PUBLIC
         self.members: list[Owned | Tracked] = []
+        self.slots: list[weakref.ref[Slot]] = []
+        """Of chosen numbers and tuples, which have their label nowhere else."""
         self._into: Tie | None = None
 
     def whole(self) -> Tie:
@@ -43,12 +47,21 @@ class Tie:
     def take(self, other: Tie) -> None:
         """Take up another whole one."""
         self.members += other.members
+        self.slots += other.slots
         self.label = join((self.label, other.label))
-        other.members, other._into = [], self
+        other.members, other.slots, other._into = [], [], self
 
 
-def tie(entries: Iterable[Owned | Tracked], lineage: Lineage) -> None:
-    """From now on these have one label, with all that they are tied to already."""
+def tie(
+    entries: Iterable[Owned | Tracked], lineage: Lineage, slots: Iterable[Slot] = ()
+) -> None:  # fmt: skip
+    """From now on these have one label, with all that they are tied to already.
+
+    Args:
+        entries: of tensors and other objects.
+        lineage: where they are kept.
+        slots: of what was chosen and may have been a number or a tuple.
+    """
     parts: dict[int, Tie] = {}
     fresh: list[Owned | Tracked] = []
     for entry in entries:
@@ -70,6 +83,10 @@ def tie(entries: Iterable[Owned | Tracked], lineage: Lineage) -> None:
         if entry.tie is None:
             entry.tie = into
             into.members.append(entry)
+    into.slots += [
+        weakref.ref(slot) for slot in slots
+        if isinstance(slot.value, (*ATOMIC, tuple)) and is_private(slot.label)
+    ]  # fmt: skip
 
 
 def tied(entries: Iterable[Owned | Tracked | None]) -> list[Owned | Tracked]:
@@ -96,6 +113,14 @@ def entries_of(value: Any, lineage: Lineage) -> list[Owned | Tracked]:
     return entries
 
 
+def add(entry: Owned | Tracked, label: Label) -> None:
+    """Join a label into one of them."""
+    if isinstance(entry, Owned):
+        entry.label = join((entry.label, label))
+    else:
+        entry.content = join((entry.content, label))
+
+
 def settle(lineage: Lineage) -> None:
     """A command is over: what it gave to one goes to all that are tied to it."""
     for part in list(lineage.ties):
@@ -103,8 +128,13 @@ def settle(lineage: Lineage) -> None:
         if not part.members:
             lineage.ties.remove(part)
             continue
-        label = join((part.label, *[label for entry in part.members for label in _labels(entry)]))
+        slots = [slot for known in part.slots if (slot := known()) is not None]
+        part.slots = part.slots if len(slots) == len(part.slots) else list(map(weakref.ref, slots))
+        labels = [label for entry in part.members for label in _labels(entry)]
+        label = join((part.label, *labels, *[slot.label for slot in slots]))
         part.label = label = part.label if label is part.label else to_per_record(label)
+        for slot in slots:
+            slot.label = label
         for entry in part.members:
             if isinstance(entry, Owned):
                 entry.label = label

@@ -1,9 +1,10 @@
-"""Rules that compare words: the tags of a value, and a recipe that was denied before.
+"""Rules that compare words and labels: tags, sources, forms, a recipe that was denied before.
 
-A rule that denied something under a name knows its recipe again under another one, and a rule on
-tags compares those that a result has of its inputs and its operation. Both look at private values
-too, so both must be worked out of the commands, whatever the values are: failed or not, one batch
-or another, written to or not. Each program made for two data sets leaves the same words in both.
+A rule that denied something under a name knows its recipe again under another one, a rule on tags
+compares those that a result has of its inputs and its operation, one on sources compares those, and
+what is accepted always compares forms. All of them look at private values too, so all that they
+compare must be worked out of the commands, whatever the values are: failed or not, one batch or
+another, written to or not. Each program made for two data sets leaves the same in both.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from duet_p2p.engine import messages as m
+from duet_p2p.owner.binding import _BINDABLE_KINDS
 from duet_p2p.owner.essence import essence_of
 from duet_p2p.wire.values import Ref
 from tests.security import failing_kit, neighbour_kit, test_neighbour_containers, test_neighbours
@@ -39,22 +41,49 @@ def both_sides(name: str, folder: Path) -> Iterator[Side]:
             yield Side(data, {"digits": str(folder)})
 
 
-def words(side: Side, made: Program) -> list[Any]:
-    """Tags and recipes of what a program made."""
-    told: list[Any] = []
+def facts_of(side: Side, made: Program) -> list[m.Facts | None]:
+    """Facts of what a program made."""
+    told: list[m.Facts | None] = []
     for ref in made(side):
         side.next_call += 1
         (candidate,) = side.engine.handle(m.Snapshot(side.next_call, ref.id))
-        facts = candidate.facts
-        told.append((ref.id, facts and (facts.tags, essence_of(facts.recipe))))
+        told.append(candidate.facts)
     return told
 
 
-@pytest.mark.parametrize("name", ALL)
+def difference(one: m.Facts | None, other: m.Facts | None) -> str:
+    """What rules compare of a value, and is another one in the other data set; empty if nothing is.
+
+    A failure has no kind, and nothing is bound to what could be a single record.
+    """
+    if one is None or other is None:
+        return "" if one is other else "facts at all"
+    compared = {"tags", "sources", "injected", "source_names"}
+    if not (one.failed or other.failed):
+        compared |= {"kind", "min_records", "rows"}
+    if any(facts.kind in _BINDABLE_KINDS and not facts.failed for facts in (one, other)):
+        compared |= {"form", "writers", "has_random", "foreseen"}
+    found = sorted(name for name in compared if getattr(one, name) != getattr(other, name))
+    is_same = essence_of(one.recipe) == essence_of(other.recipe)
+    return ", ".join(found if is_same else ["recipe", *found])
+
+
+OPEN = {"items_that_may_be_missing"}
+"""An item of a data set of a private length is a view of what is labelled later, or is missing;
+docs/threat-model.md says so."""
+
+
+def _case(name: str) -> Any:
+    marks = [pytest.mark.xfail(reason="still differs", strict=True)] if name in OPEN else []
+    return pytest.param(name, marks=marks)
+
+
+@pytest.mark.parametrize("name", [_case(name) for name in ALL])
 def test_a_program_leaves_the_same_words_of_two_data_sets(name: str, tmp_path: Path) -> None:
     with torch.random.fork_rng(()):
-        one, other = (words(side, ALL[name]) for side in both_sides(name, tmp_path))
-    assert one == other
+        one, other = (facts_of(side, ALL[name]) for side in both_sides(name, tmp_path))
+    assert len(one) == len(other)
+    assert not any([difference(*pair) for pair in zip(one, other, strict=True)])
 
 
 # the same by the raw wire, with the rule that told it
