@@ -76,9 +76,8 @@ class Executor:
 
     @property
     def is_open(self) -> bool:
-        """No private value decides that commands run, what is drawn, or what they write to."""
-        lineage = self._lineage
-        return self._because is PUBLIC and lineage.generator.is_public and not lineage.ties
+        """No private value decides that commands run at all, or what random numbers are drawn."""
+        return self._because is PUBLIC and self._lineage.generator.is_public
 
     def configure(self, context: Context, limits: Limits) -> None:
         """Other settings from the next command on; what was counted stays counted."""

@@ -218,7 +218,7 @@ class Plans:
         if known is not None:
             return known.plan is plan and known.objects == objects
         score, store, effects = plan.score, self._store, self._effects
-        if not executor.is_open or not _are_known(plan):
+        if not executor.is_open or self._lineage.ties or not _are_known(plan):
             return False
         found = score.standing(objects, self._lineage, effects)
         if found is None:
@@ -328,7 +328,9 @@ class PlanRun:
             call: that command, if it was called.
         """
         executor, calls = self._executor, self._plan.calls
-        score = None if effects is None or not executor.is_open else self._plan.score
+        # what is tied is settled command by command
+        is_whole = effects is None or not executor.is_open or self._lineage.ties
+        score = None if is_whole else self._plan.score
         with executor.within(self._frame):
             while number < len(calls):
                 is_begin = score is not None and number == score.begin and call is None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -123,23 +123,35 @@ def add(entry: Owned | Tracked, label: Label) -> None:
 
 def settle(lineage: Lineage) -> None:
     """A command is over: what it gave to one goes to all that are tied to it."""
-    for part in list(lineage.ties):
-        part.members = [entry for entry in part.members if not _is_gone(entry)]
-        if not part.members:
-            lineage.ties.remove(part)
-            continue
-        slots = [slot for known in part.slots if (slot := known()) is not None]
-        part.slots = part.slots if len(slots) == len(part.slots) else list(map(weakref.ref, slots))
+    if lineage.epoch % _PRUNED_EVERY == 0:
+        _prune(lineage)
+    for part in lineage.ties:
+        before = part.label
+        found = [slot for known in part.slots if (slot := known()) is not None]
         labels = [label for entry in part.members for label in _labels(entry)]
-        label = join((part.label, *labels, *[slot.label for slot in slots]))
-        part.label = label = part.label if label is part.label else to_per_record(label)
-        for slot in slots:
+        labels += [slot.label for slot in found]
+        if all([label is before for label in labels]):
+            continue
+        part.label = label = to_per_record(join((before, *labels)))
+        for slot in found:
             slot.label = label
         for entry in part.members:
             if isinstance(entry, Owned):
                 entry.label = label
             else:
                 entry.content = entry.structure = label
+
+
+_PRUNED_EVERY: Final = 64  # commands
+
+
+def _prune(lineage: Lineage) -> None:
+    """Let go of what is not there any more; its labels stay."""
+    for part in list(lineage.ties):
+        part.members = [entry for entry in part.members if not _is_gone(entry)]
+        part.slots = [known for known in part.slots if known() is not None]
+        if not part.members and not part.slots:
+            lineage.ties.remove(part)
 
 
 def _labels(entry: Owned | Tracked) -> tuple[Label, ...]:

@@ -237,3 +237,26 @@ def a_run_of_a_plan_writes_to_one_of_several(p: Any) -> list[Ref]:
         p.send(wire.RunPlan(plan, (one.id, secret(p).id), (out,), times))
         made += [one, other, one_of, Ref(out)]
     return made
+
+
+@program
+def runs_of_a_plan_that_train_one_of_several(p: Any) -> list[Ref]:
+    """A plan that is played when it has run before."""
+    plan, w, v = p.new_id(), weights(p, 3), weights(p, 3)
+    optimizer = p.op("torch.optim.SGD", [w], lr=0.1)
+    steps = (
+        wire.PlanStep("torch.mul", (4,), (Ref(2), Ref(1)), {}, "g"),
+        wire.PlanStep("torch.sum", (5,), (Ref(4),), {}, "g"),
+        wire.PlanStep(T + "backward", (), (Ref(5),), {}, "g"),
+        wire.PlanStep(OPT + "step", (), (Ref(3),), {}, "g"),
+        wire.PlanStep(OPT + "zero_grad", (), (Ref(3),), {}, "g"),
+    )
+    p.send(wire.DefinePlan(plan, "p", 1, (w.id, optimizer.id), steps, (5,), True))
+    own, source, made = ones(p), secret(p), list[Ref]()
+    for number in range(8):
+        out = p.new_id()
+        p.send(wire.RunPlan(plan, ((source if number > 5 else own).id,), (out,), 0))
+        if number == 4:
+            made.append(either(p, w, v))
+        made.append(Ref(out))
+    return [*made, w, v]
