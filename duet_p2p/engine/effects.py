@@ -338,6 +338,7 @@ class Effects:
         every = given.all(self._lineage)
         if is_private(every):
             entry = self._lineage.track(distribution)
+            entry.origin = tuple(given.values())  # as a form looks at one that is missing
             entry.content = join((entry.content, to_per_record(every) if every.is_data else every))
 
     def _new_source(self, name: str, given: Arguments, dataset: Any) -> None:

@@ -14,7 +14,7 @@ from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.charges import numbers_of
 from duet_p2p.engine.failures import is_exhaustion
 from duet_p2p.engine.foresight import NOTHING, foreseen
-from duet_p2p.engine.form import form_of, reference
+from duet_p2p.engine.form import form_of, may_be_another, reference
 from duet_p2p.engine.labels import (
     PUBLIC,
     THINNED,
@@ -181,7 +181,8 @@ def account_of(slot: Slot, lineage: Lineage, slots: Iterable[Slot] = ()) -> Mapp
 
 def _form(slot: Slot, label: Label, lineage: Lineage) -> str:
     """What equal questions have in common; of an object that values chose, not which one it is."""
-    if not isinstance(slot.value, torch.Tensor) and sized_by_values(slot, label, lineage):
+    is_object = not isinstance(slot.value, torch.Tensor)
+    if may_be_another(slot, lineage) or (is_object and sized_by_values(slot, label, lineage)):
         return form_of(slot.made)
     return reference(slot, lineage) or form_of(slot.made)
 

@@ -26,11 +26,12 @@ from hashlib import sha256
 from typing import Any, Final
 
 import torch
+from torch.distributions import Distribution
 from torch.optim import Optimizer
 
 from duet_p2p.engine.holding import Holding, groups_of, holding_of
 from duet_p2p.engine.labels import UNBOUND, Kind
-from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach, storage_of
+from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.recipe import Made, made
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.wire import values as wire
@@ -43,6 +44,7 @@ __all__ = [
     "hashed",
     "inputs_of",
     "keep_root",
+    "may_be_another",
     "reference",
     "settings_of",
 ]
@@ -172,17 +174,23 @@ def reference(slot: Slot, lineage: Lineage) -> str:
     Empty if it is that of its node: private, never public before, and not written since.
     """
     value = slot.value
+    if may_be_another(slot, lineage):
+        return UNBOUND
     if isinstance(value, torch.Tensor):
         return _of_tensor(value, slot.made, lineage)
-    if isinstance(value, Poison):
-        return UNBOUND
+    if isinstance(value, Poison) and not value.is_object:
+        return ""  # it would have been private from the beginning
+    if isinstance(value, Poison) and _is_optimizing(slot) and _is_chosen(value, lineage):
+        return UNBOUND  # as `settings_of` would say
     if is_atomic(value):
         if slot.label.kind is Kind.PUBLIC and not isinstance(value, torch.Generator):
             return hashed(type(value).__name__, repr(value))
         return ""
     if isinstance(value, Optimizer):  # it is what it holds, whoever made that and when
         return _of_optimizer(value, lineage)
-    inside = list(_inside(value, lineage))
+    made_of = lineage.find(value) if isinstance(value, Distribution) else None
+    known = value if made_of is None or made_of.origin is None else made_of.origin
+    inside = list(_inside(known, lineage))
     return hashed(form_of(slot.made), *inside) if inside else ""
 
 
@@ -214,7 +222,7 @@ def _written(optimizer: Optimizer, holding: Holding, lineage: Lineage) -> list[A
         facts += (entry.root, entry.written, entry.made)
     for part in (optimizer, *holding.objects):
         tracked = find(part)
-        facts.append(None if tracked is None else tracked.written)
+        facts += (None, None) if tracked is None else (tracked.written, tracked.structure)
     return facts
 
 
@@ -223,10 +231,21 @@ def settings_of(optimizer: Optimizer, lineage: Lineage) -> list[str]:
     parts = [type(optimizer).__name__]
     if len(groups_of(optimizer)) < len(optimizer.param_groups):
         parts.append(UNBOUND)
+    if any(_is_chosen(part, lineage) for part in (optimizer, *groups_of(optimizer))):
+        parts.append(UNBOUND)  # private values decided some of them
     for group in groups_of(optimizer):
         parts.append(str(len(group["params"])))
         parts += [f"{key}={_setting(group[key], lineage)}" for key in group if key != "params"]
     return parts
+
+
+def _is_optimizing(slot: Slot) -> bool:
+    return slot.made is not None and slot.made.op.startswith("torch.optim.")
+
+
+def _is_chosen(part: Any, lineage: Lineage) -> bool:
+    entry = lineage.find(part)
+    return entry is not None and entry.structure.kind not in (Kind.PUBLIC, Kind.METADATA)
 
 
 def _setting(value: Any, lineage: Lineage) -> str:
@@ -347,18 +366,28 @@ def _as_it_is(slot: Slot, lineage: Lineage) -> Made:
     knows a recipe again would tell it, so all of them say the same, and nothing is bound to that.
     """
     assert slot.made is not None
-    entry: Any = None
-    if isinstance(slot.value, torch.Tensor):
-        entry = lineage.entry(slot.value)
-    elif not is_atomic(slot.value):
-        entry = lineage.find(slot.value)
-    is_gradient = slot.is_loose and slot.made.op == "torch.Tensor.grad"  # it may not be there
-    is_candidate = entry is not None and entry.tie is not None
-    if not is_gradient and (is_candidate or (slot.is_loose and slot.is_element)):
+    if may_be_another(slot, lineage):
         return made("perhaps changed", (wire.Ref(0), "…"), {}, {0: slot.made})
+    entry = _entry_of(slot.value, lineage)
     if entry is None or entry.written is None or entry.written is slot.made:
         return slot.made
     return made("changed", (wire.Ref(0), wire.Ref(1)), {}, {0: slot.made, 1: entry.written})
+
+
+def _entry_of(value: Any, lineage: Lineage) -> Owned | Tracked | None:
+    if isinstance(value, torch.Tensor):
+        return lineage.entry(value)
+    return None if is_atomic(value) else lineage.find(value)
+
+
+def may_be_another(slot: Slot, lineage: Lineage) -> bool:
+    """Whether this is one of several that a private value chose one of, or what it chose."""
+    if slot.is_loose and slot.made is not None and slot.made.op == "torch.Tensor.grad":
+        return False  # which may not be there
+    if slot.is_loose and slot.is_element:
+        return True
+    entry = _entry_of(slot.value, lineage)
+    return entry is not None and entry.tie is not None
 
 
 def first_content(tensor: torch.Tensor, lineage: Lineage) -> str:

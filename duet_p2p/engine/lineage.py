@@ -168,7 +168,7 @@ class Tracked:
         self.is_shared, self.tie = False, cast(Any, None)
         self.poison: Poison | None = None
         self.version = 0
-        self.origin: Any = None  # of data sets and loaders, see batches.py, or see schedules.py
+        self.origin: Any = None  # see batches.py, schedules.py; what a distribution is made of
         self.written: Made | None = None
         """The newest of the commands that changed it, for form.py."""
         self.added: tuple[int | None, ...] | None = None

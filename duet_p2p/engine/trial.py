@@ -51,7 +51,8 @@ def neutral(
         lineage: knows what is private.
         writes: what it may write to; then there is none, nor if it draws random numbers.
     """
-    if writes or is_random(name) or not _wants_gradient(spec):
+    has_graph, is_laid = _wants_gradient(spec), name.rpartition(".")[2] in _LAID
+    if writes or is_random(name) or not (has_graph or is_laid):
         return None
     for other in (_zero, _unit):
         try:
@@ -61,8 +62,24 @@ def neutral(
         except Exception:
             continue
         if is_as_expected(result, spec):
-            return result
+            return result if has_graph else _zeros_like(result)
     return None
+
+
+def _zeros_like(result: Any) -> Any:
+    """Zeros that lie in memory as these numbers do."""
+    if isinstance(result, torch.Tensor):
+        return torch.zeros_like(result)
+    return tuple([_zeros_like(part) for part in result]) if isinstance(result, tuple) else result
+
+
+_LAID: Final = frozenset({
+    "inv", "inverse", "pinv", "solve", "cholesky", "cholesky_ex", "cholesky_inverse", "inv_ex",
+    "cholesky_solve", "solve_ex", "solve_triangular", "lu_solve", "eigh", "qr", "svd", "lu",
+    "lu_factor", "ldl_factor", "ldl_solve", "triangular_solve", "pinverse", "tensorinv", "eig",
+    "tensorsolve", "matrix_power", "linalg_inv", "lstsq", "householder_product",
+})  # fmt: skip
+"""Last parts of names whose results lie by columns, so that a reshape of them is no view."""
 
 
 def refusal(run: Running, mode: Mode, lineage: Lineage, spec: Any) -> Exception | None:
