@@ -178,7 +178,7 @@ def reference(slot: Slot, lineage: Lineage) -> str:
         return UNBOUND
     if isinstance(value, torch.Tensor):
         return _of_tensor(value, slot.made, lineage)
-    if isinstance(value, Poison) and not value.is_object:
+    if isinstance(value, Poison) and not (value.is_object or value.records == "one"):
         return ""  # it would have been private from the beginning
     if isinstance(value, Poison) and _is_optimizing(slot) and _is_chosen(value, lineage):
         return UNBOUND  # as `settings_of` would say

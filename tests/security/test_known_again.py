@@ -54,23 +54,23 @@ def facts_of(side: Side, made: Program) -> list[m.Facts | None]:
 def difference(one: m.Facts | None, other: m.Facts | None) -> str:
     """What rules compare of a value, and is another one in the other data set; empty if nothing is.
 
-    A failure has no kind, and nothing is bound to what could be a single record.
+    A failure has no kind, and no rule takes what could be a single record by its training.
     """
     if one is None or other is None:
         return "" if one is other else "facts at all"
-    compared = {"tags", "sources", "injected", "source_names"}
+    compared = {"tags", "sources", "injected", "source_names", "form", "has_random"}
     if not (one.failed or other.failed):
         compared |= {"kind", "min_records", "rows"}
     if any(facts.kind in _BINDABLE_KINDS and not facts.failed for facts in (one, other)):
-        compared |= {"form", "writers", "has_random", "foreseen"}
+        compared |= {"writers", "foreseen"}
     found = sorted(name for name in compared if getattr(one, name) != getattr(other, name))
     is_same = essence_of(one.recipe) == essence_of(other.recipe)
     return ", ".join(found if is_same else ["recipe", *found])
 
 
-OPEN = {"items_that_may_be_missing"}
-"""An item of a data set of a private length is a view of what is labelled later, or is missing;
-docs/threat-model.md says so."""
+OPEN = {"items_that_may_be_missing", "a_loss_that_is_no_number_trained_on"}
+"""An item of a data set of a private length is a view of what is labelled later, or is missing, and
+a rate that private values set is in the form of its steps; docs/threat-model.md says so."""
 
 
 def _case(name: str) -> Any:
@@ -80,8 +80,12 @@ def _case(name: str) -> Any:
 
 @pytest.mark.parametrize("name", [_case(name) for name in ALL])
 def test_a_program_leaves_the_same_words_of_two_data_sets(name: str, tmp_path: Path) -> None:
+    told = []
     with torch.random.fork_rng(()):
-        one, other = (facts_of(side, ALL[name]) for side in both_sides(name, tmp_path))
+        for side in both_sides(name, tmp_path):
+            torch.manual_seed(1)  # for what a program uploads
+            told.append(facts_of(side, ALL[name]))
+    one, other = told
     assert len(one) == len(other)
     assert not any([difference(*pair) for pair in zip(one, other, strict=True)])
 
