@@ -231,7 +231,8 @@ def settings_of(optimizer: Optimizer, lineage: Lineage) -> list[str]:
     parts = [type(optimizer).__name__]
     if len(groups_of(optimizer)) < len(optimizer.param_groups):
         parts.append(UNBOUND)
-    if any(_is_chosen(part, lineage) for part in (optimizer, *groups_of(optimizer))):
+    lists = [optimizer.param_groups, *(group["params"] for group in groups_of(optimizer))]
+    if any(_is_chosen(part, lineage) for part in (optimizer, *groups_of(optimizer), *lists)):
         parts.append(UNBOUND)  # private values decided some of them
     for group in groups_of(optimizer):
         parts.append(str(len(group["params"])))

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from duet_p2p.engine import messages as m
-from duet_p2p.owner.binding import _BINDABLE_KINDS
+from duet_p2p.engine.labels import UNBOUND
 from duet_p2p.owner.essence import essence_of
 from duet_p2p.wire.values import Ref
 from tests.security import failing_kit, neighbour_kit, test_neighbour_containers, test_neighbours
@@ -54,15 +54,14 @@ def facts_of(side: Side, made: Program) -> list[m.Facts | None]:
 def difference(one: m.Facts | None, other: m.Facts | None) -> str:
     """What rules compare of a value, and is another one in the other data set; empty if nothing is.
 
-    A failure has no kind, and no rule takes what could be a single record by its training.
+    A failure has no kind, and nothing is bound to what has no form.
     """
     if one is None or other is None:
         return "" if one is other else "facts at all"
     compared = {"tags", "sources", "injected", "source_names", "form", "has_random"}
     if not (one.failed or other.failed):
         compared |= {"kind", "min_records", "rows"}
-    if any(facts.kind in _BINDABLE_KINDS and not facts.failed for facts in (one, other)):
-        compared |= {"writers", "foreseen"}
+        compared |= {"writers", "foreseen"} if one.form != UNBOUND else set()
     found = sorted(name for name in compared if getattr(one, name) != getattr(other, name))
     is_same = essence_of(one.recipe) == essence_of(other.recipe)
     return ", ".join(found if is_same else ["recipe", *found])
