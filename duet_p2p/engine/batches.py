@@ -16,6 +16,7 @@ from torch.utils.data import (
     BatchSampler,
     ConcatDataset,
     DataLoader,
+    Dataset,
     RandomSampler,
     Sampler,
     SequentialSampler,
@@ -24,6 +25,7 @@ from torch.utils.data import (
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.labels import (
+    PUBLIC,
     UNBOUNDED,
     Atom,
     Kind,
@@ -44,6 +46,7 @@ __all__ = [
     "is_random_transform",
     "label_filled",
     "next_batch",
+    "of_items",
     "of_shapes",
     "records_of",
     "start_pass",
@@ -218,6 +221,20 @@ def label_filled(given: Arguments, result: Any, lineage: Lineage) -> None:
                 owned = lineage.own(part)
                 owned.label = join((owned.label, to_per_record(every)))
                 owned.hidden = owned.hidden or is_hidden
+
+
+def of_items(given: Arguments, lineage: Lineage) -> Label:
+    """What private values decided of the items of a data set that is gone through by itself.
+
+    How long it is decides which item of several that are joined comes next: a view of a tensor.
+    """
+    first = given.args[0] if given.args else None
+    source = getattr(first, "source", first)
+    is_missing = isinstance(source, Poison) and source.records == "one" and not source.is_loader
+    if not (is_missing or isinstance(source, Dataset)):
+        return PUBLIC
+    shapes = of_shapes(first, lineage)
+    return to_per_record(join((shapes, given.all(lineage)))) if is_private(shapes) else PUBLIC
 
 
 def is_random_transform(part: Any) -> bool:

@@ -27,7 +27,7 @@ from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, s
 from duet_p2p.engine.store import Poison
 from duet_p2p.engine.ties import tie
 
-__all__ = ["apart", "apart_views", "choose", "mark", "mark_set", "viewed_by"]
+__all__ = ["apart", "apart_views", "choose", "mark", "mark_items", "mark_set", "viewed_by"]
 
 _ONLY_LIKE: Final = frozenset({
     "view_as", "reshape_as", "expand_as", "type_as", "broadcast_tensors",
@@ -69,6 +69,12 @@ def mark(
                 kept.append(below)
                 marks.put_on(below)
     tie(marks.entries if to is None else [*marks.entries, to], lineage)
+
+
+def mark_items(given: Arguments, label: Label, lineage: Lineage) -> None:
+    """An item of a data set is a view of a tensor below it, and private values chose of which."""
+    if is_private(label):
+        mark([t for t in given.reached() if isinstance(t, torch.Tensor)], label, lineage)
 
 
 class _Marks:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from duet_p2p.engine import choice
 from duet_p2p.engine.arguments import Arguments, is_private
-from duet_p2p.engine.batches import Pass, next_batch, of_shapes, start_pass
+from duet_p2p.engine.batches import Pass, next_batch, of_items, of_shapes, start_pass
 from duet_p2p.engine.labels import METADATA, PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, Tracked, is_atomic, reach
 from duet_p2p.engine.store import Poison
@@ -111,6 +111,7 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     short = name.rpartition(".")[2]
     if short in GETTERS:
         _choose(given, lineage)
+        choice.mark_items(given, of_items(given, lineage), lineage)
     if short in _PICKING:
         _pick(_picker(short, given, lineage), given, lineage)
     if short not in _MUTATORS:
@@ -210,7 +211,7 @@ def _choose(given: Arguments, lineage: Lineage) -> None:
 def chooses(short: str, given: Arguments, lineage: Lineage) -> bool:
     """Whether private values decide which element a call gives, or gets into what it gives."""
     if short in GETTERS:
-        return is_private(chooser(given, lineage))
+        return is_private(join((chooser(given, lineage), of_items(given, lineage))))
     return short in _PICKING and is_private(_picker(short, given, lineage))
 
 

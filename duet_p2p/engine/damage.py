@@ -35,6 +35,7 @@ from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of, with_grads
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.stand_ins import (
+    is_loader,
     is_one_tensor,
     is_tuple_of_tensors,
     records_of,
@@ -251,7 +252,7 @@ class Damage:
         )
         poison = replace(
             poison, is_object=is_object, is_list=False, is_tensor=False, is_tuple=False,
-            has_batches=False, records=records_of(named),
+            has_batches=False, is_loader=is_loader(named), records=records_of(named),
         )  # fmt: skip
         tracked = self._lineage.track(poison)
         tracked.content = label = to_per_record(poison.label)

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import BY_VALUES, ELEMENTWISE, base_name
-from duet_p2p.engine.batches import Pass
+from duet_p2p.engine.batches import Pass, of_items
 from duet_p2p.engine.call import Call
-from duet_p2p.engine.choice import choose
+from duet_p2p.engine.choice import choose, mark_items
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison, Store
@@ -218,6 +218,7 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
     is_view = gives_views(name) and (base != "einsum" or len(given.tensors()) == 1)
     numbers = _numbers(name, given) if is_view else []
     if name == _ITEM:  # which one, and not what lies in the data set
+        mark_items(given, of_items(given, lineage), lineage)
         beside = join((given.label_from(1, 2, lineage), given.structure(lineage)))
     else:
         beside = given.beside(lineage)

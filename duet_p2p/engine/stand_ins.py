@@ -15,7 +15,7 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.table import Rule, result_of
 
-__all__ = ["is_one_tensor", "is_tuple_of_tensors", "records_of", "values_for"]
+__all__ = ["is_loader", "is_one_tensor", "is_tuple_of_tensors", "records_of", "values_for"]
 
 _OF_RECORDS: Final = ("torch.utils.data.", "torchvision.datasets.")
 
@@ -81,6 +81,17 @@ def records_of(named: Running | None) -> str:
     is_part = rule.short in ("iter", "__iter__", "dataset") and of_first == "one"
     is_part = is_part or (rule.short in GETTERS and of_first == "many")
     return "one" if is_part else ""
+
+
+def is_loader(named: Running | None) -> bool:
+    """See `Poison.is_loader`."""
+    if named is None or named.rule.short == "DataLoader":
+        return named is not None
+    first = named.given.args[0] if named.given.args else None
+    return isinstance(first, Poison) and first.is_loader and named.rule.short in _PASSES
+
+
+_PASSES: Final = ("iter", "__iter__")
 
 
 def is_tuple_of_tensors(rule: Rule, given: Arguments, count: int) -> bool:

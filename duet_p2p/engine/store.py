@@ -50,6 +50,8 @@ class Poison:
     """It stands for a tensor, whose shape is private."""
     is_tuple: bool = False
     """It stands for a tuple of tensors, whose length its name says."""
+    is_loader: bool = False
+    """It stands for a loader or a pass over one, which gives copies of its records."""
     has_batches: bool = False
     """It stands for a loader that was given its batches, and so has no size of them."""
     records: str = ""

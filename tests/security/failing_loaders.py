@@ -110,6 +110,24 @@ def orders_with_a_place_that_is_not_there(p: Any) -> list[Ref]:
 
 
 @program
+def own_records_behind_those_that_may_be_missing(p: Any) -> list[Ref]:
+    """How many there are decides which item is a view of an own tensor."""
+    made: list[Ref] = []
+    for count in (3, 4, 5):
+        for is_next in (True, False):
+            mine = p.put(torch.arange(1.0))
+            data = p.op(DATA + "ConcatDataset", [tensors(p, few(p)), tensors(p, mine)])
+            if is_next:
+                items = some(p, data, count)[1:]
+            else:
+                items = [p.op(DATA + "Dataset.__getitem__", data, count - 1)]
+            part = p.op("python.Tuple.__getitem__", items[-1], 0)
+            p.do(T + "add_", mine, last(p, P))
+            made += [mine, part, items[-1]]
+    return made
+
+
+@program
 def loaders_with_batches_of_their_own_over_what_may_be_missing(p: Any) -> list[Ref]:
     """They have no size of batches, whether they are there or not."""
     made: list[Ref] = []

@@ -67,9 +67,8 @@ def difference(one: m.Facts | None, other: m.Facts | None) -> str:
     return ", ".join(found if is_same else ["recipe", *found])
 
 
-OPEN = {"items_that_may_be_missing", "a_loss_that_is_no_number_trained_on"}
-"""An item of a data set of a private length is a view of what is labelled later, or is missing, and
-a rate that private values set is in the form of its steps; docs/threat-model.md says so."""
+OPEN = {"a_loss_that_is_no_number_trained_on"}
+"""A rate that private values set is in the form of its steps; docs/threat-model.md says so."""
 
 
 def _case(name: str) -> Any:
