@@ -108,8 +108,20 @@ async def test_a_blob_survives_losses(pair: Pair, when: str, kind: str) -> None:
     source = data if kind == "memory" else Departure.holding([memoryview(data)], len(data))
     futures: list[asyncio.Future[memoryview]] = []
     received: list[int] = []
+    lost_at: list[int] = []
+
+    def lose() -> None:
+        if not lost_at:
+            lost_at.append(received[-1])
+            pair.lose()
+
+    def progress(done: int, _: int) -> None:
+        received.append(done)
+        if when == "during" and not lost_at and done > 500_000:
+            asyncio.get_running_loop().call_soon(lose)
+
     pair.owner.session.on_message = lambda seq, message: futures.append(
-        pair.owner.session.expect_blob(1, len(data), lambda done, _: received.append(done))
+        pair.owner.session.expect_blob(1, len(data), progress)
     )
     if when == "before":
         pair.lose()
@@ -117,15 +129,16 @@ async def test_a_blob_survives_losses(pair: Pair, when: str, kind: str) -> None:
     transfer = pair.scientist.session.send_blob([source], len(data))
     pair.scientist.session.post(Put((1,), (1,), Blob(transfer, len(data))))
     if when == "during":
-        await until(lambda: bool(received) and received[-1] > 500_000)
-        assert received[-1] < len(data)
+        await until(lambda: bool(lost_at))
+        assert lost_at[0] < len(data)
     elif when != "before":
         if when == "unconfirmed":  # the Complete is lost with the association
             assert pair.owner.session._connection is not None
             pair.owner.session._connection.complete = lambda transfer: None  # type: ignore[method-assign]
         await until(lambda: bool(futures) and futures[0].done())
-    if when != "before":
+    if when in ("after", "unconfirmed"):
         pair.lose()
+    if when != "before":
         await until(lambda: not pair.scientist.session.is_open)
     await pair.connect()
     await until(lambda: bool(futures))
