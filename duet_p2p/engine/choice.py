@@ -20,6 +20,7 @@ from typing import Any, Final
 import torch
 from torch.utils.dlpack import from_dlpack
 
+from duet_p2p.engine.aliases import note
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.gradients import gradient_of, leaves_of
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
@@ -27,7 +28,9 @@ from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, s
 from duet_p2p.engine.store import Poison
 from duet_p2p.engine.ties import tie
 
-__all__ = ["apart", "apart_views", "choose", "mark", "mark_items", "mark_set", "viewed_by"]
+__all__ = [
+    "apart", "apart_views", "choose", "mark", "mark_items", "mark_leaves", "mark_set", "viewed_by",
+]  # fmt: skip
 
 _ONLY_LIKE: Final = frozenset({
     "view_as", "reshape_as", "expand_as", "type_as", "broadcast_tensors",
@@ -89,6 +92,7 @@ class _Marks:
     def put_on(self, part: Any) -> None:
         """On one part alone, and on what tells beside it that it was chosen."""
         lineage = self._lineage
+        note([part], lineage)
         if isinstance(part, torch.Tensor):
             entry = lineage.own(part)
             entry.label, entry.hidden = self._with(entry.label), True
@@ -212,20 +216,26 @@ def _mark_behind(part: Any, label: Label, lineage: Lineage) -> None:
         tracked = lineage.track(part)
         tracked.structure = join((tracked.structure, label))
         part.is_public, part.label = False, join((part.label, label))
+        mark_leaves(part.leaves.values(), part, label, lineage)
         return
     entry: Owned | Tracked | None
     if isinstance(part, torch.Tensor):
         entry = lineage.own(part)
-        for leaf in leaves_of([part]):
-            lineage.add(leaf, label)
-            lineage.choose(leaf)
-            if (grad := gradient_of(leaf)) is not None:
-                lineage.add(grad, label, hidden=leaf is part)  # as it is when it is read
+        mark_leaves(leaves_of([part]), part, label, lineage)
     else:
         entry = lineage.find(part)
     if entry is not None and (poison := entry.poison) is not None:  # others may have the same
         label = join((poison.label, label))
         entry.poison = replace(poison, is_public=False, label=label)
+
+
+def mark_leaves(leaves: Iterable[Any], part: Any, label: Label, lineage: Lineage) -> None:
+    """Which leaves a backward through a part reaches, or would if that had not failed."""
+    for leaf in leaves:
+        lineage.add(leaf, label)
+        lineage.choose(leaf)
+        if (grad := gradient_of(leaf)) is not None:
+            lineage.add(grad, label, hidden=leaf is part)  # as it is when it is read
 
 
 def apart(chosen: Any, lineage: Lineage, *, is_new: bool = False) -> Any:

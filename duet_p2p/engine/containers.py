@@ -16,7 +16,18 @@ from duet_p2p.engine import choice
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass, next_batch, of_items, of_shapes, start_pass
 from duet_p2p.engine.labels import METADATA, PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
-from duet_p2p.engine.lineage import ATOMIC, Lineage, Tracked, is_atomic, reach
+from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
+from duet_p2p.engine.selection import (
+    HOLDING,
+    are_dicts,
+    choose,
+    chooser,
+    is_perhaps_one,
+    labels_of,
+    of_loose,
+    pick,
+    picker,
+)
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.iteration import RemoteIterator
 
@@ -73,8 +84,7 @@ STEPWISE: Final = frozenset({
     "torch.utils.data.DataLoader.dataset",
 })  # fmt: skip
 """Elements of these are labelled one by one, with their rows."""
-_HOLDING: Final = (list, tuple, dict, set)
-_WITH_LENGTH: Final = (*_HOLDING, DataLoader, Dataset, RemoteIterator)
+_WITH_LENGTH: Final = (*HOLDING, DataLoader, Dataset, RemoteIterator)
 _HOLDERS: Final = {
     "collect": 0, "state_dict": 1, "append": 1, "add": 1, "insert": 2, "__setitem__": 2,
     "setdefault": 2, "List": 9, "Tuple": 9, "Dict": 9, "OrderedDict": 9, "Set": 9, "extend": 9,
@@ -107,13 +117,24 @@ def is_container_call(name: str, given: Arguments) -> bool:
 
 
 def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
-    """Join labels into a container that the call may change; before it runs, if it fails or not."""
-    short = name.rpartition(".")[2]
+    """Join labels into a container that the call may change; before it runs, if it fails or not.
+
+    Where a private value chose the container, something else may stand in its place, and what the
+    call would have marked beside it is marked all the same.
+    """
+    prefix, _, short = name.rpartition(".")
+    if not prefix.startswith("python"):
+        return
+    is_fixed = short in _MUTATORS and isinstance(given.args[0] if given.args else None, tuple)
+    if is_fixed or not is_container_call(name, given):
+        if prefix[7:] in _TYPES and is_perhaps_one(given):
+            _prepare_missing(short, given, lineage)
+        return
     if short in GETTERS:
-        _choose(given, lineage)
+        choose(given, lineage)
         choice.mark_items(given, of_items(given, lineage), lineage)
     if short in _PICKING:
-        _pick(_picker(short, given, lineage), given, lineage)
+        pick(picker(short, given, lineage), given, lineage)
     if short not in _MUTATORS:
         return
     target = given.args[0]
@@ -126,10 +147,10 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
         chosen = to_per_record(join((entry.content, entry.structure)))
         choice.mark(given.values()[1:], chosen, lineage, to=entry)
         entry.content = join((entry.content, to_per_record(given.all(lineage))))
-    rest = _labels(given.args[1:], lineage)
+    rest = labels_of(given.args[1:], lineage)
     slots = join(slot.label for slot in given.slots.values())
     entry.content = join((entry.content, slots, rest[0]))
-    entry.structure = join((entry.structure, _of_loose(given)))
+    entry.structure = join((entry.structure, of_loose(given)))
     if short == "append":
         return
     if short in _PLACES:
@@ -151,79 +172,21 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
         added = to_per_record(join((lineage.whole(target), rest[0], rest[1], slots)))
     entry.structure = join((entry.structure, added))
     if short in _DROPPING:
-        _pick(join((before, added)), given, lineage, None if entry.is_shared else entry)
+        pick(join((before, added)), given, lineage, None if entry.is_shared else entry)
 
 
-def _of_loose(given: Arguments) -> Label:
-    """Of objects of which values decided whether they are a number, a tensor or anything else."""
-    every = join(slot.label for slot in given.slots.values() if slot.is_loose)
-    return to_per_record(every) if is_private(every) else PUBLIC
-
-
-def _picker(short: str, given: Arguments, lineage: Lineage) -> Label:
-    """What decides which of the elements of its arguments a new container gets."""
-    if short == "fromkeys":
-        keys = _labels(given.args[:1], lineage)
-        return join((*keys, given.label_from(0, 1, lineage)))
-    if short == "state_dict":  # of names that are not equal
-        return given.label_from(0, 1, lineage)
-    if short in ("__mul__", "__rmul__"):
-        return join((given.label_from(1, 2, lineage), _labels(given.args[:1], lineage)[1]))
-    content, structure = _labels(given.values(), lineage)
-    if _are_dicts(given.values()):
-        return structure
-    return join((content, structure, *(slot.label for slot in given.slots.values())))
-
-
-def _pick(
-    picker: Label, given: Arguments, lineage: Lineage, to: Tracked | None = None
-) -> None:  # fmt: skip
-    """Marks what private values leave out or keep.
-
-    What is done by way of the container (`to`) later reaches the one and not the other.
-    """
-    if not is_private(picker):
-        return
-    label = to_per_record(join((picker, given.all(lineage))))
-    parts: list[Any] = []
-    for value in given.values():
-        if isinstance(value, _HOLDING):
-            parts += value.values() if isinstance(value, dict) else value
-        else:
-            parts.append(value)
-    choice.mark(parts, label, lineage, to=to)
-
-
-def _choose(given: Arguments, lineage: Lineage) -> None:
-    """A private number chooses one of the elements, or a default beside them."""
-    iterator = given.args[0] if given.args else None
-    holder = getattr(iterator, "source", iterator)
-    if not isinstance(holder, _HOLDING):
-        return
-    index = chooser(given, lineage)
-    if not is_private(index):
-        return
-    label = to_per_record(join((index, given.all(lineage))))
-    parts = [*(holder.values() if isinstance(holder, dict) else holder), *given.values()[2:]]
-    choice.mark(parts, label, lineage)
+def _prepare_missing(short: str, given: Arguments, lineage: Lineage) -> None:
+    if short in GETTERS:
+        choose(given, lineage)
+    if short in _DROPPING:
+        pick(of_loose(given), given, lineage)
 
 
 def chooses(short: str, given: Arguments, lineage: Lineage) -> bool:
     """Whether private values decide which element a call gives, or gets into what it gives."""
     if short in GETTERS:
         return is_private(join((chooser(given, lineage), of_items(given, lineage))))
-    return short in _PICKING and is_private(_picker(short, given, lineage))
-
-
-def chooser(given: Arguments, lineage: Lineage) -> Label:
-    """What decides which element a getter gives."""
-    iterator = given.args[0]
-    source = getattr(iterator, "source", iterator)
-    if isinstance(source, Dataset):  # one may lie in another that chooses of it
-        return join((given.label_from(1, 2, lineage), given.beside(lineage)))
-    structure = _labels([iterator, source], lineage)[1]
-    loose = [slot.label for slot in given.slots.values() if slot.is_loose]
-    return join((given.label_from(1, 2, lineage), structure, *loose))
+    return short in _PICKING and is_private(picker(short, given, lineage))
 
 
 def taken(name: str, given: Arguments, result: Any, lineage: Lineage) -> Any:
@@ -260,12 +223,12 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
         return True
     short = name.rpartition(".")[2]
     first = given.args[0] if given.args else None
-    if short in _COMPARISONS and isinstance(first, list | tuple):
+    if short in _COMPARISONS and isinstance(first, list | tuple | Poison) and ".Set." not in name:
         return True  # of two elements that are tensors the answer is one, and may fail
     is_object = isinstance(first, Poison) and (first.is_object or first.is_list)
     if short in LENGTHS and (is_object or isinstance(first, _WITH_LENGTH)):
         # what lies in it does not decide how its length is told; that of batches is None or an int
-        return short == "batch_size" and is_private(_labels([first], lineage)[1])
+        return short == "batch_size" and is_private(labels_of([first], lineage)[1])
     is_pass = isinstance(first, DataLoader | Dataset) or getattr(first, "records", "") == "one"
     if short == "random_split" or (is_pass and short in ("iter", "__iter__")):
         return False  # they say themselves that their length is private
@@ -274,12 +237,12 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
             join((given.label_from(1, 2, lineage), of_shapes(given.args[0], lineage)))
         )
     if short in _OF_TUPLES and name.startswith("python."):  # how long one is has no other place
-        structure = join((_labels(given.args[:1], lineage)[1], *_of_lengths(given, lineage)))
+        structure = join((labels_of(given.args[:1], lineage)[1], *_of_lengths(given, lineage)))
         if short == "Tuple" and isinstance(first, str | range):
             structure = join((structure, given.label_at(0)))
         return is_private(join((given.label_from(1, 2, lineage), structure)))
     if short in GETTERS and given.args and not isinstance(first, torch.Tensor):
-        structure = _labels([first, getattr(first, "source", first)], lineage)[1]
+        structure = labels_of([first, getattr(first, "source", first)], lineage)[1]
         has_default = short not in ("__getitem__", "__next__") and len(given.args) > 2
         return has_default or is_private(join((given.label_from(1, 2, lineage), structure)))
     if name.startswith("python."):  # what lies in a container is not what it is made of
@@ -308,7 +271,7 @@ def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) ->
     if name in ("python.next", "python.Iterator.__next__", "python.Any.__next__"):
         return _next(given, result, lineage)
     if short in GETTERS:
-        content = _labels(given.args[:1], lineage)[0]
+        content = labels_of(given.args[:1], lineage)[0]
         index = chooser(given, lineage)
         # the default of dict_get may be what comes
         content = join((content, *(slot.label for slot in given.slots.values())))
@@ -335,10 +298,6 @@ def draw(given: Arguments, result: Any, drawn: Label, lineage: Lineage) -> None:
             entry.content = join((entry.content, to_per_record(drawn)))
 
 
-def _are_dicts(values: list[Any]) -> bool:
-    return bool(values) and all(isinstance(value, dict) for value in values)
-
-
 def _of_lengths(given: Arguments, lineage: Lineage) -> list[Label]:
     """What decided how many items the arguments have that are run over."""
     tensors = [v for v in given.values() if isinstance(v, torch.Tensor) and lineage.hidden(v)]
@@ -359,15 +318,9 @@ def _of_hidden(target: Any, lineage: Lineage) -> list[Label]:
     return labels
 
 
-def _labels(values: Any, lineage: Lineage) -> tuple[Label, Label]:
-    """Content and structure of these containers, not looking into their elements."""
-    found = [entry for value in values if (entry := lineage.find(value))]
-    return join(e.content for e in found), join(e.structure for e in found)
-
-
 def _length(given: Arguments, lineage: Lineage) -> Label:
     target = getattr(given.args[0], "source", given.args[0])  # of a RemoteIterator
-    content, structure = _labels([target, *given.args[:1]], lineage)
+    content, structure = labels_of([target, *given.args[:1]], lineage)
     if isinstance(target, DataLoader | Dataset):
         private = join((content, lineage.whole(target)))
         chosen = join((structure, *_of_hidden(target, lineage), given.label_at(0)))
@@ -400,7 +353,7 @@ def _next(given: Arguments, result: Any, lineage: Lineage) -> Label:
         if isinstance(result, torch.Tensor) and lineage.hidden(source):
             lineage.hide(result)
         return PUBLIC if isinstance(result, torch.Tensor) else lineage.label(source)
-    content, structure = _labels([iterator, source], lineage)
+    content, structure = labels_of([iterator, source], lineage)
     return _element(result, join((content, given.label_at(0))), structure, given, lineage)
 
 
@@ -441,7 +394,7 @@ def _element(
 def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     """A container made of the elements of others."""
     inputs = given.values()
-    loose = _of_loose(given)
+    loose = of_loose(given)
     is_any = any(slot.is_loose and slot.is_element for slot in given.slots.values())
     is_one = len(inputs) == 1 and short in ("collect", "state_dict") and not is_any
     if is_one and isinstance(inputs[0], Poison) and inputs[0].is_tensor:
@@ -453,12 +406,13 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
         if lineage.hidden(inputs[0]) and not isinstance(result, (tuple, *ATOMIC)):
             entry = lineage.track(result)
             entry.structure = join((entry.structure, to_per_record(every)))
+            entry.content = join((entry.content, loose))
         if lineage.hidden(inputs[0]):
             for part in reach(result):
                 if isinstance(part, torch.Tensor):
                     lineage.hide(part)
-        return every
-    content, structure = _labels(inputs, lineage)
+        return every if loose is PUBLIC or isinstance(result, tuple) else PUBLIC
+    content, structure = labels_of(inputs, lineage)
     slots = join(slot.label for slot in given.slots.values())
     content = join((content, slots))
     if loose is not PUBLIC:
@@ -474,7 +428,7 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
         # a tensor among the arguments is a number here, or is looked for
         numbers = given.label_from(0, len(given.args), lineage)
         structure = to_per_record(join((structure, content, numbers)))
-    elif short in ("Dict", "OrderedDict", "state_dict") and not _are_dicts(inputs):
+    elif short in ("Dict", "OrderedDict", "state_dict") and not are_dicts(inputs):
         structure = join((structure, to_per_record(content)))  # keys decide how many there are
     elif short != "collect":
         structure = join((structure, *_of_lengths(given, lineage)))

@@ -21,24 +21,27 @@ from typing import Any, Final
 import torch
 from torch.optim import Optimizer
 
+from duet_p2p.engine.aliases import writes_graph
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import BY_VALUES, base_name
-from duet_p2p.engine.choice import mark, mark_set
-from duet_p2p.engine.containers import GETTERS, LENGTHS, is_loose
+from duet_p2p.engine.choice import mark, mark_leaves, mark_set
+from duet_p2p.engine.containers import GETTERS, LENGTHS, is_container_call, is_loose
 from duet_p2p.engine.effects import CLIPS, Effects, label_clipped
 from duet_p2p.engine.failures import is_structural
-from duet_p2p.engine.gradients import keeps_graph, leaves_of
+from duet_p2p.engine.gradients import keeps_graph, leaves_met
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of, with_grads
 from duet_p2p.engine.running import Running
+from duet_p2p.engine.selection import chooser
 from duet_p2p.engine.stand_ins import (
-    is_loader,
+    has_numbers,
+    holds_none,
     is_one_tensor,
     is_tuple_of_tensors,
-    records_of,
+    standing_for,
     values_for,
 )
 from duet_p2p.engine.store import Poison, Slot
@@ -136,7 +139,7 @@ class Damage:
         With the leaves that a backward through its results reaches, and all that they depend on.
         """
         only = rule.name.startswith("torch.optim.")  # not what the graph of a setting goes back to
-        found = {id(leaf): leaf for leaf in leaves(given, only_given=only)}
+        found = {id(leaf): leaf for leaf in leaves_met(given, only_given=only)}
         for slot in given.slots.values():
             if isinstance(slot.value, Poison):
                 found |= slot.value.leaves
@@ -191,7 +194,7 @@ class Damage:
         loose = self._is_loose(rule, given, label)
         return [
             Slot(value, label, poison=poison, is_loose=loose)
-            if is_atomic(value) or _has_numbers(value) or self._is_hidden(value)
+            if is_atomic(value) or has_numbers(value) or self._is_hidden(value)
             else Slot(value, is_loose=loose)
             for value in values
         ]  # fmt: skip
@@ -247,13 +250,7 @@ class Damage:
         """The slot of one of so many results that nothing can stand in for."""
         if poison.is_public:
             return Slot(poison)
-        is_object = named is not None and (
-            named.rule.form == "constructor" and named.rule.name != "python.Tuple"  # a marked slot
-        )
-        poison = replace(
-            poison, is_object=is_object, is_list=False, is_tensor=False, is_tuple=False,
-            has_batches=False, is_loader=is_loader(named), records=records_of(named),
-        )  # fmt: skip
+        poison = standing_for(poison, named)
         tracked = self._lineage.track(poison)
         tracked.content = label = to_per_record(poison.label)
         if named is None:
@@ -261,12 +258,12 @@ class Damage:
         rule, given = named.rule, named.given
         if poison.records == "many":
             poison.parts = tuple(given.values()[:1])
-        if not is_object:
+        if not poison.is_object:
             is_one = is_one_tensor(rule, given, count)
             poison.is_tensor, poison.is_tuple = is_one, is_tuple_of_tensors(rule, given, count)
-            if is_one:
-                poison.parts = ()  # those of an object that it was to come from
             first = given.args[0] if given.args else None
+            if is_one or holds_none(rule, first):
+                poison.parts = ()  # those of an object that it was to come from
             if poison.records == "one" and getattr(first, "records", "") == "many":
                 tracked.structure = label  # as of a part of a list whose length is private
             if rule.result in _LISTED:
@@ -308,7 +305,9 @@ class Damage:
             return is_missing or hides(rule, given, self._lineage, is_inferred=is_inferred)
         return rule.form != "function"  # those write to statistics, rows and gradients
 
-    def spread(self, poison: Poison, rule: Rule, given: Arguments, *, hidden: bool) -> None:
+    def spread(
+        self, poison: Poison, rule: Rule, given: Arguments, mode: str, *, hidden: bool
+    ) -> None:  # fmt: skip
         """Spoils what a command would have changed that was left out because of this poison."""
         short = rule.short
         listed: list[Any] = list(written(rule, given.args, given.kwargs, given.slots))
@@ -326,6 +325,8 @@ class Damage:
         if isinstance(first, Poison) and is_many and not poison.is_public:
             # as `containers.prepare` marks what lies in a list whose length is private
             mark(first.parts, to_per_record(given.all(self._lineage)), self._lineage)
+        if isinstance(first, Poison) and not poison.is_public:
+            self._choose(first, rule, given)
         if rule.form == "constructor" and rule.name.startswith("torch.optim."):
             # it writes its settings into groups that there are
             listed += [part for part in given.reached() if isinstance(part, dict)]
@@ -336,6 +337,8 @@ class Damage:
             if isinstance(missing, Poison) and not missing.is_public:
                 tracked = self._lineage.track(missing)
                 tracked.content = join((tracked.content, to_per_record(poison.label)))
+                if mode == "g" and writes_graph(rule):  # as what was written would have been
+                    missing.leaves |= poison.leaves
         if short in _OF_OPTIMIZERS and given.args:
             first = given.args[0]
             targets += [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
@@ -344,6 +347,14 @@ class Damage:
             self._mix(first, [t for t in targets if isinstance(t, torch.Tensor)], poison)
             hidden = False  # no step changes a shape
         self.spoil(targets, poison, hidden=hidden)
+
+    def _choose(self, box: Poison, rule: Rule, given: Arguments) -> None:
+        """As a private value would have chosen among what lies in something, if that were there."""
+        is_getter = rule.short in GETTERS and is_container_call(rule.name, given)
+        if is_getter and is_private(chooser(given, self._lineage)):
+            label = to_per_record(given.all(self._lineage))
+            mark_leaves(box.leaves.values(), box, label, self._lineage)
+            given.is_alias = True
 
     def _mix(self, stepper: Any, held: list[torch.Tensor], poison: Poison) -> None:
         """A step that is left out mixes the labels of all that it would have read.
@@ -484,16 +495,3 @@ def _joined(label: Label, poison: Poison) -> Label:
     if is_private(label) and poison.label.sources <= label.sources:
         return label
     return join((label, to_per_record(poison.label)))
-
-
-def _has_numbers(value: Any) -> bool:
-    """Whether this is a tuple whose slot has its label, as that of a result would have."""
-    return isinstance(value, tuple) and any(
-        not part or any(map(is_atomic, part)) for part in reach(value) if isinstance(part, tuple)
-    )
-
-
-def leaves(given: Arguments, *, only_given: bool = False) -> list[torch.Tensor]:
-    """Every leaf with a gradient that the arguments' graphs reach, or that is an argument."""
-    tensors = [t for t in given.tensors() if t.requires_grad]
-    return leaves_of(t for t in tensors if t.is_leaf or not only_given)

@@ -124,6 +124,13 @@ class Effects:
             return [t for t in given.tensors() if t.is_floating_point()]
         return []
 
+    def left_out(self, name: str, given: Arguments, label: Label) -> None:
+        """A call did not run, or not to its end: how many random numbers it drew is as private."""
+        lineage = self._lineage
+        draws = is_random(name) or is_private(drawn_by(name, given, lineage))
+        if draws and is_private(label):
+            lineage.generator = join((lineage.generator, to_per_record(label)))
+
     def behind(self, name: str, given: Arguments) -> list[Label]:
         """What else decides if a call fails: its graph may be used up or broken, as is private."""
         lineage = self._lineage

@@ -340,6 +340,7 @@ class Engine:
             for part in reach(value):
                 if isinstance(part, torch.Tensor):
                     self.lineage.own(part).made = slot.made
+                    self.lineage.has_leaves |= part.requires_grad
             if number == 0:
                 slot.tags, slot.description = command.tags, command.description
                 slot.listed = command.listed

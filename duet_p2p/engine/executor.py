@@ -15,12 +15,12 @@ import torch
 
 from duet_p2p.engine import axes, containers
 from duet_p2p.engine.admission import Admission, Limits, SizeRefused
+from duet_p2p.engine.aliases import hand_on, writes_graph
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import label_filled
 from duet_p2p.engine.call import Call
 from duet_p2p.engine.damage import Damage
-from duet_p2p.engine.drawing import drawn_by
-from duet_p2p.engine.effects import Effects, is_random
+from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_exhaustion, text_of
 from duet_p2p.engine.faults import for_failure, lost
 from duet_p2p.engine.judge import look_before, typed
@@ -194,8 +194,7 @@ class Executor:
         self.admission.is_inferred = self.damage.is_inferred(rule, given)
         if not poison.is_public:
             self._admit_time(rule, given)
-            if run.is_container:  # as if it had run
-                containers.prepare(rule.name, given, self._lineage)
+            containers.prepare(rule.name, given, self._lineage)  # as if it had run
         self._spread(poison, run)
         return True
 
@@ -210,14 +209,14 @@ class Executor:
         try:
             self._admit(rule, given, run.op.mode, is_met=run.is_met)
         except Failed as refused:  # as if it had run and failed
+            containers.prepare(rule.name, given, lineage)
             run.given_before(self.provenance)
-            self._drawn(rule, given, refused.poison.label)
+            effects.left_out(rule.name, given, refused.poison.label)
             self._damaged(refused.poison, run, ValueError())
             raise
         if self.admission.has_hidden:
             self.watch.has_hidden()
-        if run.is_container:
-            containers.prepare(rule.name, given, lineage)
+        containers.prepare(rule.name, given, lineage)
         run.origin = self.provenance.before(run.op, rule, given, run.targets, run.is_met)
         effects.writers = run.origin.writers
         effects.before(rule.name, given)
@@ -311,6 +310,7 @@ class Executor:
                 raise PublicError(error) from None
         node = self.provenance.after(run.op, rule, given, result, run.origin, run.targets)
         slots = self._keep(run, result, label, node)
+        hand_on(rule, given, result, lineage)
         if run.poison is not None:
             self.damage.mark(
                 run.poison, rule, given, slots, run.targets, is_container=run.is_container
@@ -351,8 +351,7 @@ class Executor:
         is_public = is_inferred and given.has_public_facts(self._lineage)
         hides = self.damage.hides
         hidden = not is_public and hides(rule, given, run.op.mode, is_inferred=is_inferred)
-        is_stateful = rule.name in STATEFUL or rule.form == "constructor"
-        if run.op.mode == "g" and not poison.is_public and not is_stateful:
+        if run.op.mode == "g" and not poison.is_public and writes_graph(rule):
             self.damage.join(run.targets, given)
         if poison.is_public:  # what failed on private values is known by what it would have done
             self.provenance.break_off(run.origin)
@@ -369,10 +368,9 @@ class Executor:
             every = run.given.all(self._lineage)
             failed = self._failed(refused, run.given, every, is_public=False)
             self.damage.reached(run.targets, failed.poison)
-            if run.is_container:
-                containers.prepare(run.rule.name, run.given, self._lineage)
-                run.given_before(self.provenance)
-                self._damaged(failed.poison, run, refused)
+            containers.prepare(run.rule.name, run.given, self._lineage)
+            run.given_before(self.provenance)
+            self._left_out(failed.poison, run)
             raise failed
         raise PublicError(refused)
 
@@ -467,6 +465,7 @@ class Executor:
                 )
                 slot.made, slot.tags = nodes[number] if nodes else slot.made, tags
                 if self._named is not None and not poison.is_public:
+                    hand_on(self._named.rule, self._named.given, slot.value, self._lineage)
                     self._labelling.tie(self._named, [slot])
                 self._store.put(id, slot)
 
@@ -475,22 +474,20 @@ class Executor:
         return len(self._store) < 2 * self.admission.limits.objects
 
     def _spread(self, poison: Poison, run: Running) -> None:
-        op, rule, given = run.op, run.rule, run.given
         if not poison.is_public:
             run.given_before(self.provenance)
-        poison = self.damage.reaching(poison, rule, given, self._mode)
+        poison = self.damage.reaching(poison, run.rule, run.given, self._mode)
+        self._left_out(poison, run)
+        self._poison_outs(run.op, poison)
+
+    def _left_out(self, poison: Poison, run: Running) -> None:
+        op, rule, given = run.op, run.rule, run.given
         hidden = not poison.is_public and self.damage.hides(rule, given, op.mode, is_inferred=True)
-        self.damage.spread(poison, rule, given, hidden=hidden)
-        self._drawn(rule, given, poison.label)
-        self._poison_outs(op, poison)
+        self.damage.spread(poison, rule, given, op.mode, hidden=hidden)
+        self._effects.left_out(rule.name, given, poison.label)
 
     def _stopped(self, poison: Poison) -> None:  # it might have drawn, wherever that was
         if self._named is not None and not poison.is_public:
-            rule, given = self._named.rule, self._named.given
-            self._drawn(rule, given, join((poison.label, given.all(self._lineage))))
-
-    def _drawn(self, rule: Rule, given: Arguments, label: Label) -> None:
-        lineage = self._lineage  # how many random numbers is as private
-        draws = is_random(rule.name) or is_private(drawn_by(rule.name, given, lineage))
-        if draws and is_private(label):
-            lineage.generator = join((lineage.generator, to_per_record(label)))
+            given = self._named.given
+            every = join((poison.label, given.all(self._lineage)))
+            self._effects.left_out(self._named.rule.name, given, every)

@@ -23,7 +23,8 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.surface.sparse import settled
 
 __all__ = [
-    "Gradients", "chosen_of", "gradient_of", "keeps_graph", "leaves_of", "met_by", "reached_by",
+    "Gradients", "chosen_of", "gradient_of", "keeps_graph", "leaves_met", "leaves_of", "met_by",
+    "reached_by",
 ]  # fmt: skip
 
 
@@ -259,8 +260,12 @@ def leaves_of(
     seen: set[Any] = set()
     stack = []
     for root in roots:
-        if root.grad_fn is not None:
-            stack.append(root.grad_fn)
+        try:
+            node = root.grad_fn
+        except RuntimeError:  # one of several views whose base was written to: nothing runs on it
+            continue
+        if node is not None:
+            stack.append(node)
         elif root.requires_grad:
             leaves.append(root)
     while stack:
@@ -276,6 +281,12 @@ def leaves_of(
         elif (variable := getattr(node, "variable", None)) is not None:
             leaves.append(variable)  # only what accumulates a gradient has none below
     return leaves
+
+
+def leaves_met(given: Arguments, *, only_given: bool = False) -> list[torch.Tensor]:
+    """Every leaf with a gradient that the arguments' graphs reach, or that is an argument."""
+    tensors = [t for t in given.tensors() if t.requires_grad]
+    return leaves_of(t for t in tensors if not only_given or t.is_leaf)
 
 
 def _statistics(node: Any) -> list[torch.Tensor]:

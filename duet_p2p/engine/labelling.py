@@ -77,8 +77,8 @@ class Labelling:
         parts = result if isinstance(result, tuple | list) else (result,)
         own = {
             id(t) for t in given.tensors()
-            if not lineage.hidden(t) or lineage.own(t).is_chosen  # it was hidden by this call
-        }  # fmt: skip
+            if not lineage.hidden(t) or (e := lineage.own(t)).is_chosen or e.may_alias
+        }  # fmt: skip  # the last of them were hidden by this call, or may be given back
         is_itself = not run.targets and any(id(part) in own for part in parts)
         if is_itself and hides(rule, given, lineage, is_inferred=is_inferred):
             is_view = axes.base_name(rule.name) not in axes.BY_VALUES

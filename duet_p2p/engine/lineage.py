@@ -112,6 +112,7 @@ class Owned:
     is_copy: bool = False  # the dense copy of a sparse gradient: who writes to it means that one
     is_chosen: bool = False  # one of several lies here, of which private values chose one
     tie: Any = None  # to what else could have been chosen, see ties.py
+    may_alias: bool = False  # private values decide what else lies here, see aliases.py
     poison: Poison | None = None
     written: Made | None = None
     """The newest of the commands that wrote to it in place; training steps are in the label."""
@@ -187,7 +188,7 @@ class Lineage:
         self._key = os.urandom(16)
         self._sweep_at = 4096
         self.epoch = self.count = 0  # of what happens: see score.py, and likeness.py
-        self.has_poison = False
+        self.has_poison = self.has_aliases = self.has_leaves = False  # two of them: aliases.py
         """Nothing is poisoned most of the time, and then nothing is searched for it."""
         self.generator = PUBLIC  # label of the session's random state
         self.chosen: list[tuple[Owned, torch.Tensor]] = []  # what `is_chosen`, see choice.py

@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from duet_p2p.engine import aliases
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import BY_VALUES, ELEMENTWISE, base_name
 from duet_p2p.engine.batches import Pass, of_items
@@ -128,9 +129,11 @@ def check_settings(call: Call, given: Arguments, lineage: Lineage) -> None:
     """Looks at the settings of a call that is about to run, or to be left out.
 
     Raises:
-        NotAllowed: one of them is private, or a container is to be filled by running a loader.
+        NotAllowed: one of them is private, a container is to be filled by running a loader, or a
+            graph is written where it may be another tensor's, too.
     """
     rule = call.rule
+    aliases.look(call, given, lineage)
     if has_public_settings(rule.name, given):
         return
     error, is_hidden = refused_run(rule, given, lineage)
@@ -227,6 +230,8 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
     chooser = join((beside, drawn, *map(lineage.label, numbers)))
     if not is_private(chooser):
         return
+    if is_view:
+        aliases.note_chosen(given, lineage, but=numbers)
     for tensor in given.tensors():
         entry = lineage.own(tensor)
         if not entry.is_shared and not any(tensor is number for number in numbers):

@@ -55,6 +55,7 @@ def _mark(value: Any, command: Share, label: Label, lineage: Lineage) -> None:
     for part in reach(value, grads=True):
         if isinstance(part, torch.Tensor):
             entry = lineage.own(part)
+            lineage.has_leaves = lineage.has_leaves or part.requires_grad
             entry.label, entry.is_shared, entry.hidden = label, True, not command.shapes_public
             rows = whole_rows(part, command.id, axis) if has_rows else None
             if rows is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -9,14 +10,20 @@ import torch
 from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.containers import GETTERS
 from duet_p2p.engine.joined import joined
+from duet_p2p.engine.lineage import is_atomic, reach
 from duet_p2p.engine.missing_numbers import number_for
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.table import Rule, result_of
 
-__all__ = ["is_loader", "is_one_tensor", "is_tuple_of_tensors", "records_of", "values_for"]
+__all__ = [
+    "has_numbers", "holds_none", "is_one_tensor", "is_tuple_of_tensors", "standing_for",
+    "values_for",
+]  # fmt: skip
 
+_NO_OBJECTS: Final = frozenset({"python.Tuple", "torch.nn.Parameter"})
+"""Constructors of what carries its label in its slot, or as a tensor."""
 _OF_RECORDS: Final = ("torch.utils.data.", "torchvision.datasets.")
 
 
@@ -64,7 +71,7 @@ def is_one_tensor(rule: Rule, given: Arguments, count: int) -> bool:
     kind = result_of(rule, given.args, given.kwargs, _is_tensor)
     if kind in ("number", "truth"):  # with a tensor it is one, whatever it is
         return any(map(_is_tensor, given.args))
-    return kind in ("tensor", "self") or (count > 1 and "tensor" in kind)
+    return kind in ("tensor", "self", "torch.nn.Parameter") or (count > 1 and "tensor" in kind)
 
 
 def records_of(named: Running | None) -> str:
@@ -101,3 +108,35 @@ def is_tuple_of_tensors(rule: Rule, given: Arguments, count: int) -> bool:
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, torch.Tensor) or (isinstance(value, Poison) and value.is_tensor)
+
+
+def standing_for(poison: Poison, named: Running | None) -> Poison:
+    """The poison of a result that nothing else can stand in for.
+
+    Args:
+        poison: the failure.
+        named: the command that it is a result of.
+    """
+    rule = None if named is None else named.rule
+    return replace(
+        poison, is_list=False, is_tensor=False, is_tuple=False, has_batches=False, may_alias=False,
+        is_object=rule is not None and rule.form == "constructor" and rule.name not in _NO_OBJECTS,
+        is_loader=is_loader(named), records=records_of(named),
+    )  # fmt: skip
+
+
+def holds_none(rule: Rule, first: Any) -> bool:
+    """Whether this is to give nothing of what the missing object that it is of was made of.
+
+    The batch of a loader has new tensors and no views, and a state has no parameters.
+    """
+    if rule.name.startswith("torch.optim.") and rule.short == "state_dict":
+        return True
+    return rule.short in ("next", "__next__") and isinstance(first, Poison) and first.is_loader
+
+
+def has_numbers(value: Any) -> bool:
+    """Whether this is a tuple whose slot has its label, as that of a result would have."""
+    return isinstance(value, tuple) and any(
+        not part or any(map(is_atomic, part)) for part in reach(value) if isinstance(part, tuple)
+    )

@@ -54,6 +54,8 @@ class Poison:
     """It stands for a loader or a pass over one, which gives copies of its records."""
     has_batches: bool = False
     """It stands for a loader that was given its batches, and so has no size of them."""
+    may_alias: bool = False
+    """It stands for what might lie where another tensor does, see aliases.py."""
     records: str = ""
     """``"one"``: it stands for a loader, a data set or a pass; ``"many"``: for a list of them."""
     leaves: dict[int, Any] = field(default_factory=dict)

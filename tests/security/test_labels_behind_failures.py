@@ -15,7 +15,7 @@ import torch
 
 from duet_p2p.engine.labels import Label, join
 from duet_p2p.wire.values import Ref
-from tests.security.failing_kit import Side
+from tests.security.failing_kit import C, P, Side, last
 from tests.security.failing_labels import ONE, OTHER, PROGRAMS
 from tests.security.neighbour_kit import T
 from tests.security.random_programs import Program, data_sets
@@ -56,6 +56,19 @@ def test_a_rule_cannot_tell_by_labels_what_failed(name: str) -> None:
         for side, ref in zip((one, other), pair, strict=True):
             side.do(T + "zero_", side.op(T + "detach", ref))
     assert not differences(one, other, refs)
+
+
+@pytest.mark.xfail(strict=True, reason="a source that is not there; see the threat model")
+def test_a_list_of_no_rows_has_the_sources_of_one_of_some() -> None:
+    def made(side: Side) -> list[Ref]:
+        rows = side.op(T + "__getitem__", C, side.op(T + "__gt__", C, 5))
+        box = side.op("python.collect", side.op("python.List", rows))
+        end = side.op("python.Int", last(side, P))
+        side.op("python.List.__getitem__", box, slice(0, end))
+        return [rows]
+
+    one, other = Side(ONE), Side(OTHER)
+    assert not differences(one, other, list(zip(made(one), made(other), strict=True)))
 
 
 LOSSES = ("a_class_that_is_too_large", "two_steps_of_which_one_fails", "statistics_of_what_failed",
