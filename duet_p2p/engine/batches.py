@@ -42,6 +42,7 @@ __all__ = [
     "DATASET_SOURCES",
     "Pass",
     "Records",
+    "draw",
     "is_of_any_size",
     "is_random_transform",
     "label_filled",
@@ -274,3 +275,16 @@ def next_batch(step: Pass, loader: Any, batch: Any, lineage: Lineage) -> Label |
         elif not isinstance(part, (tuple, *ATOMIC)):
             lineage.track(part).content = records.label
     return records.label
+
+
+def draw(given: Arguments, result: Any, drawn: Label, lineage: Lineage) -> None:
+    """A pass over a loader began, or went on, with random numbers of this label."""
+    if not is_private(drawn):
+        return
+    for value in (result, *given.args[:1]):
+        entry = None if isinstance(value, ATOMIC) else lineage.find(value)
+        source = getattr(value, "source", None)
+        is_drawn = isinstance(source, DataLoader | Dataset)
+        if is_drawn or (entry and isinstance(entry.origin, Pass)):
+            entry = lineage.track(value)
+            entry.content = join((entry.content, to_per_record(drawn)))

@@ -29,7 +29,8 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.engine.ties import tie
 
 __all__ = [
-    "apart", "apart_views", "choose", "mark", "mark_items", "mark_leaves", "mark_set", "viewed_by",
+    "apart", "apart_views", "choose", "mark", "mark_items", "mark_leaves", "mark_parts", "mark_set",
+    "viewed_by",
 ]  # fmt: skip
 
 _ONLY_LIKE: Final = frozenset({
@@ -125,6 +126,9 @@ def mark_set(given: Arguments, lineage: Lineage) -> None:
     else:
         is_one = isinstance(chosen, torch.Tensor) and lineage.hidden(chosen)
         label = lineage.label(chosen) if is_one else PUBLIC
+        slot = given.at[0] if given.at else None
+        if slot is not None and slot.is_loose:  # it need not be a tensor
+            label = join((label, slot.label))
     if isinstance(grad, torch.Tensor) and is_private(label):
         mark([grad], to_per_record(label), lineage)
 
@@ -236,6 +240,20 @@ def mark_leaves(leaves: Iterable[Any], part: Any, label: Label, lineage: Lineage
         lineage.choose(leaf)
         if (grad := gradient_of(leaf)) is not None:
             lineage.add(grad, label, hidden=leaf is part)  # as it is when it is read
+
+
+def mark_parts(given: Arguments, lineage: Lineage) -> None:
+    """A list is filled with the parts of a tensor of a private size, or of one that is missing.
+
+    Any of them is chosen when it is taken out, if there are any: so it is now.
+    """
+    for whole in given.values():
+        leaves: Iterable[torch.Tensor] = ()
+        if isinstance(whole, torch.Tensor) and lineage.hidden(whole):
+            leaves = leaves_of([whole])
+        elif isinstance(whole, Poison) and not whole.is_public:
+            leaves = whole.leaves.values()
+        mark_leaves(leaves, None, to_per_record(given.all(lineage)), lineage)
 
 
 def apart(chosen: Any, lineage: Lineage, *, is_new: bool = False) -> Any:

@@ -28,7 +28,8 @@ from duet_p2p import limits
 from duet_p2p.engine import messages as m
 from duet_p2p.engine.arguments import is_private, spec_of
 from duet_p2p.engine.call import Call
-from duet_p2p.engine.effects import Effects, is_random
+from duet_p2p.engine.drawing import is_random
+from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.failures import Broken, code_of, text_of
 from duet_p2p.engine.frame import Frame

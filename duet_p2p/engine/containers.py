@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
 from duet_p2p.engine import choice
@@ -32,8 +34,8 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.surface.iteration import RemoteIterator
 
 __all__ = [
-    "GETTERS", "LENGTHS", "STEPWISE", "can_hold", "chooses", "draw", "is_container_call",
-    "is_loose", "label_results", "prepare", "taken",
+    "GETTERS", "LENGTHS", "STEPWISE", "can_hold", "chooses", "is_container_call", "is_loose",
+    "label_results", "prepare", "taken",
 ]  # fmt: skip
 
 _TYPES: Final = frozenset({"List", "Tuple", "Dict", "OrderedDict", "Set", "Iterator", "Any"})
@@ -64,6 +66,8 @@ _PICKING: Final = frozenset({
     "Dict", "OrderedDict", "fromkeys", "state_dict", "__mul__", "__rmul__",
 })  # fmt: skip
 """They make a container of others, and not always of all that lies in them."""
+_SPREADING: Final = frozenset({"List", "Tuple", "Set", "extend", "__iadd__"})
+"""They take the parts of a tensor one by one."""
 _OF_TUPLES: Final = frozenset({"Tuple", "__mul__", "__rmul__"})
 GETTERS: Final = frozenset({
     "__getitem__", "pop", "popitem", "dict_get", "setdefault", "__next__", "next",
@@ -135,6 +139,8 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
         choice.mark_items(given, of_items(given, lineage), lineage)
     if short in _PICKING:
         pick(picker(short, given, lineage), given, lineage)
+    if short in _SPREADING:
+        choice.mark_parts(given, lineage)
     if short not in _MUTATORS:
         return
     target = given.args[0]
@@ -248,6 +254,10 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
     if name.startswith("python."):  # what lies in a container is not what it is made of
         parts = [slot.value for slot in given.slots.values()]
         return any(isinstance(part, torch.Tensor) and lineage.hidden(part) for part in parts)
+    if name.startswith("torch.optim.") and isinstance(first, LRScheduler | Optimizer | Poison):
+        entry = lineage.find(first)  # of an object that may hold a tensor, or is missing
+        if entry is not None and is_private(entry.structure):
+            return True
     return any(map(lineage.hidden, given.tensors()))
 
 
@@ -283,19 +293,6 @@ def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) ->
     every = to_per_record(every) if every.is_data else every
     lineage.add(result, every, hidden=is_private(every))
     return every
-
-
-def draw(given: Arguments, result: Any, drawn: Label, lineage: Lineage) -> None:
-    """A pass over a loader began, or went on, with random numbers of this label."""
-    if not is_private(drawn):
-        return
-    for value in (result, *given.args[:1]):
-        entry = None if is_atomic(value) else lineage.find(value)
-        source = getattr(value, "source", None)
-        is_drawn = isinstance(source, DataLoader | Dataset)
-        if is_drawn or (entry and isinstance(entry.origin, Pass)):
-            entry = lineage.track(value)
-            entry.content = join((entry.content, to_per_record(drawn)))
 
 
 def _of_lengths(given: Arguments, lineage: Lineage) -> list[Label]:

@@ -24,8 +24,8 @@ from torch.optim import Optimizer
 from duet_p2p.engine.aliases import writes_graph
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import BY_VALUES, base_name
-from duet_p2p.engine.choice import mark, mark_leaves, mark_set
-from duet_p2p.engine.containers import GETTERS, LENGTHS, is_container_call, is_loose
+from duet_p2p.engine.choice import mark_set
+from duet_p2p.engine.containers import GETTERS, LENGTHS, is_loose
 from duet_p2p.engine.effects import CLIPS, Effects, label_clipped
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import keeps_graph, leaves_met
@@ -34,8 +34,8 @@ from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of, with_grads
+from duet_p2p.engine.missing_elements import held_by_missing, mark_missing
 from duet_p2p.engine.running import Running
-from duet_p2p.engine.selection import chooser
 from duet_p2p.engine.stand_ins import (
     has_numbers,
     holds_none,
@@ -191,11 +191,11 @@ class Damage:
                 self._mark(part, poison)
             elif isinstance(part, list | dict):
                 self._lineage.track(part).content = label
-        loose = self._is_loose(rule, given, label)
+        loose, held = self._is_loose(rule, given, label), is_element(rule, given)
         return [
-            Slot(value, label, poison=poison, is_loose=loose)
+            Slot(value, label, poison=poison, is_loose=loose, is_element=held)
             if is_atomic(value) or has_numbers(value) or self._is_hidden(value)
-            else Slot(value, is_loose=loose)
+            else Slot(value, is_loose=loose, is_element=held)
             for value in values
         ]  # fmt: skip
 
@@ -246,7 +246,9 @@ class Damage:
                 entry = lineage.own(tensor)
                 entry.label = join((entry.label, to_per_record(poison.label)))
 
-    def hard(self, poison: Poison, named: Running | None, count: int) -> Slot:
+    def hard(
+        self, poison: Poison, named: Running | None, outs: tuple[int, ...], id: int
+    ) -> Slot:  # fmt: skip
         """The slot of one of so many results that nothing can stand in for."""
         if poison.is_public:
             return Slot(poison)
@@ -257,10 +259,11 @@ class Damage:
             return Slot(poison, label)
         rule, given = named.rule, named.given
         if poison.records == "many":
-            poison.parts = tuple(given.values()[:1])
+            poison.parts = held_by_missing(given.values()[:1])
         if not poison.is_object:
-            is_one = is_one_tensor(rule, given, count)
-            poison.is_tensor, poison.is_tuple = is_one, is_tuple_of_tensors(rule, given, count)
+            is_one = is_one_tensor(rule, given, outs, id)
+            poison.is_tensor = is_one
+            poison.is_tuple = is_tuple_of_tensors(rule, given, len(outs))
             first = given.args[0] if given.args else None
             if is_one or holds_none(rule, first):
                 poison.parts = ()  # those of an object that it was to come from
@@ -269,7 +272,7 @@ class Damage:
             if rule.result in _LISTED:
                 tracked.structure, poison.is_list = label, True
             loose = self._is_loose(rule, given, label)
-            return Slot(poison, label, is_loose=loose, is_element=is_element(rule))
+            return Slot(poison, label, is_loose=loose, is_element=is_element(rule, given))
         poison.parts = tuple(given.values())
         poison.has_batches = rule.short == "DataLoader" and given.kwargs.get("batches") is not None
         if is_private(chosen := chosen_by(rule, given, self._lineage)):
@@ -320,13 +323,8 @@ class Damage:
             self._effects.seed(given)
         if short == "zero_grad" and not poison.is_public:
             drop_gradients(given)
-        first = given.args[0] if given.args else None
-        is_many = isinstance(first, Poison) and first.records == "many" and short in GETTERS
-        if isinstance(first, Poison) and is_many and not poison.is_public:
-            # as `containers.prepare` marks what lies in a list whose length is private
-            mark(first.parts, to_per_record(given.all(self._lineage)), self._lineage)
-        if isinstance(first, Poison) and not poison.is_public:
-            self._choose(first, rule, given)
+        if not poison.is_public:
+            mark_missing(rule, given, self._lineage)
         if rule.form == "constructor" and rule.name.startswith("torch.optim."):
             # it writes its settings into groups that there are
             listed += [part for part in given.reached() if isinstance(part, dict)]
@@ -347,14 +345,6 @@ class Damage:
             self._mix(first, [t for t in targets if isinstance(t, torch.Tensor)], poison)
             hidden = False  # no step changes a shape
         self.spoil(targets, poison, hidden=hidden)
-
-    def _choose(self, box: Poison, rule: Rule, given: Arguments) -> None:
-        """As a private value would have chosen among what lies in something, if that were there."""
-        is_getter = rule.short in GETTERS and is_container_call(rule.name, given)
-        if is_getter and is_private(chooser(given, self._lineage)):
-            label = to_per_record(given.all(self._lineage))
-            mark_leaves(box.leaves.values(), box, label, self._lineage)
-            given.is_alias = True
 
     def _mix(self, stepper: Any, held: list[torch.Tensor], poison: Poison) -> None:
         """A step that is left out mixes the labels of all that it would have read.
@@ -445,15 +435,9 @@ class Damage:
     # results of a command that ran on stand-ins
 
     def mark(
-        self,
-        poison: Poison,
-        rule: Rule,
-        given: Arguments,
-        slots: Iterable[Slot],
-        targets: Iterable[torch.Tensor],
-        *,
-        is_container: bool,
-    ) -> None:
+        self, poison: Poison, rule: Rule, given: Arguments, slots: Iterable[Slot],
+        targets: Iterable[torch.Tensor], *, is_container: bool,
+    ) -> None:  # fmt: skip
         """What a command on stand-ins gave or wrote is poison, as far as it is private.
 
         Not what it was given itself and handed on: a parameter of an optimizer, or an element.

@@ -7,7 +7,6 @@ call that fails half way has left no unlabelled traces; `after` labels what it m
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -19,7 +18,7 @@ from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
 from duet_p2p.engine.choice import mark_set
-from duet_p2p.engine.drawing import drawn_by
+from duet_p2p.engine.drawing import drawn_by, draws_by_values, is_random
 from duet_p2p.engine.gradients import (
     Gradients,
     chosen_of,
@@ -43,47 +42,11 @@ from duet_p2p.engine.labels import (
 from duet_p2p.engine.lineage import Lineage, Owned, reach
 from duet_p2p.engine.training import Training, count_step, note_step
 
-__all__ = ["CLIPS", "Effects", "draws_by_shape", "is_random", "label_apart", "label_clipped"]
+__all__ = ["CLIPS", "Effects", "label_apart", "label_clipped"]
 
 _STEPS: Final = frozenset(
     {"step", "load_state_dict", "add_param_group", "follow", "zero_grad", "feed"}
 )
-
-_RANDOM_NAMES: Final = """
-rand randn randint randperm rand_like randn_like randint_like normal bernoulli multinomial poisson
-binomial dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout feature_alpha_dropout
-rrelu gumbel_softmax sample rsample random uniform exponential cauchy geometric log_normal
-random_split next iter __next__ fractional_max_pool2d fractional_max_pool3d
-fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices svd_lowrank pca_lowrank
-"""
-_RANDOM: Final = frozenset(_RANDOM_NAMES.split())
-
-_BY_SHAPE_NAMES: Final = """
-rand randn randint randperm rand_like randn_like randint_like dropout dropout1d dropout2d
-dropout3d feature_dropout alpha_dropout feature_alpha_dropout gumbel_softmax next iter __next__
-fractional_max_pool2d fractional_max_pool3d fractional_max_pool2d_with_indices
-fractional_max_pool3d_with_indices svd_lowrank pca_lowrank
-"""
-_BY_SHAPE: Final = frozenset(_BY_SHAPE_NAMES.split())
-"""They draw as many numbers as the shape says, whatever the values are.
-
-Not so ``bernoulli`` and ``normal``: they fail before they draw if a chance or a deviation is none.
-Nor ``rrelu``: it draws one for each number that is not above zero.
-"""
-
-
-@cache
-def is_random(name: str) -> bool:
-    """Whether a name draws from the session's generator."""
-    short = name.rpartition(".")[2]
-    return short.rstrip("_") in _RANDOM or short in _RANDOM or name.startswith("torch.nn.init.")
-
-
-def draws_by_shape(name: str) -> bool:
-    """Whether a random name draws as many numbers whatever the values are."""
-    short = name.rpartition(".")[2]
-    is_listed = short.rstrip("_") in _BY_SHAPE or short in _BY_SHAPE
-    return is_listed or name.startswith("torch.nn.init.")
 
 
 class Effects:
@@ -127,8 +90,8 @@ class Effects:
     def left_out(self, name: str, given: Arguments, label: Label) -> None:
         """A call did not run, or not to its end: how many random numbers it drew is as private."""
         lineage = self._lineage
-        draws = is_random(name) or is_private(drawn_by(name, given, lineage))
-        if draws and is_private(label):
+        is_chosen = is_private(drawn_by(name, given, lineage))
+        if (is_chosen or draws_by_values(name, given, lineage)) and is_private(label):
             lineage.generator = join((lineage.generator, to_per_record(label)))
 
     def behind(self, name: str, given: Arguments) -> list[Label]:
@@ -184,8 +147,8 @@ class Effects:
                 lineage.add(first, to_per_record(beside), hidden=True)
             if name == "torch.Tensor.data=" and any(map(lineage.hidden, given.tensors())):
                 lineage.hide(first)
-            if name == "torch.Tensor.grad=":
-                mark_set(given, lineage)
+        if name == "torch.Tensor.grad=":
+            mark_set(given, lineage)
         if is_random(name):
             self._before_random(name, given)
         elif is_private(drawn := drawn_by(name, given, lineage)):
@@ -204,13 +167,7 @@ class Effects:
         """How many numbers are drawn may depend on values; then all later ones do."""
         lineage = self._lineage
         short = name.rpartition(".")[2]
-        if short.rstrip("_") == "rrelu" and given.setting("training", 3) is False:
-            return
-        by_shape = draws_by_shape(name)
-        others = [v for v in given.beside_first() if isinstance(v, torch.Tensor)]
-        # a chance that is no chance fails, and then nothing is drawn
-        is_chosen = any(is_private(lineage.label(value)) for value in others)
-        if by_shape and not is_chosen and given.has_public_facts(lineage):
+        if not draws_by_values(name, given, lineage):
             return
         if short in ("next", "iter", "__next__", "random_split"):
             parts = [part for value in given.args for part in reach(value)]
@@ -441,7 +398,9 @@ def label_clipped(given: Arguments, result: Any, lineage: Lineage, writers: froz
     """
     parameters = [t for t in given.tensors() if t.is_leaf and t.grad is not None]
     grads = [t.grad for t in parameters if t.grad is not None]
-    every = join([given.beside(lineage), *map(lineage.label, grads)])
+    # a tensor that is a norm is a number
+    numbers = [v for v in given.beside_first() if isinstance(v, torch.Tensor)]
+    every = join([given.beside(lineage), *map(lineage.label, (*grads, *numbers))])
     if not is_private(every):
         return
     every = written_by(every, writers)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from duet_p2p.engine import axes, containers
+from duet_p2p.engine import axes, batches, containers
 from duet_p2p.engine.admission import Admission, Limits, SizeRefused
 from duet_p2p.engine.aliases import hand_on, writes_graph
 from duet_p2p.engine.arguments import Arguments, is_private
@@ -296,7 +296,7 @@ class Executor:
         verdict, given_by_torch = None, result
         if run.is_container:
             result = containers.taken(rule.name, given, result, lineage)
-            containers.draw(given, result, run.extra, lineage)
+            batches.draw(given, result, run.extra, lineage)
             label = containers.label_results(rule.name, given, result, lineage)
             if rule.name not in containers.STEPWISE:
                 label_filled(given, result, lineage)
@@ -414,7 +414,7 @@ class Executor:
                 facts = self.admission.is_inferred and given.has_public_facts(self._lineage)
                 raise self._failed(error, given, every, is_public=facts or not is_private(every))
         loose = containers.is_loose(rule.name, given, label, self._lineage)
-        held = is_element(rule) or (loose and rule.name == "torch.Tensor.grad")
+        held = is_element(rule, given) or (loose and rule.name == "torch.Tensor.grad")
         slots = [
             Slot(value, label, tags=tags, made=own, is_loose=loose, is_element=held)
             for value, own in zip(values, self.provenance.results(node, values), strict=True)
@@ -461,7 +461,7 @@ class Executor:
             # an id that exists keeps its object: a bad command cannot destroy another's result
             if id > 0 and id not in self._store and self.has_room_for_poison():
                 slot = (
-                    slots[number] if slots else self.damage.hard(poison, self._named, len(op.outs))
+                    slots[number] if slots else self.damage.hard(poison, self._named, op.outs, id)
                 )
                 slot.made, slot.tags = nodes[number] if nodes else slot.made, tags
                 if self._named is not None and not poison.is_public:

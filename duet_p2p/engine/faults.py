@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from duet_p2p.engine.arguments import is_private, resolve
 from duet_p2p.engine.damage import Damage
-from duet_p2p.engine.effects import is_random
+from duet_p2p.engine.drawing import is_random
 from duet_p2p.engine.failures import code_of, is_exhaustion, text_of
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, reach

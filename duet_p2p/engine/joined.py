@@ -20,7 +20,7 @@ def joined(
     """This tensor in the graph of what it was to be computed from.
 
     Args:
-        made: it, with no graph; the result is the same numbers.
+        made: it, with no graph and nobody else's; it becomes the result.
         sources: what wants a gradient.
         is_linear: a gradient through it depends on none of the sources, and nothing is kept for it.
     """
@@ -37,6 +37,7 @@ class _Joined(torch.autograd.Function):
             ctx.save_for_backward(made)  # most operations keep something: a second backward fails
         ctx.of = [] if is_linear else [t for t in sources if t.requires_grad]
         ctx.sources = [(t.shape, t.dtype, t.device) for t in sources]
+        ctx.mark_dirty(made)  # or the result is a view, which nobody may write to
         return made
 
     @staticmethod

@@ -176,6 +176,8 @@ def hides_graph(rule: Rule, given: Arguments, mode: str, lineage: Lineage) -> bo
     target, *others = given.values()
     if not isinstance(target, torch.Tensor) or not may_join(target):
         return False
+    if any([slot.is_loose for slot in given.slots.values()]):
+        return True  # it may be a tensor, and have one
     parts = [part for value in others for part in (value, *reach(value))]
     return any(
         lineage.hidden(part) if isinstance(part, torch.Tensor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
@@ -11,7 +12,7 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.effects import Effects, label_apart
 from duet_p2p.engine.judge import Verdict, apply, hides, hides_graph, is_joined, label_written
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
-from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
+from duet_p2p.engine.lineage import ATOMIC, Lineage, reach, storage_of
 from duet_p2p.engine.precedents import Precedents
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.settings import gives_views
@@ -44,12 +45,25 @@ def chosen_by(rule: Rule, given: Arguments, lineage: Lineage) -> Label:
     return given.all(lineage) if is_transform else given.settings(lineage)
 
 
-def is_element(rule: Rule) -> bool:
+def is_element(rule: Rule, given: Arguments) -> bool:
     """Whether what a call gives need not be a tensor where it is one: it lay in something.
 
-    There may be no gradient where a private number chose the tensor that it is of.
+    There may be no gradient where a private number chose the tensor that it is of. What is written
+    to in place is what it was, and some names give one tensor or several, as a setting says.
     """
+    if ";" in rule.result:
+        return any([slot.is_loose for slot in given.slots.values()])
+    if rule.result == "self" and given.at:
+        first = given.at[0]
+        return first is not None and first.is_element
     return rule.result == "element" or rule.name == "torch.Tensor.grad"
+
+
+def _views_of(parts: Sequence[Any], given: Arguments) -> set[int]:
+    """Which of these are views of an argument, by identity."""
+    storages = {storage_of(tensor)._cdata for tensor in given.tensors()}
+    tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+    return {id(tensor) for tensor in tensors if storage_of(tensor)._cdata in storages}
 
 
 class Labelling:
@@ -79,9 +93,11 @@ class Labelling:
             id(t) for t in given.tensors()
             if not lineage.hidden(t) or (e := lineage.own(t)).is_chosen or e.may_alias
         }  # fmt: skip  # the last of them were hidden by this call, or may be given back
+        is_view = axes.base_name(rule.name) not in axes.BY_VALUES
+        if not is_view:  # of one without a batch it is a view of that
+            own |= _views_of(parts, given)
         is_itself = not run.targets and any(id(part) in own for part in parts)
         if is_itself and hides(rule, given, lineage, is_inferred=is_inferred):
-            is_view = axes.base_name(rule.name) not in axes.BY_VALUES
             for part in parts:
                 is_shared = (entry := lineage.entry(part)) is not None and entry.is_shared
                 if (

@@ -25,7 +25,7 @@ import torch
 from duet_p2p import limits
 from duet_p2p.engine import axes
 from duet_p2p.engine.arguments import Arguments
-from duet_p2p.engine.effects import is_random
+from duet_p2p.engine.drawing import is_random
 from duet_p2p.engine.judge import Verdict
 from duet_p2p.engine.labels import PUBLIC, Rows
 from duet_p2p.engine.lineage import HIDDEN_MARK, ROWS_MARK, Lineage, Owned

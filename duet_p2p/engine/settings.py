@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Final
 
 import torch
+from torch.distributions import Distribution
 from torch.utils.data import DataLoader, Dataset
 
 from duet_p2p.engine import aliases
@@ -22,7 +23,7 @@ from duet_p2p.engine.call import Call
 from duet_p2p.engine.choice import choose, mark_items
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
-from duet_p2p.engine.store import Poison, Store
+from duet_p2p.engine.store import Poison, Slot, Store
 from duet_p2p.engine.ties import tie
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.table import TABLE, Rule, switches
@@ -41,6 +42,10 @@ _GIVEN: Final[dict[str, tuple[tuple[str, int], ...]]] = {
     "torch.Tensor.backward": (("retain_graph", 2), ("create_graph", 3)),
     "torch.optim.Optimizer.zero_grad": (("set_to_none", 1),),
     "torch.nn.functional.scaled_dot_product_attention": (("dropout_p", 4),),
+    "torch.nn.functional.multi_head_attention_forward": (("need_weights", 15),),
+    "torch.autograd.grad": (("retain_graph", 3), ("create_graph", 4), ("allow_unused", 6)),
+    "torch.nn.Parameter": (("requires_grad", 1),),
+    "torch.combinations": (("r", 1),),  # of none there is no graph
 }
 _TENSORS: Final = frozenset({torch.Tensor, torch.nn.Parameter})
 _NUMBERS: Final = frozenset({bool, int, float, str, type(None)})
@@ -49,6 +54,7 @@ getitem narrow select expand broadcast_to view reshape flatten unflatten ravel s
 transpose permute movedim moveaxis diagonal unfold unbind chunk split split_with_sizes tensor_split
 hsplit vsplit dsplit sum_to_size diff contiguous to type float double half bfloat16 int long short
 char byte bool einsum meshgrid histogramdd type_as view_as reshape_as expand_as broadcast_tensors
+slice_inverse
 """
 _VIEWS: Final = frozenset(_VIEWS_NAMES.split())
 """Bases of names that give a tensor itself, a view of it, a copy or nothing, as numbers say.
@@ -232,7 +238,8 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
         return
     if is_view:
         aliases.note_chosen(given, lineage, but=numbers)
-    for tensor in given.tensors():
+    is_operation = base and name not in _VIEWS_ELSEWHERE
+    for tensor in _viewed(given) if is_operation else given.tensors():
         entry = lineage.own(tensor)
         if not entry.is_shared and not any(tensor is number for number in numbers):
             entry.label = join((entry.label, to_per_record(chooser)))
@@ -240,6 +247,20 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
             choose(tensor, lineage)
             if is_view:
                 tie([entry], lineage)
+
+
+def _viewed(given: Arguments) -> list[torch.Tensor]:
+    """Of which an operation may give views: nothing that a distribution holds, or would have."""
+    values = [value for value in given.values() if not is_atomic(value)]
+    others = [value for value in values if not _holds_copies(value)]
+    if len(others) == len(values):
+        return given.tensors()
+    return [part for value in others for part in reach(value) if isinstance(part, torch.Tensor)]
+
+
+def _holds_copies(value: Any) -> bool:
+    is_missing = isinstance(value, Poison) and value.records == "copies"
+    return is_missing or isinstance(value, Distribution)
 
 
 def _numbers(name: str, given: Arguments) -> list[torch.Tensor]:
@@ -264,8 +285,14 @@ def _refuse_private(call: Call, rule: Rule, given: Arguments, lineage: Lineage) 
         return
     every = _settings(rule.name)
     if rule.name in _ALL:
-        every += tuple(("", at) for at, value in enumerate(given.args) if _is_number(value))
-        every += tuple((k, len(given.args)) for k, v in given.kwargs.items() if _is_number(v))
+        every += tuple(
+            ("", at) for at, value in enumerate(given.args)
+            if _is_number(rule.name, at, value, given.at[at] if at < len(given.at) else None)
+        )  # fmt: skip
+        every += tuple(
+            (key, len(given.args)) for key, value in given.kwargs.items()
+            if _is_number(rule.name, key, value, _slot_of(call.op.kwargs.get(key), given))
+        )  # fmt: skip
     for name, position in every:
         if position < len(given.args):
             value, label = given.args[position], given.label_at(position)
@@ -277,8 +304,25 @@ def _refuse_private(call: Call, rule: Rule, given: Arguments, lineage: Lineage) 
             raise _refusal(rule, name)
 
 
-def _is_number(value: Any) -> bool:
-    return is_atomic(value) or isinstance(value, Poison)  # one that failed
+def _is_number(name: str, at: int | str, value: Any, slot: Slot | None) -> bool:
+    """Whether an argument is one that must be public: a number, or where one belongs.
+
+    Of what need not be what it is only the place tells.
+    """
+    if slot is not None and slot.is_loose:
+        return at in _number_places(name)
+    return not value.is_tensor if isinstance(value, Poison) else is_atomic(value)
+
+
+@cache
+def _number_places(name: str) -> frozenset[int | str]:
+    """Where a C function takes numbers in any of its forms: positions and keywords."""
+    schemas = torch._C._jit_get_schemas_for_operator(f"aten::{name.rpartition('.')[2]}")
+    found = [
+        (at, argument.name) for schema in schemas for at, argument in enumerate(schema.arguments)
+        if "Tensor" not in str(argument.type)
+    ]  # fmt: skip
+    return frozenset(place for pair in found for place in pair)
 
 
 def _group(given: Arguments, lineage: Lineage) -> Label:
@@ -291,8 +335,13 @@ def _group(given: Arguments, lineage: Lineage) -> Label:
     return join(labels)
 
 
+def _slot_of(wire: Any, given: Arguments) -> Slot | None:
+    return given.slots[wire.id] if isinstance(wire, Ref) else None
+
+
 def _of_keyword(wire: Any, given: Arguments) -> Label:
-    return given.slots[wire.id].label if isinstance(wire, Ref) else PUBLIC
+    slot = _slot_of(wire, given)
+    return PUBLIC if slot is None else slot.label
 
 
 def _refusal(rule: Rule, name: str) -> NotAllowed:

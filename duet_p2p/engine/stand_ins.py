@@ -26,6 +26,9 @@ _NO_OBJECTS: Final = frozenset({"python.Tuple", "torch.nn.Parameter"})
 """Constructors of what carries its label in its slot, or as a tensor."""
 _OF_RECORDS: Final = ("torch.utils.data.", "torchvision.datasets.")
 
+_NESTED: Final = "histogramdd"
+"""Its second result is a list of tensors."""
+
 
 def values_for(rule: Rule, given: Arguments, spec: Any, count: int, like: Any) -> list[Any]:
     """A value for each result; none, or another number of them, if nothing can stand in.
@@ -66,12 +69,14 @@ def _made(spec: Any, given: Arguments) -> Any:
     return spec
 
 
-def is_one_tensor(rule: Rule, given: Arguments, count: int) -> bool:
-    """Whether each of so many results of a call is a tensor, and no list of some."""
+def is_one_tensor(rule: Rule, given: Arguments, outs: tuple[int, ...], id: int) -> bool:
+    """Whether one of the results of a call is a tensor, and no list of some."""
     kind = result_of(rule, given.args, given.kwargs, _is_tensor)
     if kind in ("number", "truth"):  # with a tensor it is one, whatever it is
         return any(map(_is_tensor, given.args))
-    return kind in ("tensor", "self", "torch.nn.Parameter") or (count > 1 and "tensor" in kind)
+    if rule.short == _NESTED and id != outs[0]:
+        return False
+    return kind in ("tensor", "self", "torch.nn.Parameter") or (len(outs) > 1 and "tensor" in kind)
 
 
 def records_of(named: Running | None) -> str:
@@ -79,11 +84,13 @@ def records_of(named: Running | None) -> str:
     if named is None:
         return ""
     rule, given = named.rule, named.given
+    if rule.form == "constructor" and rule.name.startswith("torch.distributions."):
+        return "copies"
     first = given.args[0] if given.args else None
     of_first = first.records if isinstance(first, Poison) else ""
     if rule.form == "constructor" and rule.name.startswith(_OF_RECORDS):
         return "one"
-    if rule.short == "random_split":
+    if rule.short == "random_split" or (rule.short in ("List", "Tuple") and of_first == "many"):
         return "many"
     is_part = rule.short in ("iter", "__iter__", "dataset") and of_first == "one"
     is_part = is_part or (rule.short in GETTERS and of_first == "many")

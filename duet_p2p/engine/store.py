@@ -57,7 +57,8 @@ class Poison:
     may_alias: bool = False
     """It stands for what might lie where another tensor does, see aliases.py."""
     records: str = ""
-    """``"one"``: it stands for a loader, a data set or a pass; ``"many"``: for a list of them."""
+    """``"one"``: it stands for a loader, a data set or a pass; ``"many"``: for a list of them;
+    ``"copies"``: for a distribution, whose parameters are no views of what it is made of."""
     leaves: dict[int, Any] = field(default_factory=dict)
     """Leaves with gradients that met it, by identity: what a backward would have reached."""
 

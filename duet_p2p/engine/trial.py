@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private
-from duet_p2p.engine.effects import is_random
+from duet_p2p.engine.drawing import is_random
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import may_join
@@ -25,7 +25,7 @@ from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.shapes import TensorSpec
-from duet_p2p.surface.table import Rule
+from duet_p2p.surface.table import Rule, written
 from duet_p2p.wire.messages import Op
 
 __all__ = ["has_graph", "is_as_expected", "neutral", "refusal", "views_of"]
@@ -137,11 +137,19 @@ def has_graph(rule: Rule, given: Arguments, mode: Mode, lineage: Lineage) -> boo
     with mode():
         if not torch.is_grad_enabled():
             return False
-    if is_random(rule.name) or rule.form not in ("function", "method", "factory"):
+    if rule.form not in ("function", "method", "factory"):
         return True
-    for result in _tried(rule, given, mode, lineage, NUMBERS):
-        if not isinstance(result, Exception):
-            return any(isinstance(p, torch.Tensor) and p.requires_grad for p in reach(result))
+    if is_random(rule.name) and written(rule, given.args, given.kwargs, given.slots):
+        return True
+    random = torch.get_rng_state()
+    try:
+        for other in (stands_for, *_OTHERS):
+            for result in _tried(rule, given, mode, lineage, NUMBERS, other):
+                if not isinstance(result, Exception):
+                    tensors = [p for p in reach(result) if isinstance(p, torch.Tensor)]
+                    return any(tensor.requires_grad for tensor in tensors)
+    finally:
+        torch.set_rng_state(random)
     return True
 
 
@@ -164,12 +172,23 @@ def views_of(
 
 
 def _tried(
-    rule: Rule, given: Arguments, mode: Mode, lineage: Lineage, numbers: tuple[int, ...]
-) -> Iterator[Any]:
-    """Results, or what was raised, with each of these in the place of private numbers."""
+    rule: Rule, given: Arguments, mode: Mode, lineage: Lineage, numbers: tuple[int, ...],
+    other: Callable[..., Any] | None = None,
+) -> Iterator[Any]:  # fmt: skip
+    """Results, or what was raised, with each of these in the place of private numbers.
+
+    Args:
+        rule: of the name.
+        given: its arguments.
+        mode: of gradients.
+        lineage: knows what is private.
+        numbers: to be tried.
+        other: what is put in the place of an object, if not what `stands_for` it.
+    """
     for number in numbers:
         try:
-            args, kwargs = given.remade(partial(stands_for, lineage=lineage, number=number))
+            look_up = partial(other or stands_for, lineage=lineage, number=number)
+            args, kwargs = given.remade(look_up)
             with mode():
                 yield CALLABLES[rule.name](*args, **kwargs)
         except Exception as error:
@@ -221,6 +240,32 @@ def stands_for(slot: Slot, lineage: Lineage, number: int = 0) -> Any:
     if number and isinstance(value, torch.Tensor) and not value.ndim:  # it can be a size, too
         return _replaced(value, lineage, partial(_filled, number=number))
     return _replaced(value, lineage, _zero)
+
+
+def _fits_any(slot: Slot, lineage: Lineage, number: int = 0) -> Any:
+    """As `stands_for`, and one number for a tensor of a private shape, which fits to any other.
+
+    Also for what need not be what it is: that may be a tensor, and have a graph.
+    """
+    value = slot.value
+    if not isinstance(value, torch.Tensor) and slot.is_loose:
+        return torch.zeros(1, requires_grad=True)
+    if not isinstance(value, torch.Tensor) or not lineage.hidden(value):
+        return stands_for(slot, lineage, number)
+    return torch.zeros([1] * value.ndim, dtype=value.dtype, requires_grad=value.requires_grad)
+
+
+def _fits_sizes(slot: Slot, lineage: Lineage, number: int = 0) -> Any:
+    """As `_fits_any`, and one size for what need not be what it is."""
+    return [number] if slot.is_loose else _fits_any(slot, lineage, number)
+
+
+def _fits_numbers(slot: Slot, lineage: Lineage, number: int = 0) -> Any:
+    """As `_fits_any`, and a number for what need not be what it is."""
+    return number if slot.is_loose else _fits_any(slot, lineage, number)
+
+
+_OTHERS: Final = (_fits_any, _fits_sizes, _fits_numbers)
 
 
 def _wants_gradient(spec: Any) -> bool:

@@ -16,6 +16,8 @@ from duet_p2p.errors import QuotaExceeded
 
 __all__ = ["COUNTS"]
 
+_HEADS_AXIS: Final = 3
+"""Counted from the end."""
 Check = Callable[[Sequence[Any], Mapping[str, Any]], None]
 
 
@@ -99,7 +101,17 @@ def _terms(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         raise QuotaExceeded(f"{count} terms; the limit is {limits.GAMMA_TERMS}")
 
 
+def _heads(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    # those of the query are divided by those of key and value, on meta tensors too
+    for place, name in ((1, "key"), (2, "value")) if kwargs.get("enable_gqa") else ():
+        tensor = _argument(args, kwargs, place, (name,), None)
+        shape: Sequence[int] = getattr(tensor, "shape", ())
+        if len(shape) >= _HEADS_AXIS and shape[-_HEADS_AXIS] == 0:
+            raise ValueError(f"{name} has no heads to be shared")
+
+
 COUNTS: Final[dict[str, Check]] = {
+    "heads": _heads,
     "matrices": _matrices,
     "parts_of_chunk": _chunk,
     "parts_of_sections": _sections,

@@ -246,6 +246,13 @@ ENDS = {
     "a search without end": lambda raw: raw.op(
         "torch.lobpcg", raw.op("torch.eye", 9), niter=-1, tol=0.0
     ),
+    "heads that are shared by none": lambda raw: raw.op(
+        F + "scaled_dot_product_attention",
+        raw.op("torch.ones", 4, 3, 8),
+        raw.op("torch.ones", 0, 6, 8),
+        raw.op("torch.ones", 4, 6, 8),
+        enable_gqa=True,
+    ),
     "an order of many matrices": lambda raw: raw.op(
         "torch.linalg.multi_dot", [raw.op("torch.ones", 1, 1)] * 2_000
     ),

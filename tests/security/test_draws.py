@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from duet_p2p.engine.effects import draws_by_shape, is_random
+from duet_p2p.engine.drawing import draws_by_shape, is_random
 from duet_p2p.surface.callables import CALLABLES, NEEDS_CONTEXT
 from duet_p2p.surface.table import TABLE
 from tests.surface.record_forms import Operand

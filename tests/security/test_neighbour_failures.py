@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.security import (
+    failing_arguments,
     failing_choices,
     failing_draws,
     failing_gradients,
@@ -32,6 +33,7 @@ from tests.unit.test_datasets import write_files
 SUBJECTS = (
     failing_matrices, failing_draws, failing_places, failing_python, failing_training,
     failing_plans, failing_loaders, failing_gradients, failing_graphs, failing_choices,
+    failing_arguments,
 )  # fmt: skip
 PROGRAMS: dict[str, Program] = {
     name: made for subject in SUBJECTS for name, made in subject.PROGRAMS.items()

@@ -39,7 +39,7 @@ from duet_p2p.surface.table import TABLE
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
-__all__ = ["DIED", "FILLS", "SLOW", "main"]
+__all__ = ["DIED", "FILLS", "SLOW", "Collection", "Kept", "collected", "main"]
 
 NUMBERS: Final = (-7, 5_000_000, 2_000_000_000)
 """Beside the sizes of the first tensor, where an index is one too large."""
@@ -128,6 +128,10 @@ class Collection:
             found = [c for c in self._found.get(name, {}).values() if c.places()]
             found.sort(key=lambda command: -len(command.places()))
             yield from found[: self._kept] or _usual_forms(name, self._kept)
+
+    def of(self, name: str) -> list[Kept]:
+        """Commands of this name that worked, or its usual forms."""
+        return [*self._found.get(name, {}).values()] or _usual_forms(name, self._kept)
 
 
 def _values(store: Store, op: Op) -> Iterator[tuple[int, Any]]:
@@ -326,6 +330,17 @@ def _samples(both: Any, count: int) -> None:
     )
 
 
+def collected(kept: int = KEPT, count: int = SAMPLES) -> Collection:
+    """What the suites' samples are, so many of each entry of the databases."""
+    from tests.surface.joined import joined
+
+    collection = Collection(kept)
+    with joined(limits={"result_bytes": RESULT_BYTES}) as both, collection.listening():
+        both.owner.requests.add_handler(action="accept")
+        _samples(both, count)
+    return collection
+
+
 def _one_memory(commands: list[Kept], path: Path, fill: int) -> None:
     """All tries with memory filled so, in as many children as it takes; ends the process."""
     log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
@@ -359,13 +374,7 @@ def main(folder: str, extent: str) -> None:
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     torch.set_num_threads(1)
-    from tests.surface.joined import joined
-
-    is_all = extent == "all"
-    collection = Collection(20 if is_all else KEPT)
-    with joined(limits={"result_bytes": RESULT_BYTES}) as both, collection.listening():
-        both.owner.requests.add_handler(action="accept")
-        _samples(both, 50 if is_all else SAMPLES)
+    collection = collected(20, 50) if extent == "all" else collected(KEPT, SAMPLES)
     commands = list(collection.commands())
     children = []
     for fill in FILLS:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import pytest
 import torch
 
-from duet_p2p.engine.effects import is_random
+from duet_p2p.engine.drawing import is_random
 from duet_p2p.surface.callables import CALLABLES, NEEDS_CONTEXT, original
 
 SAMPLES: Final = 2

@@ -1,0 +1,53 @@
+"""What a container that is missing, since it failed, would have held; and taking it out of it.
+
+Out of one whose length or whose type is private, an element is a choice: `containers.prepare` marks
+all that lies in it, and what a backward through that reaches. Whether the container is there must
+not show in these, so they are marked here where it is not.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
+from duet_p2p.engine.choice import mark, mark_leaves
+from duet_p2p.engine.containers import GETTERS
+from duet_p2p.engine.labels import to_per_record
+from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.selection import chooser
+from duet_p2p.engine.store import Poison
+from duet_p2p.surface.table import Rule
+
+__all__ = ["held_by_missing", "mark_missing"]
+
+_ITEM: Final = "torch.utils.data.Dataset.__getitem__"
+
+
+def mark_missing(rule: Rule, given: Arguments, lineage: Lineage) -> None:
+    """A getter is left out, since what it was to take an element from has failed in private.
+
+    Args:
+        rule: of the command.
+        given: its arguments.
+        lineage: gets the labels.
+    """
+    first = given.args[0] if given.args else None
+    if not isinstance(first, Poison) or rule.short not in GETTERS:
+        return
+    if rule.name.startswith("torch.Tensor."):
+        return  # a part of a tensor is no element
+    label = to_per_record(given.all(lineage))
+    is_next = rule.short in ("next", "__next__") and first.records == "one"
+    for tensor in tensors_in(first.parts) if rule.name == _ITEM or is_next else ():
+        if not lineage.own(tensor).is_shared:  # an item is made of views
+            lineage.add(tensor, label, hidden=is_next)
+    if first.records == "many":
+        mark(first.parts, label, lineage)
+    if is_private(chooser(given, lineage)):
+        mark_leaves(first.leaves.values(), first, label, lineage)
+        given.is_alias = True
+
+
+def held_by_missing(values: list[Any]) -> tuple[Any, ...]:
+    """What a missing list of these holds: what they hold, if they are missing themselves."""
+    return tuple([p for v in values for p in (v.parts if isinstance(v, Poison) else (v,))])
