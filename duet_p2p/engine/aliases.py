@@ -108,23 +108,27 @@ def _refuse_graph(rule: Rule, given: Arguments, lineage: Lineage) -> None:
         part for value in written(rule, given.args, given.kwargs, given.slots)
         if not is_atomic(value) for part in reach(value)
     ]  # fmt: skip
-    is_known = any(_may_alias(target, lineage) for target in targets)
-    if is_known and _may_want(given, set(map(id, targets)), lineage):
+    first = given.at[0] if given.at else None
+    is_chosen = first is not None and first.is_loose and first.is_element  # perhaps no tensor
+    if not (is_chosen or any(_may_alias(target, lineage) for target in targets)):
+        return
+    into = set(map(id, targets)) | ({id(first.value)} if first is not None else set())
+    if _may_want(given, into, lineage):
         raise NotAllowed(_REFUSED)
 
 
-def _may_want(given: Arguments, targets: set[int], lineage: Lineage) -> bool:
-    """Whether anything but the targets may have a graph.
+def _may_want(given: Arguments, into: set[int], lineage: Lineage) -> bool:
+    """Whether anything but what is written into may have a graph.
 
     Whether what is hidden has one can be private; there is none as long as nothing ever wanted one.
     """
-    others = [part for part in given.reached() if id(part) not in targets]
+    others = [part for part in given.reached() if id(part) not in into]
     for part in others:
         if isinstance(part, torch.Tensor) and part.requires_grad and not lineage.hidden(part):
             return True
     if not lineage.has_leaves:
         return False
-    if any(slot.is_loose and id(slot.value) not in targets for slot in given.slots.values()):
+    if any(slot.is_loose and id(slot.value) not in into for slot in given.slots.values()):
         return True
     return any(
         lineage.hidden(part) if isinstance(part, torch.Tensor)

@@ -58,10 +58,19 @@ def _small(side: Side) -> Ref:
     return side.put(torch.ones(2, dtype=torch.int8))
 
 
+OPEN = {"a_parameter_of_nothing"}
+"""What still shows: a wait, in ticks; docs/threat-model.md says so."""
+
+
+def _case(name: str) -> Any:
+    marks = [pytest.mark.xfail(reason="still shows", strict=True)] if name in OPEN else []
+    return pytest.param(name, marks=marks)
+
+
 ALL = [name for name in PROGRAMS if name not in SLOW]
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [_case(name) for name in ALL])
 def test_no_fact_of_a_result_shows_which_data_set_it_is(name: str, tmp_path: Path) -> None:
     told = []
     with torch.random.fork_rng(()):

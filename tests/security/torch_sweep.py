@@ -134,7 +134,7 @@ def of_kept(command: Kept) -> Sample:
             if leaf.id not in known:
                 value = _copied(command.values.get(leaf.id))
                 if isinstance(value, torch.Tensor):
-                    value = value.detach()
+                    value = value.detach().clone()  # it is written over below
                     is_float = value.is_floating_point() or value.is_complex()
                     if grads and is_float and value.layout is torch.strided:
                         value.requires_grad_()
