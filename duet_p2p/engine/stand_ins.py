@@ -26,6 +26,7 @@ _NO_OBJECTS: Final = frozenset({"python.Tuple", "torch.nn.Parameter"})
 """Constructors of what carries its label in its slot, or as a tensor."""
 _OF_RECORDS: Final = ("torch.utils.data.", "torchvision.datasets.")
 
+_PASSES: Final = ("iter", "__iter__")
 _NESTED: Final = "histogramdd"
 """Its second result is a list of tensors."""
 
@@ -103,9 +104,6 @@ def is_loader(named: Running | None) -> bool:
         return named is not None
     first = named.given.args[0] if named.given.args else None
     return isinstance(first, Poison) and first.is_loader and named.rule.short in _PASSES
-
-
-_PASSES: Final = ("iter", "__iter__")
 
 
 def is_tuple_of_tensors(rule: Rule, given: Arguments, count: int) -> bool:

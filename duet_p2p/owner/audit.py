@@ -95,7 +95,7 @@ class AuditLog:
         self._head = file.head()
         self._writing = threading.Lock()  # before `_lock`: held from the taking of a group on
         self._is_quick = False  # the disk was, when the last group was written
-        self._is_late = False  # the loop wrote in this turn
+        self._has_written = False  # the loop wrote in this turn
         self._lock = threading.Condition()
         self._pending: list[_Pending] = []
         self._bursts: dict[tuple[Any, ...], _Pending] = {}
@@ -224,7 +224,7 @@ class AuditLog:
 
     def _write_here(self, row: _Pending, loop: asyncio.AbstractEventLoop) -> bool:
         """Writes a release, and what is to be written before it; False: the writer has to."""
-        if self._is_late or self.trouble or not self._writing.acquire(blocking=False):
+        if self._has_written or self.trouble or not self._writing.acquire(blocking=False):
             return False
         try:
             with self._lock:
@@ -232,7 +232,7 @@ class AuditLog:
                     return False
                 group = [*self._take(), row]
                 self._put_rows += 1
-            self._is_late = True
+            self._has_written = True
             loop.call_soon(self._next_turn)
             try:
                 self._write(group, waits=False)
@@ -246,7 +246,7 @@ class AuditLog:
         return True
 
     def _next_turn(self) -> None:
-        self._is_late = False
+        self._has_written = False
 
     # either thread
 

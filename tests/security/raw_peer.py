@@ -268,20 +268,19 @@ def attacked(
 
 
 @contextmanager
-def against(
+def of_process(
     shared: Mapping[str, torch.Tensor] = MappingProxyType({}),
     limits: Mapping[str, int] = MappingProxyType({}),
     **settings: Any,
 ) -> Iterator[tuple[OwnerDuet, RawPeer]]:
-    """The same with the engine in a thread; both end with the block.
+    """The same with data; all of it ends with the block.
 
     Args:
         shared: what the owner sends at first, by tag; the ids are -1, -2, …
         limits: quotas of the session.
         settings: see `attacked`.
     """
-    state = torch.get_rng_state()
-    duet, raw, bridge = attacked(dict(limits), ThreadHost(), **settings)
+    duet, raw, bridge = attacked(dict(limits), **settings)
     try:
         for tag, value in shared.items():
             duet.send(value, tags=[tag])
@@ -289,4 +288,15 @@ def against(
     finally:
         duet.close()
         bridge.close()
-        torch.set_rng_state(state)
+
+
+@contextmanager
+def against(
+    shared: Mapping[str, torch.Tensor] = MappingProxyType({}),
+    limits: Mapping[str, int] = MappingProxyType({}),
+    **settings: Any,
+) -> Iterator[tuple[OwnerDuet, RawPeer]]:
+    """The same with the engine in a thread; the arguments of `of_process`."""
+    settings["host"] = ThreadHost()
+    with torch.random.fork_rng(()), of_process(shared, limits, **settings) as made:
+        yield made

@@ -42,6 +42,13 @@ def kill(duet: OwnerDuet) -> None:
     os.kill(duet.status()["engine"]["pid"], signal.SIGKILL)
 
 
+def restarted(duet: OwnerDuet, p: RawPeer) -> None:
+    """Ends an engine that is at rest, and waits for the next one."""
+    before = len(p.told(wire.StoreSnapshot))
+    kill(duet)
+    p.wait(lambda: len(p.told(wire.StoreSnapshot)) > before)
+
+
 def kill_in(duet: OwnerDuet, p: RawPeer, name: str) -> None:
     """While it is at this, as the kernel does it, or the clock."""
 

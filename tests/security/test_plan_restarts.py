@@ -15,8 +15,9 @@ from duet_p2p.errors import RequestClosed
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.security.raw_peer import RawPeer, attacked, waiting, waits
-from tests.security.test_neighbour_deaths import FOR_EVER, kill, kill_in
+from tests.security import test_neighbour_deaths
+from tests.security.raw_peer import RawPeer, of_process, waiting, waits
+from tests.security.test_neighbour_deaths import FOR_EVER, kill_in
 from tests.security.test_plan_rules import define, run, step
 
 pytestmark = pytest.mark.slow
@@ -29,13 +30,8 @@ Session = tuple[OwnerDuet, RawPeer]
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    duet, raw, bridge = attacked({})
-    try:
-        duet.send(torch.arange(20.0), tags=["x"])
-        yield duet, raw
-    finally:
-        duet.close()
-        bridge.close()
+    with of_process({"x": torch.arange(20.0)}) as made:
+        yield made
 
 
 def after(duet: OwnerDuet, raw: RawPeer) -> None:
@@ -49,9 +45,7 @@ def after(duet: OwnerDuet, raw: RawPeer) -> None:
 
 def restarted(duet: OwnerDuet, raw: RawPeer) -> None:
     raw.wait_for_end()
-    before = len(raw.told(wire.StoreSnapshot))
-    kill(duet)
-    raw.wait(lambda: len(raw.told(wire.StoreSnapshot)) > before)
+    test_neighbour_deaths.restarted(duet, raw)
 
 
 def mean_of(raw: RawPeer, id: int = 0) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ import torch
 from duet_p2p.surface.table import TABLE
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
+from tests.security.failing_kit import cases
 from tests.security.torch_samples import samples
 from tests.security.torch_sweep import Sample, differences, of_kept
 from tests.surface.hostile import Kept, collected
@@ -85,14 +85,9 @@ OPEN = {
 """Where a tensor need not be one: what still shows, docs/threat-model.md says."""
 
 
-def _case(name: str) -> Any:
-    marks = [pytest.mark.xfail(reason="still shows", strict=True)] if name in OPEN else []
-    return pytest.param(name, marks=marks)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", [_case(name) for name in sorted({*NAMES[::EVERY], *OPEN})])
+@pytest.mark.parametrize("name", cases(sorted({*NAMES[::EVERY], *OPEN}), OPEN))
 def test_no_name_shows_it(name: str, commands: Callable[[str], list[Sample]]) -> None:
     for sample in commands(name):
         assert not shown(sample)

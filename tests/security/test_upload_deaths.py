@@ -15,8 +15,8 @@ from duet_p2p.session.bulk_header import CHUNK_BYTES, Kind, pack, unpack
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
 from tests.security.bomb_kit import MIB, pid
-from tests.security.raw_peer import RawPeer, attacked
-from tests.security.test_neighbour_deaths import kill
+from tests.security.raw_peer import RawPeer, of_process
+from tests.security.test_neighbour_deaths import kill, restarted
 from tests.security.test_uploads import NBYTES, T, announce, chunk, send, tensor
 
 pytestmark = pytest.mark.slow
@@ -27,19 +27,8 @@ Session = tuple[OwnerDuet, RawPeer]
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    duet, raw, bridge = attacked(LIMITS)
-    try:
-        duet.send(torch.arange(20.0), tags=["x"])
-        yield duet, raw
-    finally:
-        duet.close()
-        bridge.close()
-
-
-def restarted(duet: OwnerDuet, raw: RawPeer) -> None:
-    before = len(raw.told(wire.StoreSnapshot))
-    kill(duet)
-    raw.wait(lambda: len(raw.told(wire.StoreSnapshot)) > before)
+    with of_process({"x": torch.arange(20.0)}, LIMITS) as made:
+        yield made
 
 
 def refused(raw: RawPeer) -> list[int]:

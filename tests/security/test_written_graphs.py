@@ -255,3 +255,17 @@ def test_hidden_numbers_are_written_as_long_as_nothing_wants_a_gradient() -> Non
     column = side.op(T + "__getitem__", rows, (slice(None), 0))
     side.do(T + "sub_", column, side.op("torch.mean", column))
     assert not [event for event in side.events if isinstance(event, OpFailed)]
+
+
+@pytest.mark.parametrize("name", ["add_", "div_", "clamp_max_"])
+def test_what_may_be_no_tensor_at_all_refuses_it_as_well(name: str) -> None:
+    """A private number chose a tensor, or None, which no command can write to."""
+
+    def made(p: Any) -> list[Ref]:
+        leaf = p.put(torch.ones((), requires_grad=True))
+        either = choose(p, own(p), None)
+        p.do(T + name, either, like(p, leaf))
+        return [leaf, either, p.op(T + "grad", leaf)]
+
+    told = difference(Neighbour(ONE).shown(made), Neighbour(OTHER).shown(made))
+    assert not told
