@@ -45,13 +45,18 @@ class Child:
         self._show = show
         self._news = threading.Condition()
         self._prompt: str | None = None
-        self._process = subprocess.Popen(
-            [sys.executable, "-u", "-c", START, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+        # an interpreter that Ctrl-C meets in its own first imports would print a traceback
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-u", "-c", START, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._reader = threading.Thread(target=self._read, name=f"demo-{name}", daemon=True)
         self._reader.start()
 
@@ -109,6 +114,10 @@ class Child:
             except subprocess.TimeoutExpired:
                 continue
         self._reader.join(END_SECONDS)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None and not self._reader.is_alive():
+                with contextlib.suppress(OSError):  # an answer that was not read any more
+                    pipe.close()
         return self._process.wait(END_SECONDS)
 
     def _read(self) -> None:

@@ -15,10 +15,14 @@ __all__ = ["START", "play"]
 
 START: Final = (
     # built in, so that it is there before Ctrl-C can meet an import
-    "import _signal; _signal.signal(_signal.SIGINT, _signal.SIG_DFL); import runpy, sys; "
+    "import _signal; _signal.signal(_signal.SIGINT, _signal.SIG_DFL); "
+    "_signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT}); import runpy, sys; "
     "name = sys.argv.pop(1); runpy.run_module(name, run_name='__main__', alter_sys=True)"
 )
-"""Code for ``python -c``: runs the module that the first argument names."""
+"""Code for ``python -c``: runs the module that the first argument names.
+
+Whoever starts it blocks SIGINT for it, so that one which comes earlier waits for this code.
+"""
 
 
 def play(main: Callable[[], None]) -> None:
