@@ -263,6 +263,7 @@ FAILURES: Final = 1_000  # kept for duet.errors
 AUDIT_BUSY_SECONDS: Final = 10.0  # another process writes to the same log
 AUDIT_GATHER_SECONDS: Final = 1.0  # rows that nobody waits for are written together
 AUDIT_HEAD_SECONDS: Final = 0.005  # behind a release, before the head that holds it is signed
+AUDIT_LOOK_SECONDS: Final = 0.01  # the log's files are not looked for again within this
 AUDIT_QUICK_SECONDS: Final = 0.002  # a group on the disk within this: the loop may write the next
 AUDIT_ROOM_BYTES: Final = 4 << 20  # of the file that rows go to first; SQLite clears it at that
 AUDIT_WAKE_SECONDS: Final = 0.05  # until the writer hears of one of them: answers go before

@@ -69,6 +69,8 @@ class _Pending:
     wait: Wait | None = None
     times: int = 1
     requests: list[Any] = field(default_factory=list)
+    is_compared: bool = False
+    """With those of its kind that came behind it."""
 
 
 class AuditLog:
@@ -89,16 +91,18 @@ class AuditLog:
         self.file = file
         self.trouble = ""
         self._key = key
-        self._value_key = file.value_key()
+        self._keyed = hmac.new(file.value_key(), digestmod=hashlib.sha256)
         self._on_trouble = on_trouble
         self._mirror = LogJournal(key.id)
         self._head = file.head()
         self._writing = threading.Lock()  # before `_lock`: held from the taking of a group on
         self._is_quick = False  # the disk was, when the last group was written
         self._has_written = False  # the loop wrote in this turn
+        self._is_look_due = False  # of the loop, at the file
         self._lock = threading.Condition()
         self._pending: list[_Pending] = []
-        self._bursts: dict[tuple[Any, ...], _Pending] = {}
+        self._first: dict[str, _Pending] = {}  # of each kind
+        self._bursts: dict[tuple[Any, ...], _Pending] = {}  # once there is another one
         self._lost = 0  # rows that there was no room for while the disk refused
         self._is_urgent = False
         self._is_ending = False
@@ -119,6 +123,25 @@ class AuditLog:
         """See `Journal.record`; any thread."""
         self._mirror.record(kind, facts)
         self._put(_Pending(_now(), kind, dict(facts)))
+
+    def expect(self) -> None:
+        """See `Journal.expect`: the file is looked at while the engine is at work, if not before.
+
+        What is found to be wrong is found again, and said, when something is to be written.
+        """
+        if self._is_quick and not self._is_look_due:
+            self._is_look_due = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        self._is_look_due = False
+        if self._is_quick and self._writing.acquire(blocking=False):
+            try:
+                with contextlib.suppress(sqlite3.Error, OSError):
+                    if not self._is_ending:
+                        self.file.look()
+            finally:
+                self._writing.release()
 
     def commit(
         self, kind: str, facts: Mapping[str, Any], content: Content
@@ -213,8 +236,13 @@ class AuditLog:
         same = _SAME.get(row.kind)
         if same is None:
             return False
-        key = (row.kind, *same(row.facts))
-        first = self._bursts.setdefault(key, row)
+        oldest = self._first.setdefault(row.kind, row)
+        if oldest is row:  # mostly the only one: what it would be compared by is not put together
+            return False
+        if not oldest.is_compared:
+            oldest.is_compared = True
+            self._bursts[(row.kind, *same(oldest.facts))] = oldest
+        first = self._bursts.setdefault((row.kind, *same(row.facts)), row)
         if first is row:
             return False
         first.times += 1
@@ -253,6 +281,7 @@ class AuditLog:
     def _take(self) -> list[_Pending]:
         """All that is to be written. With both locks held."""
         group, self._pending = self._pending, []
+        self._first.clear()
         self._bursts.clear()
         self._is_urgent = False
         return group
@@ -364,7 +393,8 @@ class AuditLog:
     def _hmac(self, content: Content) -> str:
         """A value as a code that only the owner, who has the key, can compare with a value."""
         value, data = content
-        code = hmac.new(self._value_key, encode_value(value), hashlib.sha256)
+        code = self._keyed.copy()
+        code.update(encode_value(value))
         for part in data.parts() if isinstance(data, Departure) else (data or b"",):
             code.update(part)
         return code.hexdigest()

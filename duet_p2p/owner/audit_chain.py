@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +26,7 @@ GENESIS: Final = bytes(32)
 """What stands before the first row."""
 
 _SALT_BYTES: Final = 16
+_LENGTH: Final = struct.Struct(">Q")  # before each part of what is hashed
 _PURPOSE: Final = b"duet/audit-row/v1"
 _SHOWN_PROBLEMS: Final = 20
 _TEXT: Final = json.JSONEncoder(default=str, sort_keys=True, ensure_ascii=False)
@@ -56,8 +58,7 @@ class Row:
     def hash_after(self, previous: bytes) -> bytes:
         """The hash that this row has to have behind that one."""
         entry = self.entry
-        digest = hashlib.sha256()
-        for part in (
+        parts = (
             _PURPOSE,
             previous,
             str(self.number).encode(),
@@ -66,10 +67,10 @@ class Row:
             entry.kind.encode(),
             entry.facts.encode(),
             self.salt,
-        ):
-            digest.update(len(part).to_bytes(8, "big"))
-            digest.update(part)
-        return digest.digest()
+        )
+        return hashlib.sha256(
+            b"".join([data for part in parts for data in (_LENGTH.pack(len(part)), part)])
+        ).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ the chain.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import sqlite3
@@ -81,6 +82,7 @@ class AuditFile:
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
         self._waits = True
+        self._looked_at = -math.inf
         try:
             if create:
                 _make_private(path)
@@ -164,8 +166,22 @@ class AuditFile:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise
-        self._check_files()  # else nobody can read them
+        if time.monotonic() - self._looked_at > limits.AUDIT_LOOK_SECONDS:
+            self._check_files()  # else nobody can read them
         return previous
+
+    def look(self) -> None:
+        """Does beforehand what an `append` that follows soon would have to do.
+
+        The files are looked for, and what reads the newest row was at work a moment ago.
+
+        Raises:
+            OSError, sqlite3.Error: as `append`, which will raise it again.
+        """
+        self._looked_at = -math.inf
+        self._check_files()
+        self._last()
+        self._looked_at = time.monotonic()
 
     def make_room(self) -> None:
         """Gives the file that rows go to first its full size, by a row that is taken back.

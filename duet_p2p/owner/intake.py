@@ -109,6 +109,7 @@ class Intake:
             requester=self.requester,
         )
         self._book.add(record)
+        self._releases.asked()
         return True
 
     def get(self, message: wire.Get) -> bool:
@@ -118,6 +119,7 @@ class Intake:
             return False
         self._gets[message.call] = message.id
         self._outlet.to_engine(engine.Snapshot(message.call, message.id, "never"))
+        self._releases.asked()
         return True
 
     # from the engine

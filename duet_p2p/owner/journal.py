@@ -44,6 +44,10 @@ class Journal(Protocol):
         """
         ...
 
+    def expect(self) -> None:
+        """Something was asked for, so there may be a `commit` soon; on the loop."""
+        ...
+
     def commit(
         self, kind: str, facts: Mapping[str, Any], content: Content
     ) -> asyncio.Future[SignHead] | None:
@@ -83,6 +87,9 @@ class LogJournal:
         if self.is_kept:
             line = {"kind": kind, "session": self._session_id, **facts}
             self._log.info("%s", json.dumps(line, default=str, sort_keys=True))
+
+    def expect(self) -> None:
+        """Nothing to prepare."""
 
     def commit(
         self, kind: str, facts: Mapping[str, Any], content: Content

@@ -98,6 +98,10 @@ class Releases:
     def __contains__(self, call: int) -> bool:
         return call in self._leaving or call in self._recording
 
+    def asked(self) -> None:
+        """The engine freezes a value that somebody asked for: there may be one to give soon."""
+        self._journal.expect()
+
     def give(
         self,
         leaving: Leaving,

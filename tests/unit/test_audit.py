@@ -118,6 +118,16 @@ async def test_a_burst_is_one_row_with_a_count(log, path):
     assert "times" not in kept[2][1]
 
 
+async def test_what_differs_from_the_first_of_its_kind_has_a_row_of_its_own(log, path):
+    for reason in ("a", "b", "a", "b", "b"):
+        log.record("refusal", {"reason": reason})
+    await asyncio.to_thread(log.flush)
+    assert [(facts["reason"], facts["times"]) for _, facts in rows(path)] == [("a", 2), ("b", 3)]
+    log.record("refusal", {"reason": "a"})  # rows that are written are not added to
+    await asyncio.to_thread(log.flush)
+    assert [facts.get("times", 1) for _, facts in rows(path)] == [2, 3, 1]
+
+
 async def test_releases_and_shares_are_never_merged(log, path):
     for _ in range(5):
         log.record("share", {"object": -1})
@@ -265,6 +275,24 @@ async def test_but_one_of_each_of_its_turns(quick, path):
     with quick._writing:  # the writer has told before it is done
         pass
     assert quick.commit("release", {"n": 100}, VALUE).done()
+
+
+async def test_the_file_is_looked_at_when_something_is_asked_for(quick, path, monkeypatch):
+    """Once for all that is asked in a turn; what is wrong is said when a row is to be written."""
+    looks = []
+    look = quick.file.look
+    monkeypatch.setattr(quick.file, "look", lambda: (looks.append(1), look()))
+    quick.expect()
+    quick.expect()
+    assert not looks  # what was asked goes on to the engine first
+    await asyncio.sleep(0)
+    assert len(looks) == 1
+    path.unlink()
+    quick.expect()
+    await asyncio.sleep(0)
+    assert (len(looks), quick.trouble) == (2, "")
+    with pytest.raises(AuditUnavailable, match="open another one"):
+        quick.commit("release", {"n": 1}, VALUE).result()
 
 
 async def test_nor_behind_a_disk_that_took_its_time(quick, path, monkeypatch):

@@ -1,5 +1,6 @@
 """The chain of the audit log, without a disk: what was touched is found."""
 
+import hashlib
 import itertools
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from duet_p2p.identity.keys import Key
 from duet_p2p.identity.signed_head import SignedHead
-from duet_p2p.owner.audit_chain import GENESIS, Entry, check, facts_text, next_row
+from duet_p2p.owner.audit_chain import GENESIS, Entry, Row, check, facts_text, next_row
 
 KEY = Key.from_seed(bytes(range(32)), "owner")
 OTHER = Key.from_seed(bytes(range(1, 33)), "owner")
@@ -30,6 +31,16 @@ def test_a_chain_as_it_was_written_is_good():
     assert found
     assert (found.rows, found.head) == (5, rows[-1].hash)
     assert check([]).head == GENESIS
+
+
+def test_the_hash_of_a_row_is_what_earlier_releases_wrote():
+    """Each part with its length, as eight bytes, before it; docs/protocol.md."""
+    entry = Entry("2026-01-01T00:00:00", "S1", "request", '{"name": "ü"}')
+    row = Row(7, entry, bytes(range(16)), b"")
+    parts = (b"duet/audit-row/v1", bytes(range(32)), b"7", b"2026-01-01T00:00:00", b"S1",
+             b"request", '{"name": "ü"}'.encode(), bytes(range(16)))  # fmt: skip
+    framed = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    assert row.hash_after(bytes(range(32))) == hashlib.sha256(framed).digest()
 
 
 FIELDS = ["time", "session", "kind", "facts", "salt", "hash", "number"]

@@ -124,6 +124,31 @@ def test_a_log_that_was_deleted_or_replaced_takes_no_rows(path, end, is_replaced
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="open files are not deleted there")
+def test_a_look_beforehand_is_in_place_of_the_one_behind_the_rows_for_a_moment(path, monkeypatch):
+    monkeypatch.setattr(limits, "AUDIT_LOOK_SECONDS", 60.0)
+    file = AuditFile(path)
+    file.look()
+    path.unlink()
+    file.append([ENTRY])  # it was there a moment ago
+    with pytest.raises(FileNotFoundError):
+        file.look()
+    with pytest.raises(FileNotFoundError):  # what the look found is found again
+        file.append([ENTRY])
+    file.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files are not deleted there")
+def test_and_not_for_longer(path, monkeypatch):
+    monkeypatch.setattr(limits, "AUDIT_LOOK_SECONDS", 0.0)
+    file = AuditFile(path)
+    file.look()
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        file.append([ENTRY])
+    file.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files are not deleted there")
 def test_a_second_file_that_goes_while_rows_are_written_confirms_nothing(path):
     file = AuditFile(path)
     file.append([ENTRY])
