@@ -9,6 +9,7 @@ the chain.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import secrets
@@ -21,9 +22,10 @@ from typing import Any, Final
 from duet_p2p import limits
 from duet_p2p.errors import AuditUnavailable, IdentityFileUnsafe
 from duet_p2p.identity.files import check_private_file, home, locked, read_private, write_private
+from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.audit_chain import GENESIS, Entry, Row, next_row
 
-__all__ = ["AuditFile", "LogInUse", "audit_path"]
+__all__ = ["AuditFile", "LogInUse", "audit_path", "error_text"]
 
 _VERSION: Final = 1
 _KEY_BYTES: Final = 32
@@ -31,6 +33,9 @@ _LOOK_SECONDS: Final = 0.005
 _BESIDE: Final = ("", "-wal", "-shm")
 """The log, and what SQLite keeps beside it while it is open: rows are in the second one first, and
 writers find each other by the third."""
+_READ_FIRST: Final = (*_BESIDE, "-journal")
+"""What SQLite makes a log of when it opens one; it follows links, and asks for nobody's consent."""
+_ERROR_CHARS: Final = 500
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 
 _SCHEMA: Final = """
@@ -87,6 +92,7 @@ class AuditFile:
             if create:
                 _make_private(path)
             check_private_file(path)
+            self._check_beside()
             # Locked out by another process for longer than this is a failure like a full disk.
             self.connection = sqlite3.connect(
                 path,
@@ -100,9 +106,14 @@ class AuditFile:
             if isinstance(error, FileNotFoundError) and not create:
                 raise
             raise _unavailable(path, error) from error
+        self.connection.text_factory = _text_or_bytes
         try:
             self._prepare(create)
+            self._check_beside()  # again: now they are all there
             self._opened = dict(self._beside())
+        except IdentityFileUnsafe:
+            self.connection.close()
+            raise
         except (OSError, sqlite3.Error) as error:
             self.connection.close()
             raise _unavailable(path, error) from error
@@ -111,12 +122,27 @@ class AuditFile:
         version = self.connection.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, _VERSION):
             raise sqlite3.DatabaseError(f"version {version} is not of this release")
+        self._check_schema()
         self.connection.execute("PRAGMA synchronous=FULL")
         if create:
             self._keep_rows_apart()
             if not version:  # else nothing is written, and nobody waited for
                 self.connection.executescript(_SCHEMA)
                 self.connection.execute(f"PRAGMA user_version={_VERSION}")
+
+    def _check_schema(self) -> None:
+        """Refuses a file in which something else is declared than the table and our triggers.
+
+        A trigger can have an append write nothing, and a view under the name of the table can give
+        rows without end. That a trigger of ours is gone shows in the chain if it was of use.
+        """
+        if not _schema_of(self.connection) <= _own_schema():
+            raise sqlite3.DatabaseError("it holds something else than an audit log")
+
+    def _check_beside(self) -> None:
+        for end in _READ_FIRST:
+            with contextlib.suppress(FileNotFoundError):
+                check_private_file(self.path.with_name(f"{self.path.name}{end}"))
 
     def _keep_rows_apart(self) -> None:
         """Has SQLite use WAL.
@@ -297,15 +323,34 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
     return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
+def _schema_of(connection: sqlite3.Connection) -> frozenset[tuple[Any, ...]]:
+    """Everything that is declared in a file."""
+    return frozenset(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+
+
+@functools.cache
+def _own_schema() -> frozenset[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA)
+        return _schema_of(connection)
+
+
 def _row(columns: Sequence[Any]) -> Row:
-    number, time, session, kind, facts, salt, digest = columns
-    entry = Entry(str(time), str(session), str(kind), str(facts))
-    return Row(int(number), entry, _blob(salt), _blob(digest))
+    number, *texts, salt, digest = columns
+    return Row(int(number), Entry(*map(str, texts)), _blob(salt), _blob(digest))
 
 
 def _blob(value: object) -> bytes:
     """Bytes as they stand; what somebody put in their place fits no hash."""
     return value if isinstance(value, bytes) else b""
+
+
+def _text_or_bytes(data: bytes) -> str | bytes:
+    """Text as it stands; what is none fits no hash, and the other rows can still be read."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
 
 
 def _make_private(path: Path) -> None:
@@ -314,8 +359,13 @@ def _make_private(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW, mode=0o600))
 
 
+def error_text(error: Exception) -> str:
+    """What an error says, for people: SQLite repeats what stands in a file."""
+    return clean_line(str(error), _ERROR_CHARS)
+
+
 def _unavailable(path: Path, error: Exception) -> AuditUnavailable:
     return AuditUnavailable(
-        f"The audit log {path} cannot be opened: {error}. Make room on its disk, let this user "
-        "write there, or name another file with launch_duet(audit=…)."
+        f"The audit log {path} cannot be opened: {error_text(error)}. Make room on its disk, let "
+        "this user write there, or name another file with launch_duet(audit=…)."
     )

@@ -20,7 +20,7 @@ from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.objects import cards
 from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.audit_chain import Check, Entry, Row, check
-from duet_p2p.owner.audit_file import AuditFile
+from duet_p2p.owner.audit_file import AuditFile, error_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -160,7 +160,7 @@ class AuditView:
         try:
             yield file
         except sqlite3.Error as error:
-            raise AuditUnavailable(f"{self.path} cannot be read: {error}") from error
+            raise AuditUnavailable(f"{self.path} cannot be read: {error_text(error)}") from error
         finally:
             file.close()
 
