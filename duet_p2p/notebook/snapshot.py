@@ -23,7 +23,8 @@ def of_owner(duet: OwnerDuet) -> Snapshot:
         SessionClosed: the session ended meanwhile.
     """
     status = duet.status()
-    waiting = list(duet.requests)
+    book = duet._service.desk.book
+    waiting = [record.id for record in duet.read(book.pending)]
     state = "suspended" if status["suspended"] and status["is_open"] else _state(status)
     counts = ("objects", "handlers", "operations")
     return {
@@ -35,7 +36,8 @@ def of_owner(duet: OwnerDuet) -> Snapshot:
         "counts": [_fact(name, status[name]) for name in counts],
         "is_open_to_all": bool(status["OPEN"]),
         "has_console": hasattr(duet, "console"),
-        "requests": [of_owners_request(request) for request in waiting[: limits.PANEL_REQUESTS]],
+        # by their ids: a listing would change what positions mean to the owner's cells
+        "requests": [of_owners_request(duet.requests[i]) for i in waiting[: limits.PANEL_REQUESTS]],
         "more": max(0, len(waiting) - limits.PANEL_REQUESTS),
         "transfers": _transfers(duet._session),
     }

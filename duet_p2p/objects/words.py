@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["clean_line", "clean_text"]
+__all__ = ["clean_line", "clean_text", "whole_text"]
 
 # Cc controls, Cf invisible and direction marks, Cs/Co/Cn what no font shows; Zl, Zp line breaks.
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -21,6 +21,7 @@ _UNSEEN = frozenset(
 )
 """Letters and marks by their category that no font shows: fillers, joiners, variation selectors."""
 _BLANK = "\u2800"  # a pattern of no dots; its category is that of symbols
+_NO_LINES = str.maketrans("", "", "\n\t")
 _MARKS = 4
 """On one letter; more of them reach into the lines above and below."""
 
@@ -37,8 +38,15 @@ def clean_line(text: object, chars: int) -> str:
 
 def clean_text(text: str, chars: int) -> str:
     """Text of at most `chars` characters that keeps its lines and tabs."""
-    shown = _visible(text[: chars + 1], "\n\t")
+    shown = whole_text(text[: chars + 1])
     return shown if len(text) <= chars else shown[: chars - 1] + "…"
+
+
+def whole_text(text: str) -> str:
+    """Text of any length that keeps its lines and tabs."""
+    if text.isascii() and text.translate(_NO_LINES).isprintable():
+        return text
+    return _visible(text, "\n\t")
 
 
 def _visible(text: str, kept: str) -> str:

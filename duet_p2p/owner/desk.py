@@ -20,7 +20,7 @@ from duet_p2p import limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.engine.departure import written
 from duet_p2p.errors import NotAllowed, RequestClosed, SessionClosed
-from duet_p2p.objects.words import clean_line
+from duet_p2p.objects.words import clean_line, whole_text
 from duet_p2p.owner.binding import Binding, always_text
 from duet_p2p.owner.handlers import Case, Handler
 from duet_p2p.owner.intake import Intake, case_of, refusal_of
@@ -121,7 +121,9 @@ class Desk:
         """The engine cannot give a value that was decided about, or that the owner looks at."""
         look = self._looks.pop(event.call, None)
         if look is not None and not look.done():
-            look.set_exception(NotAllowed(f"This value cannot be shown: {event.reason}"))
+            look.set_exception(
+                NotAllowed(f"This value cannot be shown: {whole_text(event.reason)}")
+            )
         self.releases.refused(event)
 
     # from the owner
@@ -136,6 +138,8 @@ class Desk:
         record = self._pending(call)
         facts = _facts(record)
         refusal = refusal_of(facts)
+        if self._is_gone(record):
+            refusal = "the engine could not give it when you looked, and has it no more"
         if refusal:
             raise NotAllowed(f"This cannot be accepted: {refusal}.")
         handler = self.policy.always(facts) if always else None
@@ -176,7 +180,8 @@ class Desk:
         if handler.is_open:
             self._printer.warn_open()
         for record in self.book.pending():
-            self._judge(record)
+            if record.is_pending:  # an answer that cannot be sent ends the session, and all of them
+                self._judge(record)
         self.on_change()
 
     def bind(self, call: int) -> Binding:
@@ -254,7 +259,8 @@ class Desk:
         """Ends what is over: requests, then handlers."""
         now = self._clock()
         for record in self.book.due(now):
-            self._expired(record, "nobody decided in time")
+            if record.is_pending:  # as in `add_handler`
+                self._expired(record, "nobody decided in time")
         for handler in self.policy.expire(now):
             self._journal.record("handler", {"id": handler.id, "expired": True})
             self.on_change()
@@ -327,8 +333,11 @@ class Desk:
         leaving = Leaving(record.call, record.object_id, _facts(record), why, reservation)
         value, has_value, data = record.value, record.has_value, record.data
         is_frozen = record.call in self._frozen  # not if the owner has looked, or is about to
+        is_gone = self._is_gone(record)
         self._close(record, Status.ACCEPTED, why=why)
         self.releases.give(leaving, value, has_value, data, is_frozen=is_frozen)
+        if is_gone:
+            self.releases.refused(engine.Refused(record.call, "it has this value no more"))
         self._tell_end(record)  # after the value left
 
     def _denied(self, record: Record, decision: Decision | None, why: str, answer: str) -> None:
@@ -348,6 +357,11 @@ class Desk:
             self._outlet.to_engine(engine.Discard(record.call))
         self._close(record, status, why=why, answer=answer)
         self._tell_end(record)
+
+    def _is_gone(self, record: Record) -> bool:
+        """Whether nobody has the value: the owner looked, and the engine could not give it."""
+        is_here = record.has_value or record.data is not None or bool(_facts(record).failed)
+        return not (is_here or record.call in self._frozen or record.call in self._looks)
 
     def _close(self, record: Record, status: Status, *, why: str, answer: str = "") -> None:
         self.book.end(record.call, status, why=why, answer=answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from duet_p2p import limits
-from duet_p2p.objects.words import clean_line, clean_text
+from duet_p2p.objects.words import clean_line, clean_text, whole_text
 
 __all__ = ["Failure"]
 
@@ -18,13 +18,17 @@ class Failure:
     op: str
     code: str
     text: str
-    """The full text; torch writes private values into some."""
+    """The full text, cleaned; torch writes private values into some."""
     is_public: bool
     """Whether the scientist was told."""
 
+    def __post_init__(self) -> None:
+        # the name is the scientist's, and some texts repeat what the scientist sent
+        object.__setattr__(self, "op", clean_line(self.op, limits.NAME_CHARS))
+        object.__setattr__(self, "text", whole_text(self.text))
+
     def __str__(self) -> str:
-        """For people: the name, and so the text, can be the scientist's."""
+        """For people."""
         told = "told to the scientist" if self.is_public else "not told"
-        op = clean_line(self.op, limits.NAME_CHARS)
         text = clean_text(self.text, limits.MESSAGE_TEXT_CHARS)
-        return f"#{self.seq} {op}: {self.code}: {text} ({told})"
+        return f"#{self.seq} {self.op}: {self.code}: {text} ({told})"

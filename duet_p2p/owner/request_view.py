@@ -2,7 +2,7 @@
 
 A position is dangerous: between the listing that a person read and the call that names row 0, a
 request can go away, and another would move up and be accepted unseen. So a position means the row
-of the listing that this process last *showed* (a repr, `.pandas`, `.requests`); a row whose
+of the listing that this process last *showed* (a repr, a loop, `.pandas`, `.requests`); a row whose
 request is gone stays empty and raises `RequestClosed`. What arrived since counts on from there.
 """
 
@@ -20,7 +20,7 @@ from duet_p2p.engine.departure import in_memory
 from duet_p2p.engine.messages import Facts
 from duet_p2p.errors import NotAllowed, RequestClosed
 from duet_p2p.objects import cards
-from duet_p2p.objects.words import clean_line
+from duet_p2p.objects.words import clean_line, whole_text
 from duet_p2p.owner.binding import Binding
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.policy import Look
@@ -290,8 +290,8 @@ class OwnerRequest:
 
     @property
     def failed(self) -> str:
-        """The full text of the failure if this could not be computed, else empty."""
-        return self._facts.failed
+        """The full text of the failure if this could not be computed, else empty; cleaned."""
+        return whole_text(self._facts.failed)
 
     @property
     def value(self) -> Any:
@@ -307,7 +307,7 @@ class OwnerRequest:
             return record.value, in_memory(record.data)
 
         if self._facts.failed:
-            raise NotAllowed(f"There is no value, this failed: {self._facts.failed}")
+            raise NotAllowed(f"There is no value, this failed: {self.failed}")
         return self._reader.decode(*self._caller.wait_on(fetch))
 
     def _own_call(self) -> int:
@@ -462,7 +462,7 @@ class RequestList:
         return len(self._pending())
 
     def __iter__(self) -> Iterator[OwnerRequest]:
-        return iter([self._view(record) for record in self._pending()])
+        return iter(self.requests)
 
     def __repr__(self) -> str:
         return as_text(self.requests)

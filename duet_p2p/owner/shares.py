@@ -14,6 +14,7 @@ from duet_p2p.engine import messages as engine
 from duet_p2p.engine.departure import in_memory
 from duet_p2p.errors import NotAllowed, PointerDeleted, QuotaExceeded, SessionLost
 from duet_p2p.objects.plan import Plan
+from duet_p2p.objects.words import whole_text
 from duet_p2p.owner.catalog import Catalog, Item
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.plans import PlanBook
@@ -190,7 +191,7 @@ class Shares:
         if isinstance(event, engine.Bytes):
             future.set_result((event.value, in_memory(event.data)))
         else:
-            future.set_exception(NotAllowed(f"This cannot be read: {event.reason}"))
+            future.set_exception(NotAllowed(f"This cannot be read: {whole_text(event.reason)}"))
         return True
 
     def engine_died(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from duet_p2p import limits
-from duet_p2p.errors import RequestClosed
+from duet_p2p.errors import NotAllowed, RequestClosed
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
@@ -98,19 +98,55 @@ def test_a_failure_that_waits_counts_once(session: Session) -> None:
 # one word for one request
 
 
-def test_what_could_not_be_kept_never_leaves(session: Session) -> None:
-    """Too deep to be copied, so it is no snapshot: what is written to it meanwhile stays, too."""
-    duet, raw = session
+def deep(raw: RawPeer) -> Ref:
+    """A list that is too deep to be copied or sent, with the data in it."""
     boxes = [raw.op("python.List") for _ in range(1_200)]
     for outer, inner in itertools.pairwise([*boxes, X]):
         raw.do("python.List.append", outer, inner)
-    request = waiting(duet, raw, boxes[0], "deep")
+    return boxes[0]
+
+
+def test_what_could_not_be_kept_never_leaves(session: Session) -> None:
+    """Too deep to be copied, so it is no snapshot: what is written to it meanwhile stays, too."""
+    duet, raw = session
+    box = deep(raw)
+    request = waiting(duet, raw, box, "deep")
     assert request.kind == "verbatim" and request.sources == ["x"]
-    raw.do("python.List.__setitem__", boxes[0], 0, raw.op("torch.Tensor.__getitem__", X, 7))
+    raw.do("python.List.__setitem__", box, 0, raw.op("torch.Tensor.__getitem__", X, 7))
     raw.wait_for_end()
     request.accept()
     assert raw.answer(request.call) == wire.Denied(request.call, "this value cannot be sent")
-    assert isinstance(raw.get(boxes[0]), wire.NotYours) and raw.told(wire.Value) == []
+    assert isinstance(raw.get(box), wire.NotYours) and raw.told(wire.Value) == []
+
+
+def test_what_could_not_be_shown_is_not_called_accepted(session: Session) -> None:
+    """The engine gives a value up when the owner looks at it, whether it can be shown or not."""
+    duet, raw = session
+    request = waiting(duet, raw, deep(raw), "deep")
+    with pytest.raises(NotAllowed, match="cannot be shown"):
+        request.value  # noqa: B018
+    for always in (False, True):
+        with pytest.raises(NotAllowed, match="cannot be accepted"):
+            request.accept(always=always)
+    assert request.status == "Pending"
+    duet.requests.add_handler("accept")
+    assert raw.answer(request.call) == wire.Denied(request.call, "this value cannot be sent")
+    assert "not sent" in request.why and not duet._service.desk.is_leaving(request.call)
+
+
+def test_a_loop_over_the_requests_is_a_listing(session: Session) -> None:
+    """A request that comes in the place of one that a loop had printed is not the first row."""
+    duet, raw = session
+    call = raw.request(raw.op("torch.mean", X), "harmless")
+    raw.wait(lambda: len(duet.requests) == 1)
+    assert [request.name for request in duet.requests] == ["harmless"]
+    raw.send(wire.Withdraw(call))
+    raw.wait(lambda: len(duet.requests) == 0)
+    raw.request(X, "the data")
+    raw.wait(lambda: len(duet.requests) == 1)
+    with pytest.raises(RequestClosed):
+        duet.requests[0].accept()
+    assert raw.told(wire.Value) == []
 
 
 def test_one_word_ends_a_request_whoever_is_first(session: Session) -> None:

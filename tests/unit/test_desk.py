@@ -1,6 +1,7 @@
 """Requests through a service with a recorded engine and a recorded scientist."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from duet_p2p import limits
 from duet_p2p.engine import messages as engine
 from duet_p2p.engine.departure import Departure
 from duet_p2p.engine.landing import HAS_MEMORY_FILES
-from duet_p2p.errors import NotAllowed, RequestClosed
+from duet_p2p.errors import ConnectionLost, NotAllowed, RequestClosed
 from duet_p2p.owner.requests import Status
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Blob, Span, TensorData
@@ -419,3 +420,38 @@ async def test_the_owner_looks_at_a_value_when_it_is_written(stage):
     stage.desk.deny(11)
     assert stage.host.take() == [engine.Discard(11)]
     assert stage.answers() == [wire.Denied(11, "")] and stage.session.sources == []
+
+
+# the session ends within a decision
+
+
+@pytest.mark.parametrize("action", ["accept", "deny"])
+async def test_a_rule_whose_first_answer_ends_the_session_decides_no_more(stage, action):
+    """A partner who takes nothing: what a rule answers is what is too much at once."""
+    for call in (1, 2, 3):
+        stage.receive(ask(call, call))
+        stage.candidate(call, LOSS, 0.5)
+    nobody_takes_answers(stage)
+    rule = handler(action)
+    stage.desk.add_handler(rule)
+    states = [record.status for record in stage.desk.book.decided()]
+    assert states == ["Accepted" if action == "accept" else "Rejected", "Expired", "Expired"]
+    assert rule.uses == (action == "deny")  # what did not leave is given back
+
+
+async def test_time_that_is_up_for_several_when_nobody_takes_answers(stage):
+    for call in (1, 2, 3):
+        stage.receive(ask(call, call, limit_s=0.001))
+        stage.candidate(call, RAW, 0.5)
+    nobody_takes_answers(stage)
+    time.sleep(0.01)  # no turn of the loop, whose own timer would be first
+    stage.desk.tick()
+    assert [record.status for record in stage.desk.book.decided()] == ["Expired"] * 3
+
+
+def nobody_takes_answers(stage):
+    def post(message, *, at_once=False):
+        stage.session.fail(ConnectionLost())
+        raise ConnectionLost()
+
+    stage.session.post = post

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from duet_p2p import limits
-from duet_p2p.errors import NotAllowed
+from duet_p2p.errors import NotAllowed, RequestClosed
 from duet_p2p.session.bridge import Bridge
 from duet_p2p.session.transfers import Moving
 from duet_p2p.wire import messages as wire
@@ -84,6 +84,17 @@ def test_a_request_is_shown_with_words_and_facts(owner):
     assert (facts["bytes"], facts["rows"]) == ("4", "ages: whole of 20 records along axis 0")
     assert request["code"] == "store['ages'].mean()"
     assert re.fullmatch("[0-9a-f]{64}", request["seen"])
+
+
+def test_what_it_shows_is_no_listing_of_the_cells(owner):
+    """A position goes on meaning the row that a person read, however often the panel looked."""
+    duet, scientist = owner
+    call, _ = ask(duet, scientist)
+    repr(duet.requests)
+    scientist.send(wire.Withdraw(call))
+    ask(duet, scientist, "came since")
+    with pytest.raises(RequestClosed):
+        duet.requests[0].accept()
 
 
 def test_what_changes_while_it_waits_is_shown_and_closes_no_way_to_decide(owner):
