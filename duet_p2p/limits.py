@@ -274,6 +274,7 @@ AUDIT_CLOSE_SECONDS: Final = 5.0  # for the last rows
 # console (console/)
 CONSOLE_TOKEN_SECONDS: Final = 60.0  # from the opening of a page, or its loss, until it is too late
 CONSOLE_HELLO_SECONDS: Final = 5.0  # for a socket's first message
+CONSOLE_CONNECTIONS: Final = 128  # from anybody; one that says nothing ends after that time, too
 CONSOLE_STRANGERS: Final = 16  # sockets that have not shown a token
 CONSOLE_PAGES: Final = 8  # sockets that have
 CONSOLE_MESSAGE_BYTES: Final = 16_384  # from a page

@@ -21,6 +21,8 @@ __all__ = ["EmbeddedServer"]
 
 _CLOSE_SECONDS: Final = 10.0
 _TAKEN: Final = {errno.EADDRINUSE, errno.EACCES}
+_LIMITS: Final = Limits(max_sockets=256, max_unregistered=64)
+"""The descriptors are those of an owner's process, of which most systems give it 1,024."""
 
 
 class EmbeddedServer:
@@ -37,7 +39,7 @@ class EmbeddedServer:
     ) -> None:
         self._host = host
         self._port = port
-        self._limits = limits
+        self._limits = limits or _LIMITS
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from signaling_server.app import SignalingApp, SignalingConfig
 from signaling_server.backend import Backend
+from signaling_server.doorway import listen
 from signaling_server.limits import Limits
 from signaling_server.metrics import Metrics, PrometheusMetrics
 from signaling_server.urls import is_loopback_host, join_host, normalise_url
@@ -101,6 +102,7 @@ class Server:
         self._backend = backend
         self._app: SignalingApp | None = None
         self._runners: list[web.AppRunner] = []
+        self._listening: list[asyncio.Server] = []
         self.url = ""
         """The first of its own URLs, once it listens."""
         self.port = 0
@@ -142,6 +144,9 @@ class Server:
         """Drains for at most `grace` seconds (None: the limit), then ends."""
         if self._app is not None:
             await self._app.drain(grace)
+        for listening in self._listening:
+            listening.close()
+        self._listening.clear()
         for runner in reversed(self._runners):
             await runner.cleanup()
         self._runners.clear()
@@ -158,7 +163,9 @@ class Server:
         )
         await runner.setup()
         self._runners.append(runner)
-        await web.SockSite(runner, listener, ssl_context=context).start()
+        limits = self._limits or Limits()
+        most = limits.max_sockets + limits.max_unregistered
+        self._listening.append(await listen(runner, listener, most=most, ssl_context=context))
 
     async def _start_metrics(self) -> None:
         if self._metrics_listen is None or not isinstance(self._metrics, PrometheusMetrics):

@@ -28,6 +28,7 @@ from duet_p2p.console.messages import Hello, Message, parse
 from duet_p2p.console.page import Page
 from duet_p2p.console.tokens import Tokens
 from duet_p2p.errors import ProtocolError
+from signaling_server.doorway import listen
 
 __all__ = ["CLOSED", "CONTENT_POLICY", "NO_TOKEN", "TOO_MANY", "ConsoleServer"]
 
@@ -90,6 +91,7 @@ class ConsoleServer:
         self._pages: set[Page] = set()
         self._strangers = 0
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
         self._is_closing = False
 
     @property
@@ -107,11 +109,16 @@ class ConsoleServer:
         app.on_response_prepare.append(_add_headers)
         app.router.add_get("/socket", self._socket)
         app.router.add_get("/{path:.*}", self._file)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            keepalive_timeout=limits.CONSOLE_HELLO_SECONDS,
+            shutdown_timeout=0.1,
+        )
         await self._runner.setup()
         listener = socket.create_server((HOST, 0))
         self.port = listener.getsockname()[1]
-        await web.SockSite(self._runner, listener).start()
+        self._listening = await listen(self._runner, listener, most=limits.CONSOLE_CONNECTIONS)
 
     async def close(self, text: str) -> None:
         """Tells every page that it is over, and stops.
@@ -124,6 +131,8 @@ class ConsoleServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limits.CONSOLE_CLOSE_SECONDS):
                 await asyncio.gather(*ends)
+        if self._listening is not None:
+            self._listening.close()
         if self._runner is not None:
             await self._runner.cleanup()
 

@@ -1,6 +1,7 @@
 """Who is let in, what pages are told, and what their decisions do."""
 
 import asyncio
+import contextlib
 import os
 import stat
 from dataclasses import replace
@@ -108,6 +109,25 @@ async def test_only_so_many_strangers_and_pages(stage, monkeypatch):
     page, token = await stage.connect()
     await page.say({"t": "hello", "token": token})
     assert await page.closed() == TOO_MANY
+
+
+async def test_only_so_many_connections_and_those_that_say_nothing_end(stage, monkeypatch):
+    """Each is a descriptor of the owner's process, and any user of the machine can make them."""
+    monkeypatch.setattr(limits, "CONSOLE_CONNECTIONS", 4)
+    monkeypatch.setattr(limits, "CONSOLE_HELLO_SECONDS", 0.3)
+    port = int((await stage.console.open()).address.rsplit(":", 1)[1].rstrip("/"))
+    silent = []
+    for _ in range(5):
+        silent.append(await asyncio.open_connection("127.0.0.1", port))
+        await asyncio.sleep(0.01)
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await stage.connect()
+    for reader, writer in silent:
+        async with asyncio.timeout(SECONDS):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+        writer.close()
+    assert (await stage.page()).welcome
 
 
 async def test_a_page_comes_back_with_the_token_that_it_was_given(stage):
