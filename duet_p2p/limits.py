@@ -280,6 +280,7 @@ CONSOLE_PAGES: Final = 8  # sockets that have
 CONSOLE_MESSAGE_BYTES: Final = 16_384  # from a page
 CONSOLE_QUESTIONS: Final = 4  # of one page, that are answered at the same time
 CONSOLE_PUSH_SECONDS: Final = 0.03  # changes that come within it are shown together
+CONSOLE_RESTS: Final = 4  # times what a picture took to be made, before the next is made
 CONSOLE_GAUGE_SECONDS: Final = 1.0  # how often what changes by itself is looked at
 CONSOLE_CLOSE_SECONDS: Final = 2.0  # for pages to hear of the end
 CONSOLE_DECIDED: Final = 50  # newest decisions shown

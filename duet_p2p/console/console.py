@@ -19,7 +19,7 @@ from typing import Final
 
 from duet_p2p import limits
 from duet_p2p.console.actions import Actions
-from duet_p2p.console.board import Board, Picture, WatchedSession
+from duet_p2p.console.board import Board, WatchedSession
 from duet_p2p.console.door import Door
 from duet_p2p.console.files import page_files
 from duet_p2p.console.page import Page
@@ -100,7 +100,7 @@ class Console:
         self._board: Board | None = None
         self._server: ConsoleServer | None = None
         self._starting = asyncio.Lock()
-        self._picture: Picture | None = None
+        self._rest = 0.0  # seconds until the next picture, by what the last one took
         self._due: asyncio.TimerHandle | None = None
         self._gauge_due: asyncio.TimerHandle | None = None
         self._files: dict[str, Path] = {}  # by the token that is in it
@@ -192,14 +192,18 @@ class Console:
     def _soon(self) -> None:
         """Something changed: shown in a moment, together with what else changes until then."""
         if self._due is None and self._pages and not self._is_closed:
-            self._due = self._loop.call_later(limits.CONSOLE_PUSH_SECONDS, self._show)
+            wait = max(limits.CONSOLE_PUSH_SECONDS, self._rest)
+            self._due = self._loop.call_later(wait, self._show)
 
     def _show(self) -> None:
         if self._due is not None:
             self._due.cancel()
             self._due = None
         if self._board is not None and self._pages:
+            started = self._loop.time()
             picture = self._board.picture()
+            # The scientist decides how much there is to be shown, and this loop serves the network.
+            self._rest = limits.CONSOLE_RESTS * (self._loop.time() - started)
             for page in self._pages:
                 page.show(picture)
 
@@ -208,7 +212,7 @@ class Console:
         self._gauge_due = None
         if self._board is not None and self._pages and not self._is_closed:
             self._board.gauge()
-            self._show()
+            self._soon()
             self._gauge_due = self._loop.call_later(limits.CONSOLE_GAUGE_SECONDS, self._gauge)
 
     # the way in

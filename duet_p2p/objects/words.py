@@ -44,12 +44,21 @@ def clean_text(text: str, chars: int) -> str:
 
 def whole_text(text: str) -> str:
     """Text of any length that keeps its lines and tabs."""
-    if text.isascii() and text.translate(_NO_LINES).isprintable():
-        return text
     return _visible(text, "\n\t")
 
 
+def _is_plain(text: str) -> bool:
+    """Whether nothing is to be looked for in it character by character, as in most texts."""
+    if not text.isprintable():  # no `_DROPPED`, and no other space than one
+        return False
+    return text.isascii() or not any(
+        c in _UNSEEN or c == _BLANK or unicodedata.category(c) in ("Mn", "Me") for c in set(text)
+    )
+
+
 def _visible(text: str, kept: str) -> str:
+    if _is_plain(text.translate(_NO_LINES) if kept else text):
+        return text
     shown: list[str] = []
     marks = 0
     for c in text:

@@ -272,6 +272,42 @@ async def test_an_open_session_and_its_rule_are_shown(stage):
     assert not (await page.ask("remove", handler=handler.id))["ok"]
 
 
+async def test_a_picture_that_took_long_is_followed_by_a_rest(stage, monkeypatch):
+    """What there is to be shown is the scientist's doing, and the loop has more to do."""
+    page = await stage.page()
+    clock = SlowClock(stage.console._loop)
+    monkeypatch.setattr(stage.console, "_loop", clock)
+    monkeypatch.setattr(stage.console._board, "picture", clock.slow(stage.console._board.picture))
+    for call in (1, 2):
+        stage.ask(call=call, object_id=call)
+        await page.until(lambda count=call: len(page.requests()) == count)
+    assert clock.delays[-1] == 2.0 * limits.CONSOLE_RESTS
+
+
+class SlowClock:
+    """A clock on which a function takes two seconds, and nobody waits for its timers."""
+
+    def __init__(self, loop):
+        self.loop = loop
+        self.now = 0.0
+        self.delays = []
+
+    def time(self):
+        return self.now
+
+    def call_later(self, delay, function):
+        if function.__name__ == "_show":
+            self.delays.append(delay)
+        return self.loop.call_later(0, function) if function.__name__ == "_show" else None
+
+    def slow(self, function):
+        def called():
+            self.now += 2.0
+            return function()
+
+        return called
+
+
 async def test_transfers_are_shown_while_they_move(stage):
     page = await stage.page()
     stage.session.transfers.move((3, True, 10, 100))
