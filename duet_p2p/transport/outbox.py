@@ -48,7 +48,12 @@ class Outbox:
         self._waiting = 0  # messages in all queues
 
     def put(self, number: int, data: bytes) -> None:
-        """Queues one message and hands over what fits."""
+        """Queues one message and hands over what fits.
+
+        Raises:
+            ConnectionLost: The other side takes far too little of what is sent to it. Answers to
+                its own pings would pile up here without end.
+        """
         handed = 0
         for channel in self._channels.values():
             handed += channel.bufferedAmount
@@ -56,6 +61,8 @@ class Outbox:
         if has_room and not (self._waiting or self._is_feeding):  # most small messages
             self._channels[number].send(data)
             return
+        if self._queued[number] > limits.UNSENT_BYTES or self._waiting > limits.UNSENT_MESSAGES:
+            raise ConnectionLost("The partner does not take what is sent to it.")
         self._queues[number].append(data)
         self._queued[number] += len(data)
         self._waiting += 1

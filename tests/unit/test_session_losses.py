@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
 
+from duet_p2p import limits
 from duet_p2p.errors import (
     ConnectionLost,
     SessionLost,
 )
 from duet_p2p.protocol.connection import Pace
+from duet_p2p.protocol.description import Channel
 from duet_p2p.transport.memory import memory_pair
-from duet_p2p.wire.messages import Withdraw
+from duet_p2p.wire.codec import encode_message
+from duet_p2p.wire.frames import encode_frame
+from duet_p2p.wire.messages import Ping, Withdraw
 from tests.unit.session_kit import (  # noqa: F401 (one is a fixture)
     OWNER_ID,
     SCIENTIST_ID,
@@ -42,6 +47,26 @@ async def test_nothing_is_lost_or_doubled_over_a_new_association(pair: Pair) -> 
     expected = [(call, call) for call in range(1, 201)]
     await until(lambda: pair.owner.calls == expected and pair.scientist.calls == expected)
     assert pair.owner.state_names == ["open", "lost", "open"]
+
+
+async def test_who_asks_for_ever_and_takes_no_answer_is_given_up(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers to pings are numbered by nobody, so no window holds them."""
+    monkeypatch.setattr(limits, "UNSENT_MESSAGES", 50)
+    monkeypatch.setattr(limits, "FEED_BYTES", 100)
+    assert pair.owner.peer is not None and pair.scientist.peer is not None
+    pair.owner.peer.pause()
+    ping = encode_frame(0, [encode_message(Ping(7))])
+    with contextlib.suppress(ConnectionLost):
+        for _ in range(200):
+            pair.scientist.peer.send(Channel.CTL, ping)
+            await asyncio.sleep(0)
+    await until(lambda: pair.owner.state_names[-1] == "lost")
+    assert "does not take" in str(pair.owner.states[-1][1])
+    await pair.connect()
+    pair.owner.post(1)
+    await until(lambda: pair.scientist.calls == [(1, 1)])
 
 
 @pytest.mark.parametrize("first", ["link", "send"])
