@@ -94,7 +94,7 @@ class AuditLog:
         self._keyed = hmac.new(file.value_key(), digestmod=hashlib.sha256)
         self._on_trouble = on_trouble
         self._mirror = LogJournal(key.id)
-        self._head = file.head()
+        self._head = self._told = file.head()
         self._writing = threading.Lock()  # before `_lock`: held from the taking of a group on
         self._is_quick = False  # the disk was, when the last group was written
         self._has_written = False  # the loop wrote in this turn
@@ -161,8 +161,12 @@ class AuditLog:
         return future
 
     def head(self) -> bytes:
-        """The newest head on disk, as far as this session knows; `GENESIS` gives nothing."""
-        return b"" if self._head == GENESIS else self._head
+        """For the proof of a link: the newest head that was sent; `GENESIS` gives nothing.
+
+        A newer one would tell with each new link whether something was logged since, which what
+        fails on private values is, and what another scientist does.
+        """
+        return b"" if self._told == GENESIS else self._told
 
     def flush(self, timeout: float = limits.AUDIT_CLOSE_SECONDS) -> None:
         """Waits until everything so far is written; any thread but the loop's.
@@ -343,13 +347,18 @@ class AuditLog:
                 self.trouble = ""
                 self._on_trouble("The audit log is written again.")
             # signed once, by whoever needs it first, when the value has left
-            sign = functools.cache(functools.partial(SignedHead.sign, self._key, self._head))
+            sign = functools.cache(functools.partial(self._sign, self._head))
             with self._lock:
                 self._written_rows += len(group)
                 self._lock.notify_all()
             for row in group:  # last: whoever is woken then finds nobody else at work
                 if row.wait is not None:
                     _settle(row.wait, sign)
+
+    def _sign(self, head: bytes) -> SignedHead:
+        """Signs a head that is about to be sent."""
+        self._told = head
+        return SignedHead.sign(self._key, head)
 
     def _failed(self, group: list[_Pending], error: Exception) -> None:
         is_new = not self.trouble

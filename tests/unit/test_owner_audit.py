@@ -146,6 +146,21 @@ def test_no_row_holds_a_private_value_or_the_text_of_a_failure(pair, path):
     assert "-281" not in "".join(row.entry.facts for row in duet.audit.rows())
 
 
+def test_a_new_link_does_not_tell_whether_something_failed_on_private_values(pair, path):
+    """Its proof has the head that the scientist knows; what failed in between is on the disk."""
+    duet, scientist = pair
+    call = ask_for_the_mean(duet, scientist)
+    duet.requests[0].accept()
+    scientist.answer(call)
+    (known,) = scientist.wait_for(lambda: heads(scientist))
+    scientist.op("torch.nn.functional.one_hot", 3, Ref(-1), 80)  # 88 is no class of these
+    scientist.wait_for(lambda: duet.errors)
+    assert not duet.errors[-1].is_public
+    assert duet.audit.rows()[-1].entry.kind == "fault"
+    assert duet.audit.rows()[-1].hash != known.head
+    assert duet._audit.head() == known.head
+
+
 def test_a_full_disk_stops_releases_and_not_the_session(pair):
     duet, scientist = pair
     call = ask_for_the_mean(duet, scientist)
