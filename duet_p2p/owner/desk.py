@@ -64,6 +64,7 @@ class Desk:
         self._peeks: dict[int, tuple[Record, Handler, str]] = {}
         self._looks: dict[int, asyncio.Future[Record]] = {}  # the owner reads a pending value
         self._waiters: dict[int, list[asyncio.Future[None]]] = {}
+        self._logged = 0  # characters of names and reasons in the journal
 
     # from the scientist
 
@@ -418,13 +419,18 @@ class Desk:
                 "request": record.id,
                 "requester": record.requester,
                 "object": record.object_id,
-                "name": record.name,
-                "reason": record.reason,
+                "name": self._for_log(record.name),
+                "reason": self._for_log(record.reason),
                 "status": record.status.value,
                 "why": record.why,
                 **facts,
             },
         )
+
+    def _for_log(self, word: str) -> str:
+        """A word of the scientist; none after very many, which would fill the owner's disk."""
+        self._logged += len(word)
+        return word if self._logged <= limits.AUDIT_WORDS_CHARS else word and "…"
 
 
 def _facts(record: Record) -> engine.Facts:

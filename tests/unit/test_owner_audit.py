@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from duet_p2p import limits
 from duet_p2p.errors import NotAllowed
 from duet_p2p.identity.keys import Key
 from duet_p2p.identity.signed_head import SignedHead
@@ -159,6 +160,20 @@ def test_a_new_link_does_not_tell_whether_something_failed_on_private_values(pai
     assert duet.audit.rows()[-1].entry.kind == "fault"
     assert duet.audit.rows()[-1].hash != known.head
     assert duet._audit.head() == known.head
+
+
+def test_a_flood_of_words_does_not_fill_the_disk(pair, monkeypatch):
+    """After so many characters of names and reasons a row has none, and a burst is one row."""
+    monkeypatch.setattr(limits, "AUDIT_WORDS_CHARS", 20_000)
+    duet, scientist = pair
+    duet.send(AGES, tags=["ages"])
+    for number in range(100):
+        scientist.request(-1, f"n{number}", f"{number}" * 400, 0.0)
+    scientist.answer(scientist.call)
+    rows = [json.loads(row.entry.facts) for row in duet.audit.find(kind="request", limit=1_000)]
+    assert 5_000 < sum(len(row["reason"]) for row in rows) <= 20_000
+    assert sum(row.get("times", 1) for row in rows) == 100
+    assert rows[0]["name"] == rows[0]["reason"] == "…"
 
 
 def test_a_full_disk_stops_releases_and_not_the_session(pair):
