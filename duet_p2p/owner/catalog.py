@@ -7,6 +7,7 @@ not in the engine either, so no guessed id can meet it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -98,6 +99,7 @@ class Catalog:
         self._newest = 0
         self._source_names: dict[int, str] = {}
         self._source_records: dict[int, str] = {}
+        self._noted_bytes = 0  # tags and descriptions of the scientist
 
     def __len__(self) -> int:
         return len(self._items)
@@ -216,7 +218,9 @@ class Catalog:
     def remove(self, ids: Iterable[int]) -> list[Item]:
         """Takes objects off and returns those that were there."""
         found = (self._items.pop(object_id, None) for object_id in ids)
-        return [item for item in found if item is not None]
+        removed = [item for item in found if item is not None]
+        self._noted_bytes -= sum(map(_noted_bytes_of, removed))
+        return removed
 
     def drop_theirs(self) -> list[Item]:
         """All objects of the scientist are gone."""
@@ -236,10 +240,16 @@ class Catalog:
 
     def _keep(self, item: Item) -> Item | None:
         # The list is for people; a scientist who sends a million listed objects fills no memory.
-        if item.id not in self._items and len(self._items) >= limits.LISTED_OBJECTS:
+        old = self._items.get(item.id)
+        noted = self._noted_bytes + _noted_bytes_of(item) - (_noted_bytes_of(old) if old else 0)
+        if noted > limits.LISTED_BYTES or (not old and len(self) >= limits.LISTED_OBJECTS):
             return None
-        self._items[item.id] = item
+        self._items[item.id], self._noted_bytes = item, noted
         return item
+
+
+def _noted_bytes_of(item: Item) -> int:
+    return 0 if item.is_mine else sum(map(sys.getsizeof, (*item.tags, item.description)))
 
 
 def pages(entries: Iterable[StoreEntry]) -> list[tuple[StoreEntry, ...]]:

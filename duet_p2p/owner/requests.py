@@ -9,6 +9,7 @@ A request is `Pending` until exactly one thing ends it; `TRANSITIONS` is the who
 from __future__ import annotations
 
 import secrets
+import sys
 from array import array
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -51,6 +52,10 @@ TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
 }
 
 
+_RECORD_BYTES: Final = 4_096
+"""Of a record besides its texts."""
+
+
 @dataclass(slots=True, eq=False)
 class Record:
     """One request, from its arrival until it is forgotten."""
@@ -84,6 +89,8 @@ class Record:
     """The reason that was given to the scientist with a denial."""
     is_told: bool = True
     """False: it was decided before all of its facts were there, and some still are not."""
+    nbytes: int = _RECORD_BYTES
+    """What it takes of the owner's memory when it is decided: most is texts of the scientist."""
 
     @property
     def id(self) -> str:
@@ -98,11 +105,22 @@ class Record:
     def froze(self, event: Candidate) -> None:
         """The engine froze the value."""
         self.facts, self.value, self.data = event.facts, event.value, event.data
+        self.nbytes = _nbytes_of(self)
         self.has_value = event.has_value or event.data is not None
 
     def ends_at(self) -> float | None:
         """When it expires, on the owner's clock; None: never, or as soon as handlers looked."""
         return None if not self.limit_s else self.arrived_at + self.limit_s
+
+
+def _nbytes_of(record: Record) -> int:
+    facts = record.facts
+    assert facts is not None
+    texts = [record.name, record.reason, facts.recipe, facts.failed, facts.summary]
+    lists = (facts.tags, facts.rows, facts.writers, facts.training, facts.foreseen)
+    for texts_of in lists:
+        texts += texts_of
+    return _RECORD_BYTES + sum(map(sys.getsizeof, texts))
 
 
 class RequestBook:
@@ -112,6 +130,7 @@ class RequestBook:
         self._open_limit = open_limit
         self._open: dict[int, Record] = {}
         self._decided: OrderedDict[int, Record] = OrderedDict()
+        self._decided_bytes = 0
         self._forgotten = Numbers()
 
     def __contains__(self, call: int) -> bool:
@@ -178,8 +197,13 @@ class RequestBook:
         record.why = why or record.why
         del self._open[call]
         self._decided[call] = record
-        while len(self._decided) > limits.REQUEST_HISTORY:
-            self._forgotten.add(self._decided.popitem(last=False)[0])
+        self._decided_bytes += record.nbytes
+        while len(self._decided) > limits.REQUEST_HISTORY or (
+            self._decided_bytes > limits.REQUEST_HISTORY_BYTES and len(self._decided) > 1
+        ):
+            forgotten, old = self._decided.popitem(last=False)
+            self._decided_bytes -= old.nbytes
+            self._forgotten.add(forgotten)
         return record
 
     def due(self, now: float) -> list[Record]:

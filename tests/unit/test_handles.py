@@ -92,6 +92,20 @@ def test_notes_of_a_scientist_are_cleaned_and_bounded():
     assert item.description == "ab"
 
 
+def test_the_list_holds_so_many_bytes_of_a_scientists_words(monkeypatch):
+    """What was there goes on; what is taken off makes room."""
+    monkeypatch.setattr(limits, "LISTED_BYTES", 10_000)
+    catalog, words = Catalog(), ("w" * 200,)
+    share(catalog, tags=("o" * 200,) * 60)
+    kept = [n for n in range(1, 60) if catalog.put(put(n, tags=words, description="d" * 200))]
+    assert kept == list(range(1, len(kept) + 1)) and 10 < len(kept) < 30
+    assert catalog.note(Note(1, tuple(f"{n:0200}" for n in range(60)), "", True)) is None
+    assert catalog.find(1).tags == words
+    catalog.remove(kept[:2])
+    assert catalog.put(put(100, tags=words)) and catalog.note(Note(100, words, "again", True))
+    assert not catalog.put(put(101, tags=words, description="d" * 600))
+
+
 def test_a_note_lists_a_result_under_its_own_name():
     catalog = Catalog()
     item = catalog.note(Note(9, ("result",), "", True))

@@ -1,8 +1,11 @@
 """The book of requests: states, deadlines, and what was said about objects."""
 
+from dataclasses import replace
+
 import pytest
 
 from duet_p2p import limits
+from duet_p2p.engine.messages import Candidate
 from duet_p2p.errors import RequestClosed
 from duet_p2p.owner.requests import (
     TRANSITIONS,
@@ -121,6 +124,23 @@ def test_the_history_is_bounded(monkeypatch):
     for call in range(1, 6):
         b.end(call, Status.REJECTED)
     assert [r.call for r in b.decided()] == [3, 4, 5]
+
+
+def test_the_history_is_bounded_in_bytes_too(monkeypatch):
+    """A request has up to 64 tags of the scientist, and there may be ten thousand of them."""
+    monkeypatch.setattr(limits, "REQUEST_HISTORY_BYTES", 100_000)
+    long = replace(LOSS, tags=tuple(f"{n:04}" + "\U0001f600" * 250 for n in range(40)))
+    b = book()
+    for call, facts in ((1, LOSS), (2, long), (3, long), (4, LOSS), (5, LOSS)):
+        b.add(record(call))
+        b.find(call).froze(Candidate(call, facts, None, False))
+        b.end(call, Status.REJECTED)
+    assert [r.call for r in b.decided()] == [3, 4, 5]
+    assert 1 in b and 2 in b  # their numbers are used up
+    monkeypatch.setattr(limits, "REQUEST_HISTORY_BYTES", 1)
+    b.add(record(6))
+    b.end(6, Status.REJECTED)
+    assert [r.call for r in b.decided()] == [6]  # whoever decided it wants to see it
 
 
 def test_a_number_that_is_forgotten_is_used_up(monkeypatch):
