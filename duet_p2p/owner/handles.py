@@ -249,8 +249,9 @@ class OwnerStore:
         """Binds each tag that is a free identifier to its handle; returns `.pandas`.
 
         A name that means something else already stays as it is: a tag must not shadow `torch`.
+        Nor does a tag of the scientist's stand for what is called so of the owner's.
         """
-        for item in self._listed():
+        for item in sorted(self._listed(), key=lambda item: item.is_mine):  # the last one stays
             for tag in item.tags:
                 is_name = tag.isidentifier() and not keyword.iskeyword(tag)
                 is_free = tag not in variables or isinstance(variables[tag], Handle)

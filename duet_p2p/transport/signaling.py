@@ -37,6 +37,7 @@ __all__ = ["WebSocketSignaling"]
 
 log = logging.getLogger(__name__)
 
+_ORIGIN_CHARS: Final = 200  # shown, as ASCII, of an address that a server gives itself
 _HTTP_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -271,8 +272,9 @@ class WebSocketSignaling:
         if hello.origin != self.url:
             raise Fatal(
                 errors.OriginMismatch(
-                    f"The signalling server at {self.url} calls itself {hello.origin}. Use that"
-                    " address if it is the one you meant, or another server."
+                    f"The signalling server at {self.url} calls itself "
+                    f"{hello.origin[:_ORIGIN_CHARS]!a}. Use that address if it is the one you "
+                    "meant, or another server."
                 )
             )
         try:

@@ -237,6 +237,17 @@ def test_update_vars_shadows_nothing(pair):
     assert variables["ages"].get() == 1
 
 
+def test_update_vars_binds_no_object_of_the_scientist_to_a_name_of_the_owners(pair):
+    duet, scientist = pair
+    duet.send(1, tags=["ages"])
+    scientist.send(wire.Put((5,), (2,), None, ("ages", "theirs"), "", True))
+    scientist.wait_for(lambda: len(duet.store) == 2)
+    variables = {}
+    for _ in range(2):
+        duet.update_vars(variables)
+        assert (variables["ages"].get(), variables["theirs"].get()) == (1, 2)
+
+
 # the session
 
 

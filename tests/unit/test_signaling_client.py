@@ -26,6 +26,7 @@ from signaling_server.ids import b64encode
 from signaling_server.limits import Limits
 from signaling_server.server import Server, bind
 from signaling_server.turn import IceConfig
+from tests.hostile_kit import assert_harmless_text
 from tests.unit.client_kit import REGISTERED, Client, hello, liar, until
 from tests.unit.signaling_kit import SECONDS, owner, running, scientist
 
@@ -200,6 +201,20 @@ async def test_another_origin_is_refused_before_anything_is_signed() -> None:
             await WebSocketSignaling(url, owner()).start()
         await until(lambda: said)
     assert said == [web.WSMsgType.CLOSE]
+
+
+async def test_what_a_server_calls_itself_is_shown_as_text() -> None:
+    """Both sides print it, and no relay is trusted."""
+
+    async def shout(ws: web.WebSocketResponse) -> None:
+        await ws.send_str(hello("https://\x1b]0;title\x07\x1b[2J\u202esig" + "g" * 10_000))
+        await ws.receive()
+
+    async with liar(shout) as url:
+        with pytest.raises(OriginMismatch) as refused:
+            await WebSocketSignaling(url, owner()).start()
+    assert "title" in str(refused.value) and len(str(refused.value)) < 500
+    assert_harmless_text(str(refused.value), lines=False)
 
 
 async def test_a_server_that_does_not_know_its_own_name_is_a_mismatch() -> None:
