@@ -8,7 +8,7 @@ import pytest
 
 from duet_p2p.objects.frame import frame_of
 
-FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1+1", '=HYPERLINK("http://x")']
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "＝1+1", '=HYPERLINK("http://x")']
 WORDS = ["loss", "a=1", "2 - 1", "", "'=1"]
 
 
