@@ -265,7 +265,12 @@ class AuditFile:
         return (0, GENESIS) if found is None else (int(found[0]), bytes(found[1]))
 
     def rows(self, *, last: int | None = None) -> Iterator[Row]:
-        """The rows in order, all or the last ones."""
+        """The rows in order, all or the last ones.
+
+        Raises:
+            sqlite3.Error: the file is damaged. One that was made for it could lead back to the same
+                rows for ever.
+        """
         query = "SELECT number, time, session, kind, facts, salt, hash FROM rows"
         if last is None:
             cursor = self.connection.execute(f"{query} ORDER BY number")
@@ -273,7 +278,12 @@ class AuditFile:
             cursor = self.connection.execute(
                 f"SELECT * FROM ({query} ORDER BY number DESC LIMIT ?) ORDER BY number", (last,)
             )
-        yield from map(_row, cursor)
+        newest = -math.inf
+        for columns in cursor:
+            if columns[0] <= newest:
+                raise sqlite3.DatabaseError("its rows are not in their order")
+            newest = columns[0]
+            yield _row(columns)
 
     def find(
         self, text: str = "", *, kind: str = "", session: str = "", before: int = 0, limit: int

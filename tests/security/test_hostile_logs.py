@@ -124,6 +124,26 @@ def test_bytes_that_are_no_text_damage_one_row(path):
     assert view.export(path.with_name("out")) == 3
 
 
+def test_a_file_that_leads_back_to_the_same_rows_is_not_followed(path):
+    """A page of pages whose entries are all one page; with some above each other it has no end."""
+    with closing(AuditFile(path)) as file:
+        file.append([ENTRY] * 500)
+    with closing(sqlite3.connect(path)) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'rows'")
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    data, start = bytearray(path.read_bytes()), (root[0] - 1) * size
+    assert data[start] == 5  # of pages, not of rows
+    count = int.from_bytes(data[start + 3 : start + 5], "big")
+    cells = [start + int.from_bytes(data[at : at + 2], "big")
+             for at in range(start + 12, start + 12 + 2 * count, 2)]  # fmt: skip
+    for cell in cells:
+        data[cell : cell + 4] = data[cells[0] : cells[0] + 4]
+    path.write_bytes(data)
+    for look in (AuditView.verify, AuditView.rows):
+        with pytest.raises(AuditUnavailable, match="not in their order"):
+            look(AuditView(path))
+
+
 def test_a_log_without_its_triggers_is_read_and_continued(path):
     """Who dropped one shows in the chain if it was of use."""
     change(path, "DROP TRIGGER rows_stay", "DROP TRIGGER rows_remain")
