@@ -245,6 +245,7 @@ GUARDED_NUMBERS_PER_SOURCE: Final = 1_000  # by handlers on labels, per session
 REQUEST_NAME_CHARS: Final = 100
 REQUEST_REASON_CHARS: Final = 1_000
 PRINTED_VALUE_CHARS: Final = 1_000
+PRINTED_WAITING: Final = 1_000  # of them, for a screen that takes none
 REMEMBERED_DECISIONS: Final = 256  # by hand, and denied recipes of one handler
 REMEMBERED_OBJECTS: Final = 65_536  # what was asked about them: released, denied, …
 REQUEST_LIMIT_SECONDS: Final = 10.0 * 365 * 86_400  # a longer limit is none

@@ -61,11 +61,17 @@ class Status:
 
 
 class Printer:
-    """Sends texts to the owner's screen and log, in order, from the callback thread."""
+    """Sends texts to the owner's screen and log, in order, from the callback thread.
+
+    A screen may take nothing for hours (a pager, a terminal that was stopped), while a scientist
+    goes on asking; so only so many values wait for it, and the others are counted.
+    """
 
     def __init__(self, thread: CallbackThread, *, is_on: bool = True) -> None:
         self._thread = thread
         self._is_on = is_on
+        self._told = self._dropped = 0  # counted on the loop
+        self._shown = self._missed = 0  # on the callback thread
 
     def value(
         self, action: str, name: str, reason: str, text: str, *, to_screen: bool, to_log: bool
@@ -74,11 +80,25 @@ class Printer:
 
         print_local prints whatever `logging` says: the owner asked for it with the handler.
         """
-        line = value_text(action, name, reason, text)
+        if self._told - self._shown >= limits.PRINTED_WAITING:
+            self._dropped += 1
+            return
+        self._told += 1
+        self._thread.tell(self._value, value_text(action, name, reason, text), to_screen, to_log)
+
+    def _value(self, line: str, to_screen: bool, to_log: bool) -> None:
+        self._print(line, to_screen, to_log)
+        self._shown += 1
+        missed = self._dropped - self._missed
+        if missed and self._shown == self._told:
+            self._missed += missed
+            self._print(f"HANDLER … {missed:,} more were decided meanwhile", to_screen, to_log)
+
+    def _print(self, line: str, to_screen: bool, to_log: bool) -> None:
         if to_screen:
-            self._thread.tell(_show, line)
+            _show(line)
         if to_log:
-            self._thread.tell(_log.info, "%s", line)
+            _log.info("%s", line)
 
     def warn_open(self) -> None:
         """Says what an accept-everything handler means."""

@@ -49,6 +49,40 @@ def test_lines_stay_in_values_and_go_from_names():
     assert clean_line("x" * 200, 100) == "x" * 100
 
 
+def test_a_screen_that_takes_nothing_keeps_so_many_values_waiting(capsys, monkeypatch):
+    """A pager, or a terminal that was stopped, while a scientist asks on and on."""
+    monkeypatch.setattr(limits, "PRINTED_WAITING", 3)
+    thread = StoppedThread()
+    printer = Printer(thread)
+    for number in range(10):
+        printer.value("deny", "loss", "", str(number), to_screen=True, to_log=False)
+    assert len(thread.waiting) == 3
+    thread.go_on()
+    printed = [f"HANDLER deny 'loss': {number}" for number in range(3)]
+    assert capsys.readouterr().out.splitlines() == [
+        *printed,
+        "HANDLER … 7 more were decided meanwhile",
+    ]
+    printer.value("deny", "loss", "", "10", to_screen=True, to_log=False)
+    thread.go_on()
+    assert capsys.readouterr().out == "HANDLER deny 'loss': 10\n"
+
+
+class StoppedThread:
+    """Runs what it was told when the test says so."""
+
+    def __init__(self):
+        self.waiting = []
+
+    def tell(self, function, *args):
+        self.waiting.append((function, args))
+
+    def go_on(self):
+        waiting, self.waiting = self.waiting, []
+        for function, args in waiting:
+            function(*args)
+
+
 def test_print_local_prints_and_log_local_logs(capsys, caplog):
     printer = Printer(InlineThread())
     with caplog.at_level(logging.INFO, logger="duet_p2p.owner"):
