@@ -21,7 +21,6 @@ _UNSEEN = frozenset(
 )
 """Letters and marks by their category that no font shows: fillers, joiners, variation selectors."""
 _BLANK = "\u2800"  # a pattern of no dots; its category is that of symbols
-_NO_LINES = str.maketrans("", "", "\n\t")
 _MARKS = 4
 """On one letter; more of them reach into the lines above and below."""
 
@@ -57,17 +56,28 @@ def _is_plain(text: str) -> bool:
 
 
 def _visible(text: str, kept: str) -> str:
-    if _is_plain(text.translate(_NO_LINES) if kept else text):
+    if _is_plain(text.replace("\n", "").replace("\t", "") if kept else text):
         return text
     shown: list[str] = []
+    known: dict[str, str | None] = {}  # of the few characters that most texts are made of
     marks = 0
     for c in text:
-        category = "" if c in kept else unicodedata.category(c)
-        if category in _DROPPED or c in _UNSEEN:
-            continue
-        is_mark = category in ("Mn", "Me")
-        marks = marks + 1 if is_mark else 0
-        if is_mark and (marks > _MARKS or not shown or shown[-1].isspace()):
-            continue  # no mark on what stands before the text
-        shown.append(" " if category == "Zs" or c == _BLANK else c)
+        stands = known[c] if c in known else known.setdefault(c, _stands_for(c, kept))
+        if stands is None:
+            marks += 1
+            if marks <= _MARKS and shown and not shown[-1].isspace():
+                shown.append(c)  # else it is a mark on what stands before the text
+        elif stands:
+            marks = 0
+            shown.append(stands)
     return "".join(shown)
+
+
+def _stands_for(c: str, kept: str) -> str | None:
+    """What is shown of a character, if anything; None: it is a mark on the one before it."""
+    category = "" if c in kept else unicodedata.category(c)
+    if category in _DROPPED or c in _UNSEEN:
+        return ""
+    if category in ("Mn", "Me"):
+        return None
+    return " " if category == "Zs" or c == _BLANK else c

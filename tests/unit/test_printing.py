@@ -42,6 +42,15 @@ def test_nothing_invisible_is_shown(hostile):
     assert clean_line(f"a{hostile}b", 100) == f"a{kept}b"
 
 
+def test_a_text_is_shown_alike_whether_each_character_had_to_be_looked_at():
+    """One that has nothing to be dropped is taken as a whole."""
+    points = [*range(0x3200), *range(0xFE00, 0xFE10), *range(0xFFA0, 0x10200), 0xE0100, 0x10FFFF]
+    for c in map(chr, points):
+        for text in (f"a{c}b", f"{c}a", f"a{c * 6}"):
+            assert clean_text(text, 100) == clean_text(f"{text}\x07", 100), ascii(c)
+            assert clean_line(text, 100) == clean_line(f"{text}\x07", 100), ascii(c)
+
+
 def test_lines_stay_in_values_and_go_from_names():
     assert clean_text("a\n\tb", 100) == "a\n\tb"
     assert clean_line("a\n\tb\u2028c", 100) == "a  b c"
