@@ -34,6 +34,7 @@ from duet_p2p.engine.executor import Executor
 from duet_p2p.engine.failures import Broken, code_of, text_of
 from duet_p2p.engine.frame import Frame
 from duet_p2p.engine.gradients import leaves_of
+from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.holding import groups_of
 from duet_p2p.engine.labels import (
     PUBLIC,
@@ -398,7 +399,7 @@ def _whole(slot: Slot, lineage: Lineage) -> Label:
 
 
 def _grads(leaves: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-    return (leaf.grad for leaf in leaves if leaf.is_leaf and leaf.grad is not None)
+    return (grad for leaf in leaves if (grad := held_gradient(leaf)) is not None)
 
 
 def _is_shared(tensor: torch.Tensor, lineage: Lineage) -> bool:

@@ -26,7 +26,7 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import BY_VALUES, base_name
 from duet_p2p.engine.choice import mark_set
 from duet_p2p.engine.containers import GETTERS, LENGTHS, is_loose
-from duet_p2p.engine.effects import CLIPS, Effects, label_clipped
+from duet_p2p.engine.effects import CLIPS, Effects, clipped_by, label_clipped
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import keeps_graph, leaves_met
 from duet_p2p.engine.joined import joined
@@ -396,7 +396,7 @@ class Damage:
             return
         if rule.name in CLIPS and not poison.is_public:
             label_clipped(given, None, self._lineage, self._effects.writers)
-            for grad in [t.grad for t in given.tensors() if t.is_leaf and t.grad is not None]:
+            for grad in clipped_by(given):
                 self._mark(grad, poison)
         self.spoil([*listed, *targets], poison, hidden=hidden)
         if rule.name == BACKWARD:

@@ -28,6 +28,7 @@ from duet_p2p.engine.gradients import (
     reached_by,
 )
 from duet_p2p.engine.groups import before_optimizer, before_scheduler, grown, hide_held
+from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.holding import parameters_of
 from duet_p2p.engine.labels import (
     PUBLIC,
@@ -42,7 +43,7 @@ from duet_p2p.engine.labels import (
 from duet_p2p.engine.lineage import Lineage, Owned, reach
 from duet_p2p.engine.training import Training, count_step, note_step
 
-__all__ = ["CLIPS", "Effects", "label_apart", "label_clipped"]
+__all__ = ["CLIPS", "Effects", "clipped_by", "label_apart", "label_clipped"]
 
 _STEPS: Final = frozenset(
     {"step", "load_state_dict", "add_param_group", "follow", "zero_grad", "feed"}
@@ -112,8 +113,7 @@ class Effects:
             looked_at = [self._lineage.label(tensor) for tensor in kept]
             return met_by(PUBLIC, looked_at + chosen_of(roots, self._lineage))
         if name in CLIPS:  # whether a gradient is finite can make it fail
-            grads = [p.grad for p in given.tensors() if p.is_leaf and p.grad is not None]
-            return join(map(self._lineage.label, grads))
+            return join(map(self._lineage.label, clipped_by(given)))
         return self._lineage.generator if is_random(name) else PUBLIC
 
     # before
@@ -136,6 +136,9 @@ class Effects:
             self._gradients.retain(first)
         elif name == "torch.manual_seed":
             self.seed(given)
+        elif name in CLIPS:
+            for grad in clipped_by(given):  # which are other numbers from now on
+                lineage.written(grad)
         elif isinstance(first, torch.Tensor) and name.startswith("torch.Tensor.requires_grad"):
             flags = [lineage.whole(value) for value in given.values()[1:]]
             flag = join([_besides(first, given), *flags])
@@ -190,8 +193,8 @@ class Effects:
         if short == "zero_grad":
             for optimizer in (p for p in parts if isinstance(p, Optimizer)):
                 for parameter in parameters_of(optimizer):
-                    if parameter.grad is not None:
-                        lineage.written(parameter.grad)
+                    if (grad := held_gradient(parameter)) is not None:
+                        lineage.written(grad)
             return
         entries = [given.owned(tensor, lineage) or lineage.own(tensor) for tensor in tensors]
         labels = [entry.label for entry in entries]
@@ -391,13 +394,17 @@ CLIPS: Final = frozenset({"torch.nn.utils.clip_grad_norm_", "torch.nn.utils.clip
 """They scale gradients, by a number that all of them decide."""
 
 
+def clipped_by(given: Arguments) -> list[torch.Tensor]:
+    """The gradients that one of `CLIPS` scales."""
+    return [grad for tensor in given.tensors() if (grad := held_gradient(tensor)) is not None]
+
+
 def label_clipped(given: Arguments, result: Any, lineage: Lineage, writers: frozenset[str]) -> None:
     """Each gradient, and their norm, depends on all of them.
 
     A gradient that is a sum over records stays one: it is multiplied by a function of such sums.
     """
-    parameters = [t for t in given.tensors() if t.is_leaf and t.grad is not None]
-    grads = [t.grad for t in parameters if t.grad is not None]
+    grads = clipped_by(given)
     # a tensor that is a norm is a number
     numbers = [v for v in given.beside_first() if isinstance(v, torch.Tensor)]
     every = join([given.beside(lineage), *map(lineage.label, (*grads, *numbers))])

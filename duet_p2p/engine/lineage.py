@@ -26,6 +26,7 @@ from typing import Any, Final, cast
 
 import torch
 
+from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, Rows, join, to_per_record
 from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.store import Poison
@@ -461,15 +462,14 @@ def reach(value: Any, *, grads: bool = False) -> list[Any]:
 
 
 def with_grads(parts: list[Any]) -> list[Any]:
-    """What `reach` found, with the gradients of the leaves among it, and theirs."""
+    """What `reach` found, with the gradients of the tensors among it, and theirs."""
     seen = {id(part) for part in parts}
     found = list(parts)
     for part in found:  # which grows
-        if isinstance(part, torch.Tensor) and part.is_leaf:
-            grad = part.grad
-            if grad is not None and id(grad) not in seen:
-                seen.add(id(grad))
-                found.append(grad)
+        grad = held_gradient(part) if isinstance(part, torch.Tensor) else None
+        if grad is not None and id(grad) not in seen:
+            seen.add(id(grad))
+            found.append(grad)
     return found
 
 
