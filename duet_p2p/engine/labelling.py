@@ -13,6 +13,7 @@ from duet_p2p.engine.effects import Effects, label_apart
 from duet_p2p.engine.judge import Verdict, apply, hides, hides_graph, is_joined, label_written
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach, storage_of
+from duet_p2p.engine.overlaps import of_write
 from duet_p2p.engine.precedents import Precedents
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.settings import gives_views
@@ -164,6 +165,7 @@ class Labelling:
         if rule.name.startswith("python.") and isinstance(result, torch.Tensor):
             is_inferred = False  # of a number nobody worked out a shape
         verdict = self.precedents.judge(rule, given, result, run.extra, is_inferred=is_inferred)
+        verdict = of_write(verdict, rule.name, run.targets, given, lineage)
         parts = {id(part) for part in reach(result)} if run.targets else set()
         for target in run.targets:
             if id(target) not in parts and is_private(verdict.label):

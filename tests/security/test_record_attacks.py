@@ -318,6 +318,9 @@ ATTACKS: dict[str, Attack] = {
         "torch.segment_reduce", X, "sum", lengths=p.put(torch.ones(64, dtype=torch.int64)))),
     "windows of one record": lambda p: total(p, p.op(T + "__getitem__", p.op(
         T + "unfold", X, 0, 1, 1), 5)),
+    "all but the last of equal ones": lambda p: total(p, p.op("torch.mul", X, p.op(
+        "torch.logical_not", p.op("torch.isin", p.op("torch.mul", X, 0), p.put(
+            torch.arange(1.0, 60.0)), assume_unique=True)))),
     "neighbours of channels": lambda p: p.op("torch.amax", p.op(
         F + "local_response_norm", p.op(T + "view", X, 1, 64, 1), 3)),
     # batches
