@@ -30,6 +30,7 @@ from duet_p2p.engine.gradients import (
 from duet_p2p.engine.groups import before_optimizer, before_scheduler, grown, hide_held
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.holding import parameters_of
+from duet_p2p.engine.judge import is_joined
 from duet_p2p.engine.labels import (
     PUBLIC,
     UNBOUNDED,
@@ -203,8 +204,9 @@ class Effects:
         every = to_model(join([given.beside(lineage), *labels, *grown(given, lineage)]))
         every = written_by(every, self.writers)
         if is_private(every):
-            for entry in entries:
+            for tensor, entry in zip(tensors, entries, strict=True):
                 entry.label = every
+                entry.in_graph = entry.in_graph or _leaves_graph(stepper) or is_joined(tensor)
         for part in parts:
             if not isinstance(part, (torch.Tensor, tuple)) and not every.is_public:
                 tracked = lineage.track(part)
@@ -272,6 +274,7 @@ class Effects:
                 owned = lineage.entry(part) if content is None else lineage.own(part)
                 if owned is not None:
                     owned.label = owned.label if content is None else content
+                    owned.in_graph = owned.in_graph or (is_joined(part) and content is not None)
                 if (owned is not None and owned.hidden) or lineage.is_hidden_view(part):
                     hidden.append(part)
             elif content is not None and not isinstance(part, tuple):
@@ -458,6 +461,11 @@ def label_state(given: Arguments, state: dict[str, Any], lineage: Lineage) -> No
 def _besides(first: torch.Tensor, given: Arguments) -> Label:
     """Of the objects beside the first one: a hidden view does not hide its own base."""
     return join([slot.label for slot in given.slots.values() if slot.value is not first])
+
+
+def _leaves_graph(stepper: Any) -> bool:
+    """Whether a step is a part of the graph behind what it moves, and its gradients are, too."""
+    return bool(getattr(stepper, "defaults", {}).get("differentiable", False))
 
 
 def _is_stepper(value: Any) -> bool:

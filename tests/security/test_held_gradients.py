@@ -127,3 +127,20 @@ def test_a_gradient_that_was_released_is_another_one_when_it_was_clipped(
     p.op(name, [own, of_one_record(p)], *settings)
     assert not p.is_free(gradient)
     assert p.ask(gradient, "loss") == "Expired"
+
+
+def test_what_a_differentiable_step_leaves_in_a_graph_stays_there(
+    session: tuple[OwnerDuet, RawPeer],
+) -> None:
+    """The numbers are written over; a backward through the step still meets the record."""
+    _, p = session
+    leaf, own = weight(p), inner(p, retains=True)
+    optimizer = p.op("torch.optim.SGD", [own], lr=1.0, differentiable=True)
+    p.do(T + "grad=", own, p.op("torch.mul", leaf, one_record(p)))
+    p.do(OPT + "step", optimizer)
+    p.send(wire.Op(T + "zero_", (p.new_id(),), (own,), {}, "n"))
+    assert not p.is_free(own)
+    p.do(T + "backward", p.op("torch.mul", own, 1.0))
+    gradient = p.op(T + "grad", leaf)
+    assert p.told(wire.Fail) == []
+    assert not p.is_free(gradient)
