@@ -336,7 +336,7 @@ class _Closure:
         lineage = self._lineage
         tensors = self._own_tensors()
         leaves = [*self._leaves, *leaves_of(tensors)]
-        changed = list(_grads(leaves))
+        changed = list(_grads((*tensors, *leaves)))  # a clipping scales that of any tensor
         changed += [t.grad for t in self._effects.retained() if t.grad is not None]
         if not self._is_followed:
             changed += [*tensors, *leaves]

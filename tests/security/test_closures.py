@@ -145,6 +145,24 @@ def test_gradients_of_another_leaf_are_labelled_also_behind_a_graph_from_outside
 
 
 @pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("is_leaf", [False, True])
+def test_a_gradient_that_each_run_scales_is_labelled_whatever_holds_it(
+    secret: torch.Tensor, is_leaf: bool
+) -> None:
+    engine = Attack(secret)
+    holder = engine.ok("torch.nn.Parameter", engine.put(torch.ones(2)))
+    if not is_leaf:
+        holder = engine.ok("torch.Tensor.mul", holder, 1.0)
+    engine.ok("torch.Tensor.grad=", holder, engine.put(torch.ones(2)), outs=0)
+    engine.attack(
+        step("torch.nn.utils.clip_grad_norm_", 5, Ref(4), 1e-6),  # half of it each time
+        more=(holder,),
+    )
+    assert not engine.failures()
+    assert engine.is_labelled(engine.ok("torch.Tensor.grad", holder))
+
+
+@pytest.mark.parametrize("secret", SECRETS)
 def test_the_random_state_does_not_count_the_runs_unlabelled(secret: torch.Tensor) -> None:
     for command in (
         step("torch.rand", 4, 2),
