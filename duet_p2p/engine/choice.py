@@ -22,7 +22,8 @@ from torch.utils.dlpack import from_dlpack
 
 from duet_p2p.engine.aliases import note
 from duet_p2p.engine.arguments import Arguments, is_private
-from duet_p2p.engine.gradients import gradient_of, leaves_of
+from duet_p2p.engine.gradients import leaves_of
+from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
@@ -225,7 +226,7 @@ def _mark_behind(part: Any, label: Label, lineage: Lineage) -> None:
     entry: Owned | Tracked | None
     if isinstance(part, torch.Tensor):
         entry = lineage.own(part)
-        mark_leaves(leaves_of([part]), part, label, lineage)
+        mark_leaves((*leaves_of([part]), part), part, label, lineage)  # it may hold one itself
     else:
         entry = lineage.find(part)
     if entry is not None and (poison := entry.poison) is not None:  # others may have the same
@@ -238,7 +239,7 @@ def mark_leaves(leaves: Iterable[Any], part: Any, label: Label, lineage: Lineage
     for leaf in leaves:
         lineage.add(leaf, label)
         lineage.choose(leaf)
-        if (grad := gradient_of(leaf)) is not None:
+        if (grad := held_gradient(leaf)) is not None:
             lineage.add(grad, label, hidden=leaf is part)  # as it is when it is read
 
 

@@ -144,3 +144,22 @@ def test_what_a_differentiable_step_leaves_in_a_graph_stays_there(
     gradient = p.op(T + "grad", leaf)
     assert p.told(wire.Fail) == []
     assert not p.is_free(gradient)
+
+
+@pytest.mark.parametrize("holder", [
+    weight, inner, lambda p: p.put(torch.zeros((), dtype=torch.float64)),
+])  # fmt: skip
+def test_which_tensor_was_chosen_shows_in_no_gradient_that_one_holds(
+    session: tuple[OwnerDuet, RawPeer], holder: Callable[[RawPeer], Ref]
+) -> None:
+    _, p = session
+    place = p.op("python.Int", p.op("torch.sub", one_record(p), 105.0))
+    gradients = [p.put(torch.ones((), dtype=torch.float64)) for _ in range(2)]
+    holders = [holder(p) for _ in gradients]
+    for tensor, gradient in zip(holders, gradients, strict=True):
+        p.do(T + "grad=", tensor, gradient)
+    chosen = p.op("python.List.__getitem__", p.op("python.collect", *holders), place)
+    p.op(T + "mul_", p.op(T + "grad", chosen), 2.0)
+    p.op(CLIP, [chosen], 0.5)
+    assert p.told(wire.Fail) == []
+    assert [p.is_free(gradient) for gradient in gradients] == [False, False]
