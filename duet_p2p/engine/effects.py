@@ -124,6 +124,8 @@ class Effects:
         lineage = self._lineage
         first = given.args[0] if given.args else None
         short = name.rpartition(".")[2]
+        if name == "torch.Tensor.grad=":  # before what is set hides the tensor
+            mark_set(given, lineage)
         if name == "torch.Tensor.backward":
             self._gradients.before(given, self.writers)
             self._records = given.all(lineage).min_records
@@ -151,8 +153,6 @@ class Effects:
                 lineage.add(first, to_per_record(beside), hidden=True)
             if name == "torch.Tensor.data=" and any(map(lineage.hidden, given.tensors())):
                 lineage.hide(first)
-        if name == "torch.Tensor.grad=":
-            mark_set(given, lineage)
         if is_random(name):
             self._before_random(name, given)
         elif is_private(drawn := drawn_by(name, given, lineage)):

@@ -8,6 +8,7 @@ what was accepted once.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
 from tests.security.raw_peer import RawPeer, against
+from tests.unit.engine_kit import Driver
 
 X = Ref(-1)
 T, OPT, CLIP = "torch.Tensor.", "torch.optim.Optimizer.", "torch.nn.utils.clip_grad_norm_"
@@ -163,3 +165,38 @@ def test_which_tensor_was_chosen_shows_in_no_gradient_that_one_holds(
     p.op(CLIP, [chosen], 0.5)
     assert p.told(wire.Fail) == []
     assert [p.is_free(gradient) for gradient in gradients] == [False, False]
+
+
+def kinds_of_a_leaf(program: Callable[[Driver, Ref, Ref], None]) -> list[str]:
+    """The kind of an own leaf behind a program with a private number, in two data sets."""
+    found = []
+    for number in (1, 2):
+        engine = Driver()
+        secret = engine.share(torch.tensor([number]))
+        place = engine.run("python.Int", engine.run(T + "__getitem__", secret, 0))
+        leaf = engine.put(torch.ones(1, 3, requires_grad=True))
+        program(engine, leaf, place)
+        found.append(engine.facts(leaf).kind)
+    return found
+
+
+def test_a_gradient_that_could_not_be_taken_leaves_the_labels_of_one_that_could() -> None:
+    def program(engine: Driver, leaf: Ref, place: Ref) -> None:
+        own = engine.run("torch.mul", engine.put(torch.ones(3, requires_grad=True)), 1.0)
+        rows = engine.run(T + "expand", engine.run("torch.mul", leaf, 1.0), 2, 3)
+        engine.run(T + "grad=", own, engine.run("torch.select", rows, 0, place), outs=0)
+
+    assert kinds_of_a_leaf(program) == ["public", "public"]
+
+
+@pytest.mark.xfail(reason="a gradient of what is missing has its leaves; see the threat model")
+def test_what_is_made_of_a_missing_gradient_goes_back_to_no_leaf() -> None:
+    def program(engine: Driver, leaf: Ref, place: Ref) -> None:
+        view = engine.run(T + "view", engine.run("torch.mul", leaf, 1.0), place, -1)
+        gradient = engine.run(T + "grad", engine.run("torch.clone", view))
+        parts = engine.run("python.collect", engine.run("torch.sum", gradient), gradient)
+        engine.run("python.List.__getitem__", parts, 0)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        assert kinds_of_a_leaf(program) == ["public", "public"]
