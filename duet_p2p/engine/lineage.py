@@ -29,6 +29,7 @@ import torch
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, Rows, join, to_per_record
 from duet_p2p.engine.recipe import Made
+from duet_p2p.engine.reference_counts import IN_FORGET, IN_SWEEP
 from duet_p2p.engine.store import Poison
 
 __all__ = [
@@ -50,10 +51,6 @@ ROWS_MARK: Final = "_duet_rows"
 HIDDEN_MARK: Final = "_duet_hidden"
 """Attribute of a tensor whose own shape is private."""
 _CHOSEN: Final = "_duet_chosen"
-# Of a container that only the table holds: the table, the caller's name (below: the container that
-# goes), the list and the name of the loop in `forget`, and the parameter of getrefcount. One too
-# many here only keeps an entry until the next sweep.
-_OWN_REFERENCES: Final = 5
 
 ATOMIC: Final = (
     bool, int, float, complex, str, bytes, range, slice, type(None), type(Ellipsis),
@@ -286,7 +283,7 @@ class Lineage:
         del value
         for obj in gone:  # which grows
             entry = self._objects.get(id(obj))
-            if entry is None or entry.held is None or sys.getrefcount(obj) > _OWN_REFERENCES:
+            if entry is None or entry.held is None or sys.getrefcount(obj) > IN_FORGET:
                 continue
             del self._objects[id(obj)]
             entry.held = None
@@ -300,7 +297,7 @@ class Lineage:
         for key in [key for key, entry in self._storages.items() if is_gone(entry.reference)]:
             del self._storages[key]
         for key, tracked in list(self._objects.items()):
-            if tracked.held is not None and sys.getrefcount(tracked.held) <= 2:
+            if tracked.held is not None and sys.getrefcount(tracked.held) <= IN_SWEEP:
                 del self._objects[key]
         self._sweep_at = max(4096, 2 * len(self._storages))
 
