@@ -15,6 +15,7 @@ from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach, storage_of
 from duet_p2p.engine.precedents import Precedents
 from duet_p2p.engine.running import Running
+from duet_p2p.engine.selection import of_loose
 from duet_p2p.engine.settings import gives_views
 from duet_p2p.engine.store import Slot
 from duet_p2p.engine.ties import entries_of, tie, tied
@@ -40,7 +41,7 @@ STATEFUL: Final = frozenset({
 def chosen_by(rule: Rule, given: Arguments, lineage: Lineage) -> Label:
     """What decides what an object does with its data: its settings, and all that a transform is."""
     if rule.short == "TensorDataset":
-        return PUBLIC
+        return of_loose(given)  # it is made or not
     is_transform = rule.name.startswith("torchvision.transforms.")
     return given.all(lineage) if is_transform else given.settings(lineage)
 

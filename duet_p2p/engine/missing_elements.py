@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from duet_p2p.engine.aliases import note
 from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
 from duet_p2p.engine.choice import mark, mark_leaves
 from duet_p2p.engine.containers import GETTERS
@@ -45,6 +46,7 @@ def mark_missing(rule: Rule, given: Arguments, lineage: Lineage) -> None:
         mark(first.parts, label, lineage)
     if is_private(chooser(given, lineage)):
         mark_leaves(first.leaves.values(), first, label, lineage)
+        note([first], lineage)
         given.is_alias = True
 
 

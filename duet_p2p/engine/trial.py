@@ -22,6 +22,7 @@ from duet_p2p.engine.judge import may_join
 from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.store import Poison, Slot
+from duet_p2p.engine.unmade import GRAD, is_differentiable
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.shapes import TensorSpec
@@ -134,6 +135,8 @@ def _refused_write(target: torch.Tensor) -> Exception | None:
 
 def has_graph(rule: Rule, given: Arguments, mode: Mode, lineage: Lineage) -> bool:
     """Whether a result would have had a graph, where arguments have; yes where nobody can tell."""
+    if rule.name == GRAD:
+        return is_differentiable(given)
     with mode():
         if not torch.is_grad_enabled():
             return False
