@@ -15,7 +15,7 @@ from duet_p2p.engine.choice import mark, mark_leaves
 from duet_p2p.engine.containers import GETTERS
 from duet_p2p.engine.labels import to_per_record
 from duet_p2p.engine.lineage import Lineage
-from duet_p2p.engine.selection import chooser
+from duet_p2p.engine.selection import chooser, is_perhaps_one
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.table import Rule
 
@@ -37,6 +37,8 @@ def mark_missing(rule: Rule, given: Arguments, lineage: Lineage) -> None:
         return
     if rule.name.startswith("torch.Tensor."):
         return  # a part of a tensor is no element
+    if first.is_loader and not is_perhaps_one(given):
+        return  # its batches are copies
     label = to_per_record(given.all(lineage))
     is_next = rule.short in ("next", "__next__") and first.records == "one"
     for tensor in tensors_in(first.parts) if rule.name == _ITEM or is_next else ():

@@ -268,7 +268,13 @@ def _fits_numbers(slot: Slot, lineage: Lineage, number: int = 0) -> Any:
     return number if slot.is_loose else _fits_any(slot, lineage, number)
 
 
-_OTHERS: Final = (_fits_any, _fits_sizes, _fits_numbers)
+def _fits_floats(slot: Slot, lineage: Lineage, number: int = 0) -> Any:
+    """As `_fits_any`, and a tensor of floats for one that may have another type or be none."""
+    is_one = isinstance(slot.value, torch.Tensor) and slot.is_loose
+    return torch.zeros(1, requires_grad=True) if is_one else _fits_any(slot, lineage, number)
+
+
+_OTHERS: Final = (_fits_any, _fits_sizes, _fits_numbers, _fits_floats)
 
 
 def _wants_gradient(spec: Any) -> bool:
