@@ -241,6 +241,13 @@ def a_text_of_an_error_with_an_address_in_it(d: Seen) -> None:
 
 
 @found
+def a_text_of_an_error_that_quotes_what_may_be_told(d: Seen) -> None:
+    for text in ("1 takes no text", "f takes at most 2 positional arguments here"):
+        d.run("python.List.index", [1, 2], d.run("python.collect", V, text))
+        d.run("python.List.remove", d.run("python.collect", 1), [V, text], outs=0)
+
+
+@found
 def a_tuple_repeated_no_times(d: Seen) -> None:
     d.run("python.Complex.__mul__", (3, 1), d.run(T + "__getitem__", WHOLE, 0))
 
