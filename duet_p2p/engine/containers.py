@@ -289,7 +289,8 @@ def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) ->
         # the default of dict_get may be what comes
         content = join((content, *(slot.label for slot in given.slots.values())))
         return _element(result, content, index, given, lineage)
-    if short in _COPIES or isinstance(result, list | dict | set):
+    is_copy = short in _COPIES or short in _OF_TUPLES
+    if is_copy or isinstance(result, list | dict | set):
         return _copy(short, given, result, lineage)
     # comparisons, membership: an answer about all of it, which can be that of two elements
     every = given.all(lineage)
