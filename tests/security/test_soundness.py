@@ -352,3 +352,11 @@ def test_what_is_free_is_the_same_whatever_the_values_are(steps: list[int]) -> N
 )
 def test_it_is_in_many_more_programs(steps: list[int]) -> None:
     check(steps)
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="a distribution as a place; see the threat model")
+def test_a_distribution_that_is_missing_is_no_place_in_a_list() -> None:
+    draw = Random(11956 ^ 0x5EED)
+    with torch.random.fork_rng(()):
+        check([draw.randrange(1 << 48) for _ in range(draw.randint(3, 12))])
