@@ -252,7 +252,7 @@ def mark_parts(given: Arguments, lineage: Lineage) -> None:
         leaves: Iterable[torch.Tensor] = ()
         if isinstance(whole, torch.Tensor) and lineage.hidden(whole):
             leaves = leaves_of([whole])
-        elif isinstance(whole, Poison) and not whole.is_public:
+        elif isinstance(whole, Poison) and not (whole.is_public or whole.is_object):
             leaves = whole.leaves.values()
         mark_leaves(leaves, None, to_per_record(given.all(lineage)), lineage)
 

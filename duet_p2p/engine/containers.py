@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
-from duet_p2p.engine import choice
+from duet_p2p.engine import choice, ties
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass, next_batch, of_items, of_shapes, start_pass
 from duet_p2p.engine.labels import METADATA, PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
@@ -157,6 +157,9 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     slots = join(slot.label for slot in given.slots.values())
     entry.content = join((entry.content, slots, rest[0]))
     entry.structure = join((entry.structure, of_loose(given)))
+    entries, others = ties.taken(short, given, lineage)
+    if entries or others:
+        ties.tie([entry, *entries], lineage, (), others)
     if short == "append":
         return
     if short in _PLACES:
@@ -286,7 +289,8 @@ def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) ->
         # the default of dict_get may be what comes
         content = join((content, *(slot.label for slot in given.slots.values())))
         return _element(result, content, index, given, lineage)
-    if short in _COPIES or isinstance(result, list | dict | set):
+    is_copy = short in _COPIES or short in _OF_TUPLES
+    if is_copy or isinstance(result, list | dict | set):
         return _copy(short, given, result, lineage)
     # comparisons, membership: an answer about all of it, which can be that of two elements
     every = given.all(lineage)

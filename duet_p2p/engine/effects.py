@@ -231,8 +231,8 @@ class Effects:
                 self.note(first)
         elif name.startswith("torch.distributions.") and isinstance(result, Distribution):
             self._new_distribution(given, result)
-        elif name == "torch.manual_seed":
-            self._lineage.generator = given.all(self._lineage)
+        elif name == "torch.manual_seed" and not is_private(every := given.all(self._lineage)):
+            self._lineage.generator = every  # a private one may be refused: then all stays
         elif name.startswith("torchvision.datasets."):
             self._new_source(name, given, result)
         elif axes.base_name(name) in ("batch_norm", "instance_norm"):

@@ -36,12 +36,13 @@ _STRUCTURAL: Final = (
     "element 0 of tensors does not require grad",
     "Trying to backward through the graph a second time",
     "a leaf Variable that requires grad is being used in an in-place operation",
+    "a view of a leaf Variable that requires grad is being used in an in-place operation",
     "one of the variables needed for gradient computation has been modified by an inplace",
     "Mismatch in shape: grad_output",
     "can't retain_grad on Tensor that has requires_grad=False",
     "you can only change requires_grad flags of leaf variables",
 )
-"""Beginnings or parts of torch's messages about the graph, which the program alone decides."""
+"""Beginnings of torch's messages about the graph, which the program alone decides."""
 
 _OF_GRAPH: Final = (
     "one of the variables needed for gradient computation has been modified by an inplace",
@@ -51,16 +52,19 @@ _OF_GRAPH: Final = (
 _EXHAUSTED: Final = ("can't allocate memory", "not enough memory", "bad_alloc")
 """Parts of what torch says where the kernel gives no memory."""
 
-_GUARD: Final = (
-    " is not offered with ",
-    "only strided tensors are offered",
-    "the meta device is not offered",
-    " takes no text",
-    " positional arguments here",
-    "sparse=True needs a weight that is a leaf",
-    " gave another number of results than ",
+_GUARD: Final = re.compile(
+    r"[\w.]+ is not offered with [\w. ]+=( or [\w. ]+=)?"
+    r"|only strided tensors are offered"
+    r"|the meta device is not offered"
+    r"|[\w.]+ takes no text"
+    r"|[\w.]+ takes at most [0-9]+ positional arguments here"
+    r"|sparse=True needs a weight that is a leaf; nn\.Embedding has one"
+    r"|[\w.]+ gave another number of results than [0-9]+"
 )
-"""Parts of messages of surface/guard.py, sparse.py and the engine, of names and types only."""
+"""Whole messages of surface/guard.py, sparse.py and the engine, of names and types only.
+
+Whole ones: what a scientist writes stands in other messages, beside private values.
+"""
 
 
 class PublicError(Exception):
@@ -115,10 +119,8 @@ def is_structural(error: BaseException, *, of_graph: bool = True) -> bool:
         error: of torch.
         of_graph: complaints count that depend on what an operation keeps for its backward.
     """
-    parts: tuple[str, ...] = _STRUCTURAL if isinstance(error, RuntimeError) else _GUARD
-    if not of_graph:
-        parts = tuple(part for part in parts if part not in _OF_GRAPH)
     text = str(error)
-    return isinstance(error, RuntimeError | TypeError | ValueError) and any(
-        part in text for part in parts
-    )
+    if isinstance(error, RuntimeError):
+        begins = [part for part in _STRUCTURAL if of_graph or part not in _OF_GRAPH]
+        return text.startswith(tuple(begins))
+    return isinstance(error, TypeError | ValueError) and _GUARD.fullmatch(text) is not None

@@ -62,7 +62,7 @@ class Gradients:
 
     def before(self, given: Arguments, writers: frozenset[str]) -> None:
         """A backward is about to run: note who gets what."""
-        root = given.args[0]
+        root = given.args[0] if given.args else None
         if not isinstance(root, torch.Tensor):
             return
         lineage = self._lineage

@@ -16,9 +16,10 @@ from duet_p2p.engine.lineage import ATOMIC, Lineage, reach, storage_of
 from duet_p2p.engine.overlaps import of_write
 from duet_p2p.engine.precedents import Precedents
 from duet_p2p.engine.running import Running
+from duet_p2p.engine.selection import of_loose
 from duet_p2p.engine.settings import gives_views
 from duet_p2p.engine.store import Slot
-from duet_p2p.engine.ties import entries_of, tie, tied
+from duet_p2p.engine.ties import by_slots, entries_of, holders, taken, takes, tie, tied
 from duet_p2p.engine.trial import Mode
 from duet_p2p.surface.table import Rule
 
@@ -41,7 +42,7 @@ STATEFUL: Final = frozenset({
 def chosen_by(rule: Rule, given: Arguments, lineage: Lineage) -> Label:
     """What decides what an object does with its data: its settings, and all that a transform is."""
     if rule.short == "TensorDataset":
-        return PUBLIC
+        return of_loose(given)  # it is made or not
     is_transform = rule.name.startswith("torchvision.transforms.")
     return given.all(lineage) if is_transform else given.settings(lineage)
 
@@ -126,9 +127,12 @@ class Labelling:
     def tie(self, run: Running, slots: list[Slot]) -> None:
         """Ties results to what they may be, or be a part or a view of, as private values chose."""
         rule, given, lineage = run.rule, run.given, self._lineage
-        if not lineage.ties:
+        if not lineage.ties and not (run.is_container and takes(rule.short)):
             return
         if run.is_container:
+            entries, others = taken(rule.short, given, lineage)
+            if entries or others:
+                tie([*entries, *holders(slots, lineage)], lineage, slots, others)
             if not containers.chooses(rule.short, given, lineage):
                 return
         elif not gives_views(rule.name):
@@ -137,9 +141,11 @@ class Labelling:
             lineage.entry(part) if isinstance(part, torch.Tensor) else lineage.find(part)
             for part in given.reached()
         ]
-        if known := tied(found):
+        known = tied(found)
+        others = by_slots(given.at[:1], lineage) if run.is_container else []
+        if known or others:
             given_now = [entry for slot in slots for entry in entries_of(slot.value, lineage)]
-            tie([*known, *given_now], lineage, slots)
+            tie([*known, *given_now], lineage, slots, others)
 
     def label(
         self, run: Running, result: Any, *, is_inferred: bool

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from duet_p2p.engine.aliases import note
 from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
 from duet_p2p.engine.choice import mark, mark_leaves
 from duet_p2p.engine.containers import GETTERS
 from duet_p2p.engine.labels import to_per_record
 from duet_p2p.engine.lineage import Lineage
-from duet_p2p.engine.selection import chooser
+from duet_p2p.engine.selection import chooser, is_perhaps_one
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.table import Rule
 
@@ -36,6 +37,8 @@ def mark_missing(rule: Rule, given: Arguments, lineage: Lineage) -> None:
         return
     if rule.name.startswith("torch.Tensor."):
         return  # a part of a tensor is no element
+    if first.is_loader and not is_perhaps_one(given):
+        return  # its batches are copies
     label = to_per_record(given.all(lineage))
     is_next = rule.short in ("next", "__next__") and first.records == "one"
     for tensor in tensors_in(first.parts) if rule.name == _ITEM or is_next else ():
@@ -45,6 +48,7 @@ def mark_missing(rule: Rule, given: Arguments, lineage: Lineage) -> None:
         mark(first.parts, label, lineage)
     if is_private(chooser(given, lineage)):
         mark_leaves(first.leaves.values(), first, label, lineage)
+        note([first], lineage)
         given.is_alias = True
 
 

@@ -57,7 +57,7 @@ def choose(given: Arguments, lineage: Lineage) -> None:
 
 def chooser(given: Arguments, lineage: Lineage) -> Label:
     """What decides which element a getter gives."""
-    iterator = given.args[0]
+    iterator = given.args[0] if given.args else None
     source = getattr(iterator, "source", iterator)
     if isinstance(source, Dataset):  # one may lie in another that chooses of it
         return join((given.label_from(1, 2, lineage), given.beside(lineage)))

@@ -20,11 +20,14 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import BY_VALUES, ELEMENTWISE, base_name
 from duet_p2p.engine.batches import Pass, of_items
 from duet_p2p.engine.call import Call
-from duet_p2p.engine.choice import choose, mark_items
+from duet_p2p.engine.choice import choose, mark_items, mark_leaves
+from duet_p2p.engine.gradients import leaves_met
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.selection import of_loose
 from duet_p2p.engine.store import Poison, Slot, Store
 from duet_p2p.engine.ties import tie
+from duet_p2p.engine.unmade import GRAD, is_differentiable
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.table import TABLE, Rule, switches
 from duet_p2p.wire.values import Ref
@@ -146,6 +149,8 @@ def check_settings(call: Call, given: Arguments, lineage: Lineage) -> None:
     if error is not None and not is_hidden:
         raise error
     _refuse_private(call, rule, given, lineage)
+    if rule.name == GRAD and is_differentiable(given):
+        _mark_met(given, lineage)
     base = base_name(rule.name)
     if given.slots and (gives_views(rule.name) or (base and base not in ELEMENTWISE)):
         _mark_aliases(rule, given, lineage)
@@ -247,6 +252,19 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
             choose(tensor, lineage)
             if is_view:
                 tie([entry], lineage)
+
+
+def _mark_met(given: Arguments, lineage: Lineage) -> None:
+    """Private values chose what gradients are asked of, so whether those are there, with a graph.
+
+    Whoever takes one out of their list would mark the leaves of its graph, or of none.
+    """
+    chosen = of_loose(given)
+    if not is_private(chosen):
+        return
+    missing = [part for part in given.reached() if isinstance(part, Poison)]
+    behind = [leaf for part in missing for leaf in part.leaves.values()]
+    mark_leaves([*leaves_met(given), *behind], None, chosen, lineage)
 
 
 def _viewed(given: Arguments) -> list[torch.Tensor]:

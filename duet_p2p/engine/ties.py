@@ -5,6 +5,9 @@ sources would tell by its answer whether it is. So all that a private value chos
 with all that lies in it, and so is what stands in for one that is missing. Behind each command the
 tied ones have the same label: whatever any of them has. What was in it stays in it, so nothing
 shows by what was written over, or by which of them there still are.
+
+A list of the parts of a tensor of a private size is tied to that tensor, since it may have none of
+it in it, and so is what is made of such a list.
 """
 
 from __future__ import annotations
@@ -15,12 +18,25 @@ from typing import Any, Final
 
 import torch
 
-from duet_p2p.engine.arguments import is_private
+from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, Owned, Tracked, is_atomic, reach
 from duet_p2p.engine.store import Poison, Slot
 
-__all__ = ["Tie", "add", "entries_of", "settle", "tie", "tied"]
+__all__ = [
+    "Tie", "add", "by_slots", "entries_of", "holders", "settle", "taken", "takes", "tie", "tied",
+]  # fmt: skip
+
+_APART: Final = frozenset({"List", "Tuple", "Set", "extend", "__iadd__", "iter", "__iter__"})
+"""Last parts of names of containers that take a tensor apart."""
+_TAKING: Final = _APART | {
+    "Dict", "OrderedDict", "copy", "keys", "values", "items", "__add__", "__mul__", "__rmul__",
+    "__reversed__", "update", "fromkeys",
+}  # fmt: skip
+"""Those that take what lies in a container, and not the container itself."""
+_COUNTED: Final = frozenset({"__mul__", "__rmul__"})
+_HOLDING: Final = frozenset({"collect", "append", "insert", "__setitem__", "setdefault"})
+"""Those that take the very thing, which has no entry if it is a tuple."""
 
 
 class Tie:
@@ -53,7 +69,8 @@ class Tie:
 
 
 def tie(
-    entries: Iterable[Owned | Tracked], lineage: Lineage, slots: Iterable[Slot] = ()
+    entries: Iterable[Owned | Tracked], lineage: Lineage, slots: Iterable[Slot] = (),
+    others: Iterable[Tie] = (),
 ) -> None:  # fmt: skip
     """From now on these have one label, with all that they are tied to already.
 
@@ -61,8 +78,9 @@ def tie(
         entries: of tensors and other objects.
         lineage: where they are kept.
         slots: of what was chosen and may have been a number or a tuple.
+        others: that are known of what has no entry.
     """
-    parts: dict[int, Tie] = {}
+    parts: dict[int, Tie] = {id(other): other for other in others}
     fresh: list[Owned | Tracked] = []
     for entry in entries:
         if entry.tie is None:
@@ -92,6 +110,68 @@ def tie(
 def tied(entries: Iterable[Owned | Tracked | None]) -> list[Owned | Tracked]:
     """Those of these entries that are tied to others."""
     return [entry for entry in entries if entry is not None and entry.tie is not None]
+
+
+def by_slots(slots: Iterable[Slot | None], lineage: Lineage) -> list[Tie]:
+    """What these are tied to if they have no entry: tuples, and what need not be a tensor."""
+    every = {id(s) for s in slots if s is not None and (s.is_loose or isinstance(s.value, tuple))}
+    return [part for part in lineage.ties if any(id(known()) in every for known in part.slots)]
+
+
+def takes(short: str) -> bool:
+    """Whether calls of a container with this end take a tensor apart."""
+    return short in _APART
+
+
+def taken(
+    short: str, given: Arguments, lineage: Lineage
+) -> tuple[list[Owned | Tracked], list[Tie]]:  # fmt: skip
+    """To what a container is tied that a call makes or fills: entries, and of what has none.
+
+    Args:
+        short: last part of the call's name, which is one of a container.
+        given: its arguments.
+        lineage: where they are kept.
+    """
+    if short not in _TAKING and short not in _HOLDING:
+        return [], []
+    slots: Iterable[Slot | None] = given.slots.values()
+    if short in _COUNTED:
+        slots = given.at[:1]
+    elif short in _HOLDING and short != "collect":
+        slots = given.at[-1:]  # before it stand keys and places
+    others = by_slots(slots, lineage)
+    if short not in _TAKING:
+        return [], others
+    entries: list[Owned | Tracked] = []
+    for value in given.values():
+        entry = _taken_of(value, short, lineage)
+        if entry is not None:
+            entries.append(entry)
+    return entries, others
+
+
+def _taken_of(value: Any, short: str, lineage: Lineage) -> Owned | Tracked | None:
+    if isinstance(value, torch.Tensor):
+        if short not in _APART or not lineage.hidden(value):
+            return None
+        owned = lineage.own(value)
+        return None if owned.is_shared and not owned.is_apart else owned
+    if is_atomic(value) or isinstance(value, tuple):
+        return None
+    if isinstance(value, Poison) and value.is_tensor:
+        return lineage.track(value) if short in _APART and not value.is_public else None
+    entry = lineage.find(value)
+    return entry if entry is not None and entry.tie is not None else None
+
+
+def holders(slots: Iterable[Slot], lineage: Lineage) -> list[Owned | Tracked]:
+    """The entries of containers, without what lies in them, or of what stands in for them."""
+    values = [slot.value for slot in slots]
+    return [
+        lineage.track(value) for value in values
+        if not (is_atomic(value) or isinstance(value, torch.Tensor | tuple))
+    ]  # fmt: skip
 
 
 def entries_of(value: Any, lineage: Lineage) -> list[Owned | Tracked]:

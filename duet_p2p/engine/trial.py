@@ -22,6 +22,7 @@ from duet_p2p.engine.judge import may_join
 from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.store import Poison, Slot
+from duet_p2p.engine.unmade import GRAD, is_differentiable
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.shapes import TensorSpec
@@ -134,6 +135,8 @@ def _refused_write(target: torch.Tensor) -> Exception | None:
 
 def has_graph(rule: Rule, given: Arguments, mode: Mode, lineage: Lineage) -> bool:
     """Whether a result would have had a graph, where arguments have; yes where nobody can tell."""
+    if rule.name == GRAD:
+        return is_differentiable(given)
     with mode():
         if not torch.is_grad_enabled():
             return False
@@ -265,7 +268,13 @@ def _fits_numbers(slot: Slot, lineage: Lineage, number: int = 0) -> Any:
     return number if slot.is_loose else _fits_any(slot, lineage, number)
 
 
-_OTHERS: Final = (_fits_any, _fits_sizes, _fits_numbers)
+def _fits_floats(slot: Slot, lineage: Lineage, number: int = 0) -> Any:
+    """As `_fits_any`, and a tensor of floats for one that may have another type or be none."""
+    is_one = isinstance(slot.value, torch.Tensor) and slot.is_loose
+    return torch.zeros(1, requires_grad=True) if is_one else _fits_any(slot, lineage, number)
+
+
+_OTHERS: Final = (_fits_any, _fits_sizes, _fits_numbers, _fits_floats)
 
 
 def _wants_gradient(spec: Any) -> bool:

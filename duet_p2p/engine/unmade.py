@@ -20,7 +20,8 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.surface.sparse import settled
 
 __all__ = [
-    "BACKWARD", "GRAD", "WAYS_BACK", "asked_for", "drop_gradients", "gone_back", "spoil_gradients",
+    "BACKWARD", "GRAD", "WAYS_BACK", "asked_for", "drop_gradients", "gone_back",
+    "is_differentiable", "spoil_gradients",
 ]  # fmt: skip
 
 GRAD: Final = "torch.autograd.grad"
@@ -40,7 +41,7 @@ def gone_back(
         lineage: gets the labels.
         retained: tensors that keep a gradient although they are no leaves.
     """
-    place, has_graph = 3, _is_differentiable(given)
+    place, has_graph = 3, is_differentiable(given)
     if name == BACKWARD:
         place, has_graph = 2, keeps_graph(given)
         _put_gradients(poison, given, lineage, retained)
@@ -49,7 +50,8 @@ def gone_back(
         use_up(tensors_in(given.args[0] if given.args else given.kwargs.get("outputs")))
 
 
-def _is_differentiable(given: Arguments) -> bool:
+def is_differentiable(given: Arguments) -> bool:
+    """Whether gradients that a call gives have a graph; what says so is public."""
     return bool(given.setting("create_graph", 4))
 
 
@@ -91,7 +93,7 @@ def asked_for(given: Arguments, lineage: Lineage) -> Any:
         return None
     found = retraced(
         list(zip(roots, starts, strict=True)), _counters(lineage), wanted,
-        has_graph=_is_differentiable(given),
+        has_graph=is_differentiable(given),
     )  # fmt: skip
     return tuple([found.get(id(tensor)) for tensor in wanted])
 

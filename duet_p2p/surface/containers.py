@@ -64,6 +64,18 @@ def method(cls: type, name: str) -> Callable[..., Any]:
     return run
 
 
+def _of_containers(name: str) -> Callable[..., Any]:
+    """An operator of a list or tuple, which stands first: there the engine looks for one."""
+    call = OPERATORS[name]
+
+    def run(first: Any, *others: Any) -> Any:
+        if not isinstance(first, list | tuple):
+            raise TypeError("put the container first")
+        return call(first, *others)
+
+    return run
+
+
 def attribute(cls: type, name: str) -> Callable[[Any], Any]:
     """An attribute of a built-in class by name, for that class only."""
 
@@ -250,8 +262,10 @@ def _dict_methods(type_name: str, cls: type[Any]) -> dict[str, Callable[..., Any
 
 CONTAINERS: Final[dict[str, Callable[..., Any]]] = {
     # lists and tuples
-    **named("List", ["__add__", "__mul__", "__rmul__", *COMPARISONS], OPERATORS.__getitem__),
-    **named("Tuple", ["__add__", "__mul__", "__rmul__", *COMPARISONS], OPERATORS.__getitem__),
+    **named("List", ["__add__", "__mul__", "__rmul__"], _of_containers),
+    **named("List", COMPARISONS, OPERATORS.__getitem__),
+    **named("Tuple", ["__add__", "__mul__", "__rmul__"], _of_containers),
+    **named("Tuple", COMPARISONS, OPERATORS.__getitem__),
     **named("List", ["__contains__", "__len__", "count", "index"], lambda n: method(list, n)),
     **named("Tuple", ["__contains__", "__len__", "count", "index"], lambda n: method(tuple, n)),
     "python.List.__getitem__": _getitem(list),

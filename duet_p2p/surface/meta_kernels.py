@@ -15,8 +15,14 @@ import torch
 __all__ = ["ON_META"]
 
 
-def _covariance(matrix: torch.Tensor, **_: Any) -> torch.Tensor:
-    return matrix.mm(matrix.mH).squeeze() if matrix.dim() == 2 else matrix.sum()
+def _covariance(matrix: torch.Tensor, **settings: Any) -> torch.Tensor:
+    weights = [value for value in settings.values() if isinstance(value, torch.Tensor)]
+    if weights and not matrix.ndim:
+        raise NotImplementedError  # of which type it is follows no rule
+    for weight in weights:  # of the observations
+        matrix = matrix * weight
+    made = matrix.mm(matrix.mH).squeeze() if matrix.dim() == 2 else matrix.sum()
+    return made if made.is_floating_point() or made.is_complex() else made.float()
 
 
 def _geqrf(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -140,12 +140,12 @@ _ANY: Final = str.split(
 
 
 def _of_numbers(name: str) -> Callable[..., Any]:
-    """An operator of a number: not of what lies in a container, which is labelled by its own."""
+    """An operator of a number or text: not of a container, which is labelled by its own."""
     call = OPERATORS[name]
 
     def run(*values: Any) -> Any:
         if any(isinstance(value, _CONTAINERS) for value in values):
-            raise TypeError("an operator of a number takes no container")
+            raise TypeError("an operator of a number or a text takes no container")
         return call(*values)
 
     return run
@@ -212,7 +212,8 @@ PYTHON: Final[dict[str, Callable[..., Any]]] = {
     "python.Complex.conjugate": method(complex, "conjugate"),
     # texts
     **named("String", TEXT_METHODS, TEXT_METHODS.__getitem__),
-    **named("String", ["__add__", "__mul__", "__rmul__", *COMPARISONS], OPERATORS.__getitem__),
+    **named("String", ["__add__", "__mul__", "__rmul__"], _of_numbers),
+    **named("String", COMPARISONS, OPERATORS.__getitem__),
     "python.String.__iter__": iterate,
     **CONTAINERS,
     # iterators

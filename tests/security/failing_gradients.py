@@ -332,3 +332,19 @@ def gradients_of_what_may_be_missing_are_clipped(p: Any) -> list[Ref]:
         p.do("torch.nn.utils.clip_grad_value_", [w, one], 0.5)
         made += [p.op(T + "grad", w), w, v]
     return made
+
+
+@program
+def a_gradient_that_is_asked_of_a_missing_loss_is_written_to(p: Any) -> list[Ref]:
+    """Out of a list of what is hidden; that nothing with a graph is written there is public."""
+    made: list[Ref] = []
+    for has_graph in (False, True):
+        leaf = p.op(T + "requires_grad_", p.op("torch.mul", few(p), 1.0))
+        matrix = p.op("torch.diag", p.op(T + "__getitem__", P, p.op(T + "__gt__", P, -1)))
+        broken = p.op("torch.sum", p.op(L + "cholesky", matrix))
+        loss = p.op("torch.mul", p.op("torch.sum", leaf), broken)
+        grads = p.op("torch.autograd.grad", loss, [leaf], create_graph=has_graph)
+        taken = p.op("python.Tuple.__getitem__", grads, 0)
+        p.do(T + "add_", taken, p.op("torch.sum", weights(p, 3)))
+        made += [leaf, grads, taken]
+    return made

@@ -162,3 +162,73 @@ def a_place_that_a_failed_number_chose(p: Any) -> list[Ref]:
     number = p.op("python.Int", classified(p, w))
     box = p.op("python.collect", w, v, whole(p))
     return [number, p.op("python.List.__getitem__", box, number), w, v, box]
+
+
+@program
+def a_schedule_that_could_not_be_made_is_gone_through(p: Any) -> list[Ref]:
+    """It is no list, whether it is there or not."""
+    w = weights(p, 2)
+    optimizer = p.op("torch.optim.SGD", [w], lr=0.1)
+    least = p.op("python.List.__getitem__", p.op("python.collect", 0.01), whole(p))
+    schedule = p.op(SCHED + "CosineAnnealingLR", optimizer, 2, eta_min=least)
+    for name in ("List", "Tuple"):
+        p.op(f"python.{name}", schedule)
+    return [w]
+
+
+@program
+def a_seed_that_is_refused_behind_another(p: Any) -> list[Ref]:
+    """What was drawn by before stays behind all numbers that a private seed gives."""
+    p.do("torch.manual_seed", whole(p))
+    made = [p.op("torch.rand", 2)]
+    p.do("torch.manual_seed", p.op("torch.sum", N))
+    made.append(p.op("torch.rand", 2))
+    p.do("torch.manual_seed", 3)
+    return [*made, p.op("torch.rand", 2)]
+
+
+def few(p: Any) -> Ref:
+    """No rows of one of the sets, and one of the other."""
+    return p.op(T + "__getitem__", C, p.op(T + "__gt__", C, 5))
+
+
+def cut(p: Any, box: Ref) -> None:
+    """What lies in a list may be left out of it by another source's number."""
+    p.op("python.List.__getitem__", box, slice(0, p.op("python.Int", last(p, P))))
+
+
+@program
+def lists_of_rows_of_which_there_may_be_none(p: Any) -> list[Ref]:
+    """What is done by way of their elements reaches the tensor, if there are any."""
+    made: list[Ref] = []
+    for way in ("List", "List.copy", "List.__add__", "Tuple", "List.extend", "List.__iadd__"):
+        rows = few(p)
+        listed = p.op("python.collect", 1) if way in ("List.extend", "List.__iadd__") else None
+        if listed is not None:
+            p.ops(f"python.{way}", int("iadd" in way), listed, rows)
+        elif way in ("List", "Tuple"):
+            listed = p.op(f"python.{way}", rows)
+        else:
+            more = [[1]] if "add" in way else []
+            listed = p.op(f"python.{way}", p.op("python.List", rows), *more)
+        cut(p, p.op("python.collect", listed))
+        made += [rows, listed]
+    return made
+
+
+@program
+def elements_of_lists_of_rows_are_written_to(p: Any) -> list[Ref]:
+    made: list[Ref] = []
+    for make in ("List", "Tuple"):
+        rows = few(p)
+        listed = p.op(f"python.{make}", rows)
+        first = p.op(f"python.{make}.__getitem__", listed, 0)
+        p.op(T + "add_", first, p.op(T + "long", last(p, P)))
+        again = few(p)
+        taken = p.op("python.next", p.op("python.iter", p.op("python.List", again)))
+        p.op(T + "add_", taken, p.op(T + "long", last(p, P)))
+        straight = few(p)
+        taken = p.op("python.next", p.op("python.iter", straight))
+        p.op(T + "add_", taken, p.op(T + "long", last(p, P)))
+        made += [rows, again, straight]
+    return made

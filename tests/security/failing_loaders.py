@@ -219,3 +219,14 @@ def transforms_of_what_is_written_into_later(p: Any) -> list[Ref]:
         p.do("python.List.__setitem__", own_spread, 0, p.op("python.Float", spread))
         made += batches(p, data, batch_size=6, shuffle=True)
     return lengths(p, made)
+
+
+@program
+def batches_of_a_loader_that_may_be_missing_over_what_is_trained(p: Any) -> list[Ref]:
+    """They are copies: neither what they are made of nor a number beside it is one of them."""
+    w = weights(p, 4, 2)
+    size = p.op("torch.sum", p.op("torch.mul", last(p, N), 0.5))
+    loader = p.op(DATA + "DataLoader", p.op(DATA + "TensorDataset", w), batch_size=size)
+    batches = p.op("python.iter", loader)
+    made = [w, size, *[p.op("python.next", batches) for _ in range(2)]]
+    return [*made, p.op("python.Complex", size, 0)]

@@ -173,3 +173,12 @@ def a_complex_root(p: Any) -> list[Ref]:
             p.op("python.Complex", p.op(T + "__getitem__", M, (2, 2))),
         ),
     ]
+
+
+@program
+def a_tuple_of_an_owners_object_so_many_times(p: Any) -> list[Ref]:
+    """The object stays what it was, however many times it lies in the tuple."""
+    held = p.op("python.Tuple", p.op("python.collect", N))
+    many = p.op("python.Int", last(p, N))
+    made = [p.op(f"python.Tuple.{name}", held, many) for name in ("__mul__", "__rmul__")]
+    return [*made, p.op("python.collect", N), p.op("torch.mul", N, 2.0)]

@@ -58,7 +58,6 @@ def test_a_rule_cannot_tell_by_labels_what_failed(name: str) -> None:
     assert not differences(one, other, refs)
 
 
-@pytest.mark.xfail(strict=True, reason="a source that is not there; see the threat model")
 def test_a_list_of_no_rows_has_the_sources_of_one_of_some() -> None:
     def made(side: Side) -> list[Ref]:
         rows = side.op(T + "__getitem__", C, side.op(T + "__gt__", C, 5))

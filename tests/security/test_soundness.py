@@ -241,6 +241,13 @@ def a_text_of_an_error_with_an_address_in_it(d: Seen) -> None:
 
 
 @found
+def a_text_of_an_error_that_quotes_what_may_be_told(d: Seen) -> None:
+    for text in ("1 takes no text", "f takes at most 2 positional arguments here"):
+        d.run("python.List.index", [1, 2], d.run("python.collect", V, text))
+        d.run("python.List.remove", d.run("python.collect", 1), [V, text], outs=0)
+
+
+@found
 def a_tuple_repeated_no_times(d: Seen) -> None:
     d.run("python.Complex.__mul__", (3, 1), d.run(T + "__getitem__", WHOLE, 0))
 
@@ -345,3 +352,11 @@ def test_what_is_free_is_the_same_whatever_the_values_are(steps: list[int]) -> N
 )
 def test_it_is_in_many_more_programs(steps: list[int]) -> None:
     check(steps)
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="a distribution as a place; see the threat model")
+def test_a_distribution_that_is_missing_is_no_place_in_a_list() -> None:
+    draw = Random(11956 ^ 0x5EED)
+    with torch.random.fork_rng(()):
+        check([draw.randrange(1 << 48) for _ in range(draw.randint(3, 12))])

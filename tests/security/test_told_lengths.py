@@ -73,3 +73,20 @@ def test_nor_does_any_method_of_python_or_a_copy_of_a_copy(source: str) -> None:
     every = [(name,) for name in TABLE if name.startswith("python.")]
     for names in (*every, *itertools.product(COPIES[:7], COPIES[:7])):
         assert shown(source, names, 1) == shown(source, names, 8), names
+
+
+TIMES = [name for name in TABLE if name.startswith("python.") and "mul__" in name]
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_nor_does_a_list_so_many_times_under_any_name(name: str) -> None:
+    def made(value: int) -> tuple[Any, ...]:
+        d = Seen({"i": torch.tensor([value])})
+        one = d.run(T + "__getitem__", Ref(-1), 0)
+        for times in (one, d.run("python.Int", one), Ref(-1)):
+            for held in ([1], (1,), "a"):
+                for given in ((held, times), (times, held)):
+                    d.run("python.len", d.run(name, *given))
+        return told(d), [d.verdict(id) for id in range(1, d.next_id + 1)]
+
+    assert made(1) == made(8)

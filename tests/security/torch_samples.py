@@ -154,7 +154,8 @@ def _of_training() -> Iterator[Sample]:
     clips = "torch.nn.utils.clip_grad_"
     yield Sample(clips + "norm_", lambda p, grads: (([weight(p)], 1.0), {"norm_type": 2.0}))
     yield Sample(clips + "value_", lambda p, grads: (([weight(p)], 1.0), {}), 0)
-    yield Sample("torch.autograd.grad", lambda p, grads: _gradient(p))
+    for has_graph in (False, True):
+        yield Sample("torch.autograd.grad", lambda p, grads, g=has_graph: _gradient(p, g))
     yield Sample(T + "grad=", lambda p, grads: ((weight(p), p.own(torch.ones(2, 2))), {}), 0)
     yield Sample(T + "data=", lambda p, grads: ((weight(p), p.own(torch.ones(2, 2))), {}), 0)
     yield Sample(T + "requires_grad=", lambda p, grads: ((p.own(torch.ones(2)), True), {}), 0)
@@ -162,10 +163,10 @@ def _of_training() -> Iterator[Sample]:
     yield Sample("torch.manual_seed", lambda p, grads: ((5,), {}), 0)
 
 
-def _gradient(p: Owner) -> Given:
+def _gradient(p: Owner, has_graph: bool) -> Given:
     leaf = p.own(torch.ones(2, requires_grad=True))
     total = p.op("torch.sum", p.op("torch.square", leaf))
-    settings = {"retain_graph": True, "create_graph": False, "allow_unused": True}
+    settings = {"retain_graph": True, "create_graph": has_graph, "allow_unused": True}
     return (total, [leaf]), settings
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from duet_p2p.surface.table import TABLE
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 from tests.unit.engine_kit import Driver
@@ -21,6 +22,13 @@ def test_an_unknown_name_is_a_public_failure_and_its_results_are_poison(d):
     assert d.failed("torch.load", "x").code == "NotAllowed"
     assert d.failed("torch.Tensor.__class__", d.put(1)).code == "NotAllowed"
     assert d.facts(Ref(d.next_id)).failed_is_public
+
+
+def test_a_name_without_any_arguments_fails_for_all_to_see(d):
+    d.share(torch.ones(3))
+    for name in TABLE:
+        d.run(name)
+        assert all(failure.is_public for failure in d.failures()), name
 
 
 def test_an_id_that_does_not_exist(d):

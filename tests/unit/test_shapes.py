@@ -239,3 +239,13 @@ def test_result_bytes_counts_all_leaves() -> None:
     assert result_bytes((a, [b, b])) == 24 + 8
     assert result_bytes({"x": a}) == 24
     assert result_bytes(UNKNOWN) == 0
+
+
+@pytest.mark.parametrize("weight", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.complex64])
+def test_a_covariance_has_the_type_that_its_weights_make_of_it(dtype, weight):
+    for shape in ((6,), (2, 6)):
+        x, w = torch.ones(shape, dtype=dtype), torch.rand(6).to(weight)
+        real = torch.cov(x, aweights=w)
+        specs = [TensorSpec(tuple(t.shape), t.dtype, False, "cpu") for t in (x, w, real)]
+        assert infer("torch.cov", (specs[0],), {"aweights": specs[1]}, "g") == specs[2]
