@@ -21,6 +21,7 @@ from typing import Any, Final
 import torch
 from torch.optim import Optimizer
 
+from duet_p2p.engine import rates
 from duet_p2p.engine.aliases import writes_graph
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import BY_VALUES, base_name
@@ -72,7 +73,15 @@ _WITH_GRADS: Final = frozenset({
     "torch.nn.utils.clip_grad_value_",
 })  # fmt: skip
 """Names that read the gradients of what they are given."""
-_OF_OPTIMIZERS: Final = frozenset({"step", "load_state_dict", "add_param_group", "follow"})
+_SETTING: Final = frozenset({
+    "torch.optim.Optimizer.load_state_dict", "torch.optim.Optimizer.add_param_group",
+    "torch.optim.lr_scheduler.LRScheduler.load_state_dict",
+    "torch.optim.lr_scheduler.LRScheduler.feed", "torch.optim.lr_scheduler.LRScheduler.step",
+})  # fmt: skip
+"""Names that write settings, or what is to be one."""
+_OF_OPTIMIZERS: Final = frozenset({
+    "step", "load_state_dict", "add_param_group", "follow", "feed",
+})  # fmt: skip
 
 
 class Damage:
@@ -300,7 +309,7 @@ class Damage:
         """Whether what a call was to write to would have got a private shape from it."""
         if rule.short == "__setitem__" and isinstance(given.args[0], torch.Tensor):
             return hides_graph(rule, given, mode, self._lineage)
-        if rule.short in _OF_OPTIMIZERS or rule.name == "torch.Tensor.backward":
+        if rule.short in _OF_OPTIMIZERS or rule.short in ("backward", "zero_grad"):
             return False  # no step changes a shape, and a gradient has that of its leaf
         if "out" in given.kwargs or (rule.result == "self" and base_name(rule.name)):
             # what is missing here would have had a hidden shape
@@ -329,7 +338,10 @@ class Damage:
             # it writes its settings into groups that there are
             listed += [part for part in given.reached() if isinstance(part, dict)]
             owners = [part for part in given.reached() if isinstance(part, Optimizer)]
+            listed = [part for part in listed if not isinstance(part, Optimizer)]
             self.spoil(owners, poison)
+        if rule.name in _SETTING and not poison.is_public and given.args:
+            rates.left_out(given.args[0], given, to_per_record(poison.label), self._lineage)
         targets = [target for target in listed if not isinstance(target, Poison)]
         for missing in listed if not poison.is_public else ():
             if isinstance(missing, Poison) and not missing.is_public:
