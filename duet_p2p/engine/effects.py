@@ -236,7 +236,7 @@ class Effects:
         elif short in ("state_dict", "get_last_lr") and _is_stepper(first):
             rates.copied(first, result, lineage)
         elif isinstance(result, LRScheduler):
-            rates.made(result, lineage)
+            rates.made(result, given, lineage)
         elif name.startswith("torch.distributions.") and isinstance(result, Distribution):
             self._new_distribution(given, result)
         elif name == "torch.manual_seed":

@@ -110,9 +110,16 @@ def copied(stepper: Any, state: Any, lineage: Lineage) -> None:
         _mark(_parts_of_state(state), lineage, is_public=True)
 
 
-def made(scheduler: LRScheduler, lineage: Lineage) -> None:
-    """A scheduler was made, and keeps settings that its optimizer has by now."""
-    if are_public(scheduler, lineage):
+def made(scheduler: LRScheduler, given: Arguments, lineage: Lineage) -> None:
+    """A scheduler was made of what it was given, and keeps settings that its optimizer has now."""
+    theirs = {id(part) for optimizer in _optimizers(scheduler) for part in reach(optimizer)}
+    brought = [part for value in given.beside_first() for part in reach(value)]
+    brought = [part for part in brought if id(part) not in theirs]
+    labels = [slot.label for slot in given.slots.values()]
+    labels += [lineage.label(part) for part in brought if isinstance(part, torch.Tensor)]
+    held = [*_held_by(scheduler), *filter(_can_hold, brought)]
+    if all([_is_public(part, lineage) for part in held]) and not is_private(join(labels)):
+        _mark(_own(scheduler), lineage, is_public=True)
         return
     every = join([lineage.whole(optimizer) for optimizer in _optimizers(scheduler)])
     for part in _own(scheduler):

@@ -1,4 +1,4 @@
-"""Programs that see what a private number chose in another way, or put it somewhere, if it is there.
+"""Programs that see what a private number chose in another way, or put it somewhere, if it is one.
 
 In one of the two data sets it chose a tensor, in the other what is none. What is written later to
 all that could have been chosen has a source of its own.
@@ -26,7 +26,7 @@ Seen = Callable[[Any, Ref], Ref]
 
 
 def looked_at(p: Any, seen: Seen, *, many: int = len(NOTHING)) -> list[Ref]:
-    """What is made of a tensor or of nothing, before a source is written to the tensor and after."""
+    """What is made of a tensor or of nothing, before and after a source is put into the tensor."""
     found: list[Ref] = []
     for nothing in NOTHING[:many]:
         own = p.put(torch.ones(3))
