@@ -340,6 +340,8 @@ class Damage:
             owners = [part for part in given.reached() if isinstance(part, Optimizer)]
             listed = [part for part in listed if not isinstance(part, Optimizer)]
             self.spoil(owners, poison)
+        if rule.short == "step" and given.args and isinstance(given.args[0], Optimizer):
+            rates.hide_state(given.args[0], self._lineage)
         if rule.name in _SETTING and not poison.is_public and given.args:
             rates.left_out(given.args[0], given, to_per_record(poison.label), self._lineage)
         targets = [target for target in listed if not isinstance(target, Poison)]

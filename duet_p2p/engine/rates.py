@@ -8,12 +8,15 @@ A step on private values leaves its label on all that the optimizer holds, which
 settings. So what they lie in is marked before it gets that label, if they are public, and the mark
 goes once something private is written there: by a key, by a scheduler that was given a private
 number or holds one, by a state that is loaded.
+
+A rate only scales what a step moves. Any other setting can decide what an optimizer remembers, as a
+momentum of zero does, and so how long its state is: where one is private, that is, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.optim import Optimizer
@@ -21,18 +24,40 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.holding import groups_of
-from duet_p2p.engine.labels import Label, join
-from duet_p2p.engine.lineage import Lineage, Tracked, is_atomic, reach
+from duet_p2p.engine.labels import Label, join, to_per_record
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.selection import of_loose
 from duet_p2p.engine.store import Poison
 
-__all__ = ["after_step", "are_public", "before_step", "copied", "left_out", "made", "put_into"]
+__all__ = [
+    "after_step", "are_public", "before_step", "copied", "hide_state", "is_only_rate", "left_out",
+    "made", "put_into",
+]  # fmt: skip
+
+_RATE: Final = "lr"
 
 
 def are_public(stepper: Any, lineage: Lineage) -> bool:
     """Whether no private value decided a setting of an optimizer, or a number in a scheduler."""
     held = _settings(stepper) if isinstance(stepper, Optimizer) else _held_by(stepper)
     return all([_is_public(part, lineage) for part in held])
+
+
+def is_only_rate(optimizer: Optimizer, lineage: Lineage) -> bool:
+    """Whether private values decided no setting of an optimizer's groups but their rates."""
+    return all([_has_at_most_rate(part, lineage) for part in _settings(optimizer)])
+
+
+def hide_state(optimizer: Optimizer, lineage: Lineage) -> None:
+    """A step remembers what its settings say, or would if it had worked: so how much is private."""
+    if is_only_rate(optimizer, lineage):
+        return
+    entries = [e for part in _settings(optimizer) if (e := lineage.find(part)) is not None]
+    labels = [label for entry in entries for label in (entry.content, entry.structure)]
+    label = to_per_record(join(labels))
+    for part in _numbers_in([optimizer.state]):
+        tracked = lineage.track(part)
+        tracked.structure = join((tracked.structure, label))
 
 
 def before_step(stepper: Any, short: str, given: Arguments, lineage: Lineage) -> None:
@@ -50,12 +75,16 @@ def before_step(stepper: Any, short: str, given: Arguments, lineage: Lineage) ->
         if short == "add_param_group" and all([_is_public(part, lineage) for part in kept]):
             kept += _numbers_in(given.beside_first())  # what is not in it comes from the defaults
         kept += _settings(stepper)
+        if short == "step":
+            hide_state(stepper, lineage)
+        if short == "load_state_dict":  # it may be none
+            _type(_numbers_in([stepper.state]), given, lineage)
     else:
         held = [*_held_by(stepper), *(_of_state(given) if short == "load_state_dict" else ())]
         is_public = all([_is_public(part, lineage) for part in held]) and not is_private(
             _of_numbers(short, given, lineage)
         )
-        _mark(held, lineage, is_public=is_public)
+        _mark_moved(held, stepper, lineage, is_public=is_public)
         _type(held, given, lineage)
     _mark([part for part in kept if _is_public(part, lineage)], lineage, is_public=True)
 
@@ -74,13 +103,14 @@ def after_step(stepper: Any, short: str, given: Arguments, lineage: Lineage) -> 
     An optimizer has new groups behind a state that it was given, and what was in that.
     """
     if not isinstance(stepper, Optimizer):
-        _mark(_held_by(stepper), lineage, is_public=_is_public(stepper, lineage))
-        return
-    if short != "load_state_dict":
-        return
-    labels = [slot.label for slot in given.slots.values()]
-    is_public = all([_is_public(part, lineage) for part in _of_state(given)])
-    _mark(_settings(stepper), lineage, is_public=is_public and not is_private(join(labels)))
+        is_public = _is_public(stepper, lineage)
+        _mark_moved(_held_by(stepper), stepper, lineage, is_public=is_public)
+    elif short == "step":
+        hide_state(stepper, lineage)
+    elif short == "load_state_dict":
+        is_told = not is_private(join([slot.label for slot in given.slots.values()]))
+        _mark_like(_settings(stepper), _of_state(given) if is_told else None, lineage)
+        _type(_numbers_in([stepper.state]), given, lineage)
 
 
 def left_out(stepper: Any, given: Arguments, label: Label, lineage: Lineage) -> None:
@@ -91,9 +121,9 @@ def left_out(stepper: Any, given: Arguments, label: Label, lineage: Lineage) -> 
     for part in held:
         tracked = lineage.track(part)
         tracked.content = join((tracked.content, label))
-    _mark(held, lineage, is_public=False)
-    if schedulers:
-        _type(held, given, lineage)
+    _mark(held, lineage, is_public=False)  # what was left out may have been any setting
+    state = [] if schedulers else [optimizer.state for optimizer in _optimizers(stepper)]
+    _type(held if schedulers else _numbers_in(state), given, lineage)
 
 
 def _type(held: list[Any], given: Arguments, lineage: Lineage) -> None:
@@ -106,8 +136,8 @@ def _type(held: list[Any], given: Arguments, lineage: Lineage) -> None:
 
 def copied(stepper: Any, state: Any, lineage: Lineage) -> None:
     """A stepper gave its state, or a list of its numbers."""
-    if are_public(stepper, lineage):
-        _mark(_parts_of_state(state), lineage, is_public=True)
+    held = _settings(stepper) if isinstance(stepper, Optimizer) else _held_by(stepper)
+    _mark_like(_parts_of_state(state), held, lineage)
 
 
 def made(scheduler: LRScheduler, given: Arguments, lineage: Lineage) -> None:
@@ -127,10 +157,11 @@ def made(scheduler: LRScheduler, given: Arguments, lineage: Lineage) -> None:
         tracked.content = join((tracked.content, every))
 
 
-def put_into(box: Tracked, label: Label) -> None:
-    """Something of this label is written into a list or dict."""
+def put_into(box: Any, key: Any, label: Label, lineage: Lineage) -> None:
+    """Something of this label is about to be put into a list or dict, by a key if that has one."""
     if is_private(label):
-        box.has_public_numbers = False
+        is_rate = type(key) is str and key == _RATE and _has_at_most_rate(box, lineage)
+        _mark([box], lineage, is_public=False, is_rate=is_rate)
 
 
 # where numbers lie
@@ -193,7 +224,34 @@ def _is_public(part: Any, lineage: Lineage) -> bool:
     )
 
 
-def _mark(parts: Iterable[Any], lineage: Lineage, *, is_public: bool) -> None:
+def _has_at_most_rate(part: Any, lineage: Lineage) -> bool:
+    """Whether no number in this is private, or nothing but a rate."""
+    if _is_public(part, lineage):
+        return True
+    entry = None if isinstance(part, Poison) else lineage.find(part)
+    return entry is not None and entry.has_private_rate and not is_private(entry.structure)
+
+
+def _mark(
+    parts: Iterable[Any], lineage: Lineage, *, is_public: bool, is_rate: bool = False
+) -> None:  # fmt: skip
     for part in parts:
         if not isinstance(part, Poison):
-            lineage.track(part).has_public_numbers = is_public
+            tracked = lineage.track(part)
+            tracked.has_public_numbers, tracked.has_private_rate = is_public, is_rate
+
+
+def _mark_moved(held: list[Any], scheduler: Any, lineage: Lineage, *, is_public: bool) -> None:
+    """A scheduler writes rates; some of them write a momentum, too."""
+    has_more = any(getattr(part, "cycle_momentum", False) for part in reach(scheduler))
+    for part in held:
+        is_rate = not (is_public or has_more) and _has_at_most_rate(part, lineage)
+        _mark([part], lineage, is_public=is_public, is_rate=is_rate)
+
+
+def _mark_like(parts: list[Any], held: list[Any] | None, lineage: Lineage) -> None:
+    """Settings are copied from what these held; None: nobody may know."""
+    known = [] if held is None else held
+    is_public = held is not None and all([_is_public(part, lineage) for part in known])
+    is_rate = held is not None and all([_has_at_most_rate(part, lineage) for part in known])
+    _mark(parts, lineage, is_public=is_public, is_rate=is_rate and not is_public)

@@ -48,12 +48,19 @@ def way(function: Way) -> Way:
                 trained(p, optimizer, w)
             more = function(p, optimizer, group_of(p, optimizer))
             trained(p, optimizer, w)
-            found += [w, optimizer, group_of(p, optimizer), *more]
-            found.append(p.op(OPT + "state_dict", optimizer))
+            found += [w, optimizer, group_of(p, optimizer), *more, *remembered(p, optimizer)]
         return found
 
     PROGRAMS[function.__name__] = made
     return function
+
+
+def remembered(p: Any, optimizer: Ref) -> list[Ref]:
+    """The state of an optimizer, and how much is in it."""
+    state = p.op(OPT + "state_dict", optimizer)
+    every = p.op("python.Dict.__getitem__", state, "state")
+    inner = p.op("python.Dict.__getitem__", every, 0)
+    return [state, p.op("python.len", every), p.op("python.len", inner)]
 
 
 def rate(p: Any) -> Ref:
@@ -114,6 +121,22 @@ def settings_from_a_dict(p: Any, optimizer: Ref, group: Ref) -> list[Ref]:
     p.do("python.Dict.update", group, p.op("python.collect", lr=rate(p)))
     p.do("python.Dict.update", group, p.op("python.Dict", [["momentum", rate(p)]]))
     return []
+
+
+@way
+def a_momentum_that_may_be_zero(p: Any, optimizer: Ref, group: Ref) -> list[Ref]:
+    """Without one there is nothing to remember."""
+    put(p, group, "momentum", p.op("python.Int.__floordiv__", whole(p), 9))
+    return taught(p, optimizer)
+
+
+@way
+def a_flag_among_the_settings(p: Any, optimizer: Ref, group: Ref) -> list[Ref]:
+    w, other = new(p, "Adam")
+    flag = p.op("python.Bool", p.op("python.Int.__floordiv__", whole(p), 9))
+    put(p, group_of(p, other), "amsgrad", flag)
+    trained(p, other, w)
+    return [w, other, *remembered(p, other)]
 
 
 @way
