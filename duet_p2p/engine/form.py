@@ -386,8 +386,6 @@ def _entry_of(value: Any, lineage: Lineage) -> Owned | Tracked | None:
 
 def may_be_another(slot: Slot, lineage: Lineage) -> bool:
     """Whether this is one of several that a private value chose one of, or what it chose."""
-    if slot.is_loose and slot.made is not None and slot.made.op == "torch.Tensor.grad":
-        return False  # which may not be there
     if slot.is_loose and slot.is_element:
         return True
     entry = _entry_of(slot.value, lineage)

@@ -134,3 +134,15 @@ def a_parameter_that_is_written_to_in_vain(p: Any) -> list[Ref]:
     made = p.op(T + "add_", parameter, p.op("torch.sum", failing))
     whole = p.op(T + "mul_", parameter, p.op(T + "__getitem__", Ref(-4), slice(0, 3)))
     return [parameter, made, whole, weights(p, 1)]
+
+
+@program
+def a_gradient_that_may_be_nothing(p: Any) -> list[Ref]:
+    found: list[Ref] = []
+    for other in (None, p.put(torch.ones(3))):
+        w, own = weights(p, 3), p.put(torch.ones(3))
+        p.do(T + "grad=", w, either(p, own, other))
+        p.do(T + "add_", own, secret(p))
+        grad = p.op(T + "grad", w)
+        found += [w, own, grad, p.op("python.collect", grad)]
+    return found
