@@ -73,15 +73,7 @@ _WITH_GRADS: Final = frozenset({
     "torch.nn.utils.clip_grad_value_",
 })  # fmt: skip
 """Names that read the gradients of what they are given."""
-_SETTING: Final = frozenset({
-    "torch.optim.Optimizer.load_state_dict", "torch.optim.Optimizer.add_param_group",
-    "torch.optim.lr_scheduler.LRScheduler.load_state_dict",
-    "torch.optim.lr_scheduler.LRScheduler.feed", "torch.optim.lr_scheduler.LRScheduler.step",
-})  # fmt: skip
-"""Names that write settings, or what is to be one."""
-_OF_OPTIMIZERS: Final = frozenset({
-    "step", "load_state_dict", "add_param_group", "follow", "feed",
-})  # fmt: skip
+_OF_OPTIMIZERS: Final = frozenset({"step", "load_state_dict", "add_param_group", "follow"})
 
 
 class Damage:
@@ -309,7 +301,7 @@ class Damage:
         """Whether what a call was to write to would have got a private shape from it."""
         if rule.short == "__setitem__" and isinstance(given.args[0], torch.Tensor):
             return hides_graph(rule, given, mode, self._lineage)
-        if rule.short in _OF_OPTIMIZERS or rule.short in ("backward", "zero_grad"):
+        if rule.short in _OF_OPTIMIZERS or rule.short in ("backward", "zero_grad", "feed"):
             return False  # no step changes a shape, and a gradient has that of its leaf
         if "out" in given.kwargs or (rule.result == "self" and base_name(rule.name)):
             # what is missing here would have had a hidden shape
@@ -342,7 +334,7 @@ class Damage:
             self.spoil(owners, poison)
         if rule.short == "step" and given.args and isinstance(given.args[0], Optimizer):
             rates.hide_state(given.args[0], self._lineage)
-        if rule.name in _SETTING and not poison.is_public and given.args:
+        if rule.name in rates.SETTING and not poison.is_public and given.args:
             rates.left_out(given.args[0], given, to_per_record(poison.label), self._lineage)
         targets = [target for target in listed if not isinstance(target, Poison)]
         for missing in listed if not poison.is_public else ():
@@ -351,7 +343,7 @@ class Damage:
                 tracked.content = join((tracked.content, to_per_record(poison.label)))
                 if mode == "g" and writes_graph(rule):  # as what was written would have been
                     missing.leaves |= poison.leaves
-        if short in _OF_OPTIMIZERS and given.args:
+        if (short in _OF_OPTIMIZERS or short == "feed") and given.args:
             first = given.args[0]
             targets += [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
             if isinstance(first, Poison):  # its parameters, which it was made of

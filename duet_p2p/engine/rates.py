@@ -30,11 +30,18 @@ from duet_p2p.engine.selection import of_loose
 from duet_p2p.engine.store import Poison
 
 __all__ = [
-    "after_step", "are_public", "before_step", "copied", "hide_state", "is_only_rate", "left_out",
-    "made", "put_into",
+    "SETTING", "after_step", "are_public", "before_step", "copied", "hide_state", "is_only_rate",
+    "left_out", "made", "put_into",
 ]  # fmt: skip
 
 _RATE: Final = "lr"
+SETTING: Final = frozenset({
+    "torch.optim.Optimizer.load_state_dict", "torch.optim.Optimizer.add_param_group",
+    "torch.optim.lr_scheduler.LRScheduler.load_state_dict",
+    "torch.optim.lr_scheduler.LRScheduler.feed", "torch.optim.lr_scheduler.LRScheduler.step",
+})  # fmt: skip
+"""Names that write settings, or what is to be one."""
+
 
 
 def are_public(stepper: Any, lineage: Lineage) -> bool:
