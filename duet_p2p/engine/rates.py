@@ -43,7 +43,6 @@ SETTING: Final = frozenset({
 """Names that write settings, or what is to be one."""
 
 
-
 def are_public(stepper: Any, lineage: Lineage) -> bool:
     """Whether no private value decided a setting of an optimizer, or a number in a scheduler."""
     held = _settings(stepper) if isinstance(stepper, Optimizer) else _held_by(stepper)
