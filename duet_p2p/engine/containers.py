@@ -19,6 +19,7 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass, next_batch, of_items, of_shapes, start_pass
 from duet_p2p.engine.labels import METADATA, PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
+from duet_p2p.engine.rates import put_into
 from duet_p2p.engine.selection import (
     HOLDING,
     are_dicts,
@@ -155,6 +156,8 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
         entry.content = join((entry.content, to_per_record(given.all(lineage))))
     rest = labels_of(given.args[1:], lineage)
     slots = join(slot.label for slot in given.slots.values())
+    key = given.args[1] if short in ("__setitem__", "setdefault") else None
+    put_into(target, key, join((slots, rest[0])), lineage)
     entry.content = join((entry.content, slots, rest[0]))
     entry.structure = join((entry.structure, of_loose(given)))
     entries, others = ties.taken(short, given, lineage)

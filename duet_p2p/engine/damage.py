@@ -21,6 +21,7 @@ from typing import Any, Final
 import torch
 from torch.optim import Optimizer
 
+from duet_p2p.engine import rates
 from duet_p2p.engine.aliases import writes_graph
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import BY_VALUES, base_name
@@ -304,7 +305,7 @@ class Damage:
         """Whether what a call was to write to would have got a private shape from it."""
         if rule.short == "__setitem__" and isinstance(given.args[0], torch.Tensor):
             return hides_graph(rule, given, mode, self._lineage)
-        if rule.short in _OF_OPTIMIZERS or rule.name == "torch.Tensor.backward":
+        if rule.short in _OF_OPTIMIZERS or rule.short in ("backward", "zero_grad", "feed"):
             return False  # no step changes a shape, and a gradient has that of its leaf
         if "out" in given.kwargs or (rule.result == "self" and base_name(rule.name)):
             # what is missing here would have had a hidden shape
@@ -333,7 +334,12 @@ class Damage:
             # it writes its settings into groups that there are
             listed += [part for part in given.reached() if isinstance(part, dict)]
             owners = [part for part in given.reached() if isinstance(part, Optimizer)]
+            listed = [part for part in listed if not isinstance(part, Optimizer)]
             self.spoil(owners, poison)
+        if rule.short == "step" and given.args and isinstance(given.args[0], Optimizer):
+            rates.hide_state(given.args[0], self._lineage)
+        if rule.name in rates.SETTING and not poison.is_public and given.args:
+            rates.left_out(given.args[0], given, to_per_record(poison.label), self._lineage)
         targets = [target for target in listed if not isinstance(target, Poison)]
         for missing in listed if not poison.is_public else ():
             if isinstance(missing, Poison) and not missing.is_public:
@@ -341,7 +347,7 @@ class Damage:
                 tracked.content = join((tracked.content, to_per_record(poison.label)))
                 if mode == "g" and writes_graph(rule):  # as what was written would have been
                     missing.leaves |= poison.leaves
-        if short in _OF_OPTIMIZERS and given.args:
+        if (short in _OF_OPTIMIZERS or short == "feed") and given.args:
             first = given.args[0]
             targets += [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
             if isinstance(first, Poison):  # its parameters, which it was made of

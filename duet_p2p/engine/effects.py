@@ -13,8 +13,9 @@ from typing import Any, Final
 import torch
 from torch.distributions import Distribution
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from duet_p2p.engine import axes
+from duet_p2p.engine import axes, rates
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
 from duet_p2p.engine.choice import mark_set
@@ -44,7 +45,7 @@ from duet_p2p.engine.labels import (
 from duet_p2p.engine.lineage import Lineage, Owned, reach
 from duet_p2p.engine.training import Training, count_step, note_step
 
-__all__ = ["CLIPS", "Effects", "clipped_by", "label_apart", "label_clipped"]
+__all__ = ["CLIPS", "READERS", "Effects", "clipped_by", "label_apart", "label_clipped"]
 
 _STEPS: Final = frozenset(
     {"step", "load_state_dict", "add_param_group", "follow", "zero_grad", "feed"}
@@ -189,6 +190,8 @@ class Effects:
 
     def _before_step(self, stepper: Any, short: str, given: Arguments) -> None:
         lineage = self._lineage
+        if short != "zero_grad":
+            rates.before_step(stepper, short, given, lineage)
         parts = given.with_grads()
         tensors = [p for p in parts if isinstance(p, torch.Tensor)]
         if short == "zero_grad":
@@ -217,7 +220,7 @@ class Effects:
 
     def after(self, name: str, given: Arguments, result: Any, written: Iterable[Any]) -> None:
         """Label what the call made or changed besides its result."""
-        first = given.args[0] if given.args else None
+        first, lineage = given.args[0] if given.args else None, self._lineage
         short = name.rpartition(".")[2]
         if name == "torch.Tensor.backward":
             self._gradients.after()
@@ -229,6 +232,11 @@ class Effects:
                 self._copied_lengths(given)
             elif short == "step":
                 self.note(first)
+            rates.after_step(first, short, given, lineage)
+        elif short in ("state_dict", "get_last_lr") and _is_stepper(first):
+            rates.copied(first, result, lineage)
+        elif isinstance(result, LRScheduler):
+            rates.made(result, given, lineage)
         elif name.startswith("torch.distributions.") and isinstance(result, Distribution):
             self._new_distribution(given, result)
         elif name == "torch.manual_seed" and not is_private(every := given.all(self._lineage)):
@@ -347,6 +355,12 @@ class Effects:
 
 PARTS: Final = frozenset({"torch.optim.Optimizer.param_groups", "torch.optim.Optimizer.defaults"})
 """They give a part of their object itself."""
+READERS: Final = PARTS | {
+    "torch.optim.Optimizer.state_dict", "torch.optim.lr_scheduler.LRScheduler.state_dict",
+    "torch.optim.lr_scheduler.LRScheduler.get_last_lr",
+    "torch.optim.lr_scheduler.LRScheduler.last_epoch",
+}  # fmt: skip
+"""They look at no value that lies in their object, so what failed may lie there."""
 _STATE: Final = "torch.optim.Optimizer.state_dict"
 """It gives new dicts with the optimizer's own ones, and its own tensors, in them."""
 
@@ -469,4 +483,4 @@ def _leaves_graph(stepper: Any) -> bool:
 
 
 def _is_stepper(value: Any) -> bool:
-    return isinstance(value, Optimizer | torch.optim.lr_scheduler.LRScheduler)
+    return isinstance(value, Optimizer | LRScheduler)

@@ -20,13 +20,14 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import label_filled
 from duet_p2p.engine.call import Call
 from duet_p2p.engine.damage import Damage
-from duet_p2p.engine.effects import Effects
+from duet_p2p.engine.effects import READERS, Effects
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_exhaustion, text_of
 from duet_p2p.engine.faults import for_failure, lost
 from duet_p2p.engine.judge import look_before, typed
 from duet_p2p.engine.labelling import STATEFUL, Labelling, is_element
 from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.loose import tie_made
 from duet_p2p.engine.messages import OpFailed
 from duet_p2p.engine.provenance import OPTIMIZING, Provenance
 from duet_p2p.engine.publicity import is_public_failure
@@ -123,6 +124,7 @@ class Executor:
             return None if (told := self._fail(failed.poison, op)) and failed.is_known else told
         finally:  # a closure's commands run within a step
             if self._lineage.ties:
+                tie_made(self._named, self._store, self._lineage)
                 settle(self._lineage)
             self.admission.spec, self._named, self._mode = outer
         return None
@@ -184,7 +186,7 @@ class Executor:
         run.is_container = containers.is_container_call(rule.name, given)
         run.targets = self._writes.targets(rule, given)
         self._refuse_shared(run)
-        is_deep = not run.is_container
+        is_deep = not (run.is_container or rule.name in READERS)
         poison = self.damage.found(rule.name, given, deep=is_deep)
         if poison is None or self.damage.can_run(rule.name, given, deep=is_deep):
             run.poison = poison

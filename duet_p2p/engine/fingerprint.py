@@ -178,6 +178,7 @@ class _Look:
                 return None
             self.facts.append(entry.origin.form if is_scheduled else None)
             self.facts += (entry.content, entry.structure, entry.is_shared, entry.written)
+            self.facts += (entry.has_public_numbers, entry.has_private_rate)
         owned = []
         for tensor in holding.tensors:
             of_tensor = self.tensor(tensor)

@@ -32,6 +32,7 @@ from torch.optim import Optimizer
 from duet_p2p.engine.holding import Holding, groups_of, holding_of
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
+from duet_p2p.engine.rates import are_public
 from duet_p2p.engine.recipe import Made, made
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.wire import values as wire
@@ -211,7 +212,7 @@ def _written(optimizer: Optimizer, holding: Holding, lineage: Lineage) -> list[A
     None if it follows from more, as from the contents of what is public. How a tensor lies over its
     storage changes by commands only that write to it.
     """
-    if not holding.has_plain_settings:
+    if not (holding.has_plain_settings and are_public(optimizer, lineage)):
         return None
     facts: list[Any] = []
     at, find = lineage.at, lineage.find
@@ -234,6 +235,8 @@ def settings_of(optimizer: Optimizer, lineage: Lineage) -> list[str]:
     lists = [optimizer.param_groups, *(group["params"] for group in groups_of(optimizer))]
     if any(_is_chosen(part, lineage) for part in (optimizer, *groups_of(optimizer), *lists)):
         parts.append(UNBOUND)  # private values decided some of them
+    elif not are_public(optimizer, lineage):
+        parts.append(UNBOUND)
     for group in groups_of(optimizer):
         parts.append(str(len(group["params"])))
         parts += [f"{key}={_setting(group[key], lineage)}" for key in group if key != "params"]
@@ -342,7 +345,7 @@ def inputs_of(
     """Nodes of a command's arguments, and the forms of those that have one of their own."""
     nodes, forms = {}, {}
     for id, slot in slots.items():
-        if type(slot.value) is torch.Tensor:
+        if type(slot.value) is torch.Tensor and not (slot.is_loose and slot.is_element):
             entry = lineage.entry(slot.value)
             is_plain = entry is not None and entry.written is None and entry.tie is None
             if entry is not None and is_plain and entry.label.kind is not Kind.PUBLIC:
@@ -383,8 +386,6 @@ def _entry_of(value: Any, lineage: Lineage) -> Owned | Tracked | None:
 
 def may_be_another(slot: Slot, lineage: Lineage) -> bool:
     """Whether this is one of several that a private value chose one of, or what it chose."""
-    if slot.is_loose and slot.made is not None and slot.made.op == "torch.Tensor.grad":
-        return False  # which may not be there
     if slot.is_loose and slot.is_element:
         return True
     entry = _entry_of(slot.value, lineage)

@@ -33,7 +33,10 @@ def before_scheduler(given: Arguments, lineage: Lineage) -> None:
     beside = [s.label for s in slots if not isinstance(s.value, Optimizer | LRScheduler)]
     chosen = to_per_record(join([*beside, *grown(given, lineage)]))
     for value in given.values():
-        for part in reach(value):
+        parts = reach(value)
+        if not any(isinstance(part, Optimizer | LRScheduler) for part in parts):
+            continue  # it only looks at numbers
+        for part in parts:
             if not isinstance(part, torch.Tensor | tuple):
                 tracked = lineage.track(part)
                 tracked.content = join((tracked.content, every))

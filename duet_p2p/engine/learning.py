@@ -139,6 +139,9 @@ def _is_hidden(value: Any, lineage: Lineage) -> bool:
         if isinstance(part, torch.Tensor):
             if lineage.hidden(part):
                 return True
+        elif isinstance(part, Poison):
+            if not (part.is_object or part.is_public):  # it would be hidden
+                return True
         elif (found := lineage.find(part)) is not None and is_private(found.structure):
             return True
     return False

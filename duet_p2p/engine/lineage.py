@@ -151,8 +151,8 @@ class Tracked:
     """Entry of one stateful object that is no tensor."""
 
     __slots__ = (
-        "added", "content", "held", "is_shared", "origin", "poison", "ref", "structure", "tie",
-        "uid", "version", "written",
+        "added", "content", "has_private_rate", "has_public_numbers", "held", "is_shared", "origin",
+        "poison", "ref", "structure", "tie", "uid", "version", "written",
     )  # fmt: skip
 
     def __init__(self, uid: int) -> None:
@@ -164,10 +164,10 @@ class Tracked:
         """Joined label of parts that cannot carry one: numbers, texts, internal state."""
         self.structure = PUBLIC
         """What decided its length, its keys and their order."""
-        self.is_shared, self.tie = False, cast(Any, None)
+        self.is_shared = self.has_public_numbers = self.has_private_rate = False  # see rates.py
+        self.tie: Any = None
         self.poison: Poison | None = None
-        self.version = 0
-        self.origin: Any = None  # see batches.py, schedules.py; what a distribution is made of
+        self.version, self.origin = 0, cast(Any, None)  # see batches.py, schedules.py, form.py
         self.written: Made | None = None
         """The newest of the commands that changed it, for form.py."""
         self.added: tuple[int | None, ...] | None = None

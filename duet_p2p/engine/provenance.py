@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from duet_p2p.engine import axes, schedules, writers
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass
+from duet_p2p.engine.containers import chooses, is_container_call
 from duet_p2p.engine.drawing import is_random
 from duet_p2p.engine.effects import CLIPS
 from duet_p2p.engine.form import form_of, inputs_of, keep_root
@@ -164,9 +165,26 @@ class Provenance:
         self._leave(node, op, rule, given, targets)
         if name in _NEXT:
             return self._batch(node, result, given)
-        if isinstance(result, torch.nn.Parameter) and name != "torch.Tensor.grad":
-            return boundary("parameter", form_of(node) if origin.forms else "")
-        return node
+        return self._as_parameter(node, rule, given, result, origin)
+
+    def _as_parameter(
+        self, node: Made, rule: Rule, given: Arguments, result: Any, origin: Origin
+    ) -> Made:  # fmt: skip
+        """The node of what a command gave, or would have: recipes begin at parameters.
+
+        Where private values chose what it gave, its node does not say that it is one.
+        """
+        name, first = rule.name, given.args[0] if given.args else None
+        if rule.result == "self":
+            result = first
+        if name != "torch.nn.Parameter":
+            if not isinstance(result, torch.nn.Parameter) or name == "torch.Tensor.grad":
+                return node
+            if any([slot.is_loose for slot in given.slots.values()]):
+                return node
+            if is_container_call(name, given) and chooses(rule.short, given, self._lineage):
+                return node
+        return boundary("parameter", form_of(node) if origin.forms else "")
 
     def _node(self, op: Op, name: str, given: Arguments, origin: Origin) -> Made:
         node = made(name, op.args, self._settings(op, name, given), origin.nodes, origin.forms)
@@ -209,6 +227,8 @@ class Provenance:
         self._leave(node, op, rule, given, targets)
         if rule.name in _NEXT:
             node = self._batch(node, None, given)
+        else:
+            node = self._as_parameter(node, rule, given, None, origin)
         return list(self.results(node, [None] * len(op.outs)))
 
     def plain(self, op: Op, name: str, given: Arguments, entries: Sequence[Owned | None], *,

@@ -35,6 +35,7 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.form import hashed, settings_of
 from duet_p2p.engine.holding import groups_of
 from duet_p2p.engine.lineage import Lineage, is_atomic
+from duet_p2p.engine.rates import are_public
 
 __all__ = ["MOVE", "Move", "Schedule", "moved", "moves", "said", "scheduled"]
 
@@ -117,7 +118,11 @@ def moves(name: str, given: Arguments, lineage: Lineage) -> Move | None:
         if known is None:
             return None
         is_alone = len(given.args) + len(given.kwargs) == 1 and len(known.parts) == 1
-        if not is_alone or not _is(known.parts[0], subject) or not _is_kept(known, optimizer):
+        if (
+            not is_alone
+            or not _is(known.parts[0], subject)
+            or not _is_kept(known, optimizer, lineage)
+        ):
             return Move(optimizer)
         return Move(optimizer, known.first, known.parts, is_moved=True)
     kind = name.removeprefix(_MAKES)
@@ -126,7 +131,7 @@ def moves(name: str, given: Arguments, lineage: Lineage) -> Move | None:
     if not isinstance(subject, Optimizer) or not kind[:1].isupper():
         return None
     known = _known(subject, lineage)
-    is_open = known is None or (not known.is_moved and _is_kept(known, subject))
+    is_open = known is None or (not known.is_moved and _is_kept(known, subject, lineage))
     if kind not in _KNOWN or not is_open or not _groups(subject):
         return Move(subject)
     rest = dict(given.kwargs)
@@ -158,7 +163,7 @@ def _of_several(kind: str, given: Arguments, lineage: Lineage) -> Move | None:
         return None
     order = [n for other in inner for n, part in enumerate(known.parts) if _is(part, other)]
     is_whole = sorted(order) == list(range(len(known.parts))) and len(inner) == len(order)
-    if not is_whole or known.is_moved or not _is_kept(known, subject):
+    if not is_whole or known.is_moved or not _is_kept(known, subject, lineage):
         return Move(subject)
     tracked = [e for e in map(lineage.find, (inner, milestones)) if e is not None]
     labels = [slot.label for slot in given.slots.values()]
@@ -199,11 +204,15 @@ def _is(part: Part, scheduler: Any) -> bool:
     return part.scheduler is not None and part.scheduler() is scheduler
 
 
-def _is_kept(known: Schedule, optimizer: Optimizer) -> bool:
+def _is_kept(known: Schedule, optimizer: Optimizer, lineage: Lineage) -> bool:
     """Whether a schedule and its optimizer stand as they did after the last move."""
     if not known.parts or known.groups != _groups(optimizer):
         return False
     if not all(_is_whole(part, optimizer) for part in known.parts):
+        return False
+    # that the same numbers stand there again may be for private values to say
+    schedulers = [part.scheduler() for part in known.parts if part.scheduler is not None]
+    if not all(are_public(stepper, lineage) for stepper in (optimizer, *schedulers)):
         return False
     return known.states == tuple(map(_state_of, known.parts))
 
@@ -230,7 +239,7 @@ def scheduled(optimizer: Optimizer, lineage: Lineage) -> Schedule | None:
     known = _known(optimizer, lineage)
     if known is None or not known.form or known.groups != _groups(optimizer):
         return None
-    return known
+    return known if are_public(optimizer, lineage) else None
 
 
 def _known(optimizer: Optimizer, lineage: Lineage) -> Schedule | None:

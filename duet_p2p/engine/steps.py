@@ -26,6 +26,7 @@ from duet_p2p.engine.form import form_of, hashed
 from duet_p2p.engine.holding import Holding, holding_of, parameters_of
 from duet_p2p.engine.labels import PUBLIC, UNBOUND, Label, join, to_model, written_by
 from duet_p2p.engine.lineage import HIDDEN_MARK, Lineage, Owned, Tracked
+from duet_p2p.engine.rates import are_public, is_only_rate
 from duet_p2p.engine.writers import Added, added_to, is_written, kept_state, of_sums
 from duet_p2p.surface.table import Rule
 
@@ -132,6 +133,8 @@ class Steps:
         """
         if not step.holding.has_plain_settings:
             return None
+        if not are_public(step.optimizer, self._lineage):
+            return UNBOUND if is_only_rate(step.optimizer, self._lineage) else None
         for entry in step.of_grads:
             if entry.label is not step.of_grads[0].label:
                 return None

@@ -21,7 +21,7 @@ from duet_p2p.engine.labels import UNBOUND
 from duet_p2p.owner.essence import essence_of
 from duet_p2p.wire.values import Ref
 from tests.security import failing_kit, neighbour_kit, test_neighbour_containers, test_neighbours
-from tests.security.failing_kit import Program, Side, cases
+from tests.security.failing_kit import Program, Side
 from tests.security.raw_peer import against
 from tests.security.test_neighbour_containers import Neighbour
 from tests.security.test_neighbour_failures import PROGRAMS as FAILING
@@ -67,15 +67,7 @@ def difference(one: m.Facts | None, other: m.Facts | None) -> str:
     return ", ".join(found if is_same else ["recipe", *found])
 
 
-OPEN = {
-    "a_loss_that_is_no_number_trained_on", "one_tensor_or_two_by_a_switch",
-    "a_parameter_of_nothing",
-}  # fmt: skip
-"""A rate that private values set is in the form of its steps, and recipes of the other two differ;
-docs/threat-model.md says so."""
-
-
-@pytest.mark.parametrize("name", cases(ALL, OPEN))
+@pytest.mark.parametrize("name", ALL)
 def test_a_program_leaves_the_same_words_of_two_data_sets(name: str, tmp_path: Path) -> None:
     told = []
     with torch.random.fork_rng(()):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from duet_p2p.wire.values import Ref
-from tests.security.failing_kit import Program, Side, cases, difference
+from tests.security.failing_kit import Program, Side, difference
 from tests.security.neighbour_kit import T
 from tests.security.test_known_again import ALL as PROGRAMS
 from tests.security.test_known_again import both_sides
@@ -58,14 +58,10 @@ def _small(side: Side) -> Ref:
     return side.put(torch.ones(2, dtype=torch.int8))
 
 
-OPEN = {"a_parameter_of_nothing"}
-"""What still shows: a wait, in ticks; docs/threat-model.md says so."""
-
-
 ALL = [name for name in PROGRAMS if name not in SLOW]
 
 
-@pytest.mark.parametrize("name", cases(ALL, OPEN))
+@pytest.mark.parametrize("name", ALL)
 def test_no_fact_of_a_result_shows_which_data_set_it_is(name: str, tmp_path: Path) -> None:
     told = []
     with torch.random.fork_rng(()):

@@ -25,7 +25,9 @@ from tests.security import (
     failing_places,
     failing_plans,
     failing_python,
+    failing_rates,
     failing_training,
+    failing_views,
 )
 from tests.security.failing_kit import ONE, OTHER, Program, Side, difference
 from tests.unit.test_datasets import write_files
@@ -33,7 +35,7 @@ from tests.unit.test_datasets import write_files
 SUBJECTS = (
     failing_matrices, failing_draws, failing_places, failing_python, failing_training,
     failing_plans, failing_loaders, failing_gradients, failing_graphs, failing_choices,
-    failing_arguments,
+    failing_arguments, failing_rates, failing_views,
 )  # fmt: skip
 PROGRAMS: dict[str, Program] = {
     name: made for subject in SUBJECTS for name, made in subject.PROGRAMS.items()

@@ -1,0 +1,122 @@
+"""What is made of something that private values chose, or is filled with it, if it is there at all.
+
+``box[i]`` is a tensor of the box or nothing, as `i` says. A view of it, a list that it lies in and
+a distribution over it have what is written into the tensor later; where it is nothing there is no
+such view, and the list has nothing in it. So each of them is tied (ties.py) to all that could have
+been chosen, whatever was. By the name of the command alone: what it gives otherwise is new.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+
+from duet_p2p.engine.aliases import is_always_view
+from duet_p2p.engine.arguments import Arguments
+from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach
+from duet_p2p.engine.running import Running
+from duet_p2p.engine.settings import gives_views
+from duet_p2p.engine.store import Poison, Slot, Store
+from duet_p2p.engine.ties import Tie, add, tie
+from duet_p2p.surface.table import Rule
+
+__all__ = ["tie_made"]
+
+_NEW: Final = frozenset({
+    "python.Int", "python.Float", "python.Bool", "python.Complex", "python.String", "python.Bytes",
+    "python.Range", "truth",
+})  # fmt: skip
+"""Results in which nothing lies that was given."""
+_HOLD: Final = ("torch.utils.data.", "torch.distributions.")
+"""How names begin of objects that give again what they were made of."""
+_SETTERS: Final = frozenset({"torch.Tensor.data=", "torch.Tensor.grad="})
+
+
+def tie_made(run: Running | None, store: Store, lineage: Lineage) -> None:
+    """Ties what a command gave and filled, which is over, to what may lie in it, or be it.
+
+    Args:
+        run: the command; None: it had no name.
+        store: with its results.
+        lineage: where entries are kept.
+    """
+    if run is None or not _may_hold(run.rule):
+        return
+    known = _ties_of(run.given, lineage)
+    if not known:
+        return
+    slots = [slot for id in run.op.outs if (slot := store.find(id)) is not None]
+    slots = [slot for slot in slots if not _has_failed_for_all(slot)]
+    for slot in slots:  # as of what it is made of
+        slot.is_element = slot.is_element or slot.is_loose
+    there = set(map(id, run.given.reached()))  # and is what it was
+    parts = [part for slot in slots for part in _parts(slot.value) if id(part) not in there]
+    parts += _filled(run.rule, run.given)
+    entries = [entry for part in parts if (entry := _entry_of(part, lineage)) is not None]
+    for part in known:
+        if part.members:
+            tie([part.members[0], *entries], lineage, slots)
+        for entry in () if part.members else entries:  # nothing is left of all that
+            add(entry, part.label)
+
+
+def _may_hold(rule: Rule) -> bool:
+    name = rule.name
+    if name.startswith("python."):
+        return rule.result not in _NEW
+    is_object = rule.form == "constructor" or name.startswith(_HOLD)
+    is_itself = rule.result == "self" or name in _SETTERS
+    return is_object or is_itself or is_always_view(name) or gives_views(name)
+
+
+def _ties_of(given: Arguments, lineage: Lineage) -> list[Tie]:
+    """Of arguments that need not be what they are, or in which something of that kind may lie."""
+    found: dict[int, Tie] = {}
+    for slot in given.slots.values():
+        value = slot.value
+        entry: Owned | Tracked | None
+        if isinstance(value, torch.Tensor):
+            entry = lineage.entry(value) if slot.is_loose else None
+        else:
+            entry = None if is_atomic(value) else lineage.find(value)
+        if isinstance(value, Poison) and not (slot.is_loose or value.is_object or value.is_list):
+            continue
+        if entry is not None and entry.tie is not None:
+            whole = entry.tie.whole()
+            found[id(whole)] = whole
+        elif slot.is_loose:
+            found |= {id(part): part for part in lineage.ties if _lies_in(slot, part)}
+    return list(found.values())
+
+
+def _lies_in(slot: Slot, part: Tie) -> bool:
+    return any([known() is slot for known in part.slots])
+
+
+def _has_failed_for_all(slot: Slot) -> bool:
+    return isinstance(slot.value, Poison) and slot.value.is_public
+
+
+def _filled(rule: Rule, given: Arguments) -> list[Any]:
+    """The container, or tensor, that a command writes what it was given into."""
+    target = given.args[0] if given.args else None
+    if isinstance(target, torch.Tensor):
+        return [target] if rule.name in _SETTERS else []
+    is_filled = rule.name.startswith("python.") and rule.result in ("none", "self", "element")
+    return [target] if is_filled and not is_atomic(target) else []
+
+
+def _parts(value: Any) -> list[Any]:
+    return [value] if isinstance(value, Poison) else reach(value)
+
+
+def _entry_of(part: Any, lineage: Lineage) -> Owned | Tracked | None:
+    """The entry of a part alone; None of what is the owner's, and never written to."""
+    if isinstance(part, torch.Tensor):
+        owned = lineage.own(part)
+        return None if owned.is_shared and not owned.is_apart else owned
+    if isinstance(part, tuple | frozenset):
+        return None
+    tracked = lineage.track(part)
+    return None if tracked.is_shared else tracked
