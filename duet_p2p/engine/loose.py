@@ -11,9 +11,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 import torch
+from torch.optim import Optimizer
 
 from duet_p2p.engine.aliases import is_always_view
 from duet_p2p.engine.arguments import Arguments
+from duet_p2p.engine.holding import groups_of
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.settings import gives_views
@@ -108,7 +110,14 @@ def _filled(rule: Rule, given: Arguments) -> list[Any]:
 
 
 def _parts(value: Any) -> list[Any]:
-    return [value] if isinstance(value, Poison) else reach(value)
+    if isinstance(value, Poison):
+        return [value]
+    parts = reach(value)
+    if not isinstance(value, Optimizer):
+        return parts
+    # a setting that may be missing is none of the tensors that are moved: groups.py
+    lists = [value.param_groups, *(group["params"] for group in groups_of(value))]
+    return [part for part in parts if not any(part is held for held in lists)]
 
 
 def _entry_of(part: Any, lineage: Lineage) -> Owned | Tracked | None:

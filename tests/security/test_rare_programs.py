@@ -36,7 +36,6 @@ def test_two_data_sets_show_the_same_in_programs_over_rare_names() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="a schedule that takes no numbers; see the threat model")
 def test_what_a_schedule_is_fed_shows_nowhere() -> None:
     with torch.random.fork_rng(()):
         check(1101)
