@@ -31,7 +31,7 @@ duet.send(ages, tags=["ages"], description="Ages of 120 patients at admission")
 SHARED = ["ages", "hours", "score", "scans"]
 
 
-_NEXT = "import time\nwhile not len(duet.requests): time.sleep(0.02)\n"
+_NEXT = "import time\nwhile not duet.requests.requests: time.sleep(0.02)\n"  # a look at all
 
 
 def waiting(owner: Owner) -> tuple[str, str]:
