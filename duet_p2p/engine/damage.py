@@ -35,6 +35,7 @@ from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of, with_grads
+from duet_p2p.engine.missing_distributions import fill
 from duet_p2p.engine.missing_elements import held_by_missing, mark_missing
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.stand_ins import (
@@ -278,7 +279,7 @@ class Damage:
                 tracked.structure, poison.is_list = label, True
             loose = self._is_loose(rule, given, label)
             return Slot(poison, label, is_loose=loose, is_element=is_element(rule, given))
-        poison.parts = tuple(given.values())
+        fill(poison, named, label, self._lineage)
         poison.has_batches = rule.short == "DataLoader" and given.kwargs.get("batches") is not None
         if is_private(chosen := chosen_by(rule, given, self._lineage)):
             tracked.structure = to_per_record(chosen)

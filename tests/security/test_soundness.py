@@ -355,7 +355,6 @@ def test_it_is_in_many_more_programs(steps: list[int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="a distribution as a place; see the threat model")
 def test_a_distribution_that_is_missing_is_no_place_in_a_list() -> None:
     draw = Random(11956 ^ 0x5EED)
     with torch.random.fork_rng(()):
