@@ -36,7 +36,7 @@ from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of, with_grads
 from duet_p2p.engine.missing_distributions import fill
-from duet_p2p.engine.missing_elements import held_by_missing, mark_missing
+from duet_p2p.engine.missing_elements import fill_slice, held_by_missing, mark_missing
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.stand_ins import (
     has_numbers,
@@ -69,6 +69,7 @@ _LISTED: Final = frozenset({
     "python.List", "python.Set", "python.Dict", "python.OrderedDict", "python.Iterator",
 })  # fmt: skip
 """Results of which it is private how long they are, where it is private that there are any."""
+_SLICE: Final = "python.Slice"
 _WITH_GRADS: Final = frozenset({
     "torch.optim.Optimizer.step", "torch.nn.utils.clip_grad_norm_",
     "torch.nn.utils.clip_grad_value_",
@@ -275,6 +276,8 @@ class Damage:
                 poison.parts = ()  # those of an object that it was to come from
             if poison.records == "one" and getattr(first, "records", "") == "many":
                 tracked.structure = label  # as of a part of a list whose length is private
+            if rule.name == _SLICE:
+                fill_slice(poison, given, label, self._lineage)
             if rule.result in _LISTED:
                 tracked.structure, poison.is_list = label, True
             loose = self._is_loose(rule, given, label)

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import torch
+
 from duet_p2p.engine.aliases import note
 from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
 from duet_p2p.engine.choice import mark, mark_leaves
 from duet_p2p.engine.containers import GETTERS
-from duet_p2p.engine.labels import to_per_record
-from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.judge import is_joined
+from duet_p2p.engine.labels import Label, join, to_per_record
+from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.selection import chooser, is_perhaps_one
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.table import Rule
 
-__all__ = ["held_by_missing", "mark_missing"]
+__all__ = ["fill_slice", "held_by_missing", "mark_missing"]
 
 _ITEM: Final = "torch.utils.data.Dataset.__getitem__"
 
@@ -55,3 +58,21 @@ def mark_missing(rule: Rule, given: Arguments, lineage: Lineage) -> None:
 def held_by_missing(values: list[Any]) -> tuple[Any, ...]:
     """What a missing list of these holds: what they hold, if they are missing themselves."""
     return tuple([p for v in values for p in (v.parts if isinstance(v, Poison) else (v,))])
+
+
+def fill_slice(poison: Poison, given: Arguments, label: Label, lineage: Lineage) -> None:
+    """Puts into what stands for a slice what that would have held, labelled as it labels it.
+
+    Args:
+        poison: it.
+        given: the ends of the slice, of which one is missing.
+        label: of the failure.
+        lineage: gets the labels.
+    """
+    poison.parts = tuple(given.values())
+    for end in [part for value in given.values() for part in reach(value)]:
+        if isinstance(end, torch.Tensor):
+            entry = lineage.own(end)
+            entry.label = join((entry.label, label))
+            entry.in_graph = entry.in_graph or is_joined(end)
+            lineage.hide(end)

@@ -22,7 +22,7 @@ __all__ = [
     "values_for",
 ]  # fmt: skip
 
-_NO_OBJECTS: Final = frozenset({"python.Tuple", "torch.nn.Parameter"})
+_NO_OBJECTS: Final = frozenset({"python.Tuple", "python.Slice", "torch.nn.Parameter"})
 """Constructors of what carries its label in its slot, or as a tensor."""
 _OF_RECORDS: Final = ("torch.utils.data.", "torchvision.datasets.")
 
