@@ -156,7 +156,8 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
         entry.content = join((entry.content, to_per_record(given.all(lineage))))
     rest = labels_of(given.args[1:], lineage)
     slots = join(slot.label for slot in given.slots.values())
-    key = given.args[1] if short in ("__setitem__", "setdefault") else None
+    is_keyed = short in ("__setitem__", "setdefault") and len(given.args) > 1
+    key = given.args[1] if is_keyed else None
     put_into(target, key, join((slots, rest[0])), lineage)
     entry.content = join((entry.content, slots, rest[0]))
     entry.structure = join((entry.structure, of_loose(given)))

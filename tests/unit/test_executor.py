@@ -31,6 +31,14 @@ def test_a_name_without_any_arguments_fails_for_all_to_see(d):
         assert all(failure.is_public for failure in d.failures()), name
 
 
+@pytest.mark.parametrize("first", [[1, 2], {"a": 1}, "text", 3])
+def test_one_with_its_first_argument_alone_does_too(d, first):
+    own = d.put(first)
+    for name in (name for name in TABLE if name.startswith("python.")):
+        d.run(name, own)
+        assert all(failure.is_public for failure in d.failures()), name
+
+
 def test_an_id_that_does_not_exist(d):
     failure = d.failed("torch.relu", Ref(-77))
     assert (failure.code, failure.is_public) == ("PointerDeleted", True)
