@@ -22,10 +22,9 @@ import torch
 from torch.optim import Optimizer
 
 from duet_p2p.engine import rates
-from duet_p2p.engine.aliases import writes_graph
+from duet_p2p.engine.aliases import joins_graph
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import BY_VALUES, base_name
-from duet_p2p.engine.choice import mark_set
 from duet_p2p.engine.containers import GETTERS, LENGTHS, is_loose
 from duet_p2p.engine.effects import CLIPS, Effects, clipped_by, label_clipped
 from duet_p2p.engine.failures import is_structural
@@ -36,6 +35,7 @@ from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of, with_grads
 from duet_p2p.engine.missing_elements import held_by_missing, mark_missing
+from duet_p2p.engine.missing_gradients import READ, SET, MissingGradients, leaves_read, put
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.stand_ins import (
     has_numbers,
@@ -73,8 +73,11 @@ _WITH_GRADS: Final = frozenset({
     "torch.nn.utils.clip_grad_value_",
 })  # fmt: skip
 """Names that read the gradients of what they are given."""
-_OF_IMAGES: Final = "torchvision.transforms.functional.to_pil_image"
-"""It gives an image of PIL, which has no graph."""
+_WITHOUT_GRAPH: Final = frozenset({
+    "torchvision.transforms.functional.to_pil_image", "torch.Tensor.data", "torch.Tensor.item",
+    "torch.Tensor.size",
+})  # fmt: skip
+"""They give an image of PIL, numbers, or a tensor without its graph."""
 _OF_OPTIMIZERS: Final = frozenset({"step", "load_state_dict", "add_param_group", "follow"})
 
 
@@ -85,6 +88,7 @@ class Damage:
         self._lineage = lineage
         self._effects = effects
         self._labelling = labelling
+        self._gradients = MissingGradients()
 
     # what is there already
 
@@ -149,8 +153,10 @@ class Damage:
         is_result = "tensor" in rule.result and not poison.is_public
         if found and is_result and not has_graph(rule, given, mode, self._lineage):
             found = {}
-        if rule.name == _OF_IMAGES and not poison.is_public:
+        if rule.name in _WITHOUT_GRAPH and not poison.is_public:
             found = {}
+        if rule.name == READ and not poison.is_public:
+            found = leaves_read(given)
         if poison.is_public:
             return replace(poison, leaves=found)
         extra = self._effects.extra(rule.name, given)
@@ -322,8 +328,8 @@ class Damage:
         if short == "backward":
             # the gradients that it would have made: without them a step would quietly do less
             spoil_gradients(poison, self._lineage, hidden=keeps_graph(given))
-        if rule.name == "torch.Tensor.grad=":
-            mark_set(given, self._lineage)
+        retained = self._effects.retained()
+        self._gradients.left_out(rule.name, given, poison, self._lineage, retained)
         if rule.name == "torch.manual_seed" and not poison.is_public:
             self._effects.seed(given)
         if short == "zero_grad" and not poison.is_public:
@@ -345,7 +351,7 @@ class Damage:
             if isinstance(missing, Poison) and not missing.is_public:
                 tracked = self._lineage.track(missing)
                 tracked.content = join((tracked.content, to_per_record(poison.label)))
-                if mode == "g" and writes_graph(rule):  # as what was written would have been
+                if mode == "g" and joins_graph(rule):  # as what was written would have been
                     missing.leaves |= poison.leaves
         if (short in _OF_OPTIMIZERS or short == "feed") and given.args:
             first = given.args[0]
@@ -408,6 +414,8 @@ class Damage:
             label_clipped(given, None, self._lineage, self._effects.writers)
             for grad in clipped_by(given):
                 self._mark(grad, poison)
+        if rule.name == SET and not poison.is_public:
+            put(given, poison, self._lineage)
         self.spoil([*listed, *targets], poison, hidden=hidden)
         if rule.name == BACKWARD:
             spoil_gradients(poison, self._lineage)
