@@ -26,7 +26,9 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.table import TABLE, Rule, writes, written
 
-__all__ = ["hand_on", "is_always_view", "look", "note", "note_chosen", "writes_graph"]
+__all__ = [
+    "hand_on", "is_always_view", "joins_graph", "look", "note", "note_chosen", "writes_graph",
+]  # fmt: skip
 
 _REFUSED: Final = (
     "Private values decided which other tensors share their memory with this one, so nothing that "
@@ -74,6 +76,11 @@ def is_always_view(name: str) -> bool:
 def writes_graph(rule: Rule) -> bool:
     """Whether calls of a name put a graph into a tensor where they are given something with one."""
     return rule.name in _WRITING
+
+
+def joins_graph(rule: Rule) -> bool:
+    """Whether that becomes the tensor's own graph, and not that of a gradient which it holds."""
+    return writes_graph(rule) and rule.name != "torch.Tensor.grad="
 
 
 def _is_writing(rule: Rule) -> bool:

@@ -22,7 +22,7 @@ from torch.utils.dlpack import from_dlpack
 
 from duet_p2p.engine.aliases import note
 from duet_p2p.engine.arguments import Arguments, is_private
-from duet_p2p.engine.gradients import leaves_of
+from duet_p2p.engine.gradients import leaves_behind, leaves_of
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
@@ -30,8 +30,8 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.engine.ties import tie
 
 __all__ = [
-    "apart", "apart_views", "choose", "mark", "mark_items", "mark_leaves", "mark_parts", "mark_set",
-    "viewed_by",
+    "apart", "apart_views", "choose", "mark", "mark_graphs", "mark_items", "mark_leaves",
+    "mark_parts", "mark_set", "viewed_by",
 ]  # fmt: skip
 
 _ONLY_LIKE: Final = frozenset({
@@ -130,7 +130,8 @@ def mark_set(given: Arguments, lineage: Lineage) -> None:
         slot = given.at[0] if given.at else None
         if slot is not None and slot.is_loose:  # it need not be a tensor
             label = join((label, slot.label))
-    if isinstance(grad, torch.Tensor) and is_private(label):
+    is_missing = isinstance(grad, Poison) and not (grad.is_public or grad.is_object)
+    if (is_missing or isinstance(grad, torch.Tensor)) and is_private(label):
         mark([grad], to_per_record(label), lineage)
 
 
@@ -221,12 +222,15 @@ def _mark_behind(part: Any, label: Label, lineage: Lineage) -> None:
         tracked = lineage.track(part)
         tracked.structure = join((tracked.structure, label))
         part.is_public, part.label = False, join((part.label, label))
-        mark_leaves(part.leaves.values(), part, label, lineage)
+        behind = (part.leaves | leaves_behind(part.gradient)).values()
+        mark_leaves(behind, part, label, lineage)
         return
     entry: Owned | Tracked | None
     if isinstance(part, torch.Tensor):
         entry = lineage.own(part)
-        mark_leaves((*leaves_of([part]), part), part, label, lineage)  # it may hold one itself
+        grad = held_gradient(part)  # which may have a graph of its own
+        reached = leaves_of([part] if grad is None else [part, grad])
+        mark_leaves((*reached, part), part, label, lineage)
     else:
         entry = lineage.find(part)
     if entry is not None and (poison := entry.poison) is not None:  # others may have the same
@@ -241,6 +245,23 @@ def mark_leaves(leaves: Iterable[Any], part: Any, label: Label, lineage: Lineage
         lineage.choose(leaf)
         if (grad := held_gradient(leaf)) is not None:
             lineage.add(grad, label, hidden=leaf is part)  # as it is when it is read
+
+
+def mark_graphs(
+    leaves: Iterable[torch.Tensor], retaining: Iterable[torch.Tensor], lineage: Lineage
+) -> None:  # fmt: skip
+    """A backward gives gradients a graph: that of one which is chosen later tells which it is.
+
+    Args:
+        leaves: of the graph that it goes back through.
+        retaining: other tensors that keep a gradient.
+        lineage: gets the labels.
+    """
+    every = [*leaves, *retaining]
+    entries = [entry for tensor in every if (entry := lineage.entry(tensor)) is not None]
+    label = join(entry.label for entry in entries if entry.is_chosen)
+    if is_private(label):
+        mark_leaves(leaves, None, to_per_record(label), lineage)
 
 
 def mark_parts(given: Arguments, lineage: Lineage) -> None:

@@ -22,10 +22,9 @@ import torch
 from torch.optim import Optimizer
 
 from duet_p2p.engine import rates
-from duet_p2p.engine.aliases import writes_graph
+from duet_p2p.engine.aliases import joins_graph
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import BY_VALUES, base_name
-from duet_p2p.engine.choice import mark_set
 from duet_p2p.engine.containers import GETTERS, LENGTHS, is_loose
 from duet_p2p.engine.effects import CLIPS, Effects, clipped_by, label_clipped
 from duet_p2p.engine.failures import is_structural
@@ -37,6 +36,7 @@ from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of, with_grads
 from duet_p2p.engine.missing_distributions import fill
 from duet_p2p.engine.missing_elements import fill_slice, held_by_missing, mark_missing
+from duet_p2p.engine.missing_gradients import SET, MissingGradients, behind_result, put
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.stand_ins import (
     has_numbers,
@@ -75,8 +75,6 @@ _WITH_GRADS: Final = frozenset({
     "torch.nn.utils.clip_grad_value_",
 })  # fmt: skip
 """Names that read the gradients of what they are given."""
-_OF_IMAGES: Final = "torchvision.transforms.functional.to_pil_image"
-"""It gives an image of PIL, which has no graph."""
 _OF_OPTIMIZERS: Final = frozenset({"step", "load_state_dict", "add_param_group", "follow"})
 
 
@@ -87,6 +85,7 @@ class Damage:
         self._lineage = lineage
         self._effects = effects
         self._labelling = labelling
+        self._gradients = MissingGradients()
 
     # what is there already
 
@@ -151,10 +150,9 @@ class Damage:
         is_result = "tensor" in rule.result and not poison.is_public
         if found and is_result and not has_graph(rule, given, mode, self._lineage):
             found = {}
-        if rule.name == _OF_IMAGES and not poison.is_public:
-            found = {}
         if poison.is_public:
             return replace(poison, leaves=found)
+        found = behind_result(rule.name, found, given)
         extra = self._effects.extra(rule.name, given)
         label = join((poison.label, given.all(self._lineage), extra))  # as of what is missing
         return replace(poison, leaves=found, label=label)
@@ -326,8 +324,8 @@ class Damage:
         if short == "backward":
             # the gradients that it would have made: without them a step would quietly do less
             spoil_gradients(poison, self._lineage, hidden=keeps_graph(given))
-        if rule.name == "torch.Tensor.grad=":
-            mark_set(given, self._lineage)
+        retained = self._effects.retained()
+        self._gradients.left_out(rule.name, given, poison, self._lineage, retained)
         if rule.name == "torch.manual_seed" and not poison.is_public:
             self._effects.seed(given)
         if short == "zero_grad" and not poison.is_public:
@@ -349,7 +347,7 @@ class Damage:
             if isinstance(missing, Poison) and not missing.is_public:
                 tracked = self._lineage.track(missing)
                 tracked.content = join((tracked.content, to_per_record(poison.label)))
-                if mode == "g" and writes_graph(rule):  # as what was written would have been
+                if mode == "g" and joins_graph(rule):  # as what was written would have been
                     missing.leaves |= poison.leaves
         if (short in _OF_OPTIMIZERS or short == "feed") and given.args:
             first = given.args[0]
@@ -412,6 +410,8 @@ class Damage:
             label_clipped(given, None, self._lineage, self._effects.writers)
             for grad in clipped_by(given):
                 self._mark(grad, poison)
+        if rule.name == SET and not poison.is_public:
+            put(given, poison, self._lineage)
         self.spoil([*listed, *targets], poison, hidden=hidden)
         if rule.name == BACKWARD:
             spoil_gradients(poison, self._lineage)

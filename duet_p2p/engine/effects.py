@@ -18,12 +18,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from duet_p2p.engine import axes, rates
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
-from duet_p2p.engine.choice import mark_set
+from duet_p2p.engine.choice import mark_graphs, mark_set
 from duet_p2p.engine.drawing import drawn_by, draws_by_values, is_random
 from duet_p2p.engine.gradients import (
     Gradients,
     chosen_of,
     gradient_of,
+    keeps_graph,
     leaves_of,
     met_by,
     reached_by,
@@ -129,6 +130,8 @@ class Effects:
             mark_set(given, lineage)
         if name == "torch.Tensor.backward":
             self._gradients.before(given, self.writers)
+            if keeps_graph(given) and given.graph is not None:
+                mark_graphs(given.graph[0], self.retained(), lineage)
             self._records = given.all(lineage).min_records
         elif short in _STEPS and _is_stepper(first):
             self._before_step(first, short, given)

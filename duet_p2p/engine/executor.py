@@ -15,7 +15,7 @@ import torch
 
 from duet_p2p.engine import axes, batches, containers
 from duet_p2p.engine.admission import Admission, Limits, SizeRefused
-from duet_p2p.engine.aliases import hand_on, writes_graph
+from duet_p2p.engine.aliases import hand_on, joins_graph
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import label_filled
 from duet_p2p.engine.call import Call
@@ -353,7 +353,7 @@ class Executor:
         is_public = is_inferred and given.has_public_facts(self._lineage)
         hides = self.damage.hides
         hidden = not is_public and hides(rule, given, run.op.mode, is_inferred=is_inferred)
-        if run.op.mode == "g" and not poison.is_public and writes_graph(rule):
+        if run.op.mode == "g" and not poison.is_public and joins_graph(rule):
             self.damage.join(run.targets, given)
         if poison.is_public:  # what failed on private values is known by what it would have done
             self.provenance.break_off(run.origin)

@@ -23,8 +23,8 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.surface.sparse import settled
 
 __all__ = [
-    "Gradients", "chosen_of", "gradient_of", "keeps_graph", "leaves_met", "leaves_of", "met_by",
-    "reached_by",
+    "Gradients", "chosen_of", "gradient_of", "keeps_graph", "leaves_behind", "leaves_met",
+    "leaves_of", "met_by", "reached_by",
 ]  # fmt: skip
 
 
@@ -287,6 +287,17 @@ def leaves_met(given: Arguments, *, only_given: bool = False) -> list[torch.Tens
     """Every leaf with a gradient that the arguments' graphs reach, or that is an argument."""
     tensors = [t for t in given.tensors() if t.requires_grad]
     return leaves_of(t for t in tensors if not only_given or t.is_leaf)
+
+
+def leaves_behind(gradients: list[Any]) -> dict[int, Any]:
+    """Every leaf that the graphs of these reach, by identity; some may be missing themselves."""
+    found: dict[int, Any] = {}
+    for value in gradients:
+        if isinstance(value, Poison):
+            found |= value.leaves
+        elif isinstance(value, torch.Tensor):
+            found |= {id(leaf): leaf for leaf in leaves_of([value])}
+    return found
 
 
 def _statistics(node: Any) -> list[torch.Tensor]:

@@ -123,8 +123,11 @@ def standing_for(poison: Poison, named: Running | None) -> Poison:
         named: the command that it is a result of.
     """
     rule = None if named is None else named.rule
+    first = named.given.args[0] if named is not None and named.given.args else None
+    is_same = rule is not None and rule.result == "self"
     return replace(
         poison, is_list=False, is_tensor=False, is_tuple=False, has_batches=False, may_alias=False,
+        gradient=first.gradient if is_same and isinstance(first, Poison) else [],
         is_object=rule is not None and rule.form == "constructor" and rule.name not in _NO_OBJECTS,
         is_loader=is_loader(named), records=records_of(named),
     )  # fmt: skip

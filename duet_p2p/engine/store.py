@@ -25,7 +25,7 @@ class IdError(KeyError):
         return str(self.args[0])
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Poison:
     """What stands in place of a result that could not be computed.
 
@@ -61,6 +61,8 @@ class Poison:
     ``"copies"``: for a distribution, whose parameters are no views of what it is made of."""
     leaves: dict[int, Any] = field(default_factory=dict)
     """Leaves with gradients that met it, by identity: what a backward would have reached."""
+    gradient: list[Any] = field(default_factory=list)
+    """What was set as its gradient, and roots of backwards that gave that a graph."""
 
 
 @dataclass(slots=True, weakref_slot=True)

@@ -189,7 +189,6 @@ def test_a_gradient_that_could_not_be_taken_leaves_the_labels_of_one_that_could(
     assert kinds_of_a_leaf(program) == ["public", "public"]
 
 
-@pytest.mark.xfail(reason="a gradient of what is missing has its leaves; see the threat model")
 def test_what_is_made_of_a_missing_gradient_goes_back_to_no_leaf() -> None:
     def program(engine: Driver, leaf: Ref, place: Ref) -> None:
         view = engine.run(T + "view", engine.run("torch.mul", leaf, 1.0), place, -1)
