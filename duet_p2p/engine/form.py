@@ -189,8 +189,8 @@ def reference(slot: Slot, lineage: Lineage) -> str:
         return ""
     if isinstance(value, Optimizer):  # it is what it holds, whoever made that and when
         return _of_optimizer(value, lineage)
-    made_of = lineage.find(value) if isinstance(value, Distribution) else None
-    known = value if made_of is None or made_of.origin is None else made_of.origin
+    made_of = lineage.find(value) if isinstance(value, Distribution | Poison) else None
+    known = made_of.origin if made_of is not None and type(made_of.origin) is tuple else value
     inside = list(_inside(known, lineage))
     return hashed(form_of(slot.made), *inside) if inside else ""
 

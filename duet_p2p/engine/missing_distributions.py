@@ -52,6 +52,7 @@ def fill(poison: Poison, named: Running, label: Label, lineage: Lineage) -> None
     if copied is None:
         poison.parts = tuple(given.values())
         return
+    lineage.track(poison).origin = tuple(given.values())  # as of one that is there
     with MODES[named.op.mode]():
         poison.parts = tuple(
             _copied(value, label, lineage) if place in copied else value
