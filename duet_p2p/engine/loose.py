@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from duet_p2p.engine.aliases import is_always_view
 from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.holding import groups_of
-from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach
+from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.settings import gives_views
 from duet_p2p.engine.store import Poison, Slot, Store
@@ -52,8 +52,8 @@ def tie_made(run: Running | None, store: Store, lineage: Lineage) -> None:
     slots = [slot for slot in slots if not _has_failed_for_all(slot)]
     for slot in slots:  # as of what it is made of
         slot.is_element = slot.is_element or slot.is_loose
-    there = set(map(id, run.given.reached()))  # and is what it was
-    parts = [part for slot in slots for part in _parts(slot.value) if id(part) not in there]
+    there = set(map(_identity, run.given.reached()))  # and is what it was
+    parts = [part for slot in slots for part in _parts(slot.value) if _identity(part) not in there]
     parts += _filled(run.rule, run.given)
     entries = [entry for part in parts if (entry := _entry_of(part, lineage)) is not None]
     for part in known:
@@ -107,6 +107,11 @@ def _filled(rule: Rule, given: Arguments) -> list[Any]:
         return [target] if rule.name in _SETTERS else []
     is_filled = rule.name.startswith("python.") and rule.result in ("none", "self", "element")
     return [target] if is_filled and not is_atomic(target) else []
+
+
+def _identity(part: Any) -> int:
+    """Of what its label is kept by: a view of what was given is that, for a label."""
+    return storage_of(part)._cdata if isinstance(part, torch.Tensor) else id(part)
 
 
 def _parts(value: Any) -> list[Any]:

@@ -171,9 +171,11 @@ async def test_a_changed_offer_or_answer_opens_nothing(kind, name):
 
     async with running(MaliciousRelay(tamper)) as relay, victims(relay) as (o, s, peers):
         victim = s if kind == "offer" else o
+        async with asyncio.timeout(PATIENCE):
+            while not hits:  # a busy machine may take its time until then
+                await asyncio.sleep(0.01)
         with pytest.raises(attack.error):
             await victim.handshake.wait(PATIENCE if attack.error is PeerProofError else SILENCE)
-        assert hits
         assert_nothing_opened(o, s)
         if kind == "offer":
             assert peers.made["scientist"] == 0  # not a packet went out

@@ -36,7 +36,7 @@ def test_a_killed_engine_comes_back_with_what_the_owner_shared(pair):
     pointer = duet.send(X, tags=["x"])
     scientist.op("torch.Tensor.mean", 1, Ref(-1))
     call = scientist.request(1, name="mean")
-    scientist.wait_for(lambda: len(duet.requests) == 1)
+    scientist.wait_for(lambda: len(duet.requests.requests) == 1)  # a look at all
     (waiting,) = duet.requests
     killed = duet.status()["engine"]["pid"]
     os.kill(killed, signal.SIGKILL)
@@ -50,7 +50,7 @@ def test_a_killed_engine_comes_back_with_what_the_owner_shared(pair):
     assert scientist.get(1).state == "unknown"
     scientist.op("torch.Tensor.mean", 2, Ref(-1))
     call = scientist.request(2, name="mean")
-    scientist.wait_for(lambda: len(duet.requests) == 1)
+    scientist.wait_for(lambda: len(duet.requests.requests) == 1)  # a look at all
     duet.requests[0].accept()
     assert scientist.value(call).item() == pytest.approx(X.mean().item())
     assert torch.equal(pointer.get(), X)
@@ -61,7 +61,7 @@ def test_a_large_value_leaves_by_the_bulk_channel(pair):
     duet, scientist = pair
     duet.send(X, tags=["x"])
     call = scientist.request(-1)
-    scientist.wait_for(lambda: len(duet.requests) == 1)
+    scientist.wait_for(lambda: len(duet.requests.requests) == 1)  # a look at all
     assert torch.equal(duet.requests[0].value, X)
     duet.requests[0].accept()
     assert scientist.answer(call).blob.nbytes == X.numel() * 4
