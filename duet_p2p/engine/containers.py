@@ -156,14 +156,7 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
         entry.content = join((entry.content, to_per_record(given.all(lineage))))
     rest = labels_of(given.args[1:], lineage)
     slots = join(slot.label for slot in given.slots.values())
-    is_keyed = short in ("__setitem__", "setdefault") and len(given.args) > 1
-    key = given.args[1] if is_keyed else None
-    put_into(target, key, join((slots, rest[0])), lineage)
-    entry.content = join((entry.content, slots, rest[0]))
-    entry.structure = join((entry.structure, of_loose(given)))
-    entries, others = ties.taken(short, given, lineage)
-    if entries or others:
-        ties.tie([entry, *entries], lineage, (), others)
+    _put(short, given, join((slots, rest[0])), lineage)
     if short == "append":
         return
     if short in _PLACES:
@@ -186,6 +179,19 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     entry.structure = join((entry.structure, added))
     if short in _DROPPING:
         pick(join((before, added)), given, lineage, None if entry.is_shared else entry)
+
+
+def _put(short: str, given: Arguments, content: Label, lineage: Lineage) -> None:
+    """What the call brings, of this content, comes into its container."""
+    target, *others = given.args
+    entry = lineage.track(target)
+    is_keyed = short in ("__setitem__", "setdefault") and others
+    put_into(target, others[0] if is_keyed else None, content, lineage)
+    entry.content = join((entry.content, content))
+    entry.structure = join((entry.structure, of_loose(given)))
+    entries, parts = ties.taken(short, given, lineage)
+    if entries or parts:
+        ties.tie([entry, *entries], lineage, (), parts)
 
 
 def _prepare_missing(short: str, given: Arguments, lineage: Lineage) -> None:

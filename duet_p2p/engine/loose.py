@@ -20,7 +20,7 @@ from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, s
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.settings import gives_views
 from duet_p2p.engine.store import Poison, Slot, Store
-from duet_p2p.engine.ties import Tie, add, tie
+from duet_p2p.engine.ties import Tie, add, entry_of, tie
 from duet_p2p.surface.table import Rule
 
 __all__ = ["tie_made"]
@@ -55,7 +55,7 @@ def tie_made(run: Running | None, store: Store, lineage: Lineage) -> None:
     there = set(map(_identity, run.given.reached()))  # and is what it was
     parts = [part for slot in slots for part in _parts(slot.value) if _identity(part) not in there]
     parts += _filled(run.rule, run.given)
-    entries = [entry for part in parts if (entry := _entry_of(part, lineage)) is not None]
+    entries = [entry for part in parts if (entry := entry_of(part, lineage)) is not None]
     for part in known:
         if part.members:
             tie([part.members[0], *entries], lineage, slots)
@@ -123,14 +123,3 @@ def _parts(value: Any) -> list[Any]:
     # a setting that may be missing is none of the tensors that are moved: groups.py
     lists = [value.param_groups, *(group["params"] for group in groups_of(value))]
     return [part for part in parts if not any(part is held for held in lists)]
-
-
-def _entry_of(part: Any, lineage: Lineage) -> Owned | Tracked | None:
-    """The entry of a part alone; None of what is the owner's, and never written to."""
-    if isinstance(part, torch.Tensor):
-        owned = lineage.own(part)
-        return None if owned.is_shared and not owned.is_apart else owned
-    if isinstance(part, tuple | frozenset):
-        return None
-    tracked = lineage.track(part)
-    return None if tracked.is_shared else tracked

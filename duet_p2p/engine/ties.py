@@ -24,7 +24,8 @@ from duet_p2p.engine.lineage import ATOMIC, Lineage, Owned, Tracked, is_atomic, 
 from duet_p2p.engine.store import Poison, Slot
 
 __all__ = [
-    "Tie", "add", "by_slots", "entries_of", "holders", "settle", "taken", "takes", "tie", "tied",
+    "Tie", "add", "by_slots", "entries_of", "entry_of", "holders", "settle", "taken", "takes",
+    "tie", "tied",
 ]  # fmt: skip
 
 _APART: Final = frozenset({"List", "Tuple", "Set", "extend", "__iadd__", "iter", "__iter__"})
@@ -153,10 +154,7 @@ def taken(
 
 def _taken_of(value: Any, short: str, lineage: Lineage) -> Owned | Tracked | None:
     if isinstance(value, torch.Tensor):
-        if short not in _APART or not lineage.hidden(value):
-            return None
-        owned = lineage.own(value)
-        return None if owned.is_shared and not owned.is_apart else owned
+        return entry_of(value, lineage) if short in _APART and lineage.hidden(value) else None
     if is_atomic(value) or isinstance(value, tuple):
         return None
     if isinstance(value, Poison) and value.is_tensor:
@@ -176,21 +174,19 @@ def holders(slots: Iterable[Slot], lineage: Lineage) -> list[Owned | Tracked]:
 
 def entries_of(value: Any, lineage: Lineage) -> list[Owned | Tracked]:
     """The entries of a value and of all that lies in it, but for what is the owner's."""
-    entries: list[Owned | Tracked] = []
-    for part in (value,) if isinstance(value, Poison) else reach(value):
-        entry: Owned | Tracked
-        if isinstance(part, torch.Tensor):
-            entry = lineage.own(part)
-            if entry.is_shared and not entry.is_apart:
-                continue
-        elif is_atomic(part) or isinstance(part, tuple | frozenset):
-            continue
-        else:
-            entry = lineage.track(part)
-            if entry.is_shared:
-                continue
-        entries.append(entry)
-    return entries
+    parts = (value,) if isinstance(value, Poison) else reach(value)
+    return [entry for part in parts if (entry := entry_of(part, lineage)) is not None]
+
+
+def entry_of(part: Any, lineage: Lineage) -> Owned | Tracked | None:
+    """The entry of a part alone; None of what has none, or is the owner's and never written to."""
+    if isinstance(part, torch.Tensor):
+        owned = lineage.own(part)
+        return None if owned.is_shared and not owned.is_apart else owned
+    if is_atomic(part) or isinstance(part, tuple | frozenset):
+        return None
+    tracked = lineage.track(part)
+    return None if tracked.is_shared else tracked
 
 
 def add(entry: Owned | Tracked, label: Label) -> None:

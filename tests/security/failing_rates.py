@@ -85,6 +85,12 @@ def plateau(p: Any, optimizer: Ref, *metrics: Any) -> Ref:
     return made
 
 
+def stepped(p: Any, scheduler: Ref) -> list[Ref]:
+    """The scheduler, which made a step."""
+    p.do(SCHEDULER + "step", scheduler)
+    return [scheduler]
+
+
 def taught(p: Any, optimizer: Ref) -> list[Ref]:
     """Another optimizer that is given the state of this one, and makes a step."""
     w, other = new(p)
@@ -224,31 +230,27 @@ def an_epoch_that_is_missing(p: Any, optimizer: Ref, group: Ref) -> list[Ref]:
 @way
 def settings_of_a_scheduler(p: Any, optimizer: Ref, group: Ref) -> list[Ref]:
     made = p.op(SCHED + "StepLR", optimizer, 1, gamma=rate(p))
-    p.do(SCHEDULER + "step", made)
-    return [made]
+    return stepped(p, made)
 
 
 @way
 def settings_of_a_scheduler_that_are_missing(p: Any, optimizer: Ref, group: Ref) -> list[Ref]:
     made = p.op(SCHED + "StepLR", optimizer, missing(p, 3))
-    p.do(SCHEDULER + "step", made)
-    return [made]
+    return stepped(p, made)
 
 
 @way
 def numbers_that_a_scheduler_is_fed(p: Any, optimizer: Ref, group: Ref) -> list[Ref]:
     made = p.op(SCHED + "LambdaLR", optimizer, [1.0])
     p.do(SCHEDULER + "feed", made, 1, [rate(p)])
-    p.do(SCHEDULER + "step", made)
-    return [made]
+    return stepped(p, made)
 
 
 @way
 def numbers_that_a_scheduler_is_not_fed(p: Any, optimizer: Ref, group: Ref) -> list[Ref]:
     made = p.op(SCHED + "LambdaLR", optimizer, [1.0])
     p.do(SCHEDULER + "feed", made, 1, [missing(p)])
-    p.do(SCHEDULER + "step", made)
-    return [made]
+    return stepped(p, made)
 
 
 @way
@@ -289,8 +291,7 @@ def a_rate_that_a_scheduler_was_made_of(p: Any, optimizer: Ref, group: Ref) -> l
     made = p.op(SCHED + "LambdaLR", optimizer, [0.5])
     p.do(OPT + "load_state_dict", optimizer, state)
     p.do(SCHEDULER + "feed", made, 1, [0.25])
-    p.do(SCHEDULER + "step", made)
-    return [made]
+    return stepped(p, made)
 
 
 @way
@@ -306,8 +307,7 @@ def one_of_two_schedulers(p: Any, optimizer: Ref, group: Ref) -> list[Ref]:
 def several_schedulers_with_a_place_between(p: Any, optimizer: Ref, group: Ref) -> list[Ref]:
     inner = [p.op(SCHED + "ConstantLR", optimizer, 0.5, 2), p.op(SCHED + "StepLR", optimizer, 1)]
     made = p.op(SCHED + "SequentialLR", optimizer, inner, [whole(p)])
-    p.do(SCHEDULER + "step", made)
-    return [made]
+    return stepped(p, made)
 
 
 # states that are loaded, and what an optimizer is made with

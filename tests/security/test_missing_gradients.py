@@ -56,6 +56,15 @@ class Side:
     def gradient(self, tensor: Ref) -> Ref:
         return self.op(T + "grad", tensor)
 
+    def put(self, tensor: Ref, gradient: Ref | None) -> Ref:
+        """The tensor, which was to hold this gradient."""
+        self.do(T + "grad=", tensor, gradient)
+        return tensor
+
+    def refused(self) -> Ref:
+        """It was to hold one that has its shape on the first data set only."""
+        return self.put(self.inner(self.other), self.hidden(self.leaf))
+
     def choose(self, made: Ref) -> None:
         parts = self.op("python.collect", self.op("torch.sum", made), made)
         self.op("python.List.__getitem__", parts, self.other_place)
@@ -83,9 +92,7 @@ def _gone_back_through(s: Side) -> None:
 
 
 def _set(s: Side) -> None:
-    tensor = s.missing(s.leaf)
-    s.do(T + "grad=", tensor, s.inner(s.other))
-    s.choose(s.gradient(tensor))
+    s.choose(s.gradient(s.put(s.missing(s.leaf), s.inner(s.other))))
 
 
 def _set_without_a_graph(s: Side) -> None:
@@ -95,10 +102,8 @@ def _set_without_a_graph(s: Side) -> None:
 
 
 def _set_and_taken_away(s: Side) -> None:
-    tensor = s.missing(s.leaf)
-    s.do(T + "grad=", tensor, s.inner(s.other))
-    s.do(T + "grad=", tensor, None)
-    s.choose(s.gradient(tensor))
+    tensor = s.put(s.missing(s.leaf), s.inner(s.other))
+    s.choose(s.gradient(s.put(tensor, None)))
 
 
 def _set_on_the_same(s: Side) -> None:
@@ -108,21 +113,15 @@ def _set_on_the_same(s: Side) -> None:
 
 
 def _holder_of_one(s: Side) -> None:
-    tensor = s.missing(s.leaf)
-    s.do(T + "grad=", tensor, s.inner(s.other))
-    s.choose(tensor)
+    s.choose(s.put(s.missing(s.leaf), s.inner(s.other)))
 
 
 def _set_and_gone_back_through(s: Side) -> None:
-    tensor = s.missing(s.leaf)
-    s.do(T + "grad=", tensor, s.inner(s.other))
-    s.go_back(s.gradient(tensor))
+    s.go_back(s.gradient(s.put(s.missing(s.leaf), s.inner(s.other))))
 
 
 def _both_missing(s: Side) -> None:
-    tensor = s.missing(s.leaf)
-    s.do(T + "grad=", tensor, s.missing(s.other))
-    s.go_back(s.gradient(tensor))
+    s.go_back(s.gradient(s.put(s.missing(s.leaf), s.missing(s.other))))
 
 
 def _retained(s: Side) -> None:
@@ -157,21 +156,15 @@ def _missing_one_clipped(s: Side) -> None:
 
 
 def _refused_one_read(s: Side) -> None:
-    own = s.inner(s.other)
-    s.do(T + "grad=", own, s.hidden(s.leaf))
-    s.choose(s.gradient(own))
+    s.choose(s.gradient(s.refused()))
 
 
 def _holder_of_a_refused_one(s: Side) -> None:
-    own = s.inner(s.other)
-    s.do(T + "grad=", own, s.hidden(s.leaf))
-    s.choose(own)
+    s.choose(s.refused())
 
 
 def _refused_one_gone_back_through(s: Side) -> None:
-    own = s.inner(s.other)
-    s.do(T + "grad=", own, s.hidden(s.leaf))
-    s.go_back(s.gradient(own))
+    s.go_back(s.gradient(s.refused()))
 
 
 def _data(s: Side) -> None:

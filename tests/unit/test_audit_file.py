@@ -21,6 +21,10 @@ from duet_p2p.owner.audit_file import AuditFile, LogInUse, audit_path
 KEY = Key.from_seed(bytes(range(32)), "owner")
 ENTRY = Entry("2026-01-01T00:00:00", "S1", "request", '{"name": "loss"}')
 
+deletes_open_files = pytest.mark.skipif(
+    sys.platform == "win32", reason="open files are not deleted there"
+)
+
 
 @pytest.fixture
 def path(tmp_path):
@@ -106,7 +110,7 @@ def test_damage_past_the_triggers_is_found(path):
     file.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="open files are not deleted there")
+@deletes_open_files
 @pytest.mark.parametrize("is_replaced", [False, True])
 @pytest.mark.parametrize("end", ["", "-wal", "-shm"])
 def test_a_log_that_was_deleted_or_replaced_takes_no_rows(path, end, is_replaced):
@@ -123,7 +127,7 @@ def test_a_log_that_was_deleted_or_replaced_takes_no_rows(path, end, is_replaced
     file.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="open files are not deleted there")
+@deletes_open_files
 def test_a_look_beforehand_is_in_place_of_the_one_behind_the_rows_for_a_moment(path, monkeypatch):
     monkeypatch.setattr(limits, "AUDIT_LOOK_SECONDS", 60.0)
     file = AuditFile(path)
@@ -137,7 +141,7 @@ def test_a_look_beforehand_is_in_place_of_the_one_behind_the_rows_for_a_moment(p
     file.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="open files are not deleted there")
+@deletes_open_files
 def test_and_not_for_longer(path, monkeypatch):
     monkeypatch.setattr(limits, "AUDIT_LOOK_SECONDS", 0.0)
     file = AuditFile(path)
@@ -148,7 +152,7 @@ def test_and_not_for_longer(path, monkeypatch):
     file.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="open files are not deleted there")
+@deletes_open_files
 def test_a_second_file_that_goes_while_rows_are_written_confirms_nothing(path):
     file = AuditFile(path)
     file.append([ENTRY])
