@@ -13,6 +13,7 @@ import secrets
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,10 +118,35 @@ class Jupyter:
         }
         nbformat.write(notebook, self.folder / "notebooks" / name)
         where = "doc/tree" if self.program == "jupyterlab" else "notebooks"
-        page.goto(f"{self.url}/{where}/{name}?token={self.token}&reset")
-        page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=CELL_MS)
-        page.locator("[data-status=idle]").first.wait_for(timeout=CELL_MS)
-        return JupyterNotebook(page)
+        deadline = time.monotonic() + CELL_MS / 1000
+        while True:
+            page.goto(f"{self.url}/{where}/{name}?token={self.token}&reset")
+            page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=CELL_MS)
+            if self._got_kernel(page, name, deadline):
+                page.locator("[data-status=idle]").first.wait_for(timeout=CELL_MS)
+                return JupyterNotebook(page)
+
+    def _got_kernel(self, page: Any, name: str, deadline: float) -> bool:
+        """Whether the page started the notebook's kernel; False where it asks which one.
+
+        It asks where the list of kernels did not reach it in time, and then offers none; its mark
+        for idle is not enough, it stands there before there is a kernel.
+        """
+        while name not in self._running():
+            asked = page.locator(".jp-Dialog").all_inner_texts()
+            assert time.monotonic() < deadline, asked or self._log.read_text(errors="replace")
+            if asked:
+                return False
+            page.wait_for_timeout(200)
+        return True
+
+    def _running(self) -> set[str]:
+        """The notebooks that have a kernel, as the server says."""
+        asked = urllib.request.Request(
+            f"{self.url}/api/sessions", headers={"Authorization": f"token {self.token}"}
+        )
+        with urllib.request.urlopen(asked, timeout=CELL_MS / 1000) as answer:
+            return {session["path"] for session in json.load(answer)}
 
 
 class JupyterNotebook:
@@ -141,19 +167,10 @@ class JupyterNotebook:
         before = self._count(number)
         while self._count(number) in (before, ""):
             assert time.monotonic() < deadline, "the cell did not start"
-            self._choose_kernel()
             assert not (asked := self.page.locator(".jp-Dialog").all_inner_texts()), asked
             self.cell(number).locator(".cm-content").click()
             self.page.keyboard.press("Control+Enter")
             self.page.wait_for_timeout(1_000)
-
-    def _choose_kernel(self) -> None:
-        """Takes the kernel that a dialog proposes: it comes where the list of kernels came late."""
-        asked = self.page.locator(".jp-Dialog", has_text="Select Kernel")
-        if asked.count():
-            asked.locator(".jp-mod-accept").click()
-            asked.wait_for(state="detached", timeout=CELL_MS)
-            self.page.locator("[data-status=idle]").first.wait_for(timeout=CELL_MS)
 
     def is_running(self, number: int) -> bool:
         return self._count(number) == "*"
