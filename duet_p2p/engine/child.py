@@ -105,13 +105,13 @@ def _serve(
             pipe.send(sock, _encoded(late))
         late = finished
         spare = engine.files.spare
-        if (late or engine.is_untidy or spare.is_due) and not look.poll(limits.REST_SECONDS * 1000):
+        while spare.is_due and not look.poll(0):
+            spare.prepare()  # at once: the next value is asked for as soon as this one is there
+        if (late or engine.is_untidy) and not look.poll(limits.REST_SECONDS * 1000):
             if late:
                 pipe.send(sock, _encoded(late))
                 late = []
             engine.tidy()
-            while spare.is_due and not look.poll(0):
-                spare.prepare()
         commands = pipe.receive(sock, reader)
     return 0
 

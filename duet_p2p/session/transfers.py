@@ -193,9 +193,9 @@ class Transfers:
     def _arrived(self, transfer: int, data: Any) -> None:
         self._forget_incoming(transfer)
         future = self._incoming.pop(transfer, None)
-        self._on_complete(transfer)
         if future is not None and not future.done():
-            future.set_result(data)
+            future.set_result(data)  # first: whoever waits goes on while the other side is told
+        self._on_complete(transfer)
 
     def _progressed(self, transfer: int, done: int, total: int) -> None:
         self._arriving[transfer] = (done, total)
