@@ -1,7 +1,7 @@
 """A real owner: a Python process of its own with torch and an engine, driven line by line.
 
 `Owner.run` executes statements there and gives the value of the last expression, as text that
-`ast.literal_eval` reads. Names in scope: `sy`, `torch`, `duet`.
+`ast.literal_eval` reads. Names in scope: `sy`, `torch`, `time`, `duet`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PATIENCE = 60.0
 START = 150.0  # to import torch on a machine that does a lot else
 
 _LOOP = r"""
-import ast, contextlib, io, json, sys, traceback
+import ast, contextlib, io, json, sys, time, traceback
 import torch
 import duet_p2p as sy
-scope = {"torch": torch, "sy": sy}
+scope = {"torch": torch, "sy": sy, "time": time}
 out, sys.stdout = sys.stdout, sys.stderr  # threads of the session print whenever they like
 print(json.dumps({"ready": True}), file=out, flush=True)
 for line in sys.stdin:
