@@ -8,11 +8,16 @@ is decided on it alone. What later requests are compared with is the node's *for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from hashlib import sha256
+from inspect import Parameter, isfunction, signature
 from typing import Any, Final
 
+import torch
+
 from duet_p2p.limits import RECIPE_CHARS, RECIPE_STEPS
+from duet_p2p.surface.table import find
 from duet_p2p.wire import values as wire
 
 __all__ = ["Made", "boundary", "collected", "made", "recipe_text"]
@@ -205,14 +210,65 @@ def _expression(step: Made, names: Mapping[int, str]) -> str:
     if symbol and len(args) == 2 and not step.kwargs:
         first, second = reversed(args) if short.startswith("__r") else args
         return f"{first} {symbol} {second}"
+    sign = _SIGNS.get(short)
+    if sign and len(args) == 1 and not step.kwargs:
+        return f"{sign}{args[0]}"
     if short == "__getitem__" and len(args) == 2:
-        return f"{args[0]}[{args[1]}]"
+        return f"{args[0]}[{_index(step.args[1], show)}]"
     if short == "__setitem__" and len(args) == 3:
-        return f"{args[0]}[{args[1]}] = {args[2]}"
-    keywords = [f"{_word(key)}={show(value)}" for key, value in step.kwargs.items()]
+        return f"{args[0]}[{_index(step.args[1], show)}] = {args[2]}"
+    usual = _usual(step.op)
+    keywords = [
+        f"{_word(key)}={show(value)}"
+        for key, value in step.kwargs.items()
+        if key not in usual or type(usual[key]) is not type(value) or usual[key] != value
+    ]
     if args and (step.op.startswith("torch.Tensor.") or (".optim." in step.op and short.islower())):
+        if len(args) == 1 and not keywords and _is_property(step.op):
+            return f"{args[0]}.{short}"
         return f"{args[0]}.{short}({', '.join(args[1:] + keywords)})"
     return f"{step.op}({', '.join(args + keywords)})"
+
+
+def _index(value: Any, show: Callable[[Any], str]) -> str:
+    """What stands between the brackets."""
+    if isinstance(value, tuple) and value:
+        parts = [_index_part(part, show) for part in value[: _SHOWN_PARTS + 1]]
+        return f"{_some(parts)}{',' * (len(value) == 1)}"
+    return _index_part(value, show)
+
+
+def _index_part(value: Any, show: Callable[[Any], str]) -> str:
+    if not isinstance(value, slice):
+        return show(value)
+    start, stop, step = (
+        "" if end is None else show(end) for end in (value.start, value.stop, value.step)
+    )
+    return f"{start}:{stop}" + (f":{step}" if step else "")
+
+
+@cache
+def _usual(op: str) -> Mapping[str, Any]:
+    """Keywords that a function of torch has anyway, and that its modules write out with each call.
+
+    A training flag and a probability are shown in any case: what they are is not the same in all
+    functions, and decides what is drawn.
+    """
+    found: Any = torch if op.startswith("torch.") else None
+    for part in op.split(".")[1:]:
+        found = getattr(found, part, None)
+    if not isfunction(found):  # of Python, as a loss is; no class, whose settings are all told
+        return {}
+    return {
+        parameter.name: parameter.default
+        for parameter in signature(found).parameters.values()
+        if parameter.default is not Parameter.empty and parameter.name not in ("training", "p")
+    }
+
+
+def _is_property(op: str) -> bool:
+    rule = find(op)
+    return rule is not None and rule.form == "property"
 
 
 def _word(key: str) -> str:
@@ -228,7 +284,9 @@ def _some(parts: list[str]) -> str:
 def _show(value: Any, step: Made, names: Mapping[int, str]) -> str:
     if isinstance(value, wire.Ref):
         node = step.inputs.get(value.id)
-        return names.get(id(node), f"object {value.id}") if node else f"object {value.id}"
+        if node is None and not step.is_cut:
+            return f"object {value.id}"
+        return names.get(id(node), "…")
     if isinstance(value, wire.TensorData):
         return f"<{value.dtype} tensor {tuple(value.shape)} of the scientist>"
     if isinstance(value, wire.Dtype | wire.Layout | wire.MemoryFormat):
@@ -272,3 +330,4 @@ _SYMBOLS = {
     **{f"__i{name}__": symbol + "=" for name, symbol in _BINARY.items()},
     "__eq__": "==", "__ne__": "!=", "__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">=",
 }  # fmt: skip
+_SIGNS = {"__neg__": "-", "__pos__": "+", "__invert__": "~"}

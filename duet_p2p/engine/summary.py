@@ -1,77 +1,136 @@
 """A recipe in one line, for somebody who has to decide in seconds.
 
 ``mean of nll_loss of a network (conv2d, linear; 8 weights) on batch of 64 of store['train']``
+
+It begins with what was done last, whatever was done before: the first words are what the value is.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from duet_p2p.engine.recipe import Made, collected
+from duet_p2p.wire import values as wire
 
 __all__ = ["summary_of"]
 
 _PLUMBING: Final = frozenset({
-    "getitem", "item", "to", "float", "double", "half", "long", "int", "view", "reshape", "flatten",
-    "detach", "clone", "contiguous", "squeeze", "unsqueeze", "type", "requires_grad", "data",
-    "collect", "state_dict", "changed", "List", "Tuple", "Dict", "OrderedDict", "alias", "cpu",
+    "getitem", "item", "to", "float", "double", "half", "long", "int", "bool", "view", "view_as",
+    "reshape", "flatten", "detach", "clone", "contiguous", "squeeze", "unsqueeze", "type",
+    "requires_grad", "data", "collect", "state_dict", "changed", "perhaps changed", "List", "Tuple",
+    "Dict", "OrderedDict", "alias", "cpu", "T", "mT", "t", "transpose", "permute", "expand",
+    "expand_as",
 })  # fmt: skip
+_LISTS: Final = frozenset({"collect", "List", "Tuple", "Dict", "OrderedDict", "state_dict"})
 _REDUCTIONS: Final = frozenset({"mean", "sum", "std", "var", "norm", "count_nonzero", "nanmean"})
-_LAYERS: Final = (
-    "linear", "conv", "embedding", "lstm", "gru", "rnn", "norm", "pool", "dropout", "relu", "gelu",
-    "tanh", "sigmoid", "softmax", "attention",
+_WITH_WEIGHTS: Final = (
+    "linear", "conv", "embedding", "lstm", "gru", "rnn", "_norm", "attention",
 )  # fmt: skip
+_LAYERS: Final = (
+    *_WITH_WEIGHTS, "pool", "dropout", "relu", "gelu", "tanh", "sigmoid", "softmax",
+)  # fmt: skip
+_NUMBERS: Final = ("vector_norm", "matrix_norm", "clip_grad_norm")
+"""No layers, for all that their names end like one."""
+_OPERATORS: Final = {
+    form + name: "div" if name == "truediv" else name
+    for form in ("", "r", "i")
+    for name in (
+        "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor",
+    )
+}  # fmt: skip
+"""The three forms of an operator, and what people call each of them."""
+_LOSSES: Final = ("cross_entropy", "binary_cross_entropy", "kl_div")
 _SHOWN: Final = 6
+_HEADS: Final = 3
+"""So many reductions, one of the other, are told in the order in which they were done."""
+_CUT: Final = ", and earlier operations that are not shown"
 
 
 def summary_of(node: Made | None) -> str:
     """One line; empty if nothing is known."""
     if node is None:
         return ""
+    if node.is_boundary:
+        return f"a tensor of the scientist, {node.op}" if _is_own(node) else node.op
     steps, is_cut = collected(node)
-    data = _distinct(step.op for step in steps if step.is_boundary and not _is_weight(step))
-    weights = sum(step.is_boundary and _is_weight(step) for step in steps)
+    data = _distinct(step.op for step in steps if step.is_boundary and not _is_own(step))
+    own = sum(step.is_boundary and _is_own(step) for step in steps)
     names = _distinct(_name(step) for step in steps if not step.is_boundary)
-    names = [name for name in names if name not in _PLUMBING]
-    if node.is_boundary or not names:
-        return node.op if node.is_boundary else f"copy of {_listed(data) or 'weights'}"
-    head, rest = _head(steps, names)
-    layers = [name for name in rest if any(word in name for word in _LAYERS)]
-    others = [name for name in rest if name not in layers]
-    if weights:
-        many = f"{weights} weight{'s' * (weights > 1)}"
-        inside = f"{_listed(layers)}; {many}" if layers else many
-        text = f"{head} of a network ({inside})"
-    else:
-        others = layers + others
-        text = head
-    if others:
-        text += f" {'after' if weights else 'of'} {_listed(others)}"
+    heads = _heads(node)
+    rest = [name for name in names if name not in _PLUMBING and name not in heads]
+    if own and not data and heads[0] == "list":
+        return f"a network ({_many(own, 'weight')})" + (_CUT if is_cut else "")
+    text = " of ".join(heads)
+    if own and any(_is_layer(name, _WITH_WEIGHTS) for name in [*heads, *rest]):
+        layers = [name for name in rest if _is_layer(name, _LAYERS)]
+        rest = [name for name in rest if name not in layers]
+        inside = [_listed(layers)] if layers else []
+        text += f" of a network ({'; '.join([*inside, _many(own, 'weight')])})"
+        text += f" after {_listed(rest)}" if rest else ""
+        own = 0
+    elif rest:
+        text += f" of {_listed(rest)}"
     if data:
-        text += f" on {_listed(data)}"
-    return text + (", and earlier operations that are not shown" if is_cut else "")
+        text += f" {'on' if ' of ' in text else 'of'} {_listed(data)}"
+    if own:
+        link = "with" if data or " of " in text else "of"
+        text += f" {link} {_many(own, 'tensor')} of the scientist"
+    return text + (_CUT if is_cut else "")
 
 
-def _head(steps: list[Made], names: list[str]) -> tuple[str, list[str]]:
-    """What was done last, and the names of what came before."""
-    last = names[-1]
-    rest = [name for name in names if name != last]
-    if last.endswith("loss") or last in ("cross_entropy", "kl_div"):
-        step = next(step for step in reversed(steps) if _name(step) == last)
+def _heads(node: Made) -> list[str]:
+    """What was done last and, as long as that is a reduction, what it was done to."""
+    heads: list[str] = []
+    moved = "copy"
+    found: Made | None = node
+    while found is not None and not found.is_boundary and len(heads) < _HEADS:
+        name = _name(found)
+        if name in _LISTS and (len(found.inputs) > 1 or name == "state_dict"):
+            return [*heads, "list"]
+        if name == "getitem":
+            moved = "part"
+        if name not in _PLUMBING:
+            heads += _head(found, name)
+            if name not in _REDUCTIONS:
+                break
+        found = _first(found.args, found)
+    return heads or [moved]
+
+
+def _head(step: Made, name: str) -> list[str]:
+    """The words for one operation; a loss says how it was reduced."""
+    if name.endswith("loss") or name.startswith(_LOSSES):
         how = step.kwargs.get("reduction", "mean")
-        return (last if how == "none" else f"{how} of {last}"), rest
-    if last in _REDUCTIONS and rest:
-        return f"{last} of {rest[-1]}", rest[:-1]
-    return last, rest
+        return [name] if how == "none" else [str(how), name]
+    return [name]
+
+
+def _first(values: Any, step: Made) -> Made | None:
+    """The first of a step's arguments that is an object; its node, if it is still known."""
+    for value in values:
+        if isinstance(value, wire.Ref):
+            return step.inputs.get(value.id)
+        if isinstance(value, list | tuple) and (found := _first(value, step)) is not None:
+            return found
+    return None
 
 
 def _name(step: Made) -> str:
     short = step.op.rpartition(".")[2].rstrip("_=")
-    return short.strip("_") or short
+    plain = short.strip("_") or short
+    return _OPERATORS.get(plain, plain) if short.startswith("__") else plain
 
 
-def _is_weight(step: Made) -> bool:
+def _is_own(step: Made) -> bool:
     return step.op == "parameter" or step.op.startswith("own")
+
+
+def _is_layer(name: str, words: tuple[str, ...]) -> bool:
+    return any(word in name for word in words) and not name.startswith(_NUMBERS)
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count > 1)}"
 
 
 def _distinct(texts: object) -> list[str]:

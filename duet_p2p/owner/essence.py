@@ -31,7 +31,9 @@ _SAME: Final = tuple(
         rf"(?:{_ZERO} \+|{_ONE} \*) (?P<of>.+)",
         rf"torch\.(?:add|sub)\((?P<of>[^,()]+), {_ZERO}\)",
         rf"torch\.(?:mul|div|pow)\((?P<of>[^,()]+), {_ONE}\)",
-        r"(?P<of>.+)\[(?:\.\.\.|None|\(\)|slice\(None, None, None\))\]",
+        r"(?P<of>.+)\[(?:\.\.\.|None|\(\)|:)\]",
+        r"(?P<of>.+)\.data",
+        r"\+(?P<of>.+)",
         r"python\.(?:collect|List|Tuple|Float)\(\[?(?P<of>[^,()\[\]]+)\]?\)",
     )
 )
