@@ -7,8 +7,8 @@ found. What is changed is the smallest thing that every caller meets, in six way
 
 * the function inside a decorator's wrapper (`clip_grad_norm_`, `update_bn`, …);
 * the constructor of a base class: ``torch.optim.Adam(remote.parameters())`` gives what
-  ``duet.torch.optim.Adam`` gives, and an own class says why it cannot (so does the `apply` of an
-  own `autograd.Function`);
+  ``duet.torch.optim.Adam`` gives, ``DataLoader(duet.store["train"])`` a remote loader, and an own
+  class says why it cannot (so does the `apply` of an own `autograd.Function`);
 * the name `torch` in small modules of torch, whose ``torch.Tensor`` means pointers too, and whose
   `as_tensor` takes them;
 * what a distribution of this side asks of a value before it takes it: nothing of a pointer's;
@@ -35,10 +35,12 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.optim import Optimizer, swa_utils
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils import _foreach_utils
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 from torch.utils.data._utils import collate
 
 from duet_p2p.errors import NotAllowed
 from duet_p2p.scientist import densities
+from duet_p2p.scientist.containers import SizedPointer
 from duet_p2p.scientist.dispatch import first_pointer
 from duet_p2p.scientist.kinds import class_of
 from duet_p2p.scientist.pointer import Pointer
@@ -231,13 +233,29 @@ def _parametrized(cls: type, *args: Any, **kwargs: Any) -> Any:
     return object.__new__(cls)
 
 
+def _of_data(cls: type, *args: Any, **kwargs: Any) -> Any:
+    """Of an owner's data set: what is in it is not known here, so nothing here could collate it."""
+    given = args[0] if args else kwargs.get("dataset", kwargs.get("datasets"))
+    sets = given if isinstance(given, list | tuple) else [given]
+    found = next((one for one in sets if isinstance(one, SizedPointer)), None)
+    if found is None:
+        return object.__new__(cls)
+    return _remote(cls, found, args, kwargs, "use that of duet.torch.utils.data, batch by batch")
+
+
 _MADE: Final[Mapping[type, Callable[..., Any]]] = {
+    DataLoader: _of_data,
+    Subset: _of_data,
+    ConcatDataset: _of_data,
     Optimizer: _optimizer,
     LRScheduler: _scheduler,
     Distribution: _distribution,
     ParametrizationList: _parametrized,
 }
 _NAMESPACES: Final[Mapping[type, tuple[str, ...]]] = {
+    DataLoader: ("utils", "data"),
+    Subset: ("utils", "data"),
+    ConcatDataset: ("utils", "data"),
     Optimizer: ("optim",),
     LRScheduler: ("optim", "lr_scheduler"),
     Distribution: ("distributions",),

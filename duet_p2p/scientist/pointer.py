@@ -422,7 +422,10 @@ class AnyPointer(Pointer):
     def _concrete(self) -> Any:
         self._await_facts()
         if type(self).__getitem__ is AnyPointer.__getitem__:
-            raise TypeError(f"{self!r} cannot be indexed: its type is not known here")
+            raise TypeError(
+                f"{self!r} cannot be indexed: what it is was not told. An item of an owner's data "
+                f"set is: next(iter(duet.torch.utils.data.DataLoader(data, batch_size=1)))"
+            )
         return self
 
     def __getitem__(self, key: Any) -> Any:

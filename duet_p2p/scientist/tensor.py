@@ -168,7 +168,10 @@ class TensorPointer(Pointer):
 
     def __len__(self) -> int:
         if self._spec is not None and not self._spec.shape:
-            raise TypeError("len() of a 0-d tensor")
+            raise TypeError(
+                "len() of a 0-d tensor. torch.tensor(…) takes real numbers only: of pointers make "
+                "torch.stack([…]), or get() their values first"
+            )
         self._length = asked_length(self, "len")
         return Length.of(self, self._length)
 

@@ -266,3 +266,20 @@ def losses_by_hand(side: Any) -> list[Any]:
     shown += [share * each.mean() + (1 - share) * F.cross_entropy(scores, y[order])]
     confused = torch.bincount(y * 4 + scores.argmax(1), minlength=16).reshape(4, 4)
     return [*shown, confused, (scores.topk(2, 1)[1] == y.view(-1, 1)).any(1).float().sum()]
+
+
+@script
+def loaders_by_torchs_own_name(side: Any) -> list[Any]:
+    space = torch.utils.data
+    x, y = side.data(normal(20, 3)), side.data(torch.arange(20.0))
+    whole = side.rt.utils.data.TensorDataset(x, y)
+    some = space.Subset(whole, [3, 1, 12, 7, 19, 0, 5])
+    both = space.ConcatDataset([some, whole])
+    shown: list[Any] = [len(some), len(both)]
+    for data in (whole, some, both):
+        loader = space.DataLoader(data, batch_size=6, drop_last=data is both, num_workers=0)
+        shown.append(len(loader))
+        for batch in loader:
+            shown += [batch[0], batch[1]]
+    parts = space.random_split(whole, [15, 5], generator=torch.Generator().manual_seed(7))
+    return shown + [y for part in parts for _, y in space.DataLoader(part, batch_size=5)]

@@ -36,6 +36,39 @@ def test_an_optimizer_of_this_side_is_made_over_there(both: Pair) -> None:
     assert both.owner.ops.count("torch.optim.Adam") == 6
 
 
+class OwnLoader(torch.utils.data.DataLoader[Any]):
+    """As libraries have them, with a collation of their own."""
+
+
+def test_a_loader_of_an_owners_data_set_is_made_over_there(both: Pair) -> None:
+    """Torch's own began, and failed at the first batch with words about a default_collate."""
+    data = torch.utils.data.TensorDataset(torch.arange(12.0))
+    numbers = both.duet.torch.utils.data.TensorDataset(both.share(torch.arange(12.0)))
+    loader = torch.utils.data.DataLoader(numbers, batch_size=4, pin_memory=False)
+    assert type(loader) is type(both.duet.torch.utils.data.DataLoader(numbers, batch_size=4))
+    assert [batch[0].shape for batch in loader] == [(4,)] * 3
+    with pytest.raises(NotAllowed, match=r"OwnLoader is code of this side.*duet\.torch"):
+        OwnLoader(numbers, batch_size=4)
+    local = torch.utils.data.Subset(data, [2, 3])
+    assert [b.tolist() for (b,) in torch.utils.data.DataLoader(local, batch_size=2)] == [[2.0, 3.0]]
+    assert [b.tolist() for (b,) in OwnLoader(local)] == [[2.0], [3.0]]
+
+
+def test_an_item_of_a_data_set_that_was_not_told_says_how_to_get_one(both: Pair) -> None:
+    unknown = both.share([2.5])[0]
+    with pytest.raises(TypeError, match=r"was not told.*DataLoader\(data, batch_size=1\)"):
+        unknown[0]
+
+
+@pytest.mark.parametrize("make", [torch.tensor, torch.as_tensor])
+def test_a_tensor_of_numbers_that_are_not_here_says_what_makes_one(both: Pair, make: Any) -> None:
+    """`torch.tensor([loss, loss])` said something of a 0-d tensor and no more."""
+    x = both.share(torch.arange(3.0))
+    for numbers in (x, x[0], [x[0], x[1]]):
+        with pytest.raises(TypeError, match=r"torch\.stack\(\[…\]\), or get\(\)"):
+            make(numbers)
+
+
 def test_a_generator_of_pointers_says_what_to_write(both: Pair) -> None:
     model = remote(both)
     with pytest.raises(NotAllowed, match=r"duet\.torch\.optim\.SGD, or a list"):
