@@ -196,13 +196,15 @@ class OwnerRequests(RequestList):
                 recipe = UNSET
             else:
                 recipe = recipe.recipe
+        found = self._source_ids(sources)
         conditions = Conditions(
             name=None if name is None else normal_name(name),
             tags=tag_filter(tags),
             kinds=_kinds(kinds),
             max_elements=max_elements,
             min_records=min_records,
-            sources=self._source_ids(sources),
+            sources=found,
+            source_names=self._named(found),
             recipe=recipe,
             allow_injected=allow_injected,
             max_uses=max_uses,
@@ -336,6 +338,11 @@ class OwnerRequests(RequestList):
             return UNSET
         given = [sources] if isinstance(sources, str) else sources
         return frozenset(self._resolve_source(source) for source in given)
+
+    def _named(self, sources: frozenset[int] | Unset) -> frozenset[str] | None:
+        if isinstance(sources, Unset):
+            return None
+        return frozenset(self._reader.source_name(source) for source in sources)
 
 
 def _kinds(kinds: Iterable[str] | Unset) -> frozenset[str] | Unset:

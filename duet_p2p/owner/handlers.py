@@ -82,6 +82,8 @@ class Conditions:
     seen_only: bool = False
     binding: Binding | None = None
     plan: PlanTerms | None = None
+    source_names: frozenset[str] | None = field(default=None, compare=False)
+    """What the owner calls `sources`, where that is known; for texts only."""
 
     @property
     def is_labelled(self) -> bool:
@@ -123,7 +125,7 @@ class Conditions:
     def described_conditions(self) -> str:
         """The conditions on facts alone, as one would type them."""
         said = [
-            f"{name}={_typed(value)}"
+            f"{name}={_typed(self._shown(name, value))}"
             for name in (
                 "kinds",
                 "max_elements",
@@ -142,6 +144,10 @@ class Conditions:
         if self.plan is not None:
             said.append(self.plan.described())
         return ", ".join(said)
+
+
+    def _shown(self, name: str, value: Any) -> Any:
+        return self.source_names or value if name == "sources" else value
 
 
 @dataclass(slots=True, eq=False)
@@ -235,7 +241,8 @@ class Handler:
 
     def __repr__(self) -> str:
         said = ", ".join(filter(None, [f"action={self.action!r}", self.conditions.described()]))
-        return f"<Handler {self.id[:8]} {said}; {self.uses} uses>"
+        left = "" if self.element_quota is None else f", {self.quota_left} numbers left"
+        return f"<Handler {self.id[:8]} {said}; {self.uses} uses{left}>"
 
     def _repr_html_(self) -> str:
         facts = {

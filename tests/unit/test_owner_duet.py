@@ -193,8 +193,16 @@ def test_sources_are_named_by_tag_handle_or_id(pair):
     for source in ("ages", pointer, pointer.id[:8]):
         handler = duet.requests.add_handler("accept", sources=[source])
         assert handler["sources"] == {-1}
+        assert "sources={'ages'}" in repr(duet.requests.handlers)
     with pytest.raises(KeyError):
         duet.requests.add_handler("accept", sources=["nothing"])
+
+
+def test_what_is_left_of_a_quota_stands_beside_the_uses(pair):
+    duet, _ = pair
+    one = duet.requests.add_handler("accept", name="loss", element_quota=3)
+    two = duet.requests.add_handler("accept", name="model")
+    assert repr(one).endswith("0 uses, 3 numbers left>") and repr(two).endswith("0 uses>")
 
 
 # store
