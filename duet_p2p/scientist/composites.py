@@ -7,7 +7,7 @@ that public ones written in Python call (`pack_padded_sequence`, `weight_norm`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -15,7 +15,7 @@ import torch
 from duet_p2p.objects.remote import Remote
 from duet_p2p.scientist import densities, packing
 
-__all__ = ["find", "private"]
+__all__ = ["find", "private", "unwrapped"]
 
 
 def _triplet_margin_with_distance_loss(
@@ -88,6 +88,24 @@ _PRIVATE: Final[Mapping[str, Callable[..., Any]]] = {
 def private(func: Any) -> Callable[..., Any] | None:
     """What computes a private function of torch on this side, None if nothing does."""
     return _PRIVATE.get(getattr(func, "__name__", ""))
+
+
+def unwrapped(name: str, args: Sequence[Any]) -> Sequence[Any]:
+    """The arguments as they were given.
+
+    `torch.autograd.grad(loss, model.parameters())` takes the pointer to a list for one tensor, and
+    puts it into a tuple of its own before it asks.
+    """
+    if name != "torch.autograd.grad":
+        return args
+    return [part[0] if _is_wrapped_list(part) else part for part in args]
+
+
+def _is_wrapped_list(value: Any) -> bool:
+    if type(value) is not tuple or len(value) != 1 or not isinstance(value[0], Remote):
+        return False
+    part: Any = value[0]
+    return part._type in ("python.List", "python.Tuple")
 
 
 _COMPOSITES: Final[Mapping[str, tuple[str, Callable[..., Any]]]] = {

@@ -299,7 +299,7 @@ def torch_function(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         return composite(*args, **kwargs)
     pointer = first_pointer(args, kwargs)
     assert pointer is not None, "torch called __torch_function__ without a pointer"
-    return run(pointer._client, name, args, kwargs)
+    return run(pointer._client, name, composites.unwrapped(name, args), kwargs)
 
 
 def first_pointer(*places: Any) -> Pointer | None:

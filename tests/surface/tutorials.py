@@ -283,3 +283,20 @@ def loaders_by_torchs_own_name(side: Any) -> list[Any]:
             shown += [batch[0], batch[1]]
     parts = space.random_split(whole, [15, 5], generator=torch.Generator().manual_seed(7))
     return shown + [y for part in parts for _, y in space.DataLoader(part, batch_size=5)]
+
+
+@script
+def slopes_of_a_whole_model(side: Any) -> list[Any]:
+    model = side.sent(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)))
+    x, y = side.data(normal(8, 3)), side.data(normal(8, 1, seed=2))
+
+    def loss() -> Any:
+        return F.mse_loss(model(x), y)
+
+    shown = [*torch.autograd.grad(loss(), model.parameters())]
+    shown += torch.autograd.grad([loss(), loss()], model.parameters())
+    shown += torch.autograd.grad(loss(), inputs=tuple(model.parameters()))
+    shown += torch.autograd.grad(loss(), dict(model.named_parameters())).values()
+    squared = sum(g.pow(2).sum() for g in torch.autograd.grad(loss(), model.parameters()))
+    loss().backward(inputs=model.parameters())
+    return [*shown, squared, *(p.grad for p in model.parameters())]
