@@ -145,7 +145,6 @@ class Conditions:
             said.append(self.plan.described())
         return ", ".join(said)
 
-
     def _shown(self, name: str, value: Any) -> Any:
         return self.source_names or value if name == "sources" else value
 

@@ -24,6 +24,7 @@ from duet_p2p.limits import ARRAY_ITEMS
 from duet_p2p.objects.python import plain
 from duet_p2p.objects.remote import Remote
 from duet_p2p.scientist import composites, habits, knowledge, local_facts, sites
+from duet_p2p.scientist.arrays import without_numpy
 from duet_p2p.scientist.pointer import Pointer, make, put_seq
 from duet_p2p.scientist.results import results_of
 from duet_p2p.scientist.tensor import TensorPointer
@@ -185,7 +186,7 @@ def spec_of(value: Any) -> Any:
         return {key: spec_of(item) for key, item in value.items()}
     if kind is slice:
         return slice(*(spec_of(part) for part in _bounds(value)))
-    value = plain(value)
+    value = without_numpy(plain(value))
     refuse(value)
     return value
 
@@ -239,7 +240,7 @@ def _wire(client: Client, value: Any, inputs: list[Pointer]) -> Any:
             return sent
         inputs.append(sent)  # it must live until the command has left
         return Ref(sent._id)
-    value = plain(value)
+    value = without_numpy(plain(value))
     kind = type(value)
     if kind is list or kind is tuple:
         return kind([_wire(client, item, inputs) for item in value])

@@ -15,6 +15,7 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.objects.plan import PLAN_TYPE
+from duet_p2p.scientist.arrays import array_ufunc
 from duet_p2p.scientist.containers import DictPointer, ListPointer, SizedPointer
 from duet_p2p.scientist.densities import DistributionPointer
 from duet_p2p.scientist.loader import IteratorPointer, LoaderPointer
@@ -88,6 +89,8 @@ def class_of(type_name: str) -> type[Pointer]:
         "_expects_meta": type_name not in _NO_FACTS,
         "__hash__": Pointer.__hash__,
     }
+    if type_name in _SCALARS:
+        members["__array_ufunc__"] = array_ufunc
     for owner in reversed(lineage):  # the nearest type last: its names win
         for short, rule in _own_names(owner):
             if short.endswith("="):

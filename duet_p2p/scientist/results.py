@@ -11,6 +11,7 @@ import torch
 
 from duet_p2p.objects.python import plain
 from duet_p2p.scientist import knowledge
+from duet_p2p.scientist.arrays import without_numpy
 from duet_p2p.scientist.pointer import Pointer, make
 from duet_p2p.scientist.tensor import TensorPointer
 from duet_p2p.surface import table, tags, types
@@ -137,7 +138,9 @@ def _stands_for_tensor(value: Any) -> bool:
 
 
 def _type_of_operand(value: Any) -> str:
-    return value._type if isinstance(value, Pointer) else types.type_name_of(plain(value))
+    if isinstance(value, Pointer):
+        return value._type
+    return types.type_name_of(without_numpy(plain(value)))
 
 
 @lru_cache(maxsize=256)

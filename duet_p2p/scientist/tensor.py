@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import torch
 
 from duet_p2p.errors import HiddenShape, NotAllowed
+from duet_p2p.scientist.arrays import array_ufunc
 from duet_p2p.scientist.containers import Length, asked_length
 from duet_p2p.scientist.pointer import Pointer
 from duet_p2p.surface.shapes import UNKNOWN, TensorSpec
@@ -23,6 +24,7 @@ class TensorPointer(Pointer):
 
     __slots__ = ()
     _expects_meta = True
+    __array_ufunc__ = array_ufunc
 
     def _spec_for_inference(self) -> Any:
         return UNKNOWN if self._spec is None else self._spec

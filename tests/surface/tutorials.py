@@ -11,6 +11,7 @@ import itertools
 import math
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -300,3 +301,15 @@ def slopes_of_a_whole_model(side: Any) -> list[Any]:
     squared = sum(g.pow(2).sum() for g in torch.autograd.grad(loss(), model.parameters()))
     loss().backward(inputs=model.parameters())
     return [*shown, squared, *(p.grad for p in model.parameters())]
+
+
+@script
+def numbers_of_numpy(side: Any) -> list[Any]:
+    x, i = side.data(normal(6, 4)), side.data(torch.arange(6))
+    half, two = np.float32(0.5), np.int64(2)
+    shown = [x * half, half * x, np.float64(0.5) * x, x > half, half < x, x**two, two**x]
+    shown += [i + two, two - i, i * half, x[two], x[:, np.int64(1)], x[two : np.int64(4)]]
+    shown += [x.sum(np.int64(1)), x.reshape([np.int64(3), -1]), torch.clamp(x, -half, half)]
+    number = x.mean().item()
+    shown += [number * half, half * number, half / number]
+    return [*shown, torch.where(x > 0, half, x), torch.nn.functional.softplus(x, beta=half)]

@@ -7,13 +7,14 @@ import pickle
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn.utils import parameters_to_vector, rnn, vector_to_parameters
 
-from duet_p2p.errors import NotAllowed
+from duet_p2p.errors import NotAllowed, PrivateValueError
 from tests.unit.scientist_kit import Pair, pair
 
 
@@ -67,6 +68,22 @@ def test_a_tensor_of_numbers_that_are_not_here_says_what_makes_one(both: Pair, m
     for numbers in (x, x[0], [x[0], x[1]]):
         with pytest.raises(TypeError, match=r"torch\.stack\(\[…\]\), or get\(\)"):
             make(numbers)
+
+
+def test_an_array_of_numpy_says_what_to_make_of_it(both: Pair) -> None:
+    x, array = both.share(torch.rand(3, 2)), np.ones(2)
+    for way in (lambda: x + array, lambda: array + x, lambda: x[:, array > 0]):
+        with pytest.raises(NotAllowed, match=r"torch\.as_tensor"):
+            way()
+
+
+def test_numpys_functions_say_that_torch_has_them_too(both: Pair) -> None:
+    x = both.share(torch.rand(3))
+    number = x.mean().item()
+    assert type(number * np.float32(2)) is type(np.float32(2) * number) is type(number)
+    for function in (np.sqrt, np.add.reduce, lambda p: np.add(p, 1, where=True)):
+        with pytest.raises(PrivateValueError, match=r"numpy\.(sqrt|add) of a pointer.*torch's"):
+            function(x)
 
 
 def test_a_generator_of_pointers_says_what_to_write(both: Pair) -> None:
