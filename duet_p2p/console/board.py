@@ -2,13 +2,18 @@
 
 A picture is made when something changed, once for all pages; each page then gets what differs from
 the picture that it has. So a slow page falls behind by pictures that it never sees, not by a queue.
+
+How much there is to be shown is the scientist's doing, and the loop that makes it serves the
+network. So one picture takes so long to make what is new, and one message holds so many characters;
+what is left comes with the next ones, in the order in which it changed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from time import perf_counter
 from typing import Any, Final, Protocol, TypedDict
 
 from duet_p2p import limits
@@ -21,6 +26,9 @@ __all__ = ["EMPTY", "Board", "Picture", "SessionView", "WatchedSession", "differ
 
 Picture = Mapping[str, Mapping[str, str]]
 """Section to key to the JSON text of the entry."""
+
+Make = Callable[[], Mapping[str, Any]]
+"""Makes an entry."""
 
 SECTIONS: Final = ("session", "requests", "decided", "handlers", "objects", "transfers")
 EMPTY: Final[Picture] = {section: {} for section in SECTIONS}
@@ -95,7 +103,9 @@ class Board:
         self._service = service
         self._session = session
         self._session_id = session_id
-        self._made: dict[str, dict[str, tuple[object, str]]] = {}
+        self._made: dict[tuple[str, str], tuple[object, str]] = {}  # by section and key
+        self._due: dict[tuple[str, str], None] = {}  # changed, and not made again; oldest first
+        self._about: object = None
         self._operations = 0
         self._rtt: float | None = None
         self.gauge()
@@ -106,61 +116,86 @@ class Board:
         rtt = self._session.status().get("rtt")
         self._rtt = None if rtt is None else round(1000 * rtt, 1)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the last picture does not show everything yet: one more is wanted."""
+        return bool(self._due)
+
     def picture(self) -> Picture:
-        """How everything is now."""
+        """How everything is now; of what one picture has no time for, how it was before."""
+        transfers = self._session.transfers.moving()[: limits.CONSOLE_TRANSFERS]
+        entries = {
+            (section, key): (state, make)
+            for section, of_section in self._entries()
+            for key, state, make in of_section
+        }
+        self._make_texts(entries)
+        picture: dict[str, dict[str, str]] = {section: {} for section in SECTIONS}
+        picture["session"]["session"] = _text(self._session_view())
+        for place in entries:
+            if place in self._made:
+                picture[place[0]][place[1]] = self._made[place][1]
+        picture["transfers"] = {v["id"]: _text(v) for v in map(transfer_view, transfers)}
+        return picture
+
+    def _entries(self) -> Iterator[tuple[str, Iterable[tuple[str, object, Make]]]]:
+        """Of each section: keys, what an entry is made of, and what makes it."""
         desk, views = self._service.desk, self.views
         handlers = desk.policy.handlers()
         objects = list(self._service.catalog)[-limits.CONSOLE_OBJECTS :]
-        transfers = self._session.transfers.moving()[: limits.CONSOLE_TRANSFERS]
         # What handlers say and what was released concerns all requests; little else ever changes.
         about = (
             tuple((handler.id, handler.uses, handler.elements) for handler in handlers),
             tuple((source, left.releases) for source, left in desk.releases.totals),
             tuple((item.id, id(item)) for item in objects if item.is_mine),
         )
-        return {
-            "session": {"session": _text(self._session_view())},
-            "requests": self._texts(
-                "requests",
-                ((r.id, (about, r.why), partial(views.request, r)) for r in desk.book.pending()),
+        if about == self._about:
+            about = self._about  # the same one is compared at once
+        self._about = about
+        yield (
+            "requests",
+            ((r.id, (about, r.why), partial(views.request, r)) for r in desk.book.pending()),
+        )
+        yield (
+            "decided",
+            (
+                (record.id, None, partial(views.decided, record))
+                for record in desk.book.decided()[-limits.CONSOLE_DECIDED :]
             ),
-            "decided": self._texts(
-                "decided",
-                (
-                    (record.id, None, partial(views.decided, record))
-                    for record in desk.book.decided()[-limits.CONSOLE_DECIDED :]
-                ),
+        )
+        yield (
+            "handlers",
+            (
+                (h.id, (h.uses, h.elements, order), partial(views.handler, h, order))
+                for order, h in enumerate(handlers)
             ),
-            "handlers": self._texts(
-                "handlers",
-                (
-                    (h.id, (h.uses, h.elements, order), partial(views.handler, h, order))
-                    for order, h in enumerate(handlers)
-                ),
+        )
+        yield (
+            "objects",
+            (
+                (str(item.id), (item, order), partial(views.object, item, order))
+                for order, item in enumerate(objects)
             ),
-            "objects": self._texts(
-                "objects",
-                (
-                    (str(item.id), (item, order), partial(views.object, item, order))
-                    for order, item in enumerate(objects)
-                ),
-            ),
-            "transfers": {view["id"]: _text(view) for view in map(transfer_view, transfers)},
-        }
+        )
 
-    def _texts(
-        self, section: str, entries: Iterable[tuple[str, object, Callable[[], Mapping[str, Any]]]]
-    ) -> dict[str, str]:
-        """The texts of a section; those whose state is what it was are not made again.
+    def _make_texts(self, entries: Mapping[tuple[str, str], tuple[object, Make]]) -> None:
+        """Makes what changed, the owner's rules and then longest ago first, while there is time.
 
         A picture is made up to thirty times a second, on the thread that serves the network.
         """
-        old, made = self._made.get(section, {}), {}
-        for key, state, make in entries:
-            known = old.get(key)
-            made[key] = known if known and known[0] == state else (state, _text(make()))
-        self._made[section] = made
-        return {key: text for key, (_, text) in made.items()}
+        made = self._made = {place: self._made[place] for place in entries if place in self._made}
+        self._due = {
+            place: None
+            for place in (*self._due, *entries)
+            if place in entries and (place not in made or made[place][0] != entries[place][0])
+        }
+        end = perf_counter() + limits.CONSOLE_PICTURE_SECONDS
+        for place in sorted(self._due, key=lambda place: place[0] != "handlers"):
+            del self._due[place]
+            state, make = entries[place]
+            made[place] = state, _text(make())
+            if perf_counter() >= end:
+                break
 
     def _session_view(self) -> SessionView:
         service, status = self._service, self._session.status()
@@ -183,16 +218,35 @@ class Board:
         )
 
 
-def difference(old: Picture, new: Picture) -> str:
-    """The `change` message that leads from one picture to the other; empty if they are equal."""
+def difference(
+    old: Picture, new: Picture, most: int = limits.CONSOLE_CHANGE_CHARS
+) -> tuple[str, Picture]:
+    """The `change` message that leads from one picture towards the other.
+
+    Args:
+        old: what the page has.
+        new: what there is.
+        most: characters of entries after which the message ends.
+
+    Returns:
+        The message, empty if the pictures are equal, and the picture that the page has then.
+    """
     sections = []
+    reached = dict(old)
     for section in SECTIONS:
         was, now = old[section], new[section]
-        changed = [f"{_text(key)}:{text}" for key, text in now.items() if was.get(key) != text]
+        changed: dict[str, str] = {}
+        for key, text in now.items():
+            if most > 0 and was.get(key) != text:
+                changed[key] = text
+                most -= len(text)
         gone = [key for key in was if key not in now]
         if changed or gone:
-            sections.append(f'"{section}":{{"set":{{{",".join(changed)}}},"gone":{_text(gone)}}}')
-    return f'{{"t":"change","sections":{{{",".join(sections)}}}}}' if sections else ""
+            texts = ",".join(f"{_text(key)}:{text}" for key, text in changed.items())
+            sections.append(f'"{section}":{{"set":{{{texts}}},"gone":{_text(gone)}}}')
+            reached[section] = {key: text for key, text in {**was, **changed}.items() if key in now}
+    message = f'{{"t":"change","sections":{{{",".join(sections)}}}}}' if sections else ""
+    return message, reached if most <= 0 else new
 
 
 def _text(value: object) -> str:

@@ -206,6 +206,8 @@ class Console:
             self._rest = limits.CONSOLE_RESTS * (self._loop.time() - started)
             for page in self._pages:
                 page.show(picture)
+            if self._board.is_behind:
+                self._soon()
 
     def _gauge(self) -> None:
         """What changes all the time, round trips and counts of operations, is read now and then."""

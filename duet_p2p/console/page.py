@@ -2,6 +2,7 @@
 
 Answers are sent in order; pictures are not queued. When there is room, the page gets the difference
 between the newest picture and the one that it has: a sleeping tab costs one picture, not a queue.
+A large difference is several messages, each towards the picture that is the newest then.
 """
 
 from __future__ import annotations
@@ -74,10 +75,12 @@ class Page:
                 while not self._texts.empty():
                     await self.socket.send_str(self._texts.get_nowait())
                 if self._newest is not self._seen:
-                    change = difference(self._seen, self._newest)
-                    self._seen = self._newest
+                    change, self._seen = difference(self._seen, self._newest)
                     if change:
                         await self.socket.send_str(change)
+                    if self._seen is not self._newest:
+                        self._wake.set()
+                        await asyncio.sleep(0)
                 if self._last:
                     await self.socket.send_str(self._last)
                     return

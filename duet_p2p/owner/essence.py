@@ -4,6 +4,9 @@ A rule that denied a value also denies it under another name. ``loss.clone()`` i
 another recipe, so both are reduced to the same *essence*. There are endlessly many ways to write a
 number down once more (``loss * 2``), so this keeps off what a person would try first; whoever wants
 to be sure denies by source.
+
+What a name stands for is written down at each place of it, so a long text of that is a digest: it
+could hold a name many times, whose text held another many times, and so on.
 """
 
 from __future__ import annotations
@@ -38,6 +41,11 @@ _SAME: Final = tuple(
     )
 )
 _NAME: Final = re.compile(r"\bv\d+\b")
+_DIGEST: Final = re.compile(r"<[0-9a-f]{64}>")
+_WORD_CHARS: Final = 400
+"""What a name stands for; the text of an object of the owner's is shorter."""
+_COPY_CHARS: Final = 1_000
+"""A longer expression is no copy: how often a pattern looks at a text grows with its square."""
 
 
 def essence_of(recipe: str) -> str:
@@ -53,12 +61,19 @@ def essence_of(recipe: str) -> str:
         if not (is_named and _NAME.fullmatch(name)):
             name, expression = "", line
         filled = _NAME.sub(lambda found: known.get(found[0], found[0]), expression)
-        result = known[name] = _same_as(filled) or f"<{sha256(filled.encode()).hexdigest()}>"
-    return result
+        of = _same_as(filled)
+        result = known[name] = of if 0 < len(of) <= _WORD_CHARS else _digest(of or filled)
+    return result if _DIGEST.fullmatch(result) else _digest(result)
+
+
+def _digest(text: str) -> str:
+    return f"<{sha256(text.encode(errors='surrogatepass')).hexdigest()}>"
 
 
 def _same_as(expression: str) -> str:
     """What an expression is a copy of; empty if it is no copy."""
+    if len(expression) > _COPY_CHARS:
+        return ""
     for pattern in _SAME:
         found = pattern.fullmatch(expression)
         if found is not None:

@@ -63,3 +63,16 @@ def test_a_copy_on_the_way_and_other_numbers_of_lines_change_nothing() -> None:
 )
 def test_another_value_has_another_essence(other: str) -> None:
     assert essence_of(other) != essence_of(LOSS)
+
+
+def test_an_essence_is_short_whatever_a_text_among_the_arguments_says() -> None:
+    """It took sixteen times the memory with each line: the copy of `.to(` is all before it."""
+    lines = ["v1 = store['x'].sum()"]
+    lines += [f"v{n} = python.Tuple.count(({f'v{n - 1}, ' * 4}), 'x.to(')" for n in range(2, 10)]
+    assert len(essence_of("\n".join(lines))) == len(essence_of("store['x']"))
+
+
+def test_a_copy_of_an_object_is_that_object() -> None:
+    assert essence_of("store['x'].clone()") == essence_of("store['x']")
+    assert essence_of("v1 = store['x'].clone()\nv1[None]") == essence_of("store['x']")
+    assert essence_of("store['x'].clone()") != essence_of("store['y'].clone()")
