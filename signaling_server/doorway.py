@@ -10,18 +10,53 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 
 __all__ = ["listen"]
 
 
-class _TurnedAway(asyncio.Protocol):
-    """One connection too many: it is closed before it is read."""
+class _Arriving(asyncio.Protocol):
+    """A connection until it is known whether there is room; one too many is closed unread.
+
+    Args:
+        server: of the runner.
+        most: connections at once.
+        others: of them, of those whom it is not for.
+        is_own: whether it is for whoever is at the other end.
+        strangers: protocols of the others, some of them gone.
+    """
+
+    def __init__(
+        self,
+        server: web.Server,
+        most: int,
+        others: int,
+        is_own: Callable[[socket.socket], bool],
+        strangers: set[Any],
+    ) -> None:
+        self._server = server
+        self._most = most
+        self._others = others
+        self._is_own = is_own
+        self._strangers = strangers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        transport.abort()
+        served = self._server.connections
+        is_own = self._is_own(transport.get_extra_info("socket"))
+        self._strangers.intersection_update(served)
+        is_full = len(served) >= self._most
+        if is_full or (not is_own and len(self._strangers) >= self._others):
+            transport.abort()
+            return
+        protocol = self._server()
+        if not is_own:
+            self._strangers.add(protocol)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
 
 
 async def listen(
@@ -30,25 +65,26 @@ async def listen(
     *,
     most: int,
     ssl_context: ssl.SSLContext | None = None,
+    others: int | None = None,
+    is_own: Callable[[socket.socket], bool] = lambda line: True,
 ) -> asyncio.Server:
     """Serves what connects to a bound socket.
 
     Args:
         runner: set up.
         listener: bound; the server closes it.
-        most: connections at once, sockets included. Those of one turn of the loop are not counted
-            yet, so it may be as many more as wait to be accepted.
+        most: connections at once, sockets included.
         ssl_context: for built-in TLS.
+        others: of them, of those for whom `is_own` says no; as many if it is None.
+        is_own: whether it is for whoever is at the other end of a connection.
 
     Returns:
         What listens; close it before the runner is cleaned up.
     """
     server = runner.server
     assert server is not None
-
-    def connection() -> asyncio.Protocol:
-        return _TurnedAway() if len(server.connections) >= most else server()
-
+    room = most if others is None else others
+    strangers: set[Any] = set()
     return await asyncio.get_running_loop().create_server(
-        connection, sock=listener, ssl=ssl_context
+        lambda: _Arriving(server, most, room, is_own, strangers), sock=listener, ssl=ssl_context
     )

@@ -6,6 +6,9 @@ Who may speak to it, in the order in which it is checked:
     Origin   exactly this server's, on the WebSocket: another page in the browser has its own
     token    the first message: another user of this machine can connect, but has none
 
+Where the kernel tells whose a connection is (users.py), those of other users of this machine have a
+part of the room only: else they could keep the owner's browser out.
+
 A token is never part of a URL that reaches the server: it is in the fragment of the redirect, and
 a path with a query is unknown here. Nothing can be done by GET, so there is nothing to forge.
 """
@@ -17,6 +20,7 @@ import contextlib
 import json
 import logging
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -27,6 +31,7 @@ from duet_p2p.console.files import PageFile
 from duet_p2p.console.messages import Hello, Message, parse
 from duet_p2p.console.page import Page
 from duet_p2p.console.tokens import Tokens
+from duet_p2p.console.users import is_own
 from duet_p2p.errors import ProtocolError
 from signaling_server.doorway import listen
 
@@ -89,7 +94,7 @@ class ConsoleServer:
         self._on_page = on_page
         self._on_gone = on_gone
         self._pages: set[Page] = set()
-        self._strangers = 0
+        self._strangers: Counter[bool] = Counter()  # of this user or nobody knows, and of others
         self._runner: web.AppRunner | None = None
         self._listening: asyncio.Server | None = None
         self._is_closing = False
@@ -118,7 +123,13 @@ class ConsoleServer:
         await self._runner.setup()
         listener = socket.create_server((HOST, 0))
         self.port = listener.getsockname()[1]
-        self._listening = await listen(self._runner, listener, most=limits.CONSOLE_CONNECTIONS)
+        self._listening = await listen(
+            self._runner,
+            listener,
+            most=limits.CONSOLE_CONNECTIONS,
+            others=limits.CONSOLE_CONNECTIONS // 2,
+            is_own=is_own,
+        )
 
     async def close(self, text: str) -> None:
         """Tells every page that it is over, and stops.
@@ -157,19 +168,21 @@ class ConsoleServer:
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         if request.headers.getall("Origin", []) != [self.origin]:
             return _refused(403, "Only the console's own page may connect.")
-        if self._strangers >= limits.CONSOLE_STRANGERS or self._is_closing:
+        line = None if request.transport is None else request.transport.get_extra_info("socket")
+        is_ours = line is not None and is_own(line)
+        if self._strangers[is_ours] >= limits.CONSOLE_STRANGERS or self._is_closing:
             return _refused(503, "Too many connections that have not said who they are.")
         socket_ = web.WebSocketResponse(
             max_msg_size=limits.CONSOLE_MESSAGE_BYTES,
             heartbeat=limits.SIGNALING_HEARTBEAT_SECONDS,
             timeout=1.0,
         )
-        self._strangers += 1
+        self._strangers[is_ours] += 1
         try:
             await socket_.prepare(request)
             token = await self._token_of(socket_)
         finally:
-            self._strangers -= 1
+            self._strangers[is_ours] -= 1
         if not self._tokens.take(token, asyncio.get_running_loop().time()):
             await socket_.close(code=NO_TOKEN, message=b"no token")
         elif len(self._pages) >= limits.CONSOLE_PAGES:
