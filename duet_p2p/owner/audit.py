@@ -54,6 +54,7 @@ _SAME: Final[dict[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]] = {
     "request": lambda facts: _all_but(facts, "request", "object"),
     "decision": lambda facts: _all_but(facts, "request", "object"),
 }
+_ASKED: Final = frozenset({"request", "decision"})
 
 Wait = tuple[asyncio.AbstractEventLoop, "asyncio.Future[SignHead]"]
 
@@ -102,6 +103,7 @@ class AuditLog:
         self._lock = threading.Condition()
         self._pending: list[_Pending] = []
         self._first: dict[str, _Pending] = {}  # of each kind
+        self._asked_rows = 0  # of requests and decisions
         self._bursts: dict[tuple[Any, ...], _Pending] = {}  # once there is another one
         self._lost = 0  # rows that there was no room for while the disk refused
         self._is_urgent = False
@@ -212,6 +214,7 @@ class AuditLog:
                 return
             self._pending.append(row)
             self._put_rows += 1
+            self._asked_rows += row.kind in _ASKED
             # a writer that waits for company is woken for what cannot wait only
             if row.wait is not None:
                 self._is_urgent = True
@@ -245,14 +248,26 @@ class AuditLog:
             return False
         if not oldest.is_compared:
             oldest.is_compared = True
-            self._bursts[(row.kind, *same(oldest.facts))] = oldest
-        first = self._bursts.setdefault((row.kind, *same(row.facts)), row)
+            self._bursts[(row.kind, *self._same(same, oldest))] = oldest
+        first = self._bursts.setdefault((row.kind, *self._same(same, row)), row)
         if first is row:
             return False
         first.times += 1
         if "request" in row.facts and len(first.requests) < limits.AUDIT_MERGED_IDS:
             first.requests.append(row.facts["request"])
         return True
+
+    def _same(
+        self, same: Callable[[Mapping[str, Any]], tuple[Any, ...]], row: _Pending
+    ) -> tuple[Any, ...]:
+        """What another row of its kind must equal to be one row with it.
+
+        After very many requests that is only what became of them: sizes and sources that differ
+        each time would fill the owner's disk. What was accepted keeps its row.
+        """
+        status = row.facts.get("status")
+        is_much = self._asked_rows >= limits.AUDIT_ASKED_ROWS and row.kind in _ASKED
+        return (status,) if is_much and status != "Accepted" else same(row.facts)
 
     def _write_here(self, row: _Pending, loop: asyncio.AbstractEventLoop) -> bool:
         """Writes a release, and what is to be written before it; False: the writer has to."""

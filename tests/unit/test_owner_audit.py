@@ -176,6 +176,35 @@ def test_a_flood_of_words_does_not_fill_the_disk(pair, monkeypatch):
     assert rows[0]["name"] == rows[0]["reason"] == "…"
 
 
+def test_a_flood_of_sizes_does_not_fill_the_disk(pair, monkeypatch):
+    """Each request is about another number of records, so no two of a burst were one row."""
+    monkeypatch.setattr(limits, "AUDIT_ASKED_ROWS", 20)
+    duet, scientist = pair
+    duet.send(torch.arange(200.0), tags=["ages"])
+    for many in range(1, 101):
+        scientist.op("torch.Tensor.narrow", many, Ref(-1), 0, 0, many)
+        scientist.request(many, "part", "", 0.0)
+    scientist.answer(scientist.call)
+    for kind in ("request", "decision"):
+        rows = [json.loads(row.entry.facts) for row in duet.audit.find(kind=kind, limit=1_000)]
+        assert len(rows) < 50
+        assert sum(row.get("times", 1) for row in rows) == 100
+
+
+def test_what_is_accepted_has_a_row_after_a_flood_too(pair, monkeypatch):
+    monkeypatch.setattr(limits, "AUDIT_ASKED_ROWS", 0)
+    duet, scientist = pair
+    duet.send(torch.arange(200.0), tags=["ages"])
+    duet.requests.add_handler("accept", name="part", kinds={"verbatim"}, max_elements=None,
+                              min_records=1)  # fmt: skip
+    for many in range(1, 11):
+        scientist.op("torch.Tensor.narrow", many, Ref(-1), 0, 0, many)
+        scientist.request(many, "part", "", 0.0)
+    scientist.answer(scientist.call)
+    rows = [json.loads(row.entry.facts) for row in duet.audit.find(kind="decision", limit=1_000)]
+    assert sorted(row["elements"] for row in rows) == list(range(1, 11))
+
+
 def test_a_full_disk_stops_releases_and_not_the_session(pair):
     duet, scientist = pair
     call = ask_for_the_mean(duet, scientist)
