@@ -246,6 +246,7 @@ REQUEST_NAME_CHARS: Final = 100
 REQUEST_REASON_CHARS: Final = 1_000
 PRINTED_VALUE_CHARS: Final = 1_000
 PRINTED_WAITING: Final = 1_000  # of them, for a screen that takes none
+COMPARED_TEXTS: Final = 256  # recipes and rows of tags that are kept as rules compare them
 REMEMBERED_DECISIONS: Final = 256  # by hand, and denied recipes of one handler
 REMEMBERED_OBJECTS: Final = 65_536  # what was asked about them: released, denied, …
 REQUEST_LIMIT_SECONDS: Final = 10.0 * 365 * 86_400  # a longer limit is none

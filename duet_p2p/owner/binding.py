@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
+from duet_p2p import limits
 from duet_p2p.engine.labels import UNBOUND
 from duet_p2p.engine.messages import Facts
 from duet_p2p.engine.provenance import RANDOM
@@ -110,6 +112,7 @@ _VARIES: Final = re.compile(
 """Not within quotes: there are the owner's tags, and ``town1`` is not ``town2``."""
 
 
+@lru_cache(limits.COMPARED_TEXTS + 2 * limits.REMEMBERED_DECISIONS)  # all that `seen_only` goes by
 def same_text(recipe: str) -> str:
     """A recipe's text for every batch of a loader, and for what is uploaded once more."""
     return _VARIES.sub(lambda found: found["kept"] or "…", recipe)

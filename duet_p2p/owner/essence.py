@@ -12,9 +12,11 @@ could hold a name many times, whose text held another many times, and so on.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
+from duet_p2p import limits
 from duet_p2p.owner.binding import same_text
 
 __all__ = ["essence_of"]
@@ -48,6 +50,7 @@ _COPY_CHARS: Final = 1_000
 """A longer expression is no copy: how often a pattern looks at a text grows with its square."""
 
 
+@lru_cache(limits.COMPARED_TEXTS)  # each rule that denied something compares it
 def essence_of(recipe: str) -> str:
     """A text that is equal for recipes of the same value, as far as that can be seen.
 

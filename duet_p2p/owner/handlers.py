@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from duet_p2p import limits
@@ -290,6 +291,12 @@ def normal_name(name: str) -> str:
 
 def shown_tags(tags: Iterable[str]) -> frozenset[str]:
     """Tags are compared as people see them: cleaned, and without those of which nothing is left."""
+    return _shown_tags(tuple(tags))
+
+
+@lru_cache(limits.COMPARED_TEXTS)
+def _shown_tags(tags: tuple[str, ...]) -> frozenset[str]:
+    # Each rule compares them, more than once, and there may be 64 of 256 characters.
     return frozenset(clean for tag in tags if (clean := clean_line(tag, limits.NAME_CHARS)))
 
 
