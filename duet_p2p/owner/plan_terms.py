@@ -45,12 +45,8 @@ class PlanTerms:
     """Of which an allowed output failed, which the silence about it tells."""
     _engine: int = 0
     """Which engine it is; each counts its runs from 1."""
-
-    @property
-    def runs(self) -> int:
-        """Runs of which something left, is reserved, or failed."""
-        used = {run for run, releases in self._used.items() if releases > 0}
-        return sum(runs for _, _, runs in used | self._failed)
+    runs: int = 0
+    """Runs of which something left, is reserved, or failed. Each request asks for it."""
 
     def against(self, facts: Facts, min_records: int) -> str:
         """Why a value is not covered; empty if it is."""
@@ -79,7 +75,7 @@ class PlanTerms:
         return self._engine, facts.plan_run, facts.plan_runs
 
     def _has_room(self, run: Run) -> bool:
-        if self._used[run] > 0 or run in self._failed:
+        if self._is_counted(run):
             return True
         return self.runs + run[2] <= self.max_runs
 
@@ -95,13 +91,14 @@ class PlanTerms:
         """Reserves a release; what `give_back` needs."""
         self.bind(facts)
         run = self._run(facts)
-        self._used[run] += 1
+        self._uses(run, 1)
         return run
 
     def count_failure(self, facts: Facts) -> None:
         """An allowed output failed, and its run counts; past the last one nothing is told."""
         run = self._run(facts)
         if self._has_room(run):
+            self.runs += 0 if self._is_counted(run) else run[2]
             self._failed.add(run)
 
     def engine_died(self) -> None:
@@ -110,7 +107,15 @@ class PlanTerms:
 
     def give_back(self, run: Run) -> None:
         """It did not leave."""
-        self._used[run] -= 1
+        self._uses(run, -1)
+
+    def _is_counted(self, run: Run) -> bool:
+        return self._used.get(run, 0) > 0 or run in self._failed
+
+    def _uses(self, run: Run, more: int) -> None:
+        was = self._is_counted(run)
+        self._used[run] += more
+        self.runs += run[2] * (self._is_counted(run) - was)
 
     def described(self) -> str:
         """As one would type it."""
