@@ -2,6 +2,9 @@
 
 Digest and listing are made here, in the owner's process, from the commands as they were decoded;
 the engine works the digest out by itself as well. Nothing that the scientist says of a plan counts.
+
+A plan is kept as its messages: decoded, its commands can take sixty times as much memory. More than
+the engine takes of those in use are not kept at all.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from duet_p2p.objects import cards
 from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.request_view import Caller
 from duet_p2p.surface.plan import check, digest_of, is_part, joined, listing_of
-from duet_p2p.wire.codec import encode_message
+from duet_p2p.wire.codec import decode_message, encode_message
 from duet_p2p.wire.messages import DefinePlan
 
 __all__ = ["OwnerPlans", "PlanBook", "SharedPlan"]
@@ -31,8 +34,11 @@ class SharedPlan:
     """The scientist's word for it, cleaned."""
     digest: str
     """SHA-256 over its commands, for `duet.requests.allow_plan`."""
-    definition: DefinePlan = field(repr=False)
-    nbytes: int = field(repr=False)
+    parts: tuple[bytes, ...] = field(repr=False)
+    """The messages that defined it."""
+    commands: int
+    outputs: int
+    """How many values each run gives."""
     runs: int = 0
     """How many times it ran, failed runs included."""
     is_deleted: bool = False
@@ -41,19 +47,26 @@ class SharedPlan:
     """Says in words what an object is, by id."""
 
     @property
-    def outputs(self) -> int:
-        """How many values each run gives."""
-        return len(self.definition.outputs)
+    def definition(self) -> DefinePlan:
+        """The whole of it, read anew each time."""
+        parts = (decode_message(part) for part in self.parts)
+        return joined([part for part in parts if isinstance(part, DefinePlan)])
+
+    @property
+    def nbytes(self) -> int:
+        """Of its messages."""
+        return sum(map(len, self.parts))
 
     def listing(self) -> str:
         """The commands as torch code; what it captures is named at the top."""
-        named = {n: self.describe(id) for n, id in enumerate(self.definition.captures, 1)}
-        return listing_of(self.definition, named)
+        definition = self.definition
+        named = {n: self.describe(id) for n, id in enumerate(definition.captures, 1)}
+        return listing_of(definition, named)
 
     def _repr_html_(self) -> str:
         facts = {
             "name": self.name,
-            "commands": len(self.definition.steps),
+            "commands": self.commands,
             "outputs": self.outputs,
             "runs": self.runs,
             "digest": self.digest,
@@ -72,6 +85,7 @@ class PlanBook:
     def __init__(self, describe: Callable[[int], str]) -> None:
         self._plans: dict[int, SharedPlan] = {}
         self._parts: list[DefinePlan] = []
+        self._encoded: list[bytes] = []  # the same
         self._nbytes = 0  # of the parts
         self._describe = describe
 
@@ -83,30 +97,51 @@ class PlanBook:
             id: of an owner's plan.
         """
         is_other = bool(self._parts) and self._parts[0].plan != part.plan
+        if not self._parts:
+            self._encoded, self._nbytes = [], 0
+        encoded = encode_message(part)
         # each part is counted once: there may be as many as a plan has bytes
-        nbytes = len(encode_message(part)) + (self._nbytes if self._parts else 0)
-        if is_other or not is_part(part) or nbytes > limits.PLAN_BYTES:
+        self._nbytes += len(encoded)
+        if is_other or not is_part(part) or self._nbytes > limits.PLAN_BYTES:
             self._parts = []
             return None  # the engine refuses it as well
         self._parts.append(part)
-        self._nbytes = nbytes
+        self._encoded.append(encoded)
         if not part.is_last:
             return None
         parts, self._parts = self._parts, []
         ident = part.plan if id is None else id
         if ident in self._plans and not self._plans[ident].is_deleted:
             return None
+        if not self._has_room(sum(len(p.steps) for p in parts)):
+            return None  # this one, too
         try:
             whole = joined(parts)
             check(whole)
         except (DuetError, ValueError):
             return None
-        name = clean_line(part.name, limits.NAME_CHARS)
-        plan = SharedPlan(ident, name, digest_of(whole), whole, nbytes, describe=self._describe)
+        plan = SharedPlan(
+            ident,
+            clean_line(part.name, limits.NAME_CHARS),
+            digest_of(whole),
+            tuple(self._encoded),
+            len(whole.steps),
+            len(whole.outputs),
+            describe=self._describe,
+        )
         self._plans.pop(ident, None)
         self._plans[ident] = plan
         self._trim()
         return plan
+
+    def _has_room(self, commands: int) -> bool:
+        """Whether the engine may take one more plan, with the bytes of the parts."""
+        used = [plan for plan in self._plans.values() if not plan.is_deleted]
+        return (
+            len(used) < limits.PLANS
+            and commands + sum(plan.commands for plan in used) <= limits.PLANS_STEPS
+            and self._nbytes + sum(plan.nbytes for plan in used) <= limits.PLANS_BYTES
+        )
 
     def ran(self, ident: int, times: int) -> None:
         """So many runs were asked for."""
@@ -138,8 +173,6 @@ class PlanBook:
             or sum(plan.nbytes for plan in self._plans.values()) > limits.PLANS_BYTES
         ):
             del self._plans[gone.pop(0).id]
-        while len(self._plans) > 2 * limits.PLANS:  # those that the engine refused
-            del self._plans[next(iter(self._plans))]
 
 
 class OwnerPlans:
@@ -173,7 +206,7 @@ class OwnerPlans:
 
     def __repr__(self) -> str:
         lines = [
-            f"[{n}] {p.name!r}: {p.digest[:12]}…, {len(p.definition.steps)} commands, "
+            f"[{n}] {p.name!r}: {p.digest[:12]}…, {p.commands} commands, "
             f"{p.outputs} outputs, {p.runs} runs{', given up' if p.is_deleted else ''}"
             for n, p in enumerate(self._all())
         ]
@@ -182,7 +215,7 @@ class OwnerPlans:
     def _repr_html_(self) -> str:
         columns = ("", "name", "commands", "outputs", "runs", "digest")
         rows = [
-            (f"[{n}]", p.name, len(p.definition.steps), p.outputs, p.runs, p.digest)
+            (f"[{n}]", p.name, p.commands, p.outputs, p.runs, p.digest)
             for n, p in enumerate(self._all())
         ]
         return cards.table("Recorded plans", columns, rows, empty="No plans.")

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from duet_p2p import limits
 from duet_p2p.owner.handlers import Case, Conditions, Handler
 from duet_p2p.owner.plan_terms import PlanTerms
 from duet_p2p.owner.plans import PlanBook
 from duet_p2p.owner.policy import ACCEPT, QUEUE, Policy
 from duet_p2p.surface.plan import digest_of, split
+from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.messages import DefinePlan, PlanStep
 from duet_p2p.wire.values import Ref
 from tests.unit.owner_kit import LOSS
@@ -212,3 +214,29 @@ def test_a_plan_in_parts_is_whole_in_the_book() -> None:
     book = PlanBook(str)
     found = [book.define(part) for part in parts]
     assert found[-1] is not None and found[-1].digest == digest_of(long)
+
+
+@pytest.mark.parametrize(("name", "most"), [("PLANS", 2), ("PLANS_STEPS", 2), ("PLANS_BYTES", 200)])
+def test_the_book_keeps_no_plan_that_the_engine_has_no_room_for(
+    name: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It kept 512 of them: 2 GB of messages, and sixty times as much once they were decoded."""
+    monkeypatch.setattr(limits, name, most)
+    book = PlanBook(str)
+    step = PlanStep("torch.Tensor.add", (2,), (Ref(1), "x" * 60), {}, "g")
+    found = [book.define(DefinePlan(id, "", 1, (), (step,), (2,), True)) for id in range(1, 9)]
+    assert [plan is not None for plan in found] == [True] * 2 + [False] * 6
+    assert len(book.all()) == 2
+    book.delete((1,))
+    assert book.define(DefinePlan(9, "", 1, (), (step,), (2,), True)) is not None
+    assert sum(not plan.is_deleted for plan in book.all()) == 2
+
+
+def test_a_plan_is_kept_as_its_messages() -> None:
+    """Empty lists are a byte each there."""
+    step = PlanStep("torch.ones", (1,), ([[]] * 500,), {}, "g")
+    plan = DefinePlan(1, "", 0, (), (step,), (1,), True)
+    kept = PlanBook(str).define(plan)
+    assert kept is not None
+    assert kept.parts == (encode_message(plan),)
+    assert kept.definition == plan
