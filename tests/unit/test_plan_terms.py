@@ -216,7 +216,7 @@ def test_a_plan_in_parts_is_whole_in_the_book() -> None:
     assert found[-1] is not None and found[-1].digest == digest_of(long)
 
 
-@pytest.mark.parametrize(("name", "most"), [("PLANS", 2), ("PLANS_STEPS", 2), ("PLANS_BYTES", 200)])
+@pytest.mark.parametrize(("name", "most"), [("PLANS", 2), ("PLANS_STEPS", 2), ("PLANS_BYTES", 250)])
 def test_the_book_keeps_no_plan_that_the_engine_has_no_room_for(
     name: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
