@@ -182,6 +182,7 @@ ENGINE_MAPPED_BYTES: Final = 32 * 1024 * 1024  # larger blocks are mapped; the m
 OPEN_REQUESTS: Final = 256
 PLANS: Final = 256  # recorded steps that one session keeps
 PLAN_STEPS: Final = 16_384  # commands of one plan
+PLAN_PARTS: Final = 262_144  # values among the arguments of its commands, at any depth
 PLANS_STEPS: Final = 65_536  # commands of all plans of a session
 PLAN_BYTES: Final = 4 * 1024**2  # of one plan's messages, constants included
 PLANS_BYTES: Final = 64 * 1024**2  # of all plans of a session

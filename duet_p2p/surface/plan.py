@@ -72,7 +72,7 @@ def check(plan: DefinePlan) -> None:
 
     Raises:
         NotAllowed: a name off the surface.
-        QuotaExceeded: more commands than one plan may have.
+        QuotaExceeded: more commands, or values among their arguments, than one plan may have.
         ValueError: another numbering, or a reference to what is not there (yet).
     """
     if len(plan.steps) > limits.PLAN_STEPS:
@@ -81,7 +81,9 @@ def check(plan: DefinePlan) -> None:
         raise QuotaExceeded(f"a plan of {plan.inputs} inputs, {limits.ARRAY_ITEMS} allowed")
     first = plan.inputs + len(plan.captures) + 1
     known = first
+    parts = 0
     for number, step in enumerate(plan.steps):
+        parts = _counted((step.args, step.kwargs), parts)
         rule = table.find(step.name)
         if rule is None or rule.name not in CALLABLES:
             raise NotAllowed(f"{step.name} is not on the surface")
@@ -98,6 +100,24 @@ def check(plan: DefinePlan) -> None:
         not first <= out < known for out in plan.outputs
     ):
         raise ValueError("an output is not the result of a command")
+
+
+def _counted(value: Any, parts: int) -> int:
+    """How many values there are with those in this one, containers included.
+
+    Raises:
+        QuotaExceeded: more than one plan may have. An empty list is a byte of a message, and all of
+            them are walked through several times, by the owner's process too.
+    """
+    left = [value]
+    while left:
+        parts += 1
+        if parts > limits.PLAN_PARTS:
+            raise QuotaExceeded(f"a plan with more than {limits.PLAN_PARTS} values in its commands")
+        one = left.pop()
+        if isinstance(one, list | tuple | set | dict | slice):
+            left.extend(wire.parts_of(one))
+    return parts
 
 
 def digest_of(plan: DefinePlan) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from duet_p2p import limits
+from duet_p2p.errors import QuotaExceeded
 from duet_p2p.owner.handlers import Case, Conditions, Handler
 from duet_p2p.owner.plan_terms import PlanTerms
 from duet_p2p.owner.plans import PlanBook
 from duet_p2p.owner.policy import ACCEPT, QUEUE, Policy
-from duet_p2p.surface.plan import digest_of, split
+from duet_p2p.surface.plan import check, digest_of, split
 from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.messages import DefinePlan, PlanStep
 from duet_p2p.wire.values import Ref
@@ -240,3 +241,17 @@ def test_a_plan_is_kept_as_its_messages() -> None:
     assert kept is not None
     assert kept.parts == (encode_message(plan),)
     assert kept.definition == plan
+
+
+def test_a_plan_has_so_many_values_and_not_one_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 MB of empty lists are 3.4 million of them, and took the owner's loop seconds to read."""
+    step = PlanStep("torch.ones", (1,), ([[]] * 5,), {}, "g")
+    plan = DefinePlan(1, "", 0, (), (step,), (1,), True)
+    values = 3 + 1 + 5  # the arguments as such, the list, and what is in it
+    monkeypatch.setattr(limits, "PLAN_PARTS", values)
+    check(plan)
+    assert PlanBook(str).define(plan) is not None
+    monkeypatch.setattr(limits, "PLAN_PARTS", values - 1)
+    with pytest.raises(QuotaExceeded, match="values in its commands"):
+        check(plan)
+    assert PlanBook(str).define(plan) is None
