@@ -275,8 +275,9 @@ AUDIT_QUICK_SECONDS: Final = 0.002  # a group on the disk within this: the loop 
 AUDIT_ROOM_BYTES: Final = 4 << 20  # of the file that rows go to first; SQLite clears it at that
 AUDIT_WAKE_SECONDS: Final = 0.05  # until the writer hears of one of them: answers go before
 AUDIT_PENDING_ROWS: Final = 10_000  # kept while the disk refuses them; then they are counted only
-AUDIT_ASKED_ROWS: Final = 100_000  # of a session's requests and decisions; then a burst is one
+AUDIT_ASKED_ROWS: Final = 100_000  # that a scientist caused, in a session; then a burst is one
 AUDIT_WORDS_CHARS: Final = 16 * 1024**2  # names and reasons of requests, in one session's rows
+AUDIT_REPEATS: Final = 10_000  # of a session that have a row each; later ones are counted
 AUDIT_MERGED_IDS: Final = 100  # requests named in one row of a burst
 AUDIT_CLOSE_SECONDS: Final = 5.0  # for the last rows
 

@@ -117,7 +117,7 @@ def meaning_of(handler: Handler, *, min_records: int, source_name: SourceName) -
 def _which(handler: Handler, guard: int, source_name: SourceName) -> Iterable[str]:
     said, is_accept = handler.conditions, handler.action == ACCEPT
     verb = "Accepts" if is_accept else "Denies"
-    if handler.is_open:
+    if is_accept and said.is_bare:
         yield "Accepts every request, without asking you."
         return
     if said.plan is not None:

@@ -34,6 +34,7 @@ from duet_p2p.engine.messages import Departure, Payload
 from duet_p2p.errors import AuditUnavailable
 from duet_p2p.identity.keys import Key
 from duet_p2p.identity.signed_head import SignedHead
+from duet_p2p.owner.audit_bursts import Bursts
 from duet_p2p.owner.audit_chain import GENESIS, Entry, facts_text
 from duet_p2p.owner.audit_file import AuditFile, LogInUse
 from duet_p2p.owner.journal import Content, LogJournal, SignHead
@@ -43,18 +44,6 @@ __all__ = ["AuditLog"]
 
 _LOOK_SECONDS: Final = 0.002
 _log = logging.getLogger("duet_p2p.owner")
-
-# What makes two events of a burst the same; everything else of the later ones is not kept. A fault
-# names the operation, a text of the scientist's choice, so it is not part of what is compared: a
-# flood of invented names is one row.
-_SAME: Final[dict[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]] = {
-    "fault": lambda facts: (facts.get("code"), facts.get("told"), facts.get("engine")),
-    "refusal": lambda facts: (facts.get("reason"),),
-    "public": lambda facts: (facts.get("type"),),
-    "request": lambda facts: _all_but(facts, "request", "object"),
-    "decision": lambda facts: _all_but(facts, "request", "object"),
-}
-_ASKED: Final = frozenset({"request", "decision"})
 
 Wait = tuple[asyncio.AbstractEventLoop, "asyncio.Future[SignHead]"]
 
@@ -72,6 +61,8 @@ class _Pending:
     requests: list[Any] = field(default_factory=list)
     is_compared: bool = False
     """With those of its kind that came behind it."""
+    is_rough: bool = False
+    """What was merged into it is alike in what became of it only."""
 
 
 class AuditLog:
@@ -95,7 +86,7 @@ class AuditLog:
         self._keyed = hmac.new(file.value_key(), digestmod=hashlib.sha256)
         self._on_trouble = on_trouble
         self._mirror = LogJournal(key.id)
-        self._head = self._told = file.head()
+        self._head = self._told = self._due = file.head()
         self._writing = threading.Lock()  # before `_lock`: held from the taking of a group on
         self._is_quick = False  # the disk was, when the last group was written
         self._has_written = False  # the loop wrote in this turn
@@ -103,8 +94,9 @@ class AuditLog:
         self._lock = threading.Condition()
         self._pending: list[_Pending] = []
         self._first: dict[str, _Pending] = {}  # of each kind
-        self._asked_rows = 0  # of requests and decisions
         self._bursts: dict[tuple[Any, ...], _Pending] = {}  # once there is another one
+        self._alike = Bursts()
+        self._repeats = 0
         self._lost = 0  # rows that there was no room for while the disk refused
         self._is_urgent = False
         self._is_ending = False
@@ -155,12 +147,27 @@ class AuditLog:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[SignHead] = loop.create_future()
+        self._repeats += kind == "repeat"
+        if kind == "repeat" and self._repeats > limits.AUDIT_REPEATS:
+            self._count_repeat(facts, future)
+            return future
         sealed = (encode_value(content[0]), content[1])
         self._mirror.record(kind, facts)
         row = _Pending(_now(), kind, dict(facts), sealed, (loop, future))
         if not (self._is_quick and self._write_here(row, loop)):
             self._put(row)
         return future
+
+    def _count_repeat(self, facts: Mapping[str, Any], future: asyncio.Future[SignHead]) -> None:
+        """One of very many: what leaves is on record, and so is soon how often it did once more.
+
+        No newer head goes with it than one that a release was to be told: see `head`.
+        """
+        if self.trouble or self._is_ending:
+            future.set_exception(AuditUnavailable(self.trouble or "The audit log is closed."))
+            return
+        self.record("repeat", facts)
+        future.set_result(functools.partial(self._sign, self._due))
 
     def head(self) -> bytes:
         """For the proof of a link: the newest head that was sent; `GENESIS` gives nothing.
@@ -214,7 +221,6 @@ class AuditLog:
                 return
             self._pending.append(row)
             self._put_rows += 1
-            self._asked_rows += row.kind in _ASKED
             # a writer that waits for company is woken for what cannot wait only
             if row.wait is not None:
                 self._is_urgent = True
@@ -240,34 +246,23 @@ class AuditLog:
                 self._lock.notify_all()
 
     def _merge(self, row: _Pending) -> bool:
-        same = _SAME.get(row.kind)
+        same = None if row.wait is not None else self._alike.likeness(row.kind)
         if same is None:
             return False
-        oldest = self._first.setdefault(row.kind, row)
-        if oldest is row:  # mostly the only one: what it would be compared by is not put together
-            return False
-        if not oldest.is_compared:
-            oldest.is_compared = True
-            self._bursts[(row.kind, *self._same(same, oldest))] = oldest
-        first = self._bursts.setdefault((row.kind, *self._same(same, row)), row)
+        oldest = first = self._first.setdefault(row.kind, row)
+        if oldest is not row:  # mostly the only one: then this is not put together
+            if not oldest.is_compared:
+                oldest.is_compared = True
+                self._bursts[(row.kind, *same(oldest.facts))] = oldest
+            first = self._bursts.setdefault((row.kind, *same(row.facts)), row)
         if first is row:
+            self._alike.rows += 1
             return False
         first.times += 1
+        first.is_rough = first.is_rough or self._alike.is_rough
         if "request" in row.facts and len(first.requests) < limits.AUDIT_MERGED_IDS:
             first.requests.append(row.facts["request"])
         return True
-
-    def _same(
-        self, same: Callable[[Mapping[str, Any]], tuple[Any, ...]], row: _Pending
-    ) -> tuple[Any, ...]:
-        """What another row of its kind must equal to be one row with it.
-
-        After very many requests that is only what became of them: sizes and sources that differ
-        each time would fill the owner's disk. What was accepted keeps its row.
-        """
-        status = row.facts.get("status")
-        is_much = self._asked_rows >= limits.AUDIT_ASKED_ROWS and row.kind in _ASKED
-        return (status,) if is_much and status != "Accepted" else same(row.facts)
 
     def _write_here(self, row: _Pending, loop: asyncio.AbstractEventLoop) -> bool:
         """Writes a release, and what is to be written before it; False: the writer has to."""
@@ -363,6 +358,8 @@ class AuditLog:
                 self._on_trouble("The audit log is written again.")
             # signed once, by whoever needs it first, when the value has left
             sign = functools.cache(functools.partial(self._sign, self._head))
+            if any(row.wait is not None for row in group):
+                self._due = self._head
             with self._lock:
                 self._written_rows += len(group)
                 self._lock.notify_all()
@@ -408,6 +405,8 @@ class AuditLog:
         facts = row.facts
         if row.times > 1:
             facts = {**facts, "times": row.times}
+            if row.is_rough:
+                facts["roughly"] = True
             if row.requests:
                 facts["more_requests"] = row.requests
         if row.content is not None:
@@ -453,11 +452,6 @@ def _settle(wait: Wait, answer: SignHead | Exception) -> None:
         return
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
         loop.call_soon_threadsafe(settle)
-
-
-def _all_but(facts: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
-    # one text in place of a row of them: this is before each answer to a request
-    return (repr([item for item in facts.items() if item[0] not in names]),)
 
 
 def _now() -> str:

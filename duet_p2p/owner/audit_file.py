@@ -36,6 +36,7 @@ writers find each other by the third."""
 _READ_FIRST: Final = (*_BESIDE, "-journal")
 """What SQLite makes a log of when it opens one; it follows links, and asks for nobody's consent."""
 _ERROR_CHARS: Final = 500
+_ROW_BYTES: Final = 12  # of the shortest row that a file can hold
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 
 _SCHEMA: Final = """
@@ -298,6 +299,7 @@ class AuditFile:
             limit: most rows.
         """
         pattern = "".join(f"\\{c}" if c in "\\%_" else c for c in text)
+        self.count()  # else a search for what is in no row would not end in some files
         cursor = self.connection.execute(
             "SELECT number, time, session, kind, facts, salt, hash FROM rows "
             "WHERE (? = 0 OR number < ?) AND (? = '' OR kind = ?) AND (? = '' OR session = ?) "
@@ -308,8 +310,23 @@ class AuditFile:
         return list(map(_row, cursor))
 
     def count(self) -> int:
-        """How many rows there are."""
-        return int(self.connection.execute("SELECT count(*) FROM rows").fetchone()[0])
+        """How many rows there are.
+
+        Raises:
+            sqlite3.Error: the file is damaged. One that was made for it could lead back to the same
+                rows for ever, so no more are counted than its bytes can hold.
+        """
+        pages, size = (
+            self.connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "page_size")
+        )
+        most = pages * size // _ROW_BYTES
+        count = self.connection.execute(
+            "SELECT count(*) FROM (SELECT number FROM rows LIMIT ?)", (most + 1,)
+        ).fetchone()[0]
+        if count > most:
+            raise sqlite3.DatabaseError("its rows are not in their order")
+        return int(count)
 
     def value_key(self) -> bytes:
         """The key of the HMACs of values, made on first use; a file beside the log.

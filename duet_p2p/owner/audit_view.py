@@ -122,13 +122,20 @@ class AuditView:
 
         Raises:
             FileExistsError: there is such a file.
+            AuditUnavailable: the log cannot be read.
+            OSError: the new file cannot be written, to its end; then there is none.
         """
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
         count = 0
-        with open(fd, "w", encoding="utf-8") as out, self._open() as file:
-            for row in file.rows():
-                out.write(json.dumps(exported(row), ensure_ascii=False) + "\n")
-                count += 1
+        with self._open() as file:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
+            try:
+                with open(fd, "w", encoding="utf-8") as out:
+                    for row in file.rows():
+                        out.write(json.dumps(exported(row), ensure_ascii=False) + "\n")
+                        count += 1
+            except BaseException:  # part of a log is an unbroken chain too
+                os.unlink(path)
+                raise
         return count
 
     def __len__(self) -> int:

@@ -189,9 +189,9 @@ class Desk:
         """What ties later requests to this one, decided or not; see `Policy.bind`."""
         return self.policy.bind(_facts(self._frozen_record(call)))
 
-    def facts_of_plan(self, digest: str) -> list[engine.Facts]:
-        """Of what waits for a decision: the outputs of this plan."""
-        return [r.facts for r in self.book.pending() if r.facts and r.facts.plan == digest]
+    def outputs_of_plan(self, digest: str) -> list[Record]:
+        """What waits for a decision and is an output of this plan."""
+        return [r for r in self.book.pending() if r.facts and r.facts.plan == digest]
 
     def remove_handler(self, handler: Handler) -> None:
         """Takes a handler off; what waits goes on waiting."""

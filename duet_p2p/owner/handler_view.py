@@ -190,12 +190,14 @@ class OwnerRequests(RequestList):
             NotAllowed: a request that nothing can be bound to.
         """
         binding = None
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name is a text, not {name!r}")
         if isinstance(recipe, OwnerRequest):
             if action == "accept":
                 binding = recipe.bind()
                 recipe = UNSET
-            else:
-                recipe = recipe.recipe
+            elif not (recipe := recipe.recipe):
+                raise NotAllowed("This request has no recipe that a rule could name.")
         found = self._source_ids(sources)
         conditions = Conditions(
             name=None if name is None else normal_name(name),
@@ -264,7 +266,8 @@ class OwnerRequests(RequestList):
             duet.requests.allow_plan(duet.plans[0].digest, outputs=[0], max_runs=1000)
 
         The digest binds the commands. Data and groups are bound as `accept(always=True)` binds
-        them, by the requests for outputs of this plan that wait; name `sources` where none waits.
+        them, by the requests for outputs of this plan that wait and that this process last showed,
+        so that nothing that came since says over which data; name `sources` where there is none.
         Only values that name no single record leave (public, metadata, aggregate, model, over at
         least ``min_records`` records, nothing injected), and only while nothing wrote them since
         the run. First weights, masks and other contents that the scientist chose are not bound.
@@ -279,22 +282,27 @@ class OwnerRequests(RequestList):
             The handler, in place of an earlier one for this plan; `remove_handler` takes it off.
 
         Raises:
-            NotAllowed: nothing waits that would say over which data, and `sources` is not given.
+            NotAllowed: nothing that waits was shown, which would say over which data, and `sources`
+                is not given.
             ValueError: no digest, no output, or no number of runs.
         """
         chosen = frozenset([outputs] if isinstance(outputs, int) else outputs)
         _check_plan_terms(digest, chosen, max_runs)
         seen = [
-            facts
-            for facts in self._caller.run(self._desk.facts_of_plan, digest)
-            if facts.plan_output in chosen and not facts.failed
+            record.facts
+            for record in self._caller.run(self._desk.outputs_of_plan, digest)
+            if record in self._shown
+            and record.facts is not None
+            and record.facts.plan_output in chosen
+            and not record.facts.failed
         ]
         given = self._source_ids(sources)
         if isinstance(given, Unset):
             if not seen:
                 raise NotAllowed(
-                    "No output of this plan waits for a decision, so nothing says over which data "
-                    "it runs: name them, sources=[…], or wait for the first request."
+                    "No output of this plan that you have seen waits for a decision, so nothing "
+                    "says over which data it runs: look at duet.requests when the first one is "
+                    "there, or name the data, sources=[…]."
                 )
             given = frozenset(source for facts in seen for source in facts.sources)
         terms = PlanTerms(digest, chosen, max_runs, given)

@@ -107,6 +107,22 @@ class Conditions:
         )
 
     @property
+    def takes_any(self) -> bool:
+        """Whether no value is left for what it is: what is said, if anything, holds of all."""
+        return (
+            not self.is_labelled
+            and self.binding is None
+            and self.plan is None
+            and not self.seen_only
+            and self.max_elements in (UNSET, None)
+            and self.max_uses in (UNSET, None)
+            and self.allow_injected in (UNSET, True)
+            and (self.kinds is UNSET or self.kinds >= KINDS - {"public"})
+            and self.min_records in (UNSET, 0, 1)
+            and {self.sources, self.recipe} == {UNSET}
+        )
+
+    @property
     def has_facts(self) -> bool:
         """Whether it looks at facts that a failure has otherwise than the value would have."""
         said = (self.kinds, self.max_elements, self.min_records, self.allow_injected)
@@ -176,8 +192,8 @@ class Handler:
 
     @property
     def is_open(self) -> bool:
-        """Whether it accepts everything."""
-        return self.action == "accept" and self.conditions.is_bare
+        """Whether it accepts any value, raw data included."""
+        return self.action == "accept" and self.conditions.takes_any
 
     @property
     def is_guarded(self) -> bool:
@@ -305,6 +321,8 @@ def tag_filter(tags: Iterable[str] | None) -> frozenset[str] | None:
     if isinstance(tags, str):
         raise TypeError("tags is a list of texts, not a text")
     given = None if tags is None else frozenset(tags)
+    if given and not all(isinstance(tag, str) for tag in given):
+        raise TypeError("tags is a list of texts")
     return shown_tags(given) if given else None
 
 

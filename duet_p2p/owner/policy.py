@@ -50,6 +50,7 @@ from duet_p2p.owner.handlers import (
     Case,
     Conditions,
     Handler,
+    Unset,
 )
 from duet_p2p.owner.plan_terms import Run
 
@@ -467,10 +468,15 @@ def _check(handler: Handler) -> None:
         "element_quota": handler.element_quota,
     }
     for name, value in numbers.items():
-        if value is None or value is UNSET:
+        if value is UNSET or (value is None and name != "min_records"):
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ValueError(f"{name} is a number of at least 0, not {value!r}")
+    if not isinstance(said.recipe, str | Unset):
+        raise ValueError(f"recipe is a request or its recipe as a text, not {said.recipe!r}")
+    for name, flag in (("allow_injected", said.allow_injected), ("seen_only", said.seen_only)):
+        if not isinstance(flag, bool | Unset):
+            raise ValueError(f"{name} is True or False, not {flag!r}")
     life = handler.timeout_secs
     if isinstance(life, bool) or not (life == -1 or 0 <= life < float("inf")):
         raise ValueError(f"timeout_secs is a number of seconds, or -1 for ever, not {life!r}")

@@ -83,7 +83,7 @@ def test_a_step_is_reviewed_once_and_then_its_losses_arrive(steps: Pair) -> None
         import time
         while not len(duet.requests):
             time.sleep(0.01)
-        print(duet.plans)
+        print(duet.plans, duet.requests)
         plan = duet.plans[0]
         plan.listing()
         """

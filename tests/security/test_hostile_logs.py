@@ -144,6 +144,63 @@ def test_a_file_that_leads_back_to_the_same_rows_is_not_followed(path):
             look(AuditView(path))
 
 
+PAGE, CELLS, RIGHTMOST = 4096, slice(3, 5), slice(8, 12)
+
+
+def leading_back(path, levels):
+    """Has so many pages above each other, each of whose entries all are the next one."""
+    with closing(AuditFile(path)) as file:
+        file.append([ENTRY] * 500)
+        file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert file.connection.execute("PRAGMA page_size").fetchone() == (PAGE,)
+        (root,) = file.connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'rows'")
+    data, start = bytearray(path.read_bytes()), (root[0] - 1) * PAGE
+    last = len(data) // PAGE
+    page, above = data[start : start + PAGE], [start]
+    for level in range(levels):
+        data += page
+        above.append((last + level) * PAGE)
+    for start, below in zip(above, [at // PAGE + 1 for at in above[1:]], strict=False):
+        count = int.from_bytes(page[CELLS], "big")
+        for at in range(12, 12 + 2 * count, 2):
+            cell = start + int.from_bytes(page[at : at + 2], "big")
+            data[cell : cell + 4] = below.to_bytes(4, "big")
+        data[start + RIGHTMOST.start : start + RIGHTMOST.stop] = below.to_bytes(4, "big")
+    data[28:32] = (len(data) // PAGE).to_bytes(4, "big")  # how many pages there are
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("look", ["count", "show", "search"])
+def test_rows_that_lead_back_are_not_counted_for_ever(path, look):
+    """With as many levels as SQLite follows it would take longer than anybody lives."""
+    leading_back(path, 3)
+    with pytest.raises(AuditUnavailable, match="not in their order"):
+        LOOKS[look](AuditView(path))
+
+
+def test_a_log_is_counted(path):
+    with closing(AuditFile(path)) as file:
+        file.append([Entry("", "", "", "")] * 2_000)  # rows as short as ours can be
+    assert len(AuditView(path)) == 2_003
+
+
+def test_an_export_that_ends_in_the_middle_leaves_no_file(path):
+    """Part of a log is an unbroken chain, too."""
+    with closing(AuditFile(path)) as file:
+        file.append([ENTRY] * 500)
+        file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = bytearray(path.read_bytes())
+    data[-PAGE:] = bytes(PAGE)
+    path.write_bytes(data)
+    out = path.with_name("out")
+    with pytest.raises(AuditUnavailable):
+        AuditView(path).export(out)
+    assert not out.exists()
+    with pytest.raises(AuditUnavailable, match="no audit log"):
+        AuditView(path.with_name("none")).export(out)
+    assert not out.exists()
+
+
 def test_a_log_without_its_triggers_is_read_and_continued(path):
     """Who dropped one shows in the chain if it was of use."""
     change(path, "DROP TRIGGER rows_stay", "DROP TRIGGER rows_remain")

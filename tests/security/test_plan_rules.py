@@ -53,7 +53,7 @@ def ones(raw: RawPeer) -> Ref:
 def allowed(duet: OwnerDuet, raw: RawPeer, output: Ref, **terms: Any) -> Any:
     """Has the owner allow the plan of an output that waits; the output leaves by it."""
     call = raw.request(output)
-    raw.wait(lambda: len(duet.requests) == 1)
+    raw.wait(lambda: len(duet.requests.requests) == 1)
     digest = duet.plans[-1].digest
     handler = duet.requests.allow_plan(digest, outputs=[0], **{"max_runs": 10, **terms})
     assert isinstance(raw.answer(call), wire.Value)

@@ -50,6 +50,7 @@ def test_an_owner_reads_a_plan_and_allows_one_output_of_it(pair: Any) -> None:
     (plan,) = duet.plans
     assert plan.runs == 1 and plan.outputs == 2 and plan.digest[:12] in repr(duet.plans)
     assert duet.plans[plan.digest] is plan and "x1.mean()" in plan.listing()
+    assert "mean" in repr(duet.requests)
     duet.requests.allow_plan(plan.digest, outputs=[0, 1], max_runs=2)
     assert scientist.value(mean).item() == 9.5
     assert len(duet.requests) == 1  # one record: not even if it was named

@@ -6,6 +6,7 @@ import pytest
 
 from duet_p2p import limits
 from duet_p2p.owner.handlers import (
+    KINDS,
     UNSET,
     Case,
     tag_filter,
@@ -221,12 +222,18 @@ def test_remove_and_clear():
         ({"tags": [""]}, False),
         ({"kinds": {"aggregate"}}, False),
         ({"max_elements": 10}, False),
-        ({"min_records": 1}, False),
+        ({"min_records": 1}, True),  # what every value has
+        ({"min_records": 2}, False),
+        ({"kinds": KINDS - {"public"}, "allow_injected": True}, True),
+        ({"kinds": KINDS - {"verbatim"}}, False),
+        ({"allow_injected": False}, False),
+        ({"max_uses": 9}, False),
+        ({"recipe": "store['x']"}, False),
         ({"seen_only": True}, False),
         ({"sources": {-1}}, False),
     ],
 )
-def test_open_is_an_accept_handler_without_filter_and_condition(said, is_open):
+def test_open_is_an_accept_handler_that_leaves_no_value_for_what_it_is(said, is_open):
     assert policy(handler(**said)).is_open(0.0) is is_open
     assert policy(handler("deny", **said)).is_open(0.0) is False
 
@@ -245,6 +252,12 @@ def test_open_ends_with_its_handler():
         ("accept", {"max_elements": -1}),
         ("accept", {"max_elements": 1.5}),
         ("accept", {"min_records": True}),
+        ("accept", {"min_records": None}),  # no limit of records is 0
+        ("accept", {"recipe": None}),
+        ("deny", {"recipe": 5}),
+        ("accept", {"allow_injected": None}),
+        ("accept", {"allow_injected": 1}),
+        ("accept", {"seen_only": None}),
         ("accept", {"element_quota": -5}),
         ("accept", {"timeout_secs": -2}),
         ("accept", {"timeout_secs": float("nan")}),

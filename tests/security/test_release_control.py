@@ -1,0 +1,96 @@
+"""Attacks on the owner's rules: a swap between reading and allowing, and words of nonsense."""
+
+from typing import Any
+
+import pytest
+
+from duet_p2p.errors import NotAllowed
+from duet_p2p.wire import messages as wire
+from duet_p2p.wire.values import Ref
+from tests.security.raw_peer import waiting
+from tests.security.rules_kit import TABLE, Session, X, session
+from tests.security.test_plan_rules import define, run, step
+
+__all__ = ["session"]
+
+
+def test_a_plan_is_allowed_over_the_data_that_the_owner_saw(session: Session) -> None:
+    """Its only output that waits is taken back, and asked for over other data."""
+    duet, raw = session
+    plan = define(raw, step("torch.mean", 2, Ref(1)), outputs=(2,))
+    seen = raw.request(*run(raw, plan, X))
+    raw.wait(lambda: len(duet.requests.requests) == 1)
+    digest = duet.plans[0].digest
+    other = raw.request(*run(raw, plan, TABLE))
+    raw.wait(lambda: len(duet.requests) == 2)
+    raw.send(wire.Withdraw(seen))
+    raw.wait(lambda: len(duet.requests) == 1)
+    with pytest.raises(NotAllowed, match="that you have seen"):
+        duet.requests.allow_plan(digest, outputs=[0], max_runs=9)
+    assert len(duet.requests.handlers) == 0
+    raw.request(*run(raw, plan, X))
+    raw.wait(lambda: len(duet.requests) == 2)
+    assert "table" in repr(duet.requests)  # now it was
+    duet.requests.allow_plan(digest, outputs=[0], max_runs=9)
+    assert isinstance(raw.answer(other), wire.Value)
+
+
+def test_what_comes_beside_what_the_owner_saw_adds_no_data(session: Session) -> None:
+    duet, raw = session
+    plan = define(raw, step("torch.mean", 2, Ref(1)), outputs=(2,))
+    seen = raw.request(*run(raw, plan, X))
+    raw.wait(lambda: len(duet.requests.requests) == 1)
+    other = raw.request(*run(raw, plan, TABLE))
+    raw.wait(lambda: len(duet.requests) == 2)
+    duet.requests.allow_plan(duet.plans[0].digest, outputs=[0], max_runs=9)
+    assert isinstance(raw.answer(seen), wire.Value)
+    assert duet.requests[f"{other:016x}"].status == "Pending"
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ({"min_records": None}, ValueError),
+        ({"recipe": None}, ValueError),
+        ({"allow_injected": None}, ValueError),
+        ({"name": 5}, TypeError),
+        ({"tags": [None]}, TypeError),
+    ],
+)
+def test_a_rule_of_nonsense_is_no_rule_and_the_session_works(
+    session: Session, said: dict[str, Any], error: type[Exception]
+) -> None:
+    """As a rule it would be asked about each request, and fail there or mean something else."""
+    duet, raw = session
+    request = waiting(duet, raw, raw.op("torch.mean", X), "mean")
+    with pytest.raises(error):
+        duet.requests.add_handler("accept", **said)
+    assert len(duet.requests.handlers) == 0
+    assert raw.ask(raw.op("torch.sum", X)) == "Expired"
+    request.accept()
+    assert raw.answer(request.call)
+
+
+ALL_BUT_PUBLIC = {"metadata", "aggregate", "model", "per_record", "verbatim"}
+
+
+@pytest.mark.parametrize("said", [{"min_records": 1}, {"kinds": ALL_BUT_PUBLIC}])
+def test_a_rule_that_takes_raw_data_whatever_it_says_shows_the_session_as_open(
+    session: Session, said: dict[str, Any]
+) -> None:
+    duet, raw = session
+    handler = duet.requests.add_handler("accept", **said)
+    assert raw.ask(X) == "Value"
+    assert duet.status()["OPEN"]
+    duet.requests.remove_handler(handler)
+    assert not duet.status()["OPEN"]
+
+
+def test_a_rule_that_denies_by_a_recipe_has_one(session: Session) -> None:
+    """One by no recipe would deny whatever has none, and nothing of what the owner meant."""
+    duet, raw = session
+    request = waiting(duet, raw, raw.op("torch.mean", X), "mean")
+    object.__setattr__(request._record.facts, "recipe", "")
+    with pytest.raises(NotAllowed, match="no recipe"):
+        duet.requests.add_handler("deny", recipe=request)
+    assert len(duet.requests.handlers) == 0
