@@ -284,6 +284,14 @@ class Desk:
                 look.set_exception(RequestClosed(f"This value is gone: {why}."))
         for state in (self._frozen, self._peeks, self._looks):
             state.clear()
+        self._expire_all(why)
+
+    def closes(self) -> None:
+        """The owner is about to close: what waits has expired, while that can still be logged."""
+        self._expire_all("the session ended")
+        self._journal.record("session", {"state": "closed", "why": "by the owner"})
+
+    def _expire_all(self, why: str) -> None:
         for record in self.book.opened():
             self._end(record, Status.EXPIRED, why=why)
 

@@ -36,15 +36,25 @@ HANDLER_COLUMNS: Final = (
 
 
 class HandlerList:
-    """The handlers in force, in order of adding."""
+    """The handlers in force, in order of adding.
+
+    They end by themselves, too, so a position means the row of the listing that this process last
+    showed, as one of `duet.requests` does: else another rule would be removed than was read.
+    """
 
     def __init__(self, desk: Desk, caller: Caller) -> None:
         self._desk = desk
         self._caller = caller
+        self._shown: list[Handler] = []
 
     @property
     def handlers(self) -> list[Handler]:
         """All of them as a list."""
+        self._shown = self.in_force()
+        return list(self._shown)
+
+    def in_force(self) -> list[Handler]:
+        """The same, which shows nobody anything."""
         return list(self._caller.read(self._desk.policy.handlers))
 
     @property
@@ -74,13 +84,13 @@ class HandlerList:
         Raises:
             KeyError, IndexError: there is none, or more than one fits.
         """
-        handlers = self.handlers
+        handlers = self.in_force()
         if isinstance(key, Handler):
             if key not in handlers:
                 raise KeyError("this handler is not in force any more")
             return key
         if isinstance(key, int) and not isinstance(key, bool):
-            return handlers[key]
+            return self._in_row(key, handlers)
         if not isinstance(key, str):
             raise TypeError(f"a handler is named by position, name, tag or id, not by {key!r}")
         found = [h for h in handlers if h.name == normal_name(key)]
@@ -92,11 +102,21 @@ class HandlerList:
             raise KeyError(f"{word} {key!r}: {known}")
         return found[0]
 
+    def _in_row(self, row: int, handlers: list[Handler]) -> Handler:
+        rows = self._shown + [handler for handler in handlers if handler not in self._shown]
+        handler = self._shown[row] if row < 0 and self._shown else rows[row]
+        if handler not in handlers:
+            raise KeyError(
+                f"the handler in row {row} of the listing that was shown is not in force any more; "
+                "look at duet.requests.handlers again"
+            )
+        return handler
+
     def __getitem__(self, key: int | str) -> Handler:
         return self.find(key)
 
     def __len__(self) -> int:
-        return len(self.handlers)
+        return len(self.in_force())
 
     def __iter__(self) -> Iterator[Handler]:
         return iter(self.handlers)
@@ -308,7 +328,7 @@ class OwnerRequests(RequestList):
         terms = PlanTerms(digest, chosen, max_runs, given)
         for facts in seen:
             terms.bind(facts)
-        for old in self.handlers:
+        for old in self.handlers.in_force():
             if old.conditions.plan is not None and old.conditions.plan.digest == digest:
                 self._caller.run(self._desk.remove_handler, old)
         handler = Handler("accept", Conditions(plan=terms, max_uses=None))
@@ -334,7 +354,9 @@ class OwnerRequests(RequestList):
         if wanted.get("sources") is not None:
             wanted["sources"] = self._source_ids(wanted["sources"])
         found = [
-            h for h in self.handlers if all(h[name] == value for name, value in wanted.items())
+            h
+            for h in self.handlers.in_force()
+            if all(h[name] == value for name, value in wanted.items())
         ]
         if len(found) != 1:
             word = "several handlers were" if found else "no handler was"

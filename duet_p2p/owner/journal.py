@@ -12,10 +12,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from duet_p2p.engine.messages import Payload
+from duet_p2p.engine.messages import Configure, Payload
 from duet_p2p.identity.signed_head import SignedHead
 
-__all__ = ["Content", "Journal", "LogJournal", "SignHead"]
+__all__ = ["Content", "Journal", "LogJournal", "SignHead", "facts_of_start"]
 
 Content = tuple[Any, Payload | None]
 """A value in closed form and the bytes that its spans point into."""
@@ -23,6 +23,12 @@ Content = tuple[Any, Payload | None]
 
 SignHead = Callable[[], SignedHead]
 """Gives the log's head with the owner's signature. What left need not wait for that."""
+
+
+def facts_of_start(configure: Configure, min_records: int) -> dict[str, Any]:
+    """What a session begins with; `Service.configure` tells of directories that come later."""
+    dirs = {"data_dirs": dict(configure.data_dirs)} if configure.data_dirs else {}
+    return {"state": "started", "limits": configure.quotas, "min_records": min_records, **dirs}
 
 
 class Journal(Protocol):

@@ -119,7 +119,8 @@ class PlanTerms:
 
     def described(self) -> str:
         """As one would type it."""
-        return f"plan={self.digest[:12]}…, outputs={sorted(self.outputs)}, max_runs={self.max_runs}"
+        said = f"outputs={sorted(self.outputs)}, max_runs={self.max_runs}"
+        return f"plan={self.digest[:12]}…, {said}, sources={sorted(self.sources)}"
 
 
 def _place(facts: Facts) -> tuple[int, bool]:

@@ -130,6 +130,9 @@ class Policy:
         """
         _check(handler)
         replaced = [h for h in self._handlers if h.conditions == handler.conditions]
+        for old in replaced:  # said once more, it goes on denying what it denied
+            if handler.action == DENY:
+                handler.denied_recipes |= old.denied_recipes
         self._handlers = [h for h in self._handlers if h not in replaced] + [handler]
         return replaced
 

@@ -28,7 +28,7 @@ from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.ends import SessionEnd
 from duet_p2p.owner.failure import Failure
 from duet_p2p.owner.gate import Gate
-from duet_p2p.owner.journal import Journal
+from duet_p2p.owner.journal import Journal, facts_of_start
 from duet_p2p.owner.policy import Policy
 from duet_p2p.owner.printing import SUSPENDED, LiveLine, Printer, Status
 from duet_p2p.owner.requests import RequestBook
@@ -147,12 +147,7 @@ class Service:
         """
         self._host.on_event = self._tick.event
         self._journal.record(
-            "session",
-            {
-                "state": "started",
-                "limits": self._configure.quotas,
-                "min_records": self.desk.policy.min_records,
-            },
+            "session", facts_of_start(self._configure, self.desk.policy.min_records)
         )
         self._session.on_state = self.state
         self._session.on_message = self._gate.message
@@ -175,7 +170,7 @@ class Service:
 
     async def farewell(self) -> None:
         """The owner is about to close: the log's last head, for the scientist to keep."""
-        self._journal.record("session", {"state": "closed", "why": "by the owner"})
+        self.desk.closes()
         self.desk.releases.close(await self._journal.finish())
 
     def state(self, state: str, error: Exception | None) -> None:
@@ -393,6 +388,7 @@ class Service:
         if is_closed and self._has_run:
             raise NotAllowed(LATE_DIRECTORY)
         self._configure = replace(self._configure, data_dirs=dict(data_dirs))
+        self._journal.record("share", {"data_dirs": dict(data_dirs)})
         if is_closed:
             self._is_up = False
             self.revival.renew(self._host.stop)

@@ -150,6 +150,7 @@ class Shares:
         if item is None or item.share is None or item.listed == listed:
             return
         item = self.catalog.set_listed(object_id, listed)
+        self._journal.record("share", {"object": object_id, "listed": listed})
         if listed and item.share is not None:
             self._to_engine(item.share)
             self._tell(StoreChanged((item.entry(),), ()))
@@ -174,6 +175,7 @@ class Shares:
             {
                 **{"object": item.id, "type": item.type, "tags": item.tags, "nbytes": item.nbytes},
                 **({"records": item.records} if item.records else {}),
+                **({} if listed else {"listed": False}),
             },
         )
         if listed:  # before anything that the engine does next is told

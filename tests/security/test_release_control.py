@@ -86,6 +86,39 @@ def test_a_rule_that_takes_raw_data_whatever_it_says_shows_the_session_as_open(
     assert not duet.status()["OPEN"]
 
 
+def test_a_position_is_the_rule_that_was_read(session: Session) -> None:
+    """A rule that ended by itself moves no other one into its place."""
+    duet, raw = session
+    ends = duet.requests.add_handler(name="loss", action="accept", timeout_secs=100)
+    denies = duet.requests.add_handler("deny", sources=["x"])
+    assert [line[:3] for line in repr(duet.requests.handlers).splitlines()] == ["[0]", "[1]"]
+    ends.created_at -= 200
+    duet.requests._caller.run(duet._service.desk.tick)
+    with pytest.raises(KeyError, match="look at duet.requests.handlers again"):
+        duet.requests.remove_handler(0)
+    assert duet.requests.handlers.in_force() == [denies]
+    other = duet.requests.add_handler("deny", name="any")  # counts on from what was shown
+    assert duet.requests.handlers[2] is other
+    assert duet.requests.handlers[1] is duet.requests.handlers[-1] is denies
+    with pytest.raises(IndexError):
+        duet.requests.remove_handler(3)
+    assert repr(duet.requests.handlers).count("deny") == 2
+    duet.requests.remove_handler(0)
+    assert list(duet.requests.handlers) == [other]
+
+
+def test_a_rule_that_is_said_once_more_denies_what_it_denied(session: Session) -> None:
+    """A cell of a notebook is run again, and the same commands are asked for by another name."""
+    duet, raw = session
+    for _ in range(2):
+        duet.requests.add_handler("deny", name="loss")
+        assert raw.ask(raw.op("torch.mean", X), "loss") == "Denied"
+    duet.requests.add_handler("deny", name="loss")
+    duet.requests.add_handler("accept", name="mean")
+    assert raw.ask(raw.op("torch.mean", X), "mean") == "Denied"
+    assert raw.ask(raw.op("torch.sum", X), "mean") == "Value"
+
+
 def test_a_rule_that_denies_by_a_recipe_has_one(session: Session) -> None:
     """One by no recipe would deny whatever has none, and nothing of what the owner meant."""
     duet, raw = session

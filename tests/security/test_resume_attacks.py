@@ -177,3 +177,42 @@ def test_the_owner_closes_in_the_middle_of_a_decision(session: Attacked) -> None
     with pytest.raises(RequestClosed, match="Expired"):
         request.accept()
     assert not [m for m in raw.answers if isinstance(m, wire.Value)]
+
+
+@pytest.mark.parametrize("limit", [{"max_uses": 2}, {"element_quota": 2}, {}])
+def test_what_a_rule_has_used_up_stays_so_on_a_new_association(
+    session: Attacked, limit: dict[str, int]
+) -> None:
+    duet, raw, _ = session
+    if not limit:
+        duet._service.desk.policy.numbers_per_source = 2
+    duet.requests.add_handler(name="sum", action="accept", **limit)
+    asked = []
+    for number in range(4):
+        asked.append(raw.ask(raw.op("torch.add", raw.op("torch.sum", X), number), "sum"))
+        resume(session, raw.heard, epoch_of(raw))
+    left = "Denied" if "element_quota" in limit else "Expired"
+    assert asked == ["Value", "Value", left, left]
+
+
+def test_a_word_while_nobody_is_there_is_one_release(session: Attacked) -> None:
+    """The partner hears of it when they are back, and what they take back then has left."""
+    duet, raw, bridge = session
+    call = raw.request(raw.op("torch.mean", X), "mean")
+    raw.wait(lambda: len(duet.requests) == 1)
+    heard, epoch = raw.heard, epoch_of(raw)
+
+    async def lost() -> None:
+        await raw.peer.close()
+
+    bridge.call(lost(), DEADLINE)
+    raw.wait(lambda: duet._session.status()["state"] == "lost")
+    request = duet.requests[0]
+    request.accept()
+    resume(session, heard, epoch)
+    raw.send(wire.Withdraw(call), wire.Request(call, X.id, "mean", "", None))
+    raw.wait_for_end()
+    assert raw.value(raw.answer(call)) == DATA.mean()
+    assert request.status == "Accepted"
+    values = [m for m in raw.answers if isinstance(m, wire.Value) and m.call == call]
+    assert len(values) == 1 and len(duet.requests) == 0

@@ -131,6 +131,59 @@ def test_what_is_asked_for_without_a_decision_is_on_record_too(pair):
     assert (handler["element_quota"], handler["timeout_secs"]) == (3, 60)
 
 
+def facts_of(view, kind):
+    return [json.loads(row.entry.facts) for row in view.rows() if row.entry.kind == kind]
+
+
+def test_all_that_the_scientist_may_see_is_on_record(pair, tmp_path):
+    """Objects that were hidden at first, and directories whose files data sets may read."""
+    duet, _ = pair
+    handle = duet.send(AGES, tags=["ages"], searchable=False)
+    handle.update_searchability(searchable=True)
+    handle.update_searchability(searchable=False)
+    duet.data.register("faces", tmp_path)
+    shared, *later = facts_of(duet.audit, "share")
+    assert (shared["object"], shared["listed"]) == (-1, False)
+    assert later == [
+        {"object": -1, "listed": True},
+        {"object": -1, "listed": False},
+        {"data_dirs": {"faces": str(tmp_path)}},
+    ]
+
+
+def test_directories_of_the_start_are_on_record(tmp_path):
+    bridge = Bridge("directories")
+    log = AuditLog(AuditFile(tmp_path / "log.sqlite"), KEY)
+    duet, _ = owner_on(bridge, audit=log, data_dirs={"faces": tmp_path})
+    assert facts_of(duet.audit, "session")[0]["data_dirs"] == {"faces": str(tmp_path)}
+    duet.close()
+    bridge.close()
+
+
+def test_what_waits_when_the_owner_closes_ends_in_the_log(pair, path):
+    duet, scientist = pair
+    ask_for_the_mean(duet, scientist)
+    duet.close()
+    *_, ended, closed = AuditView(path).rows()
+    assert json.loads(closed.entry.facts) == {"state": "closed", "why": "by the owner"}
+    ended = json.loads(ended.entry.facts)
+    assert (ended["status"], ended["why"]) == ("Expired", "the session ended")
+
+
+def test_rules_that_go_or_end_are_on_record(pair):
+    duet, scientist = pair
+    kept = duet.requests.add_handler(name="loss", action="deny")
+    other = duet.requests.add_handler(name="loss", action="accept")
+    duet.requests.remove_handler(other)
+    ends = duet.requests.add_handler(name="acc", action="accept", timeout_secs=0)
+    scientist.wait_for(lambda: len(duet.requests.handlers) == 0)
+    added, again, removed, *ended = facts_of(duet.audit, "handler")
+    assert (added["id"], added["replaced"]) == (kept.id, [])
+    assert (again["id"], again["replaced"]) == (other.id, [kept.id])
+    assert removed == {"id": other.id, "removed": True}
+    assert [row.get("expired") for row in ended] == [None, True] and ended[1]["id"] == ends.id
+
+
 def test_no_row_holds_a_private_value_or_the_text_of_a_failure(pair, path):
     duet, scientist = pair
     duet.send(AGES, tags=["ages"])
