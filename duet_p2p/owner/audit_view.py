@@ -220,15 +220,26 @@ def check_export(lines: Iterable[str], *heads: str | SignedHead) -> Check:
 
 
 def _imported(line: str) -> Row:
+    """What is read as a row says nothing else to whoever reads the line."""
     try:
-        found = json.loads(line)
+        found = json.loads(line, object_pairs_hook=_each_once)
         entry = Entry(*(str(found[name]) for name in ("time", "session", "kind", "facts")))
         for text in (entry.time, entry.session, entry.kind, entry.facts):
             text.encode()  # what is no text was never hashed
         salt, digest = (bytes.fromhex(found[name]) for name in ("salt", "hash"))
-        return Row(int(found["number"]), entry, salt, digest)
+        row = Row(int(found["number"]), entry, salt, digest)
+        if exported(row) != found or type(found["number"]) is not int:
+            raise ValueError("it would be written otherwise")
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError("this is no line of an exported audit log") from error
+    return row
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return found
 
 
 def exported(row: Row) -> dict[str, Any]:

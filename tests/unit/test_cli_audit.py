@@ -97,6 +97,15 @@ def test_who_got_an_export_can_check_it(log, tmp_path):
     for broken in ({"number": float("inf")}, {"time": "\ud800"}, {"salt": "x"}, {"hash": None}):
         out.write_text(json.dumps({**good_line, **broken}) + "\n")
         assert run("verify", "--exported", out).exit_code == 2
+    out.write_text(json.dumps(good_line) + "\n")
+    assert run("verify", "--exported", out).exit_code == 0
+    spaced, more = f" {good_line['salt']}", {**good_line, "also": "rows are missing"}
+    for said in ({"number": "1"}, {"number": 1.5}, {"number": True}, {"salt": spaced}, more):
+        out.write_text(json.dumps({**good_line, **said}) + "\n")
+        assert run("verify", "--exported", out).exit_code == 2, said
+    twice = json.dumps(good_line)[1:]  # read by one as forged, and checked as written
+    out.write_text('{"facts": "{\\"name\\": \\"forged\\"}", ' + twice + "\n")
+    assert run("verify", "--exported", out).exit_code == 2
     for text in ("{}", "[]", "[" * 100_000, "\0"):
         out.write_text(text + "\n")
         assert run("verify", "--exported", out).exit_code == 2
