@@ -21,6 +21,7 @@ from duet_p2p.engine import messages as engine
 from duet_p2p.engine.host import Host
 from duet_p2p.errors import DuetError, EngineFailed, NotAllowed, SessionClosed, SessionLost
 from duet_p2p.objects.words import clean_line, clean_text
+from duet_p2p.owner import clock
 from duet_p2p.owner.answers import Answers
 from duet_p2p.owner.catalog import whole_store
 from duet_p2p.owner.data_dirs import LATE_DIRECTORY
@@ -100,7 +101,7 @@ class Service:
             book=RequestBook(open_limit=configure.quotas["open_requests"]),
             journal=journal,
             printer=printer,
-            clock=self._loop.time,
+            clock=clock.seconds,
         )
         self.desk.on_change, self.desk.on_end = self._changed, self._tell_watchers
         self._on_message = self._message_table()
@@ -197,7 +198,7 @@ class Service:
             requests=len(self.desk.book.pending()),
             handlers=len(self.desk.policy.handlers()),
             operations=self.operations,
-            is_open_to_all=self.desk.policy.is_open(self._loop.time()),
+            is_open_to_all=self.desk.policy.is_open(self.desk.now()),
         )
 
     def _end(self, error: Exception) -> None:
@@ -305,7 +306,8 @@ class Service:
 
     def _request(self, seq: int, message: wire.Request) -> None:
         self._ask(seq, message.call, self.desk.intake.request(message))
-        if self._timer is None or self.desk.book.ends_before(message.call, self._timer.when()):
+        rings = self._timer and self._timer.when() - self._loop.time() + self.desk.now()
+        if rings is None or self.desk.book.ends_before(message.call, rings):
             self._set_timer()
 
     def _get(self, seq: int, message: wire.Get) -> None:
@@ -484,6 +486,7 @@ class Service:
     def _set_timer(self) -> None:
         """It may ring early, which costs one look: most requests end long before their time."""
         due = self.desk.next_deadline() if self._is_open else None
+        due = None if due is None else due - self.desk.now() + self._loop.time()
         if self._timer is not None:
             if self._is_open and (due is None or self._timer.when() <= due):
                 return

@@ -1,11 +1,14 @@
 """Requests that wait: until when, for whom, and how waiting ends."""
 
 import asyncio
+import sys
+import time
 
 import pytest
 
 from duet_p2p.engine import messages as engine
 from duet_p2p.errors import RequestClosed, SessionClosed
+from duet_p2p.owner import clock
 from duet_p2p.owner.handlers import Conditions, Handler
 from duet_p2p.owner.requests import Status
 from duet_p2p.wire import messages as wire
@@ -78,6 +81,43 @@ async def test_an_expired_handler_is_taken_off(stage):
     stage.receive(ask())
     stage.candidate(11)
     assert len(stage.desk.book.pending()) == 1
+
+
+async def test_a_rule_and_a_request_end_while_the_machine_sleeps(monkeypatch):
+    """The loop's clock stands still meanwhile: what is asked then is not taken."""
+    slept = 0.0
+    monkeypatch.setattr(clock, "seconds", lambda: time.monotonic() + slept)
+    stage = await Stage().start()
+    stage.desk.add_handler(Handler("accept", Conditions(name="loss"), timeout_secs=3_600))
+    stage.desk.add_handler(Handler("accept", Conditions(), timeout_secs=7_200))
+    stage.receive(ask(11, name="raw", limit_s=3_600))
+    assert stage.service.counts().is_open_to_all
+    slept = 8_000.0
+    assert not stage.service.counts().is_open_to_all
+    stage.candidate(11)
+    stage.receive(ask(12, limit_s=0.01))  # the loss: a rule of the evening is for it
+    stage.candidate(12)
+    async with asyncio.timeout(5):
+        while len(expired := stage.answers(wire.Expired)) != 2:
+            stage.session.posted += expired
+            await asyncio.sleep(0.01)
+    assert stage.desk.policy.handlers() == ()
+    await stage.service.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_the_clock_is_the_one_that_counts_sleep():
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    told = clock.seconds()
+    assert before <= told <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+async def test_what_expired_is_told_to_who_gets_it(stage):
+    stage.receive(ask(11, limit_s=0))
+    stage.candidate(11)
+    stage.receive(wire.Get(12, 5))
+    stage.candidate(12)
+    assert stage.answers(wire.NotYours) == [wire.NotYours(12, "expired", "")]
 
 
 # withdraw
