@@ -306,8 +306,9 @@ class Service:
 
     def _request(self, seq: int, message: wire.Request) -> None:
         self._ask(seq, message.call, self.desk.intake.request(message))
-        rings = self._timer and self._timer.when() - self._loop.time() + self.desk.now()
-        if rings is None or self.desk.book.ends_before(message.call, rings):
+        slept = self.desk.now() - self._loop.time()
+        timer = self._timer
+        if timer is None or self.desk.book.ends_before(message.call, timer.when() + slept):
             self._set_timer()
 
     def _get(self, seq: int, message: wire.Get) -> None:
