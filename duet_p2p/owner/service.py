@@ -420,9 +420,8 @@ class Service:
         self._is_up = False
         self._batch.clear()
         self._listed_puts.clear()
-        why = event.reason.partition(": ")[0]  # what follows can hold values
-        facts = {"ended": clean_line(why, 500), "private": event.was_private}
-        self._journal.record("engine", facts)
+        why = clean_line(event.reason.partition(": ")[0], 500)  # what follows can hold values
+        self._journal.record("engine", {"ended": why, "private": event.was_private})
         self.failures.append(Failure(0, "the engine", "Died", event.reason, False))
         self._gate.open()
         for part in (self.desk, self.shares, self._uploads):
@@ -487,7 +486,8 @@ class Service:
     def _set_timer(self) -> None:
         """It may ring early, which costs one look: most requests end long before their time."""
         due = self.desk.next_deadline() if self._is_open else None
-        due = None if due is None else due - self.desk.now() + self._loop.time()
+        if due is not None:
+            due += self._loop.time() - self.desk.now()
         if self._timer is not None:
             if self._is_open and (due is None or self._timer.when() <= due):
                 return
