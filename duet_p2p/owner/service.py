@@ -486,8 +486,7 @@ class Service:
     def _set_timer(self) -> None:
         """It may ring early, which costs one look: most requests end long before their time."""
         due = self.desk.next_deadline() if self._is_open else None
-        if due is not None:
-            due += self._loop.time() - self.desk.now()
+        due = None if due is None else due - self.desk.now() + self._loop.time()
         if self._timer is not None:
             if self._is_open and (due is None or self._timer.when() <= due):
                 return
