@@ -119,6 +119,20 @@ def test_a_rule_that_is_said_once_more_denies_what_it_denied(session: Session) -
     assert raw.ask(raw.op("torch.sum", X), "mean") == "Value"
 
 
+def test_no_recipe_keeps_a_rule_busy_that_knows_what_it_denied(session: Session) -> None:
+    """Lists of texts that name the line before many times: written out they had no end."""
+    duet, raw = session
+    duet.requests.add_handler("deny", name="loss")
+    last = raw.op("torch.mean", X)
+    for line in range(9):
+        texts = [f"v{line} " * 19] * 12
+        last = raw.op("python.collect", [last, *texts, ".to(", "x"])
+    assert len(waiting(duet, raw, last, "other").recipe) > 5_000
+    assert raw.ask(last, "loss") == "Denied"
+    assert raw.ask(last, "any") == "Denied"  # the same recipe
+    assert raw.ask(raw.op("torch.mean", X), "any") == "Expired"
+
+
 def test_a_rule_that_denies_by_a_recipe_has_one(session: Session) -> None:
     """One by no recipe would deny whatever has none, and nothing of what the owner meant."""
     duet, raw = session

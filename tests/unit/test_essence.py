@@ -1,7 +1,11 @@
 """Recipes of the same value have one essence, and those of other values have others."""
 
+import hashlib
+from typing import Any
+
 import pytest
 
+from duet_p2p.owner import essence
 from duet_p2p.owner.essence import essence_of
 
 LOSS = "v1 = torch.relu(store['x'])\ntorch.nn.functional.mse_loss(v1, store['y'])"
@@ -44,6 +48,36 @@ def test_a_copy_on_the_way_and_other_numbers_of_lines_change_nothing() -> None:
     )
     assert essence_of(copied) == essence_of(LOSS)
     assert essence_of("batch of 64 of store['x']") == essence_of("batch of 32 of store['x']")
+
+
+def test_a_copy_of_the_data_itself_is_the_data() -> None:
+    assert essence_of("store['x'].clone()") == essence_of("store['x']")
+    assert essence_of("v1 = store['x'].clone()\nv1.view(3)") == essence_of("store['x']")
+    assert essence_of("store['y'].clone()") != essence_of("store['x']")
+
+
+def lines_that_grow(count: int) -> str:
+    """Each names the one before it many times, in texts, and looks like a copy of itself."""
+    lines = ["v0 = python.List([" + f"'{'A' * 60}', " * 10 + "'.to(', 'x'])"]
+    for line in range(1, count):
+        names = f"'{f'v{line - 1} ' * 19}', " * 12
+        lines.append(f"v{line} = python.List([{names}'.to(', 'x'])")
+    return "\n".join([*lines, f"v{count - 1} + 1"])
+
+
+def test_no_recipe_is_longer_to_be_read_than_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = 0
+
+    def hashed(data: bytes) -> Any:
+        nonlocal longest
+        longest = max(longest, len(data))
+        return hashlib.sha256(data)
+
+    monkeypatch.setattr(essence, "sha256", hashed)
+    text = lines_that_grow(3)  # ten lines had no end, and no memory was enough
+    assert essence_of(text)
+    assert longest < 150 * len(text)
+    assert essence_of(lines_that_grow(10)) != essence_of(lines_that_grow(11))
 
 
 @pytest.mark.parametrize(
