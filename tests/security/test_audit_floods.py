@@ -72,13 +72,13 @@ def test_what_the_owner_decides_by_hand_has_a_row_for_ever(
     duet, raw, log = logged
     calls = [raw.request(raw.op("torch.Tensor.__getitem__", X, n), f"n{n}") for n in range(4)]
     raw.wait(lambda: len(duet.requests.requests) == 4)
-    for n, word in enumerate(("deny", "accept", "deny", "accept")):
+    for n, word in enumerate(("deny", "deny", "accept", "accept")):
         getattr(duet.requests[n], word)()
     raw.answer(calls[-1])
     found = rows(log, "decision")
     assert [row["name"] for row in found] == ["n0", "n1", "n2", "n3"]
-    assert [row["status"] for row in found] == ["Rejected", "Accepted"] * 2
-    assert [row["request"] for row in rows(log, "release")] == [f"{c:016x}" for c in calls[1::2]]
+    assert [row["status"] for row in found] == ["Rejected"] * 2 + ["Accepted"] * 2
+    assert [row["request"] for row in rows(log, "release")] == [f"{c:016x}" for c in calls[2:]]
 
 
 def test_a_value_that_is_fetched_for_ever_is_few_rows_in_the_end(
@@ -96,6 +96,17 @@ def test_a_value_that_is_fetched_for_ever_is_few_rows_in_the_end(
     assert [len(found), times(found)] == [6, 100]
     assert all("hmac" in row for row in found[:5])
     assert found[5]["times"] == 95 and len(found[5]["more_requests"]) == 94
+
+
+def test_each_of_many_that_come_at_once_is_answered(logged: Logged) -> None:
+    duet, raw, log = logged
+    duet.requests.add_handler(name="sum", action="accept")
+    total = raw.op("torch.sum", X)
+    raw.answer(raw.request(total, "sum"))
+    calls = [next(raw.calls) for _ in range(30)]
+    raw.send(*[wire.Get(call, total.id) for call in calls])
+    assert all(isinstance(raw.answer(call), wire.Value) for call in calls)
+    assert [row["request"] for row in rows(log, "repeat")] == [f"{call:016x}" for call in calls]
 
 
 def test_nor_is_it_given_once_the_log_cannot_be_written(
