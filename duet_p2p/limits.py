@@ -190,6 +190,8 @@ CLOSURE_RUNS: Final = 12_500  # of a closure in one step of an optimizer: LBFGS'
 CLOSURE_ITERATIONS: Final = 10_000  # LBFGS's max_iter, and its history_size
 RECIPE_STEPS: Final = 64  # operations shown of how a value was made
 RECIPE_CHARS: Final = 8_000
+FORESEEN_CHARS: Final = 800  # of the training that is accepted always: a line that can be read
+ALWAYS_CHARS: Final = FORESEEN_CHARS + 200  # with the words around it
 WRITERS: Final = 64  # forms of training steps behind one value; more cannot be bound
 PIPE_FRAME_BYTES: Final = 512 * 1024**2  # a frame on the pipe to the engine, without its buffers
 DEPARTURES: Final = 64  # frozen values that are in memory files; more are copied
@@ -229,7 +231,7 @@ BLOB_ALIGNMENT: Final = 64  # bytes; tensors in a blob begin at multiples of it
 
 # what notebooks show (objects/cards.py, notebook.py)
 CARD_FIELD_CHARS: Final = 200  # of one field
-CARD_CODE_CHARS: Final = 4_000  # of a recipe or a listing
+CARD_CODE_CHARS: Final = 8_000  # of a recipe or a listing: all of a recipe
 CARD_ROWS: Final = 50  # of a table
 PANEL_REQUESTS: Final = 20  # with buttons; the rest is counted
 PANEL_DECIDED: Final = 10  # newest decided requests on the scientist's panel

@@ -258,7 +258,7 @@ class Views:
                 for look in self._desk.explain(record)[:_LOOKS]
             ],
             fixed=_why_not_bound(self._desk.policy, facts),
-            always=clean_line(always_text(facts), 500),
+            always=clean_line(always_text(facts), limits.ALWAYS_CHARS),
             refusal=case.refusal,
         )
 

@@ -33,6 +33,7 @@ from duet_p2p.engine.provenance import BACKWARD, NORMS
 from duet_p2p.engine.recipe import Made, collected, made
 from duet_p2p.engine.schedules import said, scheduled
 from duet_p2p.engine.store import Slot
+from duet_p2p.limits import FORESEEN_CHARS
 from duet_p2p.wire.values import Ref
 
 __all__ = ["NOTHING", "Foresight", "foreseen"]
@@ -108,7 +109,10 @@ def foreseen(slot: Slot, label: Label, lineage: Lineage, slots: Iterable[Slot]) 
     scaled = f" before it was scaled ({scaled})" if scaled else ""
     of_loss = f"backward() of this very loss{scaled}{text}{_many(added)}"
     *most, last = [of_loss, *sorted(clips.values()), *steps]
-    return Foresight(tuple(sorted(every)), f"{', '.join(most)} and {last}")
+    told = f"{', '.join(most)} and {last}"
+    if len(told) > FORESEEN_CHARS:  # nobody would allow more than they have read
+        return Foresight((), "it has more settings than can be read in a line")
+    return Foresight(tuple(sorted(every)), told)
 
 
 def _backward(loss: Slot, lineage: Lineage) -> tuple[Made, str]:

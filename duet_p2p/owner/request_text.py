@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
+from duet_p2p import limits
 from duet_p2p.engine.facts import OPAQUE
 from duet_p2p.engine.messages import Facts
 from duet_p2p.objects.words import clean_line, clean_text
@@ -25,7 +26,6 @@ __all__ = [
 
 MODEL_WARNING: Final = "A model can contain exact records of the data that it was trained on."
 _LINE_CHARS: Final = 300
-_RECIPE_CHARS: Final = 4_000
 
 
 class Shown(Protocol):
@@ -149,11 +149,11 @@ def full_text(
     lines += [f"  rows        {clean_line(text, _LINE_CHARS)}" for text in rows]
     lines += [f"  model       {line}" for line in training_text(facts)]
     if always := always_text(facts):
-        lines.append(f"  always      {clean_line(always, _LINE_CHARS)}")
+        lines.append(f"  always      {clean_line(always, limits.ALWAYS_CHARS)}")
     lines.append(f"  why         {request.why}")
     lines += [f"  handler     {look}" for look in looks]
     if facts.recipe:
         lines.append("  recipe")
-        text = clean_text(facts.recipe, _RECIPE_CHARS)
+        text = clean_text(facts.recipe, limits.RECIPE_CHARS)  # what can be bound is shown
         lines += [f"    {line}" for line in text.splitlines()]
     return "\n".join(lines)

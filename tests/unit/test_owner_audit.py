@@ -81,6 +81,7 @@ def test_a_session_is_told_from_start_to_end_and_the_scientist_has_its_head(pair
         "sources": [-1],
     }  # fmt: skip
     assert (decision["value_kind"], decision["min_records"]) == ("aggregate", 6)
+    assert decision["requester"] == "scientist-id"
     assert "46.8" not in json.dumps(release)
     assert isinstance(scientist.get(2), wire.Value)  # the same content again
     (repeat,) = [row.entry.facts for row in duet.audit.rows() if row.entry.kind == "repeat"]

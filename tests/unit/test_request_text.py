@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 
+from duet_p2p import limits
 from duet_p2p.errors import NotAllowed
 from duet_p2p.owner.request_text import MODEL_WARNING
 from duet_p2p.wire.values import Ref
@@ -17,12 +18,16 @@ X, Y = Ref(-1), Ref(-2)
 MANY = " of 80 records along axis 0"
 
 
-def trained(program: Program):
+def trained(program: Program, *, groups=0, milestones=()):
     """Two steps of a linear model over a loader of two of the owner's objects."""
     weight = program.run("torch.nn.Parameter", program.put(torch.zeros(3, 4)))
     data = program.run("torch.utils.data.TensorDataset", X, Y)
     loader = program.run("torch.utils.data.DataLoader", data, batch_size=16)
-    optimizer = program.run("torch.optim.SGD", [weight], lr=0.5)
+    more = [program.run("torch.nn.Parameter", program.put(torch.zeros(1))) for _ in range(groups)]
+    every = [{"params": [w], "lr": 0.5 + n} for n, w in enumerate([weight, *more])]
+    optimizer = program.run("torch.optim.SGD", every, lr=0.5)
+    if milestones:
+        program.run("torch.optim.lr_scheduler.MultiStepLR", optimizer, milestones)
     iterator = program.run("python.iter", loader)
 
     def step():
@@ -202,3 +207,28 @@ def test_a_recipe_that_had_to_be_cut_cannot_be_bound(owner):
     deadline = time.monotonic() + DEADLINE
     request.accept()
     assert request.status == "Accepted" and time.monotonic() < deadline
+
+
+def test_whatever_is_accepted_always_can_be_read(owner):
+    """The last commands of a long recipe, and the last settings of a run."""
+    duet, program = owner
+    value, number = program.run("torch.mean", X), 1.2345678901234567e-100
+    for _ in range(59):
+        value = program.run("torch.Tensor.add", value, number, alpha=number)
+    request = waiting(duet, program, program.run("torch.Tensor.mul", value, 7.5))
+    assert 4_000 < len(request.recipe) < limits.RECIPE_CHARS
+    for shown in (str(request), request._repr_html_()):
+        assert "mul(7.5)" in shown and "…" not in shown
+    request.accept(always=True)
+    step, _ = trained(program, milestones=list(range(100_000, 100_033)))
+    request = waiting(duet, program, step(), "first")
+    assert "100032]) sets, and nothing else" in str(request)
+
+
+def test_a_run_of_more_settings_than_can_be_read_is_not_foreseen(owner):
+    duet, program = owner
+    step, _ = trained(program, groups=100)
+    request = waiting(duet, program, step(), "first")
+    assert "asks once more, since it has more settings than can be read" in str(request)
+    request.accept(always=True)
+    assert program.ask(step(), "second") == "Expired"

@@ -186,7 +186,7 @@ function more(request) {
       'dl',
       { class: 'facts' },
       ...request.looks.flatMap((look) => pair(look.action, [h('code', {}, shown(look.rule, 500)), ` — ${shown(look.why, 500)}`])),
-      ...pair('Accept always', shown(request.fixed || `possible${request.always && `: ${request.always}`}`, 500)),
+      ...pair('Accept always', shown(request.fixed || `possible${request.always && `: ${request.always}`}`, 1100)),
       ...pair('Asked by', h('code', {}, grouped(request.requester))),
       ...pair('Request', h('code', {}, request.id)),
       ...pair('Object', [h('code', {}, request.object), request.tags.length ? ' ' : '', ...tagList(request.tags)]),
