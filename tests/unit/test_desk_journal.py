@@ -103,6 +103,8 @@ async def test_what_the_journal_cannot_keep_does_not_leave_and_the_session_goes_
     await slow.settle()
     assert slow.answers() == [wire.Denied(11, "this value cannot be sent")]
     assert slow.desk.book.find(11).why.startswith("not sent: disk full (")  # the owner reads that
+    told = {"request": f"{11:016x}", "reason": "disk full"}  # and whoever reads the log
+    assert ("fault", told) in slow.journal.lines
     slow.receive(wire.Get(12, 5))
     slow.candidate(12, LOSS, 0.25)
     assert slow.answers(wire.NotYours)  # it was not released, so it is no repeat
@@ -121,6 +123,8 @@ async def test_a_value_of_an_engine_that_died_meanwhile_does_not_leave(slow):
     kept.set_result(lambda: HEAD)
     await slow.settle()
     assert slow.answers() == []
+    told = {"request": f"{11:016x}", "reason": "not sent after all"}
+    assert ("fault", told) in slow.journal.lines  # the row of its release is there
     slow.receive(wire.Get(12, 5))
     slow.candidate(12, LOSS, 0.25)  # the same number and version, in the new engine
     assert slow.answers() == [wire.NotYours(12, "never", "")]

@@ -354,6 +354,7 @@ async def test_a_death_on_private_data_suspends_until_the_owner_resumes(stage):
     assert stage.session.settled_to[-1] == stage.seq
     assert ("session", {"state": "suspended"}) in stage.journal.lines
     assert stage.service.resume()
+    assert stage.journal.lines[-1] == ("session", {"state": "resumed"})
     restarted, snapshot = stage.answers()
     assert restarted == wire.EngineRestarted(b"\x02" * 16, "resumed")
     assert [entry.id for entry in snapshot.entries] == [-1]
