@@ -5,7 +5,7 @@ is one row. Its facts are those of the first, and how many there were.
 
 So many rows can still differ, since names, sizes and tags are the scientist's choice. After
 `AUDIT_ASKED_ROWS` of them in a session, what comes within a moment is alike if the same became of
-it. What is accepted or decided by hand, what leaves and what is shared has rows of its own for ever.
+it. What is accepted or decided by hand, what leaves and what is shared always has a row of its own.
 """
 
 from __future__ import annotations
