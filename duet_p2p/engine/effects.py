@@ -29,7 +29,14 @@ from duet_p2p.engine.gradients import (
     met_by,
     reached_by,
 )
-from duet_p2p.engine.groups import before_optimizer, before_scheduler, grown, hide_held
+from duet_p2p.engine.groups import (
+    before_group,
+    before_optimizer,
+    before_scheduler,
+    copied_lengths,
+    grown,
+    hide_held,
+)
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.holding import parameters_of
 from duet_p2p.engine.judge import is_joined
@@ -218,6 +225,8 @@ class Effects:
                 tracked = lineage.track(part)
                 tracked.content = every
                 tracked.version += 1
+        if short == "add_param_group" and is_private(every):
+            before_group(given, every, lineage)
 
     # after
 
@@ -230,15 +239,14 @@ class Effects:
         elif name == "torch.Tensor.grad" and isinstance(result, torch.Tensor):
             self._gradients.read(given.args[0], result)
         elif short in _STEPS and _is_stepper(first) and short != "zero_grad":
-            self._after_step(first, given)
-            if short == "load_state_dict":
-                self._copied_lengths(given)
-            elif short == "step":
+            self._after_step(first, short, given)
+            if short == "step":
                 self.note(first)
             rates.after_step(first, short, given, lineage)
         elif short in ("state_dict", "get_last_lr") and _is_stepper(first):
             rates.copied(first, result, lineage)
         elif isinstance(result, LRScheduler):
+            before_scheduler(given, lineage)
             rates.made(result, given, lineage)
         elif name.startswith("torch.distributions.") and isinstance(result, Distribution):
             self._new_distribution(given, result)
@@ -275,7 +283,7 @@ class Effects:
         """It made a step, with the gradients of the last backward."""
         note_step(optimizer, self._records, self._lineage)
 
-    def _after_step(self, stepper: Any, given: Arguments) -> None:
+    def _after_step(self, stepper: Any, short: str, given: Arguments) -> None:
         """What it holds now has the label that it got before, and may be hidden."""
         lineage, held, hidden = self._lineage, given.held_by_first(), []
         entry = lineage.find(stepper)
@@ -293,22 +301,23 @@ class Effects:
         grads = given.with_grads()[len(held) :]  # they follow behind what is held
         hidden += [g for g in grads if isinstance(g, torch.Tensor) and lineage.hidden(g)]
         hide_held(stepper, held, hidden, lineage)
-
-    def _copied_lengths(self, given: Arguments) -> None:
-        """A state that is loaded is copied, lists of a private length too."""
-        lineage = self._lineage
-        parts = [part for value in given.values() for part in reach(value)]
-        length = join(entry.structure for part in parts if (entry := lineage.find(part)))
-        if not is_private(length):
-            return
-        for part in reach(list(getattr(given.args[0], "state", {}).values())):
-            if isinstance(part, list | dict):
-                entry = lineage.track(part)
-                entry.structure = join((entry.structure, length))
+        if short == "load_state_dict":
+            copied_lengths(given, lineage)
 
     def abandon(self) -> None:
         """The call failed; gradients that it made all the same are labelled."""
         self._gradients.after()
+
+    def left_half(self, name: str, given: Arguments) -> None:
+        """The call failed; what it made until then of states and settings is labelled as well."""
+        self.abandon()
+        first, short = given.args[0] if given.args else None, name.rpartition(".")[2]
+        if not given.is_plain():
+            given.forget()
+        if short in _STEPS and _is_stepper(first) and short != "zero_grad":
+            self._after_step(first, short, given)
+        elif name.startswith("torch.optim.lr_scheduler.") and short[:1].isupper():
+            before_scheduler(given, self._lineage)
 
     def retained(self) -> list[torch.Tensor]:
         """Living tensors that `retain_grad` was called on."""

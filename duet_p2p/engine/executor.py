@@ -248,12 +248,12 @@ class Executor:
             return result
         except Broken as broken:
             self._spread(broken.poison, run)
-            self._effects.abandon()
+            self._effects.left_half(rule.name, given)
             raise LeftOut from None
         except Exception as error:
             with for_failure(error):
                 failed = self._raised(error, run)
-            self._effects.abandon()
+            self._effects.left_half(rule.name, given)
             raise failed from None
 
     def _raised(self, error: Exception, run: Running) -> Failed:

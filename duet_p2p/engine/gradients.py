@@ -4,6 +4,10 @@ torch does not always add to the gradient that is there: with ``create_graph=Tru
 one, and for a tensor that is no leaf (``retain_grad``, or named in ``inputs=``) it puts a new
 tensor in its place, whose storage nothing is known about. So everything that a backward can reach
 is noted before it runs, with what it had and what comes, and marked again afterwards.
+
+Nor does torch always give a gradient memory of its own: it takes a view of what the backward began
+with, or one part of a buffer of which another leaf has the next. What is written to the gradient
+later would be written there, too, so such a one is copied.
 """
 
 from __future__ import annotations
@@ -39,6 +43,8 @@ class _Expected(NamedTuple):
     """What it had and what comes."""
     poison: Poison | None
     """Of what it had: what is added to it is as worthless."""
+    grad: torch.Tensor | None = None
+    """What it had."""
 
 
 class Gradients:
@@ -50,6 +56,7 @@ class Gradients:
         self._expected: list[_Expected] = []
         self._poison: Poison | None = None
         self._is_hidden = False
+        self._begun: set[int] = set()  # storages of what a backward was given
 
     def retain(self, tensor: torch.Tensor) -> None:
         """This tensor will keep its gradient although it is no leaf."""
@@ -78,6 +85,7 @@ class Gradients:
             # records to the leaves.
             came = written_by(to_per_record(loss) if loss.is_data else loss, writers)
         every = [came]
+        self._begun = {storage_of(tensor)._cdata for tensor in given.tensors()}
         self._poison = lineage.poison(root)
         self._is_hidden = keeps_graph(given) and lineage.hidden(root)
         for leaf in leaves:
@@ -127,6 +135,8 @@ class Gradients:
                 continue
             if grad.is_sparse:
                 grad = leaf.grad = settled(grad)
+            elif self._lineage.at(grad.untyped_storage()._cdata) is not None:
+                grad = leaf.grad = grad.clone()
             entry = found[id(grad)] = own(grad.untyped_storage())
             entry.label = came if entry.label is PUBLIC else join((entry.label, came))
             entry.stays = True
@@ -157,7 +167,7 @@ class Gradients:
         if known is not None and is_private(known.label):  # what is added may be public
             known.label = written_by(known.label, writers)
         label, poison = (came, None) if known is None else (known.label, known.poison)
-        self._expected.append(_Expected(tensor, label, poison or self._poison))
+        self._expected.append(_Expected(tensor, label, poison or self._poison, grad))
 
     def after(self) -> None:
         """A backward ran, or failed half way: mark what there is now."""
@@ -167,6 +177,8 @@ class Gradients:
                 continue
             if grad.is_sparse:
                 grad = expected.tensor.grad = settled(grad)
+            elif grad is not expected.grad and expected.tensor.is_leaf:
+                grad = self._alone(expected.tensor, grad)
             if expected.label.is_public and expected.poison is None:
                 continue
             entry = self._lineage.own_storage(storage_of(grad))
@@ -175,7 +187,18 @@ class Gradients:
             entry.hidden = entry.hidden or self._is_hidden
             entry.poison = entry.poison or expected.poison
         self._expected.clear()
+        self._begun = set()
         self._is_hidden = False
+
+    def _alone(self, leaf: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+        """A new gradient, as a copy if its memory is that of something else."""
+        address = storage_of(grad)._cdata
+        if address in self._begun or self._lineage.at(address) is not None:
+            with torch.no_grad():
+                grad = leaf.grad = grad.detach().clone()
+        else:
+            self._begun.add(address)
+        return grad
 
     def read(self, tensor: torch.Tensor, copy: torch.Tensor) -> None:
         """The gradient of a tensor was read; a dense copy of a sparse one is as private as it."""

@@ -1,7 +1,8 @@
 """Groups of optimizers: lists and dicts that the scientist reads and writes like any others.
 
 What private values put among them, or leave out, must show neither in what an optimizer moves nor
-in what a constructor leaves in them before it fails.
+in what a call leaves in them before it fails. A scheduler writes to tensors that are settings, and
+makes new ones, as soon as it is made.
 """
 
 from __future__ import annotations
@@ -17,16 +18,22 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.holding import groups_of, parameters_of
 from duet_p2p.engine.labels import Label, join, to_model, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.store import Poison
 
-__all__ = ["before_optimizer", "before_scheduler", "grown", "hide_held"]
+__all__ = [
+    "before_group", "before_optimizer", "before_scheduler", "copied_lengths", "grown", "hide_held",
+]  # fmt: skip
 
 
 def before_scheduler(given: Arguments, lineage: Lineage) -> None:
     """A new scheduler writes the first learning rates into the optimizer's groups.
 
-    It adds settings to them, too, or fails when some are there.
+    It adds settings to them, too, or fails when some are there. What it made by then, or before it
+    failed, is labelled by the same call again.
     """
-    every = to_model(join([given.beside(lineage), *grown(given, lineage)]))
+    held = _settings_in(given)
+    labels = map(lineage.label, held)
+    every = to_model(join([given.beside(lineage), *grown(given, lineage), *labels]))
     if not is_private(every):
         return
     slots = given.slots.values()
@@ -43,6 +50,27 @@ def before_scheduler(given: Arguments, lineage: Lineage) -> None:
                 tracked.version += 1
                 if is_private(chosen) and isinstance(part, dict):
                     tracked.structure = join((tracked.structure, chosen))
+    for tensor in held:
+        entry = lineage.own(tensor)
+        entry.label = join((entry.label, every))
+
+
+def _settings_in(given: Arguments) -> list[torch.Tensor]:
+    """Tensors that are settings of the optimizers among the arguments, whatever their groups are."""
+    optimizers = [part for part in given.reached() if isinstance(part, Optimizer)]
+    groups = [g for one in optimizers for g in one.param_groups if isinstance(g, dict)]
+    values = [value for group in groups for key, value in group.items() if key != "params"]
+    return [part for part in reach(values) if isinstance(part, torch.Tensor)]
+
+
+def before_group(given: Arguments, every: Label, lineage: Lineage) -> None:
+    """An optimizer fills a group that it is given with its own settings, and then may refuse it."""
+    for value in given.beside_first():
+        for part in reach(value):
+            if not isinstance(part, torch.Tensor | tuple | Poison):
+                tracked = lineage.track(part)
+                tracked.content = join((tracked.content, every))
+                tracked.version += 1
 
 
 def before_optimizer(given: Arguments, lineage: Lineage) -> None:
@@ -63,6 +91,18 @@ def grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:
     for value in given.beside_first():
         if not is_atomic(value):
             yield lineage.whole(value)
+
+
+def copied_lengths(given: Arguments, lineage: Lineage) -> None:
+    """A state that is loaded is copied, lists of a private length too."""
+    parts = [part for value in given.values() for part in reach(value)]
+    length = join(entry.structure for part in parts if (entry := lineage.find(part)))
+    if not is_private(length):
+        return
+    for part in reach(list(getattr(given.args[0], "state", {}).values())):
+        if isinstance(part, list | dict):
+            entry = lineage.track(part)
+            entry.structure = join((entry.structure, length))
 
 
 def _has_chosen(stepper: Any, lineage: Lineage) -> bool:

@@ -108,11 +108,15 @@ def break_off(sums: Sums) -> None:
 
 
 def mark_zeroed(optimizer: Optimizer, lineage: Lineage) -> None:
-    """A `zero_grad` ran: gradients that are still there are zeros until they are written."""
+    """A `zero_grad` ran: gradients that are still there are zeros until they are written.
+
+    Where one is a part of a tensor that was set there, other gradients may be other parts of it.
+    """
     for parameter in parameters_of(optimizer):
-        if parameter.grad is not None:
-            entry = lineage.own(parameter.grad)
-            entry.zeroed, entry.added = entry.version, 0
+        if (grad := parameter.grad) is not None:
+            entry = lineage.own(grad)
+            if grad.numel() * grad.element_size() >= entry.nbytes:
+                entry.zeroed, entry.added = entry.version, 0
 
 
 def mark_clipped(

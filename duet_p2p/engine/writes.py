@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
-from duet_p2p.engine.effects import Effects
+from duet_p2p.engine.effects import CLIPS, Effects, clipped_by
 from duet_p2p.engine.failures import PublicError
 from duet_p2p.engine.kept import check_not_used_up
 from duet_p2p.engine.lineage import OF_THE_OWNER, Lineage, Tracked, is_atomic
@@ -59,6 +59,8 @@ class Writes:
         And whether a private value may have chosen which object that is.
         """
         entries = [run.given.owned(target, self._lineage) for target in run.targets]
+        if run.rule.name in CLIPS:
+            entries += map(self._lineage.entry, clipped_by(run.given))
         refused = [entry for entry in entries if entry is not None and entry.read_only]
         if not refused:
             given = run.given
