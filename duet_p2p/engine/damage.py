@@ -29,10 +29,11 @@ from duet_p2p.engine.containers import GETTERS, LENGTHS, is_loose
 from duet_p2p.engine.effects import CLIPS, Effects, clipped_by, label_clipped
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import keeps_graph, leaves_met
+from duet_p2p.engine.groups import FILLING, before_group, mark_settings
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
-from duet_p2p.engine.labels import Label, join, to_per_record
+from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of, with_grads
 from duet_p2p.engine.missing_distributions import fill
 from duet_p2p.engine.missing_elements import fill_slice, held_by_missing, mark_missing
@@ -333,11 +334,12 @@ class Damage:
         if not poison.is_public:
             mark_missing(rule, given, self._lineage)
         if rule.form == "constructor" and rule.name.startswith("torch.optim."):
-            # it writes its settings into groups that there are
-            listed += [part for part in given.reached() if isinstance(part, dict)]
+            listed += [part for part in given.reached() if isinstance(part, dict)]  # groups
             owners = [part for part in given.reached() if isinstance(part, Optimizer)]
             listed = [part for part in listed if not isinstance(part, Optimizer)]
             self.spoil(owners, poison)
+            if not poison.is_public and "lr_scheduler" in rule.name:
+                mark_settings(given, to_per_record(poison.label), self._lineage)
         if rule.short == "step" and given.args and isinstance(given.args[0], Optimizer):
             rates.hide_state(given.args[0], self._lineage)
         if rule.name in rates.SETTING and not poison.is_public and given.args:
@@ -354,18 +356,20 @@ class Damage:
             targets += [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
             if isinstance(first, Poison):  # its parameters, which it was made of
                 targets += first.leaves.values()
-            self._mix(first, [t for t in targets if isinstance(t, torch.Tensor)], poison)
+            every = self._mix(first, [t for t in targets if isinstance(t, torch.Tensor)], poison)
+            if short in FILLING and not poison.is_public:
+                before_group(given, every, self._lineage)
             hidden = False  # no step changes a shape
         self.spoil(targets, poison, hidden=hidden)
 
-    def _mix(self, stepper: Any, held: list[torch.Tensor], poison: Poison) -> None:
+    def _mix(self, stepper: Any, held: list[torch.Tensor], poison: Poison) -> Label:
         """A step that is left out mixes the labels of all that it would have read.
 
         A hidden shape among those that it would have moved hides them, as in `Effects`.
         """
         lineage = self._lineage
         if poison.is_public:
-            return
+            return PUBLIC
         tensors = with_grads(list(held))
         every = to_per_record(join([poison.label, *map(lineage.label, tensors)]))
         moved = reach(stepper.parts[0]) if isinstance(stepper, Poison) and stepper.parts else held
@@ -379,6 +383,7 @@ class Damage:
         if isinstance(stepper, Poison):
             tracked = lineage.track(stepper)
             tracked.content = join((tracked.content, every))
+        return every
 
     def _hides(self, part: Any) -> bool:
         """Whether this is of a private shape, or a list of a private length."""

@@ -30,6 +30,8 @@ from duet_p2p.engine.gradients import (
     reached_by,
 )
 from duet_p2p.engine.groups import (
+    FILLING,
+    after_scheduler,
     before_group,
     before_optimizer,
     before_scheduler,
@@ -225,7 +227,7 @@ class Effects:
                 tracked = lineage.track(part)
                 tracked.content = every
                 tracked.version += 1
-        if short == "add_param_group" and is_private(every):
+        if short in FILLING and is_private(every):
             before_group(given, every, lineage)
 
     # after
@@ -246,7 +248,7 @@ class Effects:
         elif short in ("state_dict", "get_last_lr") and _is_stepper(first):
             rates.copied(first, result, lineage)
         elif isinstance(result, LRScheduler):
-            before_scheduler(given, lineage)
+            after_scheduler(given, result, lineage)
             rates.made(result, given, lineage)
         elif name.startswith("torch.distributions.") and isinstance(result, Distribution):
             self._new_distribution(given, result)
@@ -317,7 +319,7 @@ class Effects:
         if short in _STEPS and _is_stepper(first) and short != "zero_grad":
             self._after_step(first, short, given)
         elif name.startswith("torch.optim.lr_scheduler.") and short[:1].isupper():
-            before_scheduler(given, self._lineage)
+            after_scheduler(given, None, self._lineage)
 
     def retained(self) -> list[torch.Tensor]:
         """Living tensors that `retain_grad` was called on."""

@@ -8,7 +8,7 @@ makes new ones, as soon as it is made.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.optim import Optimizer
@@ -21,19 +21,20 @@ from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison
 
 __all__ = [
-    "before_group", "before_optimizer", "before_scheduler", "copied_lengths", "grown", "hide_held",
+    "FILLING", "after_scheduler", "before_group", "before_optimizer", "before_scheduler",
+    "copied_lengths", "grown", "hide_held", "mark_settings",
 ]  # fmt: skip
+
+FILLING: Final = frozenset({"add_param_group", "follow"})
+"""Last parts of names by which an optimizer gets parameters."""
 
 
 def before_scheduler(given: Arguments, lineage: Lineage) -> None:
     """A new scheduler writes the first learning rates into the optimizer's groups.
 
-    It adds settings to them, too, or fails when some are there. What it made by then, or before it
-    failed, is labelled by the same call again.
+    It adds settings to them, too, or fails when some are there.
     """
-    held = _settings_in(given)
-    labels = map(lineage.label, held)
-    every = to_model(join([given.beside(lineage), *grown(given, lineage), *labels]))
+    every = _of_scheduler(given, lineage)
     if not is_private(every):
         return
     slots = given.slots.values()
@@ -50,27 +51,54 @@ def before_scheduler(given: Arguments, lineage: Lineage) -> None:
                 tracked.version += 1
                 if is_private(chosen) and isinstance(part, dict):
                     tracked.structure = join((tracked.structure, chosen))
-    for tensor in held:
+    mark_settings(given, every, lineage)
+
+
+def after_scheduler(given: Arguments, scheduler: Any, lineage: Lineage) -> None:
+    """It was made, or failed half way: what there is now and was not before is labelled."""
+    every = _of_scheduler(given, lineage)
+    before = set(map(id, given.sources))
+    for part in reach([scheduler, *given.values()]) if is_private(every) else ():
+        if isinstance(part, torch.Tensor) and id(part) not in before:
+            entry = lineage.own(part)
+            entry.label = join((entry.label, every))
+
+
+def _of_scheduler(given: Arguments, lineage: Lineage) -> Label:
+    labels = map(lineage.label, _settings_in(given))
+    return to_model(join([given.beside(lineage), *grown(given, lineage), *labels]))
+
+
+def mark_settings(given: Arguments, every: Label, lineage: Lineage) -> None:
+    """A scheduler writes to tensors that are settings, or would if its optimizer were there."""
+    for tensor in _settings_in(given):
         entry = lineage.own(tensor)
         entry.label = join((entry.label, every))
 
 
 def _settings_in(given: Arguments) -> list[torch.Tensor]:
-    """Tensors that are settings of the optimizers among the arguments, whatever their groups are."""
-    optimizers = [part for part in given.reached() if isinstance(part, Optimizer)]
-    groups = [g for one in optimizers for g in one.param_groups if isinstance(g, dict)]
-    values = [value for group in groups for key, value in group.items() if key != "params"]
+    """Tensors that are settings of the optimizers among the arguments, in whatever groups."""
+    values: list[Any] = []
+    groups: list[Any] = []
+    for part in given.reached():
+        if isinstance(part, Optimizer):
+            groups += (part.defaults, *part.param_groups)
+        elif isinstance(part, Poison) and isinstance(next(iter(part.parts), None), list | tuple):
+            groups += part.parts[0]  # of an optimizer that could not be made
+            values += part.parts[1:]
+    for one in groups:
+        if isinstance(one, dict):
+            values += [value for key, value in one.items() if key != "params"]
     return [part for part in reach(values) if isinstance(part, torch.Tensor)]
 
 
 def before_group(given: Arguments, every: Label, lineage: Lineage) -> None:
-    """An optimizer fills a group that it is given with its own settings, and then may refuse it."""
+    """An optimizer fills a group that it is given with its own settings, and then may refuse it.
+
+    Or it would if it were there. What it gets so is as private as all that it holds.
+    """
     for value in given.beside_first():
-        for part in reach(value):
-            if not isinstance(part, torch.Tensor | tuple | Poison):
-                tracked = lineage.track(part)
-                tracked.content = join((tracked.content, every))
-                tracked.version += 1
+        lineage.add(value, every)
 
 
 def before_optimizer(given: Arguments, lineage: Lineage) -> None:
