@@ -33,6 +33,8 @@ from duet_p2p.engine.selection import (
 )
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.iteration import RemoteIterator
+from duet_p2p.surface.plan import refs_of
+from duet_p2p.wire.values import Ref
 
 __all__ = [
     "GETTERS", "LENGTHS", "STEPWISE", "can_hold", "chooses", "is_container_call", "is_loose",
@@ -70,6 +72,8 @@ _PICKING: Final = frozenset({
 _SPREADING: Final = frozenset({"List", "Tuple", "Set", "extend", "__iadd__"})
 """They take the parts of a tensor one by one."""
 _OF_TUPLES: Final = frozenset({"Tuple", "__mul__", "__rmul__"})
+_KEEPING: Final = ("python", "torch.optim", "torch.utils.data", "torch.distributions")
+"""Beginnings of names that keep lists and dicts which they are given."""
 GETTERS: Final = frozenset({
     "__getitem__", "pop", "popitem", "dict_get", "setdefault", "__next__", "next",
 })  # fmt: skip
@@ -128,6 +132,8 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     call would have marked beside it is marked all the same.
     """
     prefix, _, short = name.rpartition(".")
+    if prefix.startswith(_KEEPING):
+        _label_written_out(given, lineage)
     if not prefix.startswith("python"):
         return
     is_fixed = short in _MUTATORS and isinstance(given.args[0] if given.args else None, tuple)
@@ -179,6 +185,35 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     entry.structure = join((entry.structure, added))
     if short in _DROPPING:
         pick(join((before, added)), given, lineage, None if entry.is_shared else entry)
+
+
+def _label_written_out(given: Arguments, lineage: Lineage) -> None:
+    """Lists and dicts that are written out in a command hold what it names in them.
+
+    They may lie in a container from then on, and are taken out of it as they are.
+    """
+    if all([slot.label is PUBLIC for slot in given.slots.values()]):
+        return
+    pairs = list(zip(given.wire, given.args, strict=False))
+    pairs += [(wire, given.kwargs[key]) for key, wire in given.named.items()]
+    for wire, value in pairs:
+        if type(wire) is Ref:
+            continue
+        slots = [given.slots[id] for id in refs_of(wire) if id in given.slots]
+        content = join(slot.label for slot in slots)
+        named, stack = {id(slot.value) for slot in slots}, [value]
+        while stack and not content.is_public:
+            part = stack.pop()
+            if isinstance(part, HOLDING) and id(part) not in named:
+                stack += _items(part)
+                if not isinstance(part, tuple):
+                    entry = lineage.track(part)
+                    entry.content = join((entry.content, content))
+                    entry.structure = join((entry.structure, of_loose(given)))
+
+
+def _items(part: Any) -> list[Any]:
+    return [*part, *part.values()] if isinstance(part, dict) else list(part)
 
 
 def _put(short: str, given: Arguments, content: Label, lineage: Lineage) -> None:

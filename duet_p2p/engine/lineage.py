@@ -184,7 +184,7 @@ class Lineage:
         self._objects: dict[int, Tracked] = {}
         self._uid = 0
         self._key = os.urandom(16)
-        self._sweep_at = 4096
+        self._sweep_at = self._objects_at = 4096
         self.epoch = self.count = 0  # of what happens: see score.py, and likeness.py
         self.has_poison = self.has_aliases = self.has_leaves = False  # two of them: aliases.py
         """Nothing is poisoned most of the time, and then nothing is searched for it."""
@@ -270,6 +270,8 @@ class Lineage:
             # Either reference keeps the identity from being taken by another object unnoticed.
             if type(obj).__weakrefoffset__ == 0:
                 entry.held = obj
+                if len(self._objects) > self._objects_at:
+                    self.sweep()
             else:
                 entry.ref = weakref.ref(obj, lambda _: self._objects.pop(key, None))
         return entry
@@ -300,6 +302,7 @@ class Lineage:
             if tracked.held is not None and sys.getrefcount(tracked.held) <= IN_SWEEP:
                 del self._objects[key]
         self._sweep_at = max(4096, 2 * len(self._storages))
+        self._objects_at = max(4096, 2 * len(self._objects))
 
     def stored_bytes(self) -> int:
         """Bytes of living storages that commands made."""
