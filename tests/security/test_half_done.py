@@ -196,3 +196,16 @@ def test_on_the_wire_it_waits_for_the_owner() -> None:
         state = raw.op(D + "__getitem__", raw.op(STEP + "state_dict", optimizer), "state")
         kept = raw.op(D + "__getitem__", raw.op(D + "__getitem__", state, 0), "momentum_buffer")
         waits(duet, raw, kept)
+
+
+@pytest.mark.xfail(strict=True, reason="see Rare programs in docs/threat-model.md")
+def test_a_state_of_an_optimizer_that_was_not_made_marks_what_that_of_a_made_one_does() -> None:
+    kinds = []
+    for value in (1.0, -1.0):  # no optimizer takes the second one
+        d = Driver()
+        secret = d.ok(T + "item", d.ok(T + "__getitem__", d.share(torch.full((6,), value)), 0))
+        parameter = leaf(d, 4)
+        state = d.run(STEP + "state_dict", d.run(OPT + "SGD", [parameter], lr=secret))
+        d.run(D + "__getitem__", d.run(D + "__getitem__", state, "state"), 0)
+        kinds.append(d.facts(parameter).kind)
+    assert kinds[0] == kinds[1]
