@@ -177,7 +177,7 @@ class Gradients:
                 continue
             if grad.is_sparse:
                 grad = expected.tensor.grad = settled(grad)
-            elif grad is not expected.grad and expected.tensor.is_leaf:
+            elif not (grad is expected.grad or grad.requires_grad) and expected.tensor.is_leaf:
                 grad = self._alone(expected.tensor, grad)
             if expected.label.is_public and expected.poison is None:
                 continue
@@ -193,9 +193,9 @@ class Gradients:
     def _alone(self, leaf: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         """A new gradient, as a copy if its memory is that of something else."""
         address = storage_of(grad)._cdata
-        if address in self._begun or self._lineage.at(address) is not None:
-            with torch.no_grad():
-                grad = leaf.grad = grad.detach().clone()
+        entry = self._lineage.at(address)
+        if address in self._begun or (entry is not None and entry.read_only):
+            grad = leaf.grad = grad.clone()
         else:
             self._begun.add(address)
         return grad
