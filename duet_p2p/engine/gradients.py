@@ -8,23 +8,26 @@ is noted before it runs, with what it had and what comes, and marked again after
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.joined import joined
 from duet_p2p.engine.kept import is_used_up, kept_by, nodes_of
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record, written_by
 from duet_p2p.engine.lineage import Lineage, Owned, storage_of
 from duet_p2p.engine.store import Poison
+from duet_p2p.engine.ties import tie
 from duet_p2p.surface.sparse import settled
 
 __all__ = [
-    "Gradients", "chosen_of", "gradient_of", "keeps_graph", "leaves_behind", "leaves_met",
-    "leaves_of", "met_by", "reached_by",
+    "Gradients", "chosen_of", "goes_back_to", "gradient_of", "is_hidden_way", "keeps_graph",
+    "leaves_behind", "leaves_met", "leaves_of", "met_by", "reached_by", "tensors_within",
 ]  # fmt: skip
 
 
@@ -50,6 +53,8 @@ class Gradients:
         self._expected: list[_Expected] = []
         self._poison: Poison | None = None
         self._is_hidden = False
+        self._bound: list[torch.Tensor] = []
+        """Leaves that all gradients go back to which this backward gives a graph."""
 
     def retain(self, tensor: torch.Tensor) -> None:
         """This tensor will keep its gradient although it is no leaf."""
@@ -79,7 +84,8 @@ class Gradients:
             came = written_by(to_per_record(loss) if loss.is_data else loss, writers)
         every = [came]
         self._poison = lineage.poison(root)
-        self._is_hidden = keeps_graph(given) and lineage.hidden(root)
+        self._is_hidden = is_hidden_way(given, lineage)
+        self._bound = self.bound(given)[0] if self._is_hidden else []
         for leaf in leaves:
             of_leaf = came
             if is_private(loss) and lineage.label(leaf).is_data:
@@ -90,8 +96,19 @@ class Gradients:
             if not tensor.is_leaf:
                 self.retain(tensor)  # what stands in inputs= retains from now on
         worst = to_per_record(join(every)) if is_private(loss) else PUBLIC
-        for tensor in self._inner():
+        for tensor in self.within(root):
             self._expect(tensor, worst)
+
+    def within(self, root: torch.Tensor) -> list[torch.Tensor]:
+        """Tensors in the graph of this one that keep a gradient although they are no leaves."""
+        inner = list(self._inner())
+        return tensors_within(inner, set(nodes_of([root]))) if inner else []
+
+    def bound(self, given: Arguments) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """What a backward that gives gradients a graph goes through: leaves, and within."""
+        root, start = given.args[0], given.setting("gradient", 1, None)
+        roots = [root, start] if isinstance(start, torch.Tensor) else [root]
+        return leaves_of(roots), self.within(root)
 
     def fresh(self, root: torch.Tensor) -> list[torch.Tensor] | None:
         """The leaves of a graph, if a backward through it leaves new gradients on them alone.
@@ -107,7 +124,10 @@ class Gradients:
         if chosen_of([root], lineage):
             return None
         for leaf in leaves:
-            if leaf.grad is not None or lineage.label(leaf).is_data:
+            entry = lineage.entry(leaf)
+            if leaf.grad is not None or (entry is not None and entry.label.is_data):
+                return None
+            if entry is not None and entry.tie is not None:
                 return None
         return leaves
 
@@ -167,15 +187,20 @@ class Gradients:
                 continue
             if grad.is_sparse:
                 grad = expected.tensor.grad = settled(grad)
+            if self._bound:
+                grad = expected.tensor.grad = goes_back_to(grad, self._bound)
             if expected.label.is_public and expected.poison is None:
                 continue
             entry = self._lineage.own_storage(storage_of(grad))
+            known = self._lineage.entry(expected.tensor)
+            if known is not None and known.tie is not None:
+                tie([known, entry], self._lineage)  # what comes to it may have come to others
             entry.label = join((entry.label, expected.label))
             entry.stays = True
             entry.hidden = entry.hidden or self._is_hidden
             entry.poison = entry.poison or expected.poison
         self._expected.clear()
-        self._is_hidden = False
+        self._is_hidden, self._bound = False, []
 
     def read(self, tensor: torch.Tensor, copy: torch.Tensor) -> None:
         """The gradient of a tensor was read; a dense copy of a sparse one is as private as it."""
@@ -203,6 +228,34 @@ def keeps_graph(given: Arguments) -> bool:
     Whether they have one is private where the root is hidden: if it is missing nobody can tell.
     """
     return bool(given.setting("create_graph", 3))
+
+
+def is_hidden_way(given: Arguments, lineage: Lineage) -> bool:
+    """Whether a backward gives gradients a graph of which it is private what it reaches.
+
+    Where what it goes back from is missing nobody can tell. So all of them go back to all leaves.
+    """
+    return keeps_graph(given) and any(map(lineage.hidden, given.tensors()))
+
+
+def goes_back_to(grad: torch.Tensor, leaves: list[torch.Tensor]) -> torch.Tensor:
+    """A gradient whose graph reaches all of these leaves, as one of nothing where it did not."""
+    reached = set(map(id, leaves_of([grad])))
+    if all([id(leaf) in reached for leaf in leaves]):
+        return grad
+    zeros = torch.zeros_like(grad, requires_grad=False)
+    with torch.enable_grad():
+        return grad + joined(zeros, leaves, is_linear=True)
+
+
+def tensors_within(tensors: Iterable[torch.Tensor], nodes: Collection[Any]) -> list[torch.Tensor]:
+    """Those of these tensors that lie in a graph of these nodes."""
+    found = []
+    for tensor in tensors:
+        with contextlib.suppress(RuntimeError):  # see `leaves_of`
+            if tensor.grad_fn in nodes:
+                found.append(tensor)
+    return found
 
 
 def gradient_of(tensor: torch.Tensor) -> torch.Tensor | None:
