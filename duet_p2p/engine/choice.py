@@ -52,7 +52,8 @@ def mark(
     """
     made, marks = _Apart(lineage), _Marks(label, lineage)
     # identities are taken while `kept` holds the parts, some of which are made on the fly
-    kept = [value for value in elements if not _is_left(value, lineage)]
+    # one that stands apart was chosen: it might be missing instead, which is marked
+    kept = [value for value in elements if not _is_left(value, lineage, but_apart=True)]
     seen = set(map(id, kept))
     stack = list(kept)
     while stack:

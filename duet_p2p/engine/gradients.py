@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.kept import is_used_up, kept_by, nodes_of
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record, written_by
@@ -55,6 +55,9 @@ class Gradients:
         self._is_hidden = False
         self._bound: list[torch.Tensor] = []
         """Leaves that all gradients go back to which this backward gives a graph."""
+        self._kept: list[tuple[torch.Tensor, torch.Tensor | None, int]] = []
+        """What keeps a gradient although it is no leaf, and which it had."""
+        self._worst = PUBLIC  # label of what comes to it all the same
 
     def retain(self, tensor: torch.Tensor) -> None:
         """This tensor will keep its gradient although it is no leaf."""
@@ -82,7 +85,7 @@ class Gradients:
             # An aggregate's gradients are sums over the same records. Anything else hands single
             # records to the leaves.
             came = written_by(to_per_record(loss) if loss.is_data else loss, writers)
-        every = [came]
+        every, named = [came], given.setting("inputs", 4, None)
         self._poison = lineage.poison(root)
         self._is_hidden = is_hidden_way(given, lineage)
         self._bound = self.bound(given)[0] if self._is_hidden else []
@@ -91,13 +94,18 @@ class Gradients:
             if is_private(loss) and lineage.label(leaf).is_data:
                 of_leaf = to_per_record(join((came, lineage.label(leaf))))
             every.append(of_leaf)
-            self._expect(leaf, of_leaf, writers)
+            if named is None or any(leaf is tensor for tensor in tensors_in(named)):
+                self._expect(leaf, of_leaf, writers)
         for tensor in given.tensors()[1:]:  # the first is the root
             if not tensor.is_leaf:
                 self.retain(tensor)  # what stands in inputs= retains from now on
         worst = to_per_record(join(every)) if is_private(loss) else PUBLIC
-        for tensor in self.within(root):
-            self._expect(tensor, worst)
+        # those of other graphs get nothing, and who asks one for its node may make it another
+        self._kept = [
+            (tensor, grad := gradient_of(tensor), -1 if grad is None else grad._version)
+            for tensor in self._inner()
+        ]  # fmt: skip
+        self._worst = worst
 
     def within(self, root: torch.Tensor) -> list[torch.Tensor]:
         """Tensors in the graph of this one that keep a gradient although they are no leaves."""
@@ -181,6 +189,16 @@ class Gradients:
 
     def after(self) -> None:
         """A backward ran, or failed half way: mark what there is now."""
+        for tensor, before, version in self._kept:
+            now = gradient_of(tensor)
+            if now is not before or (now is not None and now._version != version):
+                known = None if before is None else self._lineage.entry(before)
+                label = self._worst if known is None else join((self._worst, known.label))
+                poison = None if known is None else known.poison
+                self._expected.append(_Expected(tensor, label, poison or self._poison))
+                if now is not None and now is before:
+                    self._lineage.written(now)
+        self._kept = []
         for expected in self._expected:
             grad = gradient_of(expected.tensor)
             if grad is None:

@@ -131,13 +131,14 @@ class Labelling:
         if rule.name == _GRADIENT and any([slot.is_loose for slot in slots]):
             # there need not be one: what tells a tensor from nothing goes to what it is read as
             tie([e for slot in slots for e in entries_of(slot.value, lineage)], lineage, slots)
-        if not lineage.ties and not (run.is_container and takes(rule.short)):
+        chooses = run.is_container and containers.chooses(rule.short, given, lineage)
+        if not (lineage.ties or chooses or (run.is_container and takes(rule.short))):
             return
         if run.is_container:
             entries, others = taken(rule.short, given, lineage)
             if entries or others:
                 tie([*entries, *holders(slots, lineage)], lineage, slots, others)
-            if not containers.chooses(rule.short, given, lineage):
+            if not chooses:
                 return
         elif not gives_views(rule.name):
             return
@@ -147,7 +148,7 @@ class Labelling:
         ]
         known = tied(found)
         others = by_slots(given.at[:1], lineage) if run.is_container else []
-        if known or others:
+        if known or others or run.is_container:  # of what was chosen nobody knows what it is
             given_now = [entry for slot in slots for entry in entries_of(slot.value, lineage)]
             tie([*known, *given_now], lineage, slots, others)
 

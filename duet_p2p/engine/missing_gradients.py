@@ -80,8 +80,8 @@ def _go_back(
     given: Arguments, poison: Poison, lineage: Lineage, retained: list[torch.Tensor]
 ) -> None:  # fmt: skip
     """Gradients that a backward would have left: zeros, and links where they are missing."""
-    root, inputs = given.args[0], given.setting("inputs", 4, None)
-    (nodes, missing), leaves = below([root]), leaves_behind([root])
+    roots, inputs = given.args[:1], given.setting("inputs", 4, None)
+    (nodes, missing), leaves = below(roots), leaves_behind(list(roots))
     named = [*leaves.values(), *retained, *missing] if inputs is None else reach(inputs)
     inner = tensors_within([part for part in named if isinstance(part, torch.Tensor)], nodes)
     holders = [part for part in named if isinstance(part, Poison)]

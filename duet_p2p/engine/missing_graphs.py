@@ -54,7 +54,8 @@ def below(roots: Iterable[Any]) -> tuple[set[Any], list[Poison]]:
     """All that lies in the graphs of these tensors and missing ones: nodes, and what is missing."""
     nodes: set[Any] = set()
     missing: dict[int, Poison] = {}
-    stack = [_node_of(root) if isinstance(root, torch.Tensor) else root for root in roots]
+    stack: list[Any] = [root for root in roots if isinstance(root, Poison)]
+    stack += [_node_of(root) for root in roots if isinstance(root, torch.Tensor)]
     while stack:
         part = stack.pop()
         if isinstance(part, Poison):

@@ -87,3 +87,21 @@ def test_how_long_a_list_is_has_not_failed_with_what_lies_in_it() -> None:
     facts = box.engine.facts(length)
     assert not facts.failed and facts.sources == (-1,)
     assert box.engine.release(length) == 3
+
+
+@pytest.mark.parametrize("beside", ["an object", "a text", "a number", "an own tensor"])
+def test_what_was_chosen_has_the_sources_of_a_second_choice_whatever_it_is(beside: str) -> None:
+    """The owner's tensor, which nobody writes to, what lies beside it, or nothing."""
+    found = []
+    for number in (0, 1, 2):
+        box = Box(number, torch.eye(2))
+        other = box.engine.share(torch.zeros(2))
+        shared = box.engine.share(torch.ones(2))
+        second = box.op("python.Int", box.op(T + "__getitem__", other, 0))
+        values = {"an object": other, "a text": "abc", "a number": 1, "an own tensor": box.own}
+        parts = box.op("python.collect", shared, values[beside])
+        chosen = box.op("python.List.__getitem__", parts, box.number)
+        box.op("python.List.__getitem__", box.op("python.collect", chosen, 1), second)
+        found.append(box.sources([chosen, shared, other]))
+    assert found[0] == found[1] == found[2]
+    assert -3 in found[0][0]

@@ -233,9 +233,53 @@ def test_a_gradient_of_an_element_has_the_leaves_of_any_of_them(
     assert shown[0] == shown[1] == shown[2]
 
 
+def one_without_a_graph(s: Side) -> Ref:
+    parts = s.op("python.collect", s.inner(s.leaf), s.inner(s.other), s.ones())
+    return s.op("python.List.__getitem__", parts, s.place)
+
+
+def a_gradient_or_none(s: Side) -> Ref:
+    tensor = s.inner(s.leaf)
+    s.do(T + "grad=", tensor, s.inner(s.other))
+    parts = s.op("python.collect", tensor, s.inner(s.leaf))
+    return s.gradient(s.op("python.List.__getitem__", parts, s.place))
+
+
+@pytest.mark.xfail(reason="what has no graph takes no source to the leaves; see the threat model")
+@pytest.mark.parametrize("made", [one_without_a_graph, a_gradient_or_none])
+def test_nor_does_it_show_if_what_was_chosen_has_a_graph(made: Callable[[Side], Ref]) -> None:
+    shown = []
+    for number in (0, 1, 2):
+        side = Side(number)
+        result = made(side)
+        side.go_back_with(result)
+        assert not side.is_told_of_failures()
+        shown.append(side.shown(result))
+    assert shown[0] == shown[1] == shown[2]
+
+
 def test_where_nothing_is_private_gradients_go_back_as_in_torch() -> None:
     side = Side(1)
     back(side, retained(side, tensor := side.inner(side.leaf)), side.other)
     back(side, side.gradient(tensor), create_graph=False)
     assert side.told() == [[], [], [], []]
     assert side.engine.release(side.gradient(side.leaf)).tolist() == [[1.0, 1.0, 1.0]]
+
+
+def test_what_keeps_a_gradient_elsewhere_gets_no_label_of_a_backward() -> None:
+    side = Side(1)
+    elsewhere = retained(side, side.inner(side.leaf))
+    back(side, elsewhere, create_graph=False)
+    old = side.gradient(elsewhere)
+    inside = retained(side, side.inner(side.other))
+    back(side, inside, side.third(), create_graph=False)
+    assert side.engine.facts(old).sources == side.engine.facts(side.leaf).sources == ()
+    assert side.engine.facts(side.gradient(inside)).sources == (-3,)
+
+
+def test_the_second_gradient_of_what_keeps_one_has_the_label_of_both() -> None:
+    side = Side(1)
+    inside = retained(side, side.inner(side.leaf))
+    back(side, inside, side.third(), create_graph=False, retain_graph=True)
+    back(side, inside, create_graph=False)
+    assert side.engine.facts(side.gradient(inside)).sources == (-3,)
