@@ -256,11 +256,13 @@ def mark_leaves(
     """
     entries: list[Owned | Tracked] = []
     for leaf in leaves:
-        entries.append(entry_for(leaf, lineage))
         if isinstance(leaf, Poison):
-            tracked = lineage.track(leaf)
-            tracked.content = join((tracked.content, label))
+            names = [part for name in leaf.gradient.names if (part := name()) is not None]
+            for tracked in map(lineage.track, names):
+                tracked.content = join((tracked.content, label))
+                entries.append(tracked)
             continue
+        entries.append(entry_for(leaf, lineage))
         lineage.add(leaf, label)
         lineage.choose(leaf)
         if (grad := held_gradient(leaf)) is not None:
@@ -286,7 +288,7 @@ def mark_graphs(
     label = join((by, *(entry.label for entry in entries if entry.is_chosen)))
     if is_private(label):
         marked = mark_leaves(leaves, None, to_per_record(label), lineage)
-        tie([*marked, *(entry_for(holder, lineage) for holder in every)], lineage)
+        tie([*marked, *(entry_for(holder, lineage) for holder in holders)], lineage)
 
 
 def mark_parts(given: Arguments, lineage: Lineage) -> None:

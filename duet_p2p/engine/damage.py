@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
+from weakref import ref
 
 import torch
 from torch.optim import Optimizer
@@ -260,7 +261,9 @@ class Damage:
             return Slot(poison, label)
         rule, given = named.rule, named.given
         if missing_gradients.wants_one(rule, given):
-            missing_gradients.new_leaf(poison, self._lineage)
+            missing_gradients.new_leaf(poison)
+        elif poison.gradient.is_kept:  # another name of a missing leaf
+            poison.gradient.names.append(ref(poison))
         if poison.records == "many":
             poison.parts = missing_elements.held_by_missing(given.values()[:1])
         if not poison.is_object:

@@ -85,7 +85,8 @@ class Gradients:
             # An aggregate's gradients are sums over the same records. Anything else hands single
             # records to the leaves.
             came = written_by(to_per_record(loss) if loss.is_data else loss, writers)
-        every, named = [came], given.setting("inputs", 4, None)
+        every, inputs = [came], given.setting("inputs", 4, None)
+        named = set(map(id, leaves if inputs is None else tensors_in(inputs)))
         self._poison = lineage.poison(root)
         self._is_hidden = is_hidden_way(given, lineage)
         self._bound = self.bound(given)[0] if self._is_hidden else []
@@ -94,7 +95,7 @@ class Gradients:
             if is_private(loss) and lineage.label(leaf).is_data:
                 of_leaf = to_per_record(join((came, lineage.label(leaf))))
             every.append(of_leaf)
-            if named is None or any(leaf is tensor for tensor in tensors_in(named)):
+            if id(leaf) in named:
                 self._expect(leaf, of_leaf, writers)
         for tensor in given.tensors()[1:]:  # the first is the root
             if not tensor.is_leaf:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any, Final
+from weakref import ref
 
 import torch
 
@@ -27,7 +28,6 @@ from duet_p2p.engine.judge import may_join
 from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.missing_graphs import below, graph_of
 from duet_p2p.engine.store import Poison
-from duet_p2p.engine.ties import tie
 from duet_p2p.engine.unmade import BACKWARD, spoil_gradients
 from duet_p2p.surface.table import Rule
 
@@ -72,7 +72,7 @@ def left_out(
         if given.setting("requires_grad", 1, True) is False:
             first.leaves, first.made_of = {}, ()  # torch takes it off leaves only
         elif not first.leaves:
-            new_leaf(first, lineage)
+            new_leaf(first)
         poison.leaves, poison.made_of = first.leaves, first.made_of
 
 
@@ -87,7 +87,9 @@ def _go_back(
     holders = [part for part in named if isinstance(part, Poison)]
     for part in holders if inputs is not None else ():
         part.gradient.is_kept = True
-    holders = [part for part in holders if part.gradient.is_kept]
+    inside = [part for part in (*missing, *leaves.values()) if isinstance(part, Poison)]
+    met = {id(part.gradient) for part in inside if part.gradient.is_kept}
+    holders = [part for part in holders if id(part.gradient) in met]
     wanted = [*inner, *(part for part in named if id(part) in leaves)]
     if keeps_graph(given):
         behind = (leaves | poison.leaves).values()
@@ -97,14 +99,12 @@ def _go_back(
     spoil_gradients(poison, lineage, wanted, has_graph=keeps_graph(given))
 
 
-def new_leaf(poison: Poison, lineage: Lineage) -> None:
+def new_leaf(poison: Poison) -> None:
     """What is missing wants a gradient from now on, and goes back to nothing else."""
     leaf = replace(poison, parts=(), leaves={}, made_of=())
     poison.leaves, poison.made_of = {id(leaf): leaf}, ()
     poison.gradient.is_kept = True
-    entry, tracked = lineage.track(leaf), lineage.track(poison)
-    entry.content, entry.structure = tracked.content, tracked.structure
-    tie([entry, tracked], lineage)
+    poison.gradient.names.append(ref(poison))
 
 
 def wants_one(rule: Rule, given: Arguments) -> bool:

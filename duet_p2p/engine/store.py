@@ -8,6 +8,7 @@ object is under it now.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,11 @@ class MissingGradient(list[Any]):
 
     is_kept = False
     """A backward leaves one: the tensor is a leaf, or was to retain it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[weakref.ref[Poison]] = []
+        """What stands for the tensor, where that is a leaf: all of it has one label."""
 
     of: tuple[Any, ...] = ()
     """Tensors, some of them missing, of which a private value was to choose one: it is that's."""

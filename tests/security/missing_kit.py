@@ -94,6 +94,10 @@ class Side:
         facts = [self.engine.facts(ref) for ref in (*refs, *map(self.gradient, refs), *others)]
         return [(known.kind, known.sources) for known in facts]
 
+    def failures(self) -> list[Any]:
+        """All failures that everybody is told of."""
+        return [event for event in self.engine.events if getattr(event, "is_public", False)]
+
     def is_told_of_failures(self) -> bool:
         """Whether there was a public failure."""
-        return any(getattr(event, "is_public", False) for event in self.engine.events)
+        return bool(self.failures())
