@@ -110,6 +110,13 @@ class _Marks:
             self.entries.append(tracked)
         elif isinstance(part, Poison):
             self.entries.append(lineage.track(part))
+            for other in [name() for name in part.memory]:
+                if other is not None and other is not part:
+                    note([other], lineage)
+                    tracked = lineage.track(other)
+                    tracked.structure = join((tracked.structure, self._label))
+                    other.is_public, other.label = False, join((other.label, self._label))
+                    self.entries.append(tracked)
         self.entries += _mark_behind(part, self._label, lineage)
 
     def _with(self, before: Label, *, is_hidden: bool = False) -> Label:

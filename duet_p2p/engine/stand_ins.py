@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any, Final
+from weakref import ref
 
 import torch
 
+from duet_p2p.engine.aliases import is_always_view
 from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.containers import GETTERS
 from duet_p2p.engine.joined import joined
@@ -132,14 +134,17 @@ def standing_for(
     rule = None if named is None else named.rule
     first = named.given.args[0] if named is not None and named.given.args else None
     is_same = rule is not None and rule.result == "self"
+    is_same_memory = is_same or (rule is not None and is_always_view(rule.name))
     made = replace(
         poison, is_list=False, is_tensor=False, is_number=False, is_tuple=False,
         has_batches=False, may_alias=False,
         gradient=first.gradient if is_same and isinstance(first, Poison) else MissingGradient(),
         is_object=rule is not None and rule.form == "constructor" and rule.name not in _NO_OBJECTS,
         is_loader=is_loader(named), records=records_of(named),
+        memory=first.memory if is_same_memory and isinstance(first, Poison) else [],
     )  # fmt: skip
     if named is not None and rule is not None and not made.is_object:
+        made.memory.append(ref(made))
         made.is_tensor = _is_one_tensor(rule, named.given, outs, id)
         made.is_number = not made.is_tensor and _is_number(rule, named.given)
         made.is_tuple = _is_tuple_of_tensors(rule, named.given, len(outs))

@@ -85,6 +85,8 @@ class Poison:
 
     Some are missing themselves: then they are a poison with the same `gradient`.
     """
+    memory: list[weakref.ref[Poison]] = field(default_factory=list)
+    """All that would lie in the same memory as this."""
     made_of: tuple[Any, ...] = ()
     """Its graph: nodes of torch's, and what is missing, that it was to be computed from."""
     gradient: MissingGradient = field(default_factory=MissingGradient)
