@@ -27,7 +27,7 @@ from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
-from duet_p2p.engine.ties import tie
+from duet_p2p.engine.ties import entry_for, tie
 
 __all__ = [
     "apart", "apart_views", "choose", "mark", "mark_graphs", "mark_items", "mark_leaves",
@@ -52,7 +52,8 @@ def mark(
     """
     made, marks = _Apart(lineage), _Marks(label, lineage)
     # identities are taken while `kept` holds the parts, some of which are made on the fly
-    kept = [value for value in elements if not _is_left(value, lineage)]
+    # one that stands apart was chosen: it might be missing instead, which is marked
+    kept = [value for value in elements if not _is_left(value, lineage, but_apart=True)]
     seen = set(map(id, kept))
     stack = list(kept)
     while stack:
@@ -109,7 +110,14 @@ class _Marks:
             self.entries.append(tracked)
         elif isinstance(part, Poison):
             self.entries.append(lineage.track(part))
-        _mark_behind(part, self._label, lineage)
+            for other in [name() for name in part.memory]:
+                if other is not None and other is not part:
+                    note([other], lineage)
+                    tracked = lineage.track(other)
+                    tracked.structure = join((tracked.structure, self._label))
+                    other.is_public, other.label = False, join((other.label, self._label))
+                    self.entries.append(tracked)
+        self.entries += _mark_behind(part, self._label, lineage)
 
     def _with(self, before: Label, *, is_hidden: bool = False) -> Label:
         key = id(before), is_hidden
@@ -132,7 +140,9 @@ def mark_set(given: Arguments, lineage: Lineage) -> None:
             label = join((label, slot.label))
     is_missing = isinstance(grad, Poison) and not (grad.is_public or grad.is_object)
     if (is_missing or isinstance(grad, torch.Tensor)) and is_private(label):
-        mark([grad], to_per_record(label), lineage)
+        # with it, since a private value decides if it is read
+        to = None if is_atomic(chosen) else entry_for(chosen, lineage)
+        mark([grad], to_per_record(label), lineage, to=to)
 
 
 def choose(tensor: torch.Tensor, lineage: Lineage) -> None:
@@ -153,7 +163,7 @@ def choose(tensor: torch.Tensor, lineage: Lineage) -> None:
 
 def _is_left(value: Any, lineage: Lineage, *, but_apart: bool = False) -> bool:
     """Whether nothing of it has to be marked: a number, or a tensor that is never written to."""
-    if is_atomic(value):
+    if is_atomic(value) or (isinstance(value, Poison) and value.is_number):
         return True
     return _stands_apart(value, lineage) and not (but_apart and lineage.own(value).is_apart)
 
@@ -216,52 +226,76 @@ class _Apart:
         self._kept += (value, other)
 
 
-def _mark_behind(part: Any, label: Label, lineage: Lineage) -> None:
-    """What else tells which one was chosen: that it has failed, and what a backward reaches."""
+def _mark_behind(part: Any, label: Label, lineage: Lineage) -> list[Owned | Tracked]:
+    """What else tells which one was chosen: that it has failed, and what a backward reaches.
+
+    Returns:
+        Entries of what a backward reaches: what comes to one of them later tells it, too.
+    """
     if isinstance(part, Poison):
         tracked = lineage.track(part)
         tracked.structure = join((tracked.structure, label))
         part.is_public, part.label = False, join((part.label, label))
         behind = (part.leaves | leaves_behind(part.gradient)).values()
-        mark_leaves(behind, part, label, lineage)
-        return
+        return mark_leaves(behind, part, label, lineage)
     entry: Owned | Tracked | None
+    reached: list[Owned | Tracked] = []
     if isinstance(part, torch.Tensor):
         entry = lineage.own(part)
         grad = held_gradient(part)  # which may have a graph of its own
-        reached = leaves_of([part] if grad is None else [part, grad])
-        mark_leaves((*reached, part), part, label, lineage)
+        leaves = leaves_of([part] if grad is None else [part, grad])
+        reached = mark_leaves((*leaves, part), part, label, lineage)
     else:
         entry = lineage.find(part)
     if entry is not None and (poison := entry.poison) is not None:  # others may have the same
         label = join((poison.label, label))
         entry.poison = replace(poison, is_public=False, label=label)
+    return reached
 
 
-def mark_leaves(leaves: Iterable[Any], part: Any, label: Label, lineage: Lineage) -> None:
-    """Which leaves a backward through a part reaches, or would if that had not failed."""
+def mark_leaves(
+    leaves: Iterable[Any], part: Any, label: Label, lineage: Lineage
+) -> list[Owned | Tracked]:  # fmt: skip
+    """Which leaves a backward through a part reaches, or would if that had not failed.
+
+    Returns:
+        Their entries, and those of their gradients.
+    """
+    entries: list[Owned | Tracked] = []
     for leaf in leaves:
+        if isinstance(leaf, Poison):
+            names = [part for name in leaf.gradient.names if (part := name()) is not None]
+            for tracked in map(lineage.track, names):
+                tracked.content = join((tracked.content, label))
+                entries.append(tracked)
+            continue
+        entries.append(entry_for(leaf, lineage))
         lineage.add(leaf, label)
         lineage.choose(leaf)
         if (grad := held_gradient(leaf)) is not None:
             lineage.add(grad, label, hidden=leaf is part)  # as it is when it is read
+            entries.append(lineage.own(grad))
+    return entries
 
 
 def mark_graphs(
-    leaves: Iterable[torch.Tensor], retaining: Iterable[torch.Tensor], lineage: Lineage
+    leaves: Iterable[Any], holders: Iterable[Any], lineage: Lineage, by: Label = PUBLIC
 ) -> None:  # fmt: skip
     """A backward gives gradients a graph: that of one which is chosen later tells which it is.
 
     Args:
-        leaves: of the graph that it goes back through.
-        retaining: other tensors that keep a gradient.
+        leaves: of the graph that it goes back through; some may be missing themselves.
+        holders: what else keeps a gradient there, or would.
         lineage: gets the labels.
+        by: what decides if it goes back at all, where that is private.
     """
-    every = [*leaves, *retaining]
-    entries = [entry for tensor in every if (entry := lineage.entry(tensor)) is not None]
-    label = join(entry.label for entry in entries if entry.is_chosen)
+    every = [*leaves, *holders]
+    tensors = [tensor for tensor in every if isinstance(tensor, torch.Tensor)]
+    entries = [entry for tensor in tensors if (entry := lineage.entry(tensor)) is not None]
+    label = join((by, *(entry.label for entry in entries if entry.is_chosen)))
     if is_private(label):
-        mark_leaves(leaves, None, to_per_record(label), lineage)
+        marked = mark_leaves(leaves, None, to_per_record(label), lineage)
+        tie([*marked, *(entry_for(holder, lineage) for holder in holders)], lineage)
 
 
 def mark_parts(given: Arguments, lineage: Lineage) -> None:
@@ -269,13 +303,14 @@ def mark_parts(given: Arguments, lineage: Lineage) -> None:
 
     Any of them is chosen when it is taken out, if there are any: so it is now.
     """
+    label = to_per_record(given.all(lineage))
     for whole in given.values():
-        leaves: Iterable[torch.Tensor] = ()
         if isinstance(whole, torch.Tensor) and lineage.hidden(whole):
-            leaves = leaves_of([whole])
+            marked = mark_leaves(leaves_of([whole]), None, label, lineage)
+            tie([lineage.own(whole), *marked] if marked else [], lineage)
         elif isinstance(whole, Poison) and not (whole.is_public or whole.is_object):
-            leaves = whole.leaves.values()
-        mark_leaves(leaves, None, to_per_record(given.all(lineage)), lineage)
+            marked = mark_leaves(whole.leaves.values(), None, label, lineage)
+            tie([lineage.track(whole), *marked] if marked else [], lineage)
 
 
 def apart(chosen: Any, lineage: Lineage, *, is_new: bool = False) -> Any:

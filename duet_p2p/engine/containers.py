@@ -63,8 +63,12 @@ _MUTATORS: Final = frozenset({
 })  # fmt: skip
 _DROPPING: Final = frozenset({
     "__setitem__", "__delitem__", "update", "__imul__", "remove", "discard", "pop", "popitem",
+    "move_to_end",
 })  # fmt: skip
-"""Mutators after which something that lay in the container may lie there no more."""
+"""Mutators after which something that lay in the container may lie there no more.
+
+Or which fail if a key is not there, and leave what is worthless then, with all that lies in it.
+"""
 _PICKING: Final = frozenset({
     "Dict", "OrderedDict", "fromkeys", "state_dict", "__mul__", "__rmul__",
 })  # fmt: skip

@@ -17,33 +17,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
+from weakref import ref
 
 import torch
 from torch.optim import Optimizer
 
-from duet_p2p.engine import rates
+from duet_p2p.engine import missing_elements, missing_gradients, rates
 from duet_p2p.engine.aliases import joins_graph
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import BY_VALUES, base_name
 from duet_p2p.engine.containers import GETTERS, LENGTHS, is_loose
 from duet_p2p.engine.effects import CLIPS, Effects, clipped_by, label_clipped
 from duet_p2p.engine.failures import is_structural
-from duet_p2p.engine.gradients import keeps_graph, leaves_met
+from duet_p2p.engine.gradients import leaves_met
 from duet_p2p.engine.groups import FILLING, before_group, mark_settings
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
-from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of, with_grads
+from duet_p2p.engine.labels import Label, join, to_per_record
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
 from duet_p2p.engine.missing_distributions import fill
-from duet_p2p.engine.missing_elements import fill_slice, held_by_missing, mark_missing
-from duet_p2p.engine.missing_gradients import SET, MissingGradients, behind_result, put
+from duet_p2p.engine.missing_graphs import missing_in
+from duet_p2p.engine.missing_steps import mark_moved
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.stand_ins import (
     has_numbers,
-    holds_none,
-    is_one_tensor,
-    is_tuple_of_tensors,
     standing_for,
     values_for,
 )
@@ -86,7 +84,6 @@ class Damage:
         self._lineage = lineage
         self._effects = effects
         self._labelling = labelling
-        self._gradients = MissingGradients()
 
     # what is there already
 
@@ -145,18 +142,19 @@ class Damage:
         """
         only = rule.name.startswith("torch.optim.")  # not what the graph of a setting goes back to
         found = {id(leaf): leaf for leaf in leaves_met(given, only_given=only)}
-        for slot in given.slots.values():
-            if isinstance(slot.value, Poison):
-                found |= slot.value.leaves
+        missing = missing_in(given, is_deep=not only)
+        for part in missing:
+            found |= part.leaves
         is_result = "tensor" in rule.result and not poison.is_public
         if found and is_result and not has_graph(rule, given, mode, self._lineage):
             found = {}
         if poison.is_public:
-            return replace(poison, leaves=found)
-        found = behind_result(rule.name, found, given)
+            return replace(poison, leaves=found, made_of=())
+        found = missing_gradients.behind_result(rule.name, found, given)
+        made_of = missing_gradients.graph_behind(rule.name, given, missing) if found else ()
         extra = self._effects.extra(rule.name, given)
         label = join((poison.label, given.all(self._lineage), extra))  # as of what is missing
-        return replace(poison, leaves=found, label=label)
+        return replace(poison, leaves=found, made_of=made_of, label=label)
 
     @staticmethod
     def is_inferred(rule: Rule, given: Arguments) -> bool:
@@ -258,25 +256,25 @@ class Damage:
         """The slot of one of so many results that nothing can stand in for."""
         if poison.is_public:
             return Slot(poison)
-        poison = standing_for(poison, named)
+        poison = standing_for(poison, named, outs, id)
         tracked = self._lineage.track(poison)
         tracked.content = label = to_per_record(poison.label)
         if named is None:
             return Slot(poison, label)
         rule, given = named.rule, named.given
+        if missing_gradients.wants_one(rule, given):
+            missing_gradients.new_leaf(poison)
+        elif poison.gradient.is_kept:  # another name of a missing leaf
+            poison.gradient.names.append(ref(poison))
         if poison.records == "many":
-            poison.parts = held_by_missing(given.values()[:1])
+            poison.parts = missing_elements.held_by_missing(given.values()[:1])
         if not poison.is_object:
-            is_one = is_one_tensor(rule, given, outs, id)
-            poison.is_tensor = is_one
-            poison.is_tuple = is_tuple_of_tensors(rule, given, len(outs))
             first = given.args[0] if given.args else None
-            if is_one or holds_none(rule, first):
-                poison.parts = ()  # those of an object that it was to come from
             if poison.records == "one" and getattr(first, "records", "") == "many":
                 tracked.structure = label  # as of a part of a list whose length is private
+            missing_elements.hold_gradients(poison, rule, given)
             if rule.name == _SLICE:
-                fill_slice(poison, given, label, self._lineage)
+                missing_elements.fill_slice(poison, given, label, self._lineage)
             if rule.result in _LISTED:
                 tracked.structure, poison.is_list = label, True
             loose = self._is_loose(rule, given, label)
@@ -322,17 +320,17 @@ class Damage:
         """Spoils what a command would have changed that was left out because of this poison."""
         short = rule.short
         listed: list[Any] = list(written(rule, given.args, given.kwargs, given.slots))
-        if short == "backward":
+        if short == "backward" and poison.is_public:
             # the gradients that it would have made: without them a step would quietly do less
-            spoil_gradients(poison, self._lineage, hidden=keeps_graph(given))
+            spoil_gradients(poison, self._lineage)
         retained = self._effects.retained()
-        self._gradients.left_out(rule.name, given, poison, self._lineage, retained)
+        missing_gradients.left_out(rule.name, given, poison, self._lineage, retained)
         if rule.name == "torch.manual_seed" and not poison.is_public:
             self._effects.seed(given)
         if short == "zero_grad" and not poison.is_public:
             drop_gradients(given)
         if not poison.is_public:
-            mark_missing(rule, given, self._lineage)
+            missing_elements.mark_missing(rule, given, self._lineage)
         if rule.form == "constructor" and rule.name.startswith("torch.optim."):
             listed += [part for part in given.reached() if isinstance(part, dict)]  # groups
             owners = [part for part in given.reached() if isinstance(part, Optimizer)]
@@ -356,43 +354,11 @@ class Damage:
             targets += [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
             if isinstance(first, Poison):  # its parameters, which it was made of
                 targets += first.leaves.values()
-            every = self._mix(first, [t for t in targets if isinstance(t, torch.Tensor)], poison)
+            every = mark_moved(first, targets, poison, self._lineage)
             if short in FILLING and not poison.is_public:
                 before_group(given, every, self._lineage)
             hidden = False  # no step changes a shape
         self.spoil(targets, poison, hidden=hidden)
-
-    def _mix(self, stepper: Any, held: list[torch.Tensor], poison: Poison) -> Label:
-        """A step that is left out mixes the labels of all that it would have read.
-
-        A hidden shape among those that it would have moved hides them, as in `Effects`.
-        """
-        lineage = self._lineage
-        if poison.is_public:
-            return PUBLIC
-        tensors = with_grads(list(held))
-        every = to_per_record(join([poison.label, *map(lineage.label, tensors)]))
-        moved = reach(stepper.parts[0]) if isinstance(stepper, Poison) and stepper.parts else held
-        is_hidden = any(self._hides(part) for part in with_grads(moved))
-        for tensor in tensors:
-            if not (owned := lineage.own(tensor)).is_shared:
-                owned.label = join((owned.label, every))
-        for tensor in moved if is_hidden else ():
-            if isinstance(tensor, torch.Tensor) and not (owned := lineage.own(tensor)).is_shared:
-                owned.hidden = True
-        if isinstance(stepper, Poison):
-            tracked = lineage.track(stepper)
-            tracked.content = join((tracked.content, every))
-        return every
-
-    def _hides(self, part: Any) -> bool:
-        """Whether this is of a private shape, or a list of a private length."""
-        if isinstance(part, torch.Tensor):
-            return self._lineage.hidden(part)
-        entry = self._lineage.find(part) if isinstance(part, list) else None
-        if entry is not None and is_private(entry.structure):
-            return True
-        return isinstance(part, Poison) and not part.is_object
 
     def fail(
         self, poison: Poison, rule: Rule, given: Arguments, error: Exception,
@@ -415,8 +381,8 @@ class Damage:
             label_clipped(given, None, self._lineage, self._effects.writers)
             for grad in clipped_by(given):
                 self._mark(grad, poison)
-        if rule.name == SET and not poison.is_public:
-            put(given, poison, self._lineage)
+        if rule.name == missing_gradients.SET and not poison.is_public:
+            missing_gradients.put(given, poison, self._lineage)
         self.spoil([*listed, *targets], poison, hidden=hidden)
         if rule.name == BACKWARD:
             spoil_gradients(poison, self._lineage)
@@ -465,13 +431,14 @@ class Damage:
         given_itself = set(map(id, given.reached()))
         if rule.name in _WITH_GRADS:
             touched += [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
+        is_length = is_container and rule.short in LENGTHS
         loose = any(slot.poison is not None for slot in given.slots.values())
         if is_container and loose:  # a number has no place for a mark of its own
             touched += written(rule, given.args, given.kwargs, given.slots)
         for slot in slots:
             value = slot.value
             if is_private(slot.label):
-                slot.poison = poison
+                slot.poison = self._in_length(rule, given, slot) if is_length else poison
             if is_atomic(value) or isinstance(value, Poison):
                 continue
             parts = [p for p in reach(value) if isinstance(p, torch.Tensor)]
@@ -491,6 +458,13 @@ class Damage:
                 tracked = self._lineage.find(value)
                 if tracked is not None and is_private(join((tracked.content, tracked.structure))):
                     tracked.poison = poison
+
+    def _in_length(self, rule: Rule, given: Arguments, slot: Slot) -> Poison | None:
+        """The failure that decides how long a container is; not one of what only lies in it."""
+        for poison, _ in self._every(rule.name, given, False):
+            if poison.label.sources <= slot.label.sources:
+                return poison
+        return None
 
 
 def _joined(label: Label, poison: Poison) -> Label:

@@ -24,6 +24,7 @@ from duet_p2p.engine.gradients import (
     Gradients,
     chosen_of,
     gradient_of,
+    is_hidden_way,
     keeps_graph,
     leaves_of,
     met_by,
@@ -140,7 +141,8 @@ class Effects:
         if name == "torch.Tensor.backward":
             self._gradients.before(given, self.writers)
             if keeps_graph(given) and given.graph is not None:
-                mark_graphs(given.graph[0], self.retained(), lineage)
+                by = given.all(lineage) if is_hidden_way(given, lineage) else PUBLIC
+                mark_graphs(*self._gradients.bound(given), lineage, by)
             self._records = given.all(lineage).min_records
         elif short in _STEPS and _is_stepper(first):
             self._before_step(first, short, given)

@@ -301,8 +301,14 @@ def _kept(value: Any, files: Files) -> tuple[int, int, Any, Parcel | None]:
         parcel = parcelled(value, nbytes, files)
         return elements, nbytes, None if parcel is not None else _copied(value, {}), parcel
     except Exception as error:  # whatever there is no way for: too deep, too many, no memory
-        _log.warning("a value could not be copied: %s", type(error).__name__)
+        _log.warning("a value could not be copied, so it cannot be released: %s", _reason(error))
         return _UNCOUNTED, _UNCOUNTED, _Uncopied(is_exhaustion(error)), None
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no copy; torch's words can hold numbers of the value."""
+    # as of a list that was put into itself: those words are of `logical_numbers`
+    return str(error) if type(error) is ValueError else type(error).__name__
 
 
 def _closed(value: torch.Tensor, nbytes: int) -> Any:

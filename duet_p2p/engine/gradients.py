@@ -12,23 +12,26 @@ later would be written there, too, so such a one is copied.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import torch
 
-from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
+from duet_p2p.engine.joined import joined
 from duet_p2p.engine.kept import is_used_up, kept_by, nodes_of
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record, written_by
 from duet_p2p.engine.lineage import Lineage, Owned, storage_of
 from duet_p2p.engine.store import Poison
+from duet_p2p.engine.ties import tie
 from duet_p2p.surface.sparse import settled
 
 __all__ = [
-    "Gradients", "chosen_of", "gradient_of", "keeps_graph", "leaves_behind", "leaves_met",
-    "leaves_of", "met_by", "reached_by",
+    "Gradients", "chosen_of", "goes_back_to", "gradient_of", "is_hidden_way", "keeps_graph",
+    "leaves_behind", "leaves_met", "leaves_of", "met_by", "reached_by", "tensors_within",
 ]  # fmt: skip
 
 
@@ -57,6 +60,11 @@ class Gradients:
         self._poison: Poison | None = None
         self._is_hidden = False
         self._begun: set[int] = set()  # storages of what a backward was given
+        self._bound: list[torch.Tensor] = []
+        """Leaves that all gradients go back to which this backward gives a graph."""
+        self._kept: list[tuple[torch.Tensor, torch.Tensor | None, int]] = []
+        """What keeps a gradient although it is no leaf, and which it had."""
+        self._worst = PUBLIC  # label of what comes to it all the same
 
     def retain(self, tensor: torch.Tensor) -> None:
         """This tensor will keep its gradient although it is no leaf."""
@@ -84,22 +92,40 @@ class Gradients:
             # An aggregate's gradients are sums over the same records. Anything else hands single
             # records to the leaves.
             came = written_by(to_per_record(loss) if loss.is_data else loss, writers)
-        every = [came]
+        every, inputs = [came], given.setting("inputs", 4, None)
         self._begun = {storage_of(tensor)._cdata for tensor in given.tensors()}
+        named = set(map(id, leaves if inputs is None else tensors_in(inputs)))
         self._poison = lineage.poison(root)
-        self._is_hidden = keeps_graph(given) and lineage.hidden(root)
+        self._is_hidden = is_hidden_way(given, lineage)
+        self._bound = self.bound(given)[0] if self._is_hidden else []
         for leaf in leaves:
             of_leaf = came
             if is_private(loss) and lineage.label(leaf).is_data:
                 of_leaf = to_per_record(join((came, lineage.label(leaf))))
             every.append(of_leaf)
-            self._expect(leaf, of_leaf, writers)
+            if id(leaf) in named:
+                self._expect(leaf, of_leaf, writers)
         for tensor in given.tensors()[1:]:  # the first is the root
             if not tensor.is_leaf:
                 self.retain(tensor)  # what stands in inputs= retains from now on
         worst = to_per_record(join(every)) if is_private(loss) else PUBLIC
-        for tensor in self._inner():
-            self._expect(tensor, worst)
+        # those of other graphs get nothing, and who asks one for its node may make it another
+        self._kept = [
+            (tensor, grad := gradient_of(tensor), -1 if grad is None else grad._version)
+            for tensor in self._inner()
+        ]  # fmt: skip
+        self._worst = worst
+
+    def within(self, root: torch.Tensor) -> list[torch.Tensor]:
+        """Tensors in the graph of this one that keep a gradient although they are no leaves."""
+        inner = list(self._inner())
+        return tensors_within(inner, set(nodes_of([root]))) if inner else []
+
+    def bound(self, given: Arguments) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """What a backward that gives gradients a graph goes through: leaves, and within."""
+        root, start = given.args[0], given.setting("gradient", 1, None)
+        roots = [root, start] if isinstance(start, torch.Tensor) else [root]
+        return leaves_of(roots), self.within(root)
 
     def fresh(self, root: torch.Tensor) -> list[torch.Tensor] | None:
         """The leaves of a graph, if a backward through it leaves new gradients on them alone.
@@ -115,7 +141,10 @@ class Gradients:
         if chosen_of([root], lineage):
             return None
         for leaf in leaves:
-            if leaf.grad is not None or lineage.label(leaf).is_data:
+            entry = lineage.entry(leaf)
+            if leaf.grad is not None or (entry is not None and entry.label.is_data):
+                return None
+            if entry is not None and entry.tie is not None:
                 return None
         return leaves
 
@@ -171,6 +200,16 @@ class Gradients:
 
     def after(self) -> None:
         """A backward ran, or failed half way: mark what there is now."""
+        for tensor, before, version in self._kept:
+            now = gradient_of(tensor)
+            if now is not before or (now is not None and now._version != version):
+                known = None if before is None else self._lineage.entry(before)
+                label = self._worst if known is None else join((self._worst, known.label))
+                poison = None if known is None else known.poison
+                self._expected.append(_Expected(tensor, label, poison or self._poison))
+                if now is not None and now is before:
+                    self._lineage.written(now)
+        self._kept = []
         for expected in self._expected:
             grad = gradient_of(expected.tensor)
             if grad is None:
@@ -179,16 +218,21 @@ class Gradients:
                 grad = expected.tensor.grad = settled(grad)
             elif not (grad is expected.grad or grad.requires_grad) and expected.tensor.is_leaf:
                 grad = self._alone(expected.tensor, grad)
+            if self._bound:
+                grad = expected.tensor.grad = goes_back_to(grad, self._bound)
             if expected.label.is_public and expected.poison is None:
                 continue
             entry = self._lineage.own_storage(storage_of(grad))
+            known = self._lineage.entry(expected.tensor)
+            if known is not None and known.tie is not None:
+                tie([known, entry], self._lineage)  # what comes to it may have come to others
             entry.label = join((entry.label, expected.label))
             entry.stays = True
             entry.hidden = entry.hidden or self._is_hidden
             entry.poison = entry.poison or expected.poison
         self._expected.clear()
         self._begun = set()
-        self._is_hidden = False
+        self._is_hidden, self._bound = False, []
 
     def _alone(self, leaf: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         """A new gradient, as a copy if its memory is that of something else."""
@@ -226,6 +270,34 @@ def keeps_graph(given: Arguments) -> bool:
     Whether they have one is private where the root is hidden: if it is missing nobody can tell.
     """
     return bool(given.setting("create_graph", 3))
+
+
+def is_hidden_way(given: Arguments, lineage: Lineage) -> bool:
+    """Whether a backward gives gradients a graph of which it is private what it reaches.
+
+    Where what it goes back from is missing nobody can tell. So all of them go back to all leaves.
+    """
+    return keeps_graph(given) and any(map(lineage.hidden, given.tensors()))
+
+
+def goes_back_to(grad: torch.Tensor, leaves: list[torch.Tensor]) -> torch.Tensor:
+    """A gradient whose graph reaches all of these leaves, as one of nothing where it did not."""
+    reached = set(map(id, leaves_of([grad])))
+    if all([id(leaf) in reached for leaf in leaves]):
+        return grad
+    zeros = torch.zeros_like(grad, requires_grad=False)
+    with torch.enable_grad():
+        return grad + joined(zeros, leaves, is_linear=True)
+
+
+def tensors_within(tensors: Iterable[torch.Tensor], nodes: Collection[Any]) -> list[torch.Tensor]:
+    """Those of these tensors that lie in a graph of these nodes."""
+    found = []
+    for tensor in tensors:
+        with contextlib.suppress(RuntimeError):  # see `leaves_of`
+            if tensor.grad_fn in nodes:
+                found.append(tensor)
+    return found
 
 
 def gradient_of(tensor: torch.Tensor) -> torch.Tensor | None:

@@ -25,6 +25,7 @@ from duet_p2p.surface.table import Rule
 
 __all__ = ["STATEFUL", "Labelling", "chosen_by", "is_element"]
 
+_GRADIENT: Final = "torch.Tensor.grad"
 # Setters of a fact about a tensor, not of its content.
 _FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
 
@@ -58,7 +59,7 @@ def is_element(rule: Rule, given: Arguments) -> bool:
     if rule.result == "self" and given.at:
         first = given.at[0]
         return first is not None and first.is_element
-    return rule.result == "element" or rule.name == "torch.Tensor.grad"
+    return rule.result == "element" or rule.name == _GRADIENT
 
 
 def _views_of(parts: Sequence[Any], given: Arguments) -> set[int]:
@@ -121,19 +122,23 @@ class Labelling:
 
     def _may_be_none(self, run: Running) -> bool:
         """Whether this reads a gradient that a backward through what was chosen reached or not."""
-        is_gradient = run.rule.name == "torch.Tensor.grad"
+        is_gradient = run.rule.name == _GRADIENT
         return is_gradient and any(map(self._lineage.is_chosen, run.given.tensors()[:1]))
 
     def tie(self, run: Running, slots: list[Slot]) -> None:
         """Ties results to what they may be, or be a part or a view of, as private values chose."""
         rule, given, lineage = run.rule, run.given, self._lineage
-        if not lineage.ties and not (run.is_container and takes(rule.short)):
+        if rule.name == _GRADIENT and any([slot.is_loose for slot in slots]):
+            # there need not be one: what tells a tensor from nothing goes to what it is read as
+            tie([e for slot in slots for e in entries_of(slot.value, lineage)], lineage, slots)
+        chooses = run.is_container and containers.chooses(rule.short, given, lineage)
+        if not (lineage.ties or chooses or (run.is_container and takes(rule.short))):
             return
         if run.is_container:
             entries, others = taken(rule.short, given, lineage)
             if entries or others:
                 tie([*entries, *holders(slots, lineage)], lineage, slots, others)
-            if not containers.chooses(rule.short, given, lineage):
+            if not chooses:
                 return
         elif not gives_views(rule.name):
             return
@@ -143,7 +148,7 @@ class Labelling:
         ]
         known = tied(found)
         others = by_slots(given.at[:1], lineage) if run.is_container else []
-        if known or others:
+        if known or others or run.is_container:  # of what was chosen nobody knows what it is
             given_now = [entry for slot in slots for entry in entries_of(slot.value, lineage)]
             tie([*known, *given_now], lineage, slots, others)
 

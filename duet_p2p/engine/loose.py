@@ -33,6 +33,7 @@ _NEW: Final = frozenset({
 _HOLD: Final = ("torch.utils.data.", "torch.distributions.")
 """How names begin of objects that give again what they were made of."""
 _SETTERS: Final = frozenset({"torch.Tensor.data=", "torch.Tensor.grad="})
+_GRADIENT: Final = "torch.Tensor.grad"
 
 
 def tie_made(run: Running | None, store: Store, lineage: Lineage) -> None:
@@ -45,7 +46,7 @@ def tie_made(run: Running | None, store: Store, lineage: Lineage) -> None:
     """
     if run is None or not _may_hold(run.rule):
         return
-    known = _ties_of(run.given, lineage)
+    known = _ties_of(run.given, lineage, is_gradient=run.rule.name == _GRADIENT)
     if not known:
         return
     slots = [slot for id in run.op.outs if (slot := store.find(id)) is not None]
@@ -68,21 +69,26 @@ def _may_hold(rule: Rule) -> bool:
     if name.startswith("python."):
         return rule.result not in _NEW
     is_object = rule.form == "constructor" or name.startswith(_HOLD)
-    is_itself = rule.result == "self" or name in _SETTERS
+    is_itself = rule.result == "self" or name in _SETTERS or name == _GRADIENT
     return is_object or is_itself or is_always_view(name) or gives_views(name)
 
 
-def _ties_of(given: Arguments, lineage: Lineage) -> list[Tie]:
-    """Of arguments that need not be what they are, or in which something of that kind may lie."""
+def _ties_of(given: Arguments, lineage: Lineage, *, is_gradient: bool) -> list[Tie]:
+    """Of arguments that need not be what they are, or in which something of that kind may lie.
+
+    A gradient is tied to what holds it, if that is, and so is what it is read off (gradients.py).
+    """
     found: dict[int, Tie] = {}
     for slot in given.slots.values():
         value = slot.value
         entry: Owned | Tracked | None
         if isinstance(value, torch.Tensor):
-            entry = lineage.entry(value) if slot.is_loose else None
+            entry = lineage.entry(value) if slot.is_loose or is_gradient else None
         else:
             entry = None if is_atomic(value) else lineage.find(value)
-        if isinstance(value, Poison) and not (slot.is_loose or value.is_object or value.is_list):
+        if isinstance(value, Poison) and not (
+            slot.is_loose or value.is_object or value.is_list or is_gradient
+        ):
             continue
         if entry is not None and entry.tie is not None:
             whole = entry.tie.whole()

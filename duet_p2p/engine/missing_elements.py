@@ -18,11 +18,12 @@ from duet_p2p.engine.containers import GETTERS
 from duet_p2p.engine.judge import is_joined
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, reach
-from duet_p2p.engine.selection import chooser, is_perhaps_one
+from duet_p2p.engine.selection import candidates, chooser, is_perhaps_one
 from duet_p2p.engine.store import Poison
+from duet_p2p.engine.ties import tie
 from duet_p2p.surface.table import Rule
 
-__all__ = ["fill_slice", "held_by_missing", "mark_missing"]
+__all__ = ["fill_slice", "held_by_missing", "hold_gradients", "mark_missing"]
 
 _ITEM: Final = "torch.utils.data.Dataset.__getitem__"
 
@@ -50,9 +51,22 @@ def mark_missing(rule: Rule, given: Arguments, lineage: Lineage) -> None:
     if first.records == "many":
         mark(first.parts, label, lineage)
     if is_private(chooser(given, lineage)):
-        mark_leaves(first.leaves.values(), first, label, lineage)
+        tie(mark_leaves(first.leaves.values(), first, label, lineage), lineage)
         note([first], lineage)
         given.is_alias = True
+
+
+def hold_gradients(poison: Poison, rule: Rule, given: Arguments) -> None:
+    """Of an element that could not be taken a gradient is read that is one of any of them.
+
+    Args:
+        poison: it.
+        rule: of the command that was to take it.
+        given: the arguments of that.
+    """
+    if rule.short in GETTERS and rule.name.startswith("python."):
+        parts = [part for part in candidates(given) if isinstance(part, torch.Tensor | Poison)]
+        poison.gradient.of = tuple(parts)
 
 
 def held_by_missing(values: list[Any]) -> tuple[Any, ...]:

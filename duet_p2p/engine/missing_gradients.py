@@ -2,32 +2,42 @@
 
 A gradient is no part of the graph of the tensor that holds it: there is none where nothing has put
 one there, and one that was set goes back to its own leaves. So what is read off a missing tensor
-goes back to what was set, and not to the leaves of the tensor. A backward that keeps the graph of
-the way back gives a graph to the gradients of tensors that retain them; which of its leaves that
-reaches nobody can tell, so it is all of them.
+goes back to what was set, and not to the leaves of the tensor.
+
+A backward that keeps the graph of the way back gives a graph to the gradients that it leaves.
+Which of its leaves that of one reaches nobody can tell if what it goes back from is missing. So
+wherever that may be missing all of them reach all leaves, whether it is there (`Gradients.after`)
+or not, and all of that is tied. A leaf can be missing itself: in the graphs of others there is
+something in its place, which has the same gradient.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
-from weakref import WeakSet
+from weakref import ref
 
 import torch
 
-from duet_p2p.engine.arguments import Arguments
+from duet_p2p.engine.arguments import Arguments, tensors_in
 from duet_p2p.engine.choice import mark_graphs, mark_set
-from duet_p2p.engine.gradients import keeps_graph, leaves_behind
+from duet_p2p.engine.gradients import keeps_graph, leaves_behind, tensors_within
+from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import may_join
 from duet_p2p.engine.lineage import Lineage, reach
+from duet_p2p.engine.missing_graphs import below, graph_of
 from duet_p2p.engine.store import Poison
-from duet_p2p.engine.unmade import BACKWARD
+from duet_p2p.engine.unmade import BACKWARD, spoil_gradients
+from duet_p2p.surface.table import Rule
 
-__all__ = ["SET", "MissingGradients", "behind_result", "put"]
+__all__ = ["SET", "behind_result", "graph_behind", "left_out", "new_leaf", "put", "wants_one"]
 
 SET: Final = "torch.Tensor.grad="
 _READ: Final = "torch.Tensor.grad"
 _RETAIN: Final = "torch.Tensor.retain_grad"
+_FLAGS: Final = frozenset({"torch.Tensor.requires_grad_", "torch.Tensor.requires_grad="})
+_PARAMETER: Final = "torch.nn.Parameter"
 _WITHOUT_GRAPH: Final = frozenset({
     "torchvision.transforms.functional.to_pil_image", "torch.Tensor.data", "torch.Tensor.item",
     "torch.Tensor.size",
@@ -35,42 +45,73 @@ _WITHOUT_GRAPH: Final = frozenset({
 """They give an image of PIL, numbers, or a tensor without its graph."""
 
 
-class MissingGradients:
-    """What missing tensors would have had as gradients, in one engine."""
+def left_out(
+    name: str, given: Arguments, poison: Poison, lineage: Lineage, retained: list[torch.Tensor]
+) -> None:  # fmt: skip
+    """A command did not run, since something that it names has failed.
 
-    def __init__(self) -> None:
-        self._retaining: WeakSet[Poison] = WeakSet()
+    Args:
+        name: of the command.
+        given: its arguments.
+        poison: the failure, which becomes that of the results.
+        lineage: gets the labels.
+        retained: tensors that keep a gradient although they are no leaves.
+    """
+    if name == SET:
+        mark_set(given, lineage)
+    if poison.is_public:
+        return
+    if name == SET:
+        put(given, poison, lineage)
+    first = given.args[0] if given.args else None
+    if name == BACKWARD:
+        _go_back(given, poison, lineage, retained)
+    elif isinstance(first, Poison) and name == _RETAIN:
+        first.gradient.is_kept = True
+    elif isinstance(first, Poison) and name in _FLAGS:
+        if given.setting("requires_grad", 1, True) is False:
+            first.leaves, first.made_of = {}, ()  # torch takes it off leaves only
+        elif not first.leaves:
+            new_leaf(first)
+        poison.leaves, poison.made_of = first.leaves, first.made_of
 
-    def left_out(
-        self, name: str, given: Arguments, poison: Poison, lineage: Lineage,
-        retained: list[torch.Tensor],
-    ) -> None:  # fmt: skip
-        """A command did not run, since something that it names has failed.
 
-        Args:
-            name: of the command.
-            given: its arguments.
-            poison: the failure.
-            lineage: gets the labels.
-            retained: tensors that keep a gradient although they are no leaves.
-        """
-        if name == SET:
-            mark_set(given, lineage)
-        if poison.is_public:
-            return
-        if name == SET:
-            put(given, poison, lineage)
-        first = given.args[0] if given.args else None
-        if not isinstance(first, Poison):
-            return
-        if name == _RETAIN:
-            self._retaining.add(first)
-        elif name == BACKWARD and keeps_graph(given):
-            mark_graphs(first.leaves.values(), retained, lineage)
-            named = reach(given.setting("inputs", 4, None))
-            for holder in (*self._retaining, *named):
-                if isinstance(holder, Poison) and holder.leaves.keys() <= first.leaves.keys():
-                    holder.gradient.append(first)
+def _go_back(
+    given: Arguments, poison: Poison, lineage: Lineage, retained: list[torch.Tensor]
+) -> None:  # fmt: skip
+    """Gradients that a backward would have left: zeros, and links where they are missing."""
+    roots, inputs = given.args[:1], given.setting("inputs", 4, None)
+    (nodes, missing), leaves = below(roots), leaves_behind(list(roots))
+    named = [*leaves.values(), *retained, *missing] if inputs is None else reach(inputs)
+    inner = tensors_within([part for part in named if isinstance(part, torch.Tensor)], nodes)
+    holders = [part for part in named if isinstance(part, Poison)]
+    for part in holders if inputs is not None else ():
+        part.gradient.is_kept = True
+    inside = [part for part in (*missing, *leaves.values()) if isinstance(part, Poison)]
+    met = {id(part.gradient) for part in inside if part.gradient.is_kept}
+    holders = [part for part in holders if id(part.gradient) in met]
+    wanted = [*inner, *(part for part in named if id(part) in leaves)]
+    if keeps_graph(given):
+        behind = (leaves | poison.leaves).values()
+        mark_graphs(behind, [*wanted, *holders], lineage, poison.label)
+        for gradient in {id(part.gradient): part.gradient for part in holders}.values():
+            gradient.append(replace(poison, parts=(), made_of=()))
+    spoil_gradients(poison, lineage, wanted, has_graph=keeps_graph(given))
+
+
+def new_leaf(poison: Poison) -> None:
+    """What is missing wants a gradient from now on, and goes back to nothing else."""
+    leaf = replace(poison, parts=(), leaves={}, made_of=())
+    poison.leaves, poison.made_of = {id(leaf): leaf}, ()
+    poison.gradient.is_kept = True
+    poison.gradient.names.append(ref(poison))
+
+
+def wants_one(rule: Rule, given: Arguments) -> bool:
+    """Whether the result of a call is a leaf that wants a gradient."""
+    if rule.name == _PARAMETER:
+        return given.setting("requires_grad", 1, True) is not False
+    return given.kwargs.get("requires_grad", False) is not False
 
 
 def put(given: Arguments, poison: Poison, lineage: Lineage) -> None:
@@ -85,7 +126,7 @@ def put(given: Arguments, poison: Poison, lineage: Lineage) -> None:
     if isinstance(holder, Poison):
         holder.gradient[:] = [gradient]
         return
-    leaves = list(leaves_behind([gradient]).values())
+    leaves = tensors_in(list(leaves_behind([gradient]).values()))
     if not isinstance(holder, torch.Tensor) or lineage.own(holder).is_shared:
         return
     if isinstance(gradient, torch.Tensor | Poison) and may_join(holder):
@@ -108,5 +149,25 @@ def behind_result(name: str, leaves: dict[int, Any], given: Arguments) -> dict[i
         return {}
     if name != _READ:
         return leaves
+    return leaves_behind(_held(given))
+
+
+def graph_behind(name: str, given: Arguments, missing: list[Poison]) -> tuple[Any, ...]:
+    """The graph of a missing result of this command, see `Poison.made_of`.
+
+    Args:
+        name: of the command.
+        given: its arguments.
+        missing: those of them that are missing.
+    """
+    return graph_of(given.tensors(), missing) if name != _READ else graph_of(_held(given), ())
+
+
+def _held(given: Arguments) -> list[Any]:
     holder = given.args[0] if given.args else None
-    return leaves_behind(holder.gradient) if isinstance(holder, Poison) else {}
+    if not isinstance(holder, Poison):
+        return []
+    found = list(holder.gradient)
+    for part in holder.gradient.of:
+        found += part.gradient if isinstance(part, Poison) else [held_gradient(part)]
+    return found

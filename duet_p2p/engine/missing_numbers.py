@@ -16,9 +16,9 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.surface.table import Rule
 from duet_p2p.surface.types import number_type
 
-__all__ = ["number_for"]
+__all__ = ["NUMBERS", "number_for"]
 
-_NUMBERS: Final[dict[str, Any]] = {
+_FOR: Final[dict[str, Any]] = {
     "python.Float": 0.0,
     "python.Int": 0,
     "python.Bool": False,
@@ -28,6 +28,8 @@ _NUMBERS: Final[dict[str, Any]] = {
     "torch.Size": torch.Size(()),
     "torch.device": torch.device("cpu"),
 }
+NUMBERS: Final = frozenset(_FOR)
+"""Types of what has no parts."""
 _TUPLES: Final = {
     "as_integer_ratio": (0, 1),
     "partition": ("", "", ""),
@@ -59,12 +61,12 @@ def number_for(rule: Rule, given: Arguments) -> Any:
         kind = number_type(rule.short, given.args)
         if kind == "python.Any" or (kind == "python.Int" and is_power_of_private(rule, given)):
             kind = "python.Float"
-    return _NUMBERS.get(kind)
+    return _FOR.get(kind)
 
 
 def _tuple(short: str, given: Arguments) -> tuple[Any, ...] | None:
     """A tuple whose length and types the name alone decides; None if it does not."""
     if short in ("divmod", "__divmod__", "__rdivmod__"):
-        number = _NUMBERS.get(number_type(short, given.args))
+        number = _FOR.get(number_type(short, given.args))
         return None if number is None else (number, number)
     return _TUPLES.get(short)

@@ -16,8 +16,8 @@ from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, Tracked
 
 __all__ = [
-    "HOLDING", "are_dicts", "choose", "chooser", "is_perhaps_one", "labels_of", "of_loose", "pick",
-    "picker",
+    "HOLDING", "are_dicts", "candidates", "choose", "chooser", "is_perhaps_one", "labels_of",
+    "of_loose", "pick", "picker",
 ]  # fmt: skip
 
 HOLDING: Final = (list, tuple, dict, set)
@@ -50,9 +50,15 @@ def choose(given: Arguments, lineage: Lineage) -> None:
     if not (is_private(index) and (isinstance(holder, HOLDING) or is_perhaps_one(given))):
         return
     given.is_alias, label = True, to_per_record(join((index, given.all(lineage))))
+    choice.mark(candidates(given), label, lineage)
+
+
+def candidates(given: Arguments) -> list[Any]:
+    """What a getter can give: the elements, and a default beside them."""
+    iterator = given.args[0] if given.args else None
+    holder = getattr(iterator, "source", iterator)
     held = holder if isinstance(holder, HOLDING) else ()
-    parts = [*(held.values() if isinstance(held, dict) else held), *given.values()[2:]]
-    choice.mark(parts, label, lineage)
+    return [*(held.values() if isinstance(held, dict) else held), *given.values()[2:]]
 
 
 def chooser(given: Arguments, lineage: Lineage) -> Label:

@@ -264,7 +264,7 @@ def _mark_met(given: Arguments, lineage: Lineage) -> None:
         return
     missing = [part for part in given.reached() if isinstance(part, Poison)]
     behind = [leaf for part in missing for leaf in part.leaves.values()]
-    mark_leaves([*leaves_met(given), *behind], None, chosen, lineage)
+    tie(mark_leaves([*leaves_met(given), *behind], None, chosen, lineage), lineage)
 
 
 def _viewed(given: Arguments) -> list[torch.Tensor]:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any, Final
+from weakref import ref
 
 import torch
 
+from duet_p2p.engine.aliases import is_always_view
 from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.containers import GETTERS
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.lineage import is_atomic, reach
-from duet_p2p.engine.missing_numbers import number_for
+from duet_p2p.engine.missing_numbers import NUMBERS, number_for
 from duet_p2p.engine.running import Running
-from duet_p2p.engine.store import Poison
+from duet_p2p.engine.store import MissingGradient, Poison
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.table import Rule, result_of
 
-__all__ = [
-    "has_numbers", "holds_none", "is_one_tensor", "is_tuple_of_tensors", "standing_for",
-    "values_for",
-]  # fmt: skip
+__all__ = ["has_numbers", "standing_for", "values_for"]
 
+_NUMBERS: Final = NUMBERS | {"item", "number", "truth"}
 _NO_OBJECTS: Final = frozenset({"python.Tuple", "python.Slice", "torch.nn.Parameter"})
 """Constructors of what carries its label in its slot, or as a tensor."""
 _OF_RECORDS: Final = ("torch.utils.data.", "torchvision.datasets.")
@@ -70,7 +70,7 @@ def _made(spec: Any, given: Arguments) -> Any:
     return spec
 
 
-def is_one_tensor(rule: Rule, given: Arguments, outs: tuple[int, ...], id: int) -> bool:
+def _is_one_tensor(rule: Rule, given: Arguments, outs: tuple[int, ...], id: int) -> bool:
     """Whether one of the results of a call is a tensor, and no list of some."""
     kind = result_of(rule, given.args, given.kwargs, _is_tensor)
     if kind in ("number", "truth"):  # with a tensor it is one, whatever it is
@@ -78,6 +78,11 @@ def is_one_tensor(rule: Rule, given: Arguments, outs: tuple[int, ...], id: int) 
     if rule.short == _NESTED and id != outs[0]:
         return False
     return kind in ("tensor", "self", "torch.nn.Parameter") or (len(outs) > 1 and "tensor" in kind)
+
+
+def _is_number(rule: Rule, given: Arguments) -> bool:
+    """Whether what a call gives has no parts, where it is no tensor."""
+    return result_of(rule, given.args, given.kwargs, _is_tensor) in _NUMBERS
 
 
 def records_of(named: Running | None) -> str:
@@ -106,7 +111,7 @@ def is_loader(named: Running | None) -> bool:
     return isinstance(first, Poison) and first.is_loader and named.rule.short in _PASSES
 
 
-def is_tuple_of_tensors(rule: Rule, given: Arguments, count: int) -> bool:
+def _is_tuple_of_tensors(rule: Rule, given: Arguments, count: int) -> bool:
     """Whether the one result of a call is a tuple of so many tensors as its name says."""
     return count == 1 and result_of(rule, given.args, given.kwargs, _is_tensor)[:8] == "tensors:"
 
@@ -115,25 +120,42 @@ def _is_tensor(value: Any) -> bool:
     return isinstance(value, torch.Tensor) or (isinstance(value, Poison) and value.is_tensor)
 
 
-def standing_for(poison: Poison, named: Running | None) -> Poison:
+def standing_for(
+    poison: Poison, named: Running | None, outs: tuple[int, ...], id: int
+) -> Poison:  # fmt: skip
     """The poison of a result that nothing else can stand in for.
 
     Args:
         poison: the failure.
         named: the command that it is a result of.
+        outs: the ids of all its results.
+        id: of this one.
     """
     rule = None if named is None else named.rule
     first = named.given.args[0] if named is not None and named.given.args else None
     is_same = rule is not None and rule.result == "self"
-    return replace(
-        poison, is_list=False, is_tensor=False, is_tuple=False, has_batches=False, may_alias=False,
-        gradient=first.gradient if is_same and isinstance(first, Poison) else [],
+    is_same_memory = is_same or (rule is not None and is_always_view(rule.name))
+    made = replace(
+        poison, is_list=False, is_tensor=False, is_number=False, is_tuple=False,
+        has_batches=False, may_alias=False,
+        gradient=first.gradient if is_same and isinstance(first, Poison) else MissingGradient(),
         is_object=rule is not None and rule.form == "constructor" and rule.name not in _NO_OBJECTS,
         is_loader=is_loader(named), records=records_of(named),
+        memory=first.memory if is_same_memory and isinstance(first, Poison) else [],
     )  # fmt: skip
+    if named is not None and rule is not None and not made.is_object:
+        made.memory.append(ref(made))
+        made.is_tensor = _is_one_tensor(rule, named.given, outs, id)
+        made.is_number = not made.is_tensor and _is_number(rule, named.given)
+        made.is_tuple = _is_tuple_of_tensors(rule, named.given, len(outs))
+        if made.is_tensor or _holds_none(rule, first):
+            made.parts = ()  # those of an object that it was to come from
+        if rule.short == "state_dict":  # in which no tensor has a graph
+            made.leaves, made.made_of = {}, ()
+    return made
 
 
-def holds_none(rule: Rule, first: Any) -> bool:
+def _holds_none(rule: Rule, first: Any) -> bool:
     """Whether this is to give nothing of what the missing object that it is of was made of.
 
     The batch of a loader has new tensors and no views, and a state has no parameters.

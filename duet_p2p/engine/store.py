@@ -8,6 +8,7 @@ object is under it now.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from duet_p2p.engine.labels import PUBLIC, Label
 from duet_p2p.engine.recipe import Made
 
-__all__ = ["IdError", "PlanOutput", "Poison", "Slot", "Store"]
+__all__ = ["IdError", "MissingGradient", "PlanOutput", "Poison", "Slot", "Store"]
 
 
 class IdError(KeyError):
@@ -23,6 +24,24 @@ class IdError(KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class MissingGradient(list[Any]):
+    """What was set as the gradient of a missing tensor, and what backwards would have left there.
+
+    All names of one tensor have the same.
+    """
+
+    is_kept = False
+    """A backward leaves one: the tensor is a leaf, or was to retain it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[weakref.ref[Poison]] = []
+        """What stands for the tensor, where that is a leaf: all of it has one label."""
+
+    of: tuple[Any, ...] = ()
+    """Tensors, some of them missing, of which a private value was to choose one: it is that's."""
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -48,6 +67,8 @@ class Poison:
     """It stands for a container, whose length is private."""
     is_tensor: bool = False
     """It stands for a tensor, whose shape is private."""
+    is_number: bool = False
+    """It stands for a number, or for what else has no parts."""
     is_tuple: bool = False
     """It stands for a tuple of tensors, whose length its name says."""
     is_loader: bool = False
@@ -60,9 +81,15 @@ class Poison:
     """``"one"``: it stands for a loader, a data set or a pass; ``"many"``: for a list of them;
     ``"copies"``: for a distribution, whose parameters are no views of what it is made of."""
     leaves: dict[int, Any] = field(default_factory=dict)
-    """Leaves with gradients that met it, by identity: what a backward would have reached."""
-    gradient: list[Any] = field(default_factory=list)
-    """What was set as its gradient, and roots of backwards that gave that a graph."""
+    """Leaves with gradients that met it, by identity: what a backward would have reached.
+
+    Some are missing themselves: then they are a poison with the same `gradient`.
+    """
+    memory: list[weakref.ref[Poison]] = field(default_factory=list)
+    """All that would lie in the same memory as this."""
+    made_of: tuple[Any, ...] = ()
+    """Its graph: nodes of torch's, and what is missing, that it was to be computed from."""
+    gradient: MissingGradient = field(default_factory=MissingGradient)
 
 
 @dataclass(slots=True, weakref_slot=True)

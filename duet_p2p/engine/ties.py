@@ -24,8 +24,8 @@ from duet_p2p.engine.lineage import ATOMIC, Lineage, Owned, Tracked, is_atomic, 
 from duet_p2p.engine.store import Poison, Slot
 
 __all__ = [
-    "Tie", "add", "by_slots", "entries_of", "entry_of", "holders", "settle", "taken", "takes",
-    "tie", "tied",
+    "Tie", "add", "by_slots", "entries_of", "entry_for", "entry_of", "holders", "settle", "taken",
+    "takes", "tie", "tied",
 ]  # fmt: skip
 
 _APART: Final = frozenset({"List", "Tuple", "Set", "extend", "__iadd__", "iter", "__iter__"})
@@ -89,7 +89,11 @@ def tie(
         else:
             whole = entry.tie.whole()
             parts[id(whole)] = whole
-    if not parts and not fresh:
+    numbers = [
+        weakref.ref(slot) for slot in slots
+        if isinstance(slot.value, (*ATOMIC, tuple)) and is_private(slot.label)
+    ]  # fmt: skip
+    if not (parts or fresh or numbers):
         return
     known = sorted(parts.values(), key=lambda part: -len(part.members))  # the longest takes others
     into = known[0] if known else Tie()
@@ -102,10 +106,7 @@ def tie(
         if entry.tie is None:
             entry.tie = into
             into.members.append(entry)
-    into.slots += [
-        weakref.ref(slot) for slot in slots
-        if isinstance(slot.value, (*ATOMIC, tuple)) and is_private(slot.label)
-    ]  # fmt: skip
+    into.slots += numbers
 
 
 def tied(entries: Iterable[Owned | Tracked | None]) -> list[Owned | Tracked]:
@@ -187,6 +188,11 @@ def entry_of(part: Any, lineage: Lineage) -> Owned | Tracked | None:
         return None
     tracked = lineage.track(part)
     return None if tracked.is_shared else tracked
+
+
+def entry_for(part: Any, lineage: Lineage) -> Owned | Tracked:
+    """The entry of a tensor, the owner's too, or of an object."""
+    return lineage.own(part) if isinstance(part, torch.Tensor) else lineage.track(part)
 
 
 def add(entry: Owned | Tracked, label: Label) -> None:

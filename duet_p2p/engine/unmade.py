@@ -7,16 +7,19 @@ goes back through is used up, unless it was to be kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import torch
 
 from duet_p2p.engine.arguments import Arguments, tensors_in
-from duet_p2p.engine.gradients import gradient_of, keeps_graph, leaves_of
+from duet_p2p.engine.gradients import goes_back_to, gradient_of, keeps_graph, leaves_of
+from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.kept import use_up
 from duet_p2p.engine.lineage import Lineage
 from duet_p2p.engine.retraced import retraced
 from duet_p2p.engine.store import Poison
+from duet_p2p.engine.ties import tie
 from duet_p2p.surface.sparse import settled
 
 __all__ = [
@@ -102,28 +105,42 @@ def _counters(lineage: Lineage) -> list[torch.Tensor]:
     return [counter for _, counter in lineage.chosen]
 
 
-def spoil_gradients(poison: Poison, lineage: Lineage, *, hidden: bool = False) -> None:
+def spoil_gradients(
+    poison: Poison, lineage: Lineage, wanted: Iterable[Any] | None = None,
+    *, has_graph: bool = False,
+) -> None:  # fmt: skip
     """A backward changes gradients, never the leaves themselves.
 
-    Where it is `hidden` whether they have a graph there are new ones.
+    Args:
+        poison: the failure.
+        lineage: gets the labels.
+        wanted: what was to get a gradient; None: the leaves.
+        has_graph: gradients were to have one. Then there are new ones, which reach all leaves.
     """
-    for leaf in poison.leaves.values():
-        if leaf.grad is None:
-            if poison.is_public:
-                lineage.spoil(leaf, poison)
-                continue
-            leaf.grad = torch.zeros_like(leaf)
-        elif hidden and not poison.is_public:
-            leaf.grad = leaf.grad.detach().clone()
-        lineage.spoil(leaf.grad, poison, hidden=hidden)
-        lineage.own(leaf.grad).stays = True
+    leaves = tensors_in(list(poison.leaves.values()))
+    for tensor in leaves if wanted is None else tensors_in(list(wanted)):
+        known = held_gradient(tensor)
+        if known is None and poison.is_public:
+            lineage.spoil(tensor, poison)
+            continue
+        if known is None:
+            tensor.grad = known = torch.zeros_like(tensor, requires_grad=False)
+        if has_graph and not poison.is_public:
+            tensor.grad = known = goes_back_to(known.clone(), leaves)
+        lineage.spoil(known, poison, hidden=has_graph)
+        lineage.own(known).stays = True
+        if (entry := lineage.own(tensor)).tie is not None:
+            tie([entry, lineage.own(known)], lineage)
 
 
 def drop_gradients(given: Arguments) -> None:
     """As the optimizer would have done that is missing here."""
     first, is_dropped = given.args[0], given.setting("set_to_none", 1, True)
     for leaf in first.leaves.values() if isinstance(first, Poison) else ():
-        if leaf.grad is not None and is_dropped:
+        if isinstance(leaf, Poison):
+            if is_dropped:
+                leaf.gradient.clear()
+        elif leaf.grad is not None and is_dropped:
             leaf.grad = None
         elif leaf.grad is not None:
             leaf.grad.zero_()

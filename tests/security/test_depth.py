@@ -71,3 +71,17 @@ def test_that_it_is_refused_is_no_public_fact_where_a_private_value_chose_it(d):
     result = d.run("torch.stack", chosen)
     assert not [event for event in d.failures() if event.is_public]
     assert d.facts(result).sources == (-1,)
+
+
+def test_the_log_says_why_a_list_that_was_put_into_itself_is_not_copied(d, caplog):
+    """Random programs make such lists. They are judged like others, and cannot be released."""
+    box = d.ok("python.List", [1.0])
+    d.ok("python.List.append", box, box, outs=0)
+    assert d.facts(box).elements > 1_000_000
+    d.facts(doubled(d))
+    told = [record.getMessage() for record in caplog.records]
+    assert all(text.startswith("a value could not be copied, so it cannot") for text in told)
+    assert [text.partition(": ")[2] for text in told] == [
+        "a value is nested too deeply to be counted",
+        "a value is nested too deeply to be counted",
+    ]

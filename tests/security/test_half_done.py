@@ -198,7 +198,6 @@ def test_on_the_wire_it_waits_for_the_owner() -> None:
         waits(duet, raw, kept)
 
 
-@pytest.mark.xfail(strict=True, reason="see Rare programs in docs/threat-model.md")
 def test_a_state_of_an_optimizer_that_was_not_made_marks_what_that_of_a_made_one_does() -> None:
     kinds = []
     for value in (1.0, -1.0):  # no optimizer takes the second one

@@ -1,0 +1,68 @@
+"""The graphs of tensors that are missing, since something failed.
+
+What is missing has links to what it was to be computed from: other missing tensors, and nodes of
+torch's graphs, which are kept by that as they would have been by the tensor itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from duet_p2p.engine.arguments import Arguments
+from duet_p2p.engine.store import Poison
+
+__all__ = ["below", "graph_of", "missing_in"]
+
+
+def missing_in(given: Arguments, *, is_deep: bool = True) -> list[Poison]:
+    """What is missing among these arguments.
+
+    Args:
+        given: the arguments of a command.
+        is_deep: also in lists of tensors.
+    """
+    found = {id(slot.value): slot.value for slot in given.slots.values()}
+    if is_deep:
+        found |= {id(part): part for part in given.reached() if _is_tensor(part)}
+    return [part for part in found.values() if isinstance(part, Poison)]
+
+
+def _is_tensor(part: Any) -> bool:
+    return isinstance(part, Poison) and not (part.is_public or part.is_object or part.is_list)
+
+
+def graph_of(given: Iterable[Any], missing: Iterable[Poison]) -> tuple[Any, ...]:
+    """What a result that is missing was to be computed from; see `Poison.made_of`."""
+    tensors = [value for value in given if isinstance(value, torch.Tensor)]
+    nodes = [node for tensor in tensors if (node := _node_of(tensor)) is not None]
+    others = [value for value in given if isinstance(value, Poison)]
+    return (*nodes, *(part for part in (*others, *missing) if part.leaves))
+
+
+def _node_of(tensor: torch.Tensor) -> Any:
+    """The node of a tensor in torch's graph; None if it has none, or one that nothing runs on."""
+    with contextlib.suppress(RuntimeError):  # a view whose base was written to
+        return tensor.grad_fn
+    return None
+
+
+def below(roots: Iterable[Any]) -> tuple[set[Any], list[Poison]]:
+    """All that lies in the graphs of these tensors and missing ones: nodes, and what is missing."""
+    nodes: set[Any] = set()
+    missing: dict[int, Poison] = {}
+    stack: list[Any] = [root for root in roots if isinstance(root, Poison)]
+    stack += [_node_of(root) for root in roots if isinstance(root, torch.Tensor)]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Poison):
+            if id(part) not in missing:
+                missing[id(part)] = part
+                stack += part.made_of
+        elif part is not None and part not in nodes:
+            nodes.add(part)
+            stack += [node for node, _ in part.next_functions]
+    return nodes, list(missing.values())
