@@ -26,8 +26,9 @@ from duet_p2p.engine import missing_elements, missing_gradients, rates
 from duet_p2p.engine.aliases import joins_graph
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.axes import BY_VALUES, base_name
+from duet_p2p.engine.clips import CLIPS, clipped_by, label_clipped
 from duet_p2p.engine.containers import GETTERS, LENGTHS, is_loose
-from duet_p2p.engine.effects import CLIPS, Effects, clipped_by, label_clipped
+from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_met
 from duet_p2p.engine.groups import FILLING, before_group, mark_settings

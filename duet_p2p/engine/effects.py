@@ -19,6 +19,7 @@ from duet_p2p.engine import axes, rates
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
 from duet_p2p.engine.choice import mark_graphs, mark_set
+from duet_p2p.engine.clips import CLIPS, clipped_by, label_clipped
 from duet_p2p.engine.drawing import drawn_by, draws_by_values, is_random
 from duet_p2p.engine.gradients import (
     Gradients,
@@ -56,7 +57,7 @@ from duet_p2p.engine.labels import (
 from duet_p2p.engine.lineage import Lineage, Owned, reach
 from duet_p2p.engine.training import Training, count_step, note_step
 
-__all__ = ["CLIPS", "READERS", "Effects", "clipped_by", "label_apart", "label_clipped"]
+__all__ = ["READERS", "Effects", "label_apart"]
 
 _STEPS: Final = frozenset(
     {"step", "load_state_dict", "add_param_group", "follow", "zero_grad", "feed"}
@@ -421,32 +422,6 @@ def label_split(given: Arguments, subsets: list[Any], lineage: Lineage) -> None:
         tracked.content = join((tracked.content, every))
         if is_private(chosen):  # if it fails, nobody knows of what
             tracked.structure = join((tracked.structure, to_per_record(every)))
-
-
-CLIPS: Final = frozenset({"torch.nn.utils.clip_grad_norm_", "torch.nn.utils.clip_grad_value_"})
-"""They scale gradients, by a number that all of them decide."""
-
-
-def clipped_by(given: Arguments) -> list[torch.Tensor]:
-    """The gradients that one of `CLIPS` scales."""
-    return [grad for tensor in given.tensors() if (grad := held_gradient(tensor)) is not None]
-
-
-def label_clipped(given: Arguments, result: Any, lineage: Lineage, writers: frozenset[str]) -> None:
-    """Each gradient, and their norm, depends on all of them.
-
-    A gradient that is a sum over records stays one: it is multiplied by a function of such sums.
-    """
-    grads = clipped_by(given)
-    # a tensor that is a norm is a number
-    numbers = [v for v in given.beside_first() if isinstance(v, torch.Tensor)]
-    every = join([given.beside(lineage), *map(lineage.label, (*grads, *numbers))])
-    if not is_private(every):
-        return
-    every = written_by(every, writers)
-    for tensor in (*grads, *([result] if isinstance(result, torch.Tensor) else ())):
-        entry = lineage.own(tensor)
-        entry.label = join((entry.label, every))
 
 
 def label_parts(holder: Any, result: Any, lineage: Lineage) -> None:

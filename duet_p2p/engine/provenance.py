@@ -17,9 +17,9 @@ from torch.optim import Optimizer
 from duet_p2p.engine import axes, schedules, writers
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass
+from duet_p2p.engine.clips import CLIPS
 from duet_p2p.engine.containers import chooses, is_container_call
 from duet_p2p.engine.drawing import is_random
-from duet_p2p.engine.effects import CLIPS
 from duet_p2p.engine.form import form_of, inputs_of, keep_root
 from duet_p2p.engine.gradients import gradient_of, reached_by
 from duet_p2p.engine.holding import parameters_of

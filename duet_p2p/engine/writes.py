@@ -8,7 +8,8 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
-from duet_p2p.engine.effects import CLIPS, Effects, clipped_by
+from duet_p2p.engine.clips import CLIPS, clipped_by
+from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.failures import PublicError
 from duet_p2p.engine.kept import check_not_used_up
 from duet_p2p.engine.lineage import OF_THE_OWNER, Lineage, Tracked, is_atomic
