@@ -25,11 +25,14 @@ from duet_p2p.engine.selection import (
     are_dicts,
     choose,
     chooser,
+    is_of_records,
     is_perhaps_one,
     labels_of,
     of_loose,
     pick,
     picker,
+    put_missing,
+    valued,
 )
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.iteration import RemoteIterator
@@ -38,7 +41,7 @@ from duet_p2p.wire.values import Ref
 
 __all__ = [
     "GETTERS", "LENGTHS", "STEPWISE", "can_hold", "chooses", "is_container_call", "is_loose",
-    "label_results", "prepare", "taken",
+    "is_perhaps_container", "label_results", "prepare", "taken",
 ]  # fmt: skip
 
 _TYPES: Final = frozenset({"List", "Tuple", "Dict", "OrderedDict", "Set", "Iterator", "Any"})
@@ -129,6 +132,11 @@ def is_container_call(name: str, given: Arguments) -> bool:
     return not isinstance(target, (torch.Tensor, *ATOMIC)) and short not in ("count", "index")
 
 
+def is_perhaps_container(name: str, given: Arguments) -> bool:
+    """Whether private values chose what the call looks at, and might have chosen a container."""
+    return name.startswith("python.") and name.split(".")[1] in _TYPES and is_perhaps_one(given)
+
+
 def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     """Join labels into a container that the call may change; before it runs, if it fails or not.
 
@@ -142,14 +150,14 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
         return
     is_fixed = short in _MUTATORS and isinstance(given.args[0] if given.args else None, tuple)
     if is_fixed or not is_container_call(name, given):
-        if prefix[7:] in _TYPES and is_perhaps_one(given):
+        if is_perhaps_container(name, given):
             _prepare_missing(short, given, lineage)
         return
     if short in GETTERS:
         choose(given, lineage)
         choice.mark_items(given, of_items(given, lineage), lineage)
     if short in _PICKING:
-        pick(picker(short, given, lineage), given, lineage)
+        pick(picker(short, given, lineage), given, lineage, also=valued(short, given))
     if short in _SPREADING:
         choice.mark_parts(given, lineage)
     if short not in _MUTATORS:
@@ -236,8 +244,10 @@ def _put(short: str, given: Arguments, content: Label, lineage: Lineage) -> None
 def _prepare_missing(short: str, given: Arguments, lineage: Lineage) -> None:
     if short in GETTERS:
         choose(given, lineage)
-    if short in _DROPPING:
-        pick(of_loose(given), given, lineage)
+    if short in _DROPPING or short in _PICKING:
+        pick(of_loose(given), given, lineage, also=valued(short, given))
+    if short in _MUTATORS:
+        put_missing(given, lineage)
 
 
 def chooses(short: str, given: Arguments, lineage: Lineage) -> bool:
@@ -290,7 +300,7 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
     is_pass = isinstance(first, DataLoader | Dataset) or getattr(first, "records", "") == "one"
     if short == "random_split" or (is_pass and short in ("iter", "__iter__")):
         return False  # they say themselves that their length is private
-    if _is_of_records(name, given):
+    if is_of_records(name, given):
         return is_private(
             join((given.label_from(1, 2, lineage), of_shapes(given.args[0], lineage)))
         )
@@ -311,15 +321,6 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
         if entry is not None and is_private(entry.structure):
             return True
     return any(map(lineage.hidden, given.tensors()))
-
-
-def _is_of_records(name: str, given: Arguments) -> bool:
-    """Whether a call gives a part of a loader or data set, or would have, if that were there."""
-    short, first = name.rpartition(".")[2], given.args[0] if given.args else None
-    if short == "dataset" or name == "torch.utils.data.Dataset.__getitem__":
-        return True
-    source = getattr(first, "source", first)
-    return short in ("next", "__next__") and isinstance(source, Dataset | DataLoader | Poison)
 
 
 def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
@@ -399,11 +400,11 @@ def _next(given: Arguments, result: Any, lineage: Lineage) -> Label:
     source = getattr(iterator, "source", iterator)
     if isinstance(source, Dataset | DataLoader):
         return _item(given, result, lineage)
-    if isinstance(source, torch.Tensor):
+    content, structure = labels_of([iterator, source], lineage)
+    if isinstance(source, torch.Tensor) and not is_private(content):  # else it may be no tensor
         if isinstance(result, torch.Tensor) and lineage.hidden(source):
             lineage.hide(result)
         return PUBLIC if isinstance(result, torch.Tensor) else lineage.label(source)
-    content, structure = labels_of([iterator, source], lineage)
     return _element(result, join((content, given.label_at(0))), structure, given, lineage)
 
 

@@ -24,8 +24,8 @@ from torch.optim import Optimizer
 
 from duet_p2p.engine import missing_elements, missing_gradients, rates
 from duet_p2p.engine.aliases import joins_graph
-from duet_p2p.engine.arguments import Arguments, is_private
-from duet_p2p.engine.axes import BY_VALUES, base_name
+from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
+from duet_p2p.engine.axes import base_name
 from duet_p2p.engine.clips import CLIPS, clipped_by, label_clipped
 from duet_p2p.engine.containers import GETTERS, LENGTHS, is_loose
 from duet_p2p.engine.effects import Effects
@@ -36,11 +36,13 @@ from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import Label, join, to_per_record
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach, storage_of
+from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.missing_containers import container_for, slot_of
 from duet_p2p.engine.missing_distributions import fill
 from duet_p2p.engine.missing_graphs import missing_in
 from duet_p2p.engine.missing_steps import mark_moved
 from duet_p2p.engine.running import Running
+from duet_p2p.engine.selection import HOLDING
 from duet_p2p.engine.stand_ins import (
     has_numbers,
     standing_for,
@@ -48,7 +50,7 @@ from duet_p2p.engine.stand_ins import (
 )
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.engine.ties import add, tied
-from duet_p2p.engine.trial import Mode, has_graph, is_as_expected, views_of
+from duet_p2p.engine.trial import Mode, has_graph, is_as_expected
 from duet_p2p.engine.unmade import (
     BACKWARD,
     GRAD,
@@ -181,6 +183,11 @@ class Damage:
             like: a result that has the right graph, if there is one.
         """
         count, label = len(op.outs), to_per_record(poison.label)
+        if count == 1 and (box := container_for(rule, given)) is not None:
+            run, known = Running(op, rule, CALLABLES[rule.name], given), spec is not None
+            slot = slot_of(box, run, poison, self._labelling, self._lineage, is_inferred=known)
+            slot.is_loose = isinstance(box, tuple) and self._is_loose(rule, given, slot.label)
+            return [slot]
         if rule.name == GRAD:
             like = asked_for(given, self._lineage)
             spec = spec if is_as_expected(like, spec) else None
@@ -191,7 +198,7 @@ class Damage:
             self.spoil(values, poison)
         elif not any(isinstance(value, Poison) for value in given.values()):
             label = self._labelled(op, rule, given, values, poison, is_inferred=spec is not None)
-        for part in [part for value in values for part in reach(value)]:
+        for part in [part for v in values for part in reach(v)]:
             if isinstance(part, torch.Tensor):
                 self._mark(part, poison)
             elif isinstance(part, list | dict):
@@ -200,6 +207,7 @@ class Damage:
         return [
             Slot(value, label, poison=poison, is_loose=loose, is_element=held)
             if is_atomic(value) or has_numbers(value) or self._is_hidden(value)
+            or (rule.result == "self" and isinstance(value, tuple))
             else Slot(value, is_loose=loose, is_element=held)
             for value in values
         ]  # fmt: skip
@@ -225,32 +233,6 @@ class Damage:
     def _is_hidden(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor) and self._lineage.hidden(value)
 
-    def mark_viewed(self, poison: Poison, rule: Rule, given: Arguments) -> None:
-        """Labels own tensors that the result would have been a view of, as it would have done.
-
-        A private number that chose the view is told by what is later written through it. Which
-        tensors they are is found by the call on zeros in the place of private values.
-        """
-        lineage, values = self._lineage, given.values()
-        own = [
-            v for v in values
-            if isinstance(v, torch.Tensor) and not ((e := lineage.entry(v)) and e.is_shared)
-        ]  # fmt: skip
-        is_known = not any(isinstance(v, Poison) for v in values) or rule.short != "__getitem__"
-        base = base_name(rule.name)
-        if not own or not is_known or not base or "tensor" not in rule.result or base in BY_VALUES:
-            return
-        tried = views_of(rule, given, lineage)
-        if tried is None:
-            return  # it gives no view whatever the values are, or none that public facts tell
-        (args, kwargs), result = tried
-        viewed = {storage_of(t)._cdata for t in reach(result) if isinstance(t, torch.Tensor)}
-        for tensor, made in zip(values, [*args, *kwargs.values()], strict=True):
-            is_own = any(tensor is one for one in own)
-            if is_own and isinstance(made, torch.Tensor) and storage_of(made)._cdata in viewed:
-                entry = lineage.own(tensor)
-                entry.label = join((entry.label, to_per_record(poison.label)))
-
     def hard(
         self, poison: Poison, named: Running | None, outs: tuple[int, ...], id: int
     ) -> Slot:  # fmt: skip
@@ -269,6 +251,8 @@ class Damage:
             poison.gradient.names.append(ref(poison))
         if poison.records == "many":
             poison.parts = missing_elements.held_by_missing(given.values()[:1])
+        elif poison.is_loader and not poison.is_object:
+            poison.parts = (given.args[0],)  # a pass, which is gone through as its loader is
         if not poison.is_object:
             first = given.args[0] if given.args else None
             if poison.records == "one" and getattr(first, "records", "") == "many":
@@ -344,6 +328,9 @@ class Damage:
         if rule.name in rates.SETTING and not poison.is_public and given.args:
             rates.left_out(given.args[0], given, to_per_record(poison.label), self._lineage)
         targets = [target for target in listed if not isinstance(target, Poison)]
+        if not rule.name.startswith("python."):  # several that are given as one
+            lists = [target for target in targets if isinstance(target, list | tuple)]
+            targets += [part for target in lists for part in tensors_in(target)]
         for missing in listed if not poison.is_public else ():
             if isinstance(missing, Poison) and not missing.is_public:
                 tracked = self._lineage.track(missing)
@@ -430,10 +417,14 @@ class Damage:
         """
         touched: list[Any] = [] if rule.form == "constructor" else list(targets)
         given_itself = set(map(id, given.reached()))
+        first = given.args[0] if given.args else None  # an element may lie there no more
+        is_from_box = rule.short in GETTERS and isinstance(first, HOLDING)
         if rule.name in _WITH_GRADS:
             touched += [p for p in given.with_grads() if isinstance(p, torch.Tensor)]
         is_length = is_container and rule.short in LENGTHS
         loose = any(slot.poison is not None for slot in given.slots.values())
+        found = [self._lineage.find(slot.value) for slot in given.slots.values()]
+        is_spoilt = any(entry is not None and entry.poison is not None for entry in found)
         if is_container and loose:  # a number has no place for a mark of its own
             touched += written(rule, given.args, given.kwargs, given.slots)
         for slot in slots:
@@ -443,8 +434,9 @@ class Damage:
             if is_atomic(value) or isinstance(value, Poison):
                 continue
             parts = [p for p in reach(value) if isinstance(p, torch.Tensor)]
-            touched += [p for p in parts if id(p) not in given_itself]
-            if not isinstance(value, torch.Tensor) and (loose or not is_container):
+            touched += [p for p in parts if not (is_from_box or id(p) in given_itself)]
+            is_new = is_spoilt and not (is_from_box or id(value) in given_itself)
+            if not isinstance(value, torch.Tensor) and (loose or is_new or not is_container):
                 touched.append(value)
         for value in touched:
             if isinstance(value, torch.Tensor):

@@ -29,6 +29,7 @@ from duet_p2p.engine.labels import PUBLIC, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage
 from duet_p2p.engine.loose import tie_made
 from duet_p2p.engine.messages import OpFailed
+from duet_p2p.engine.missing_views import mark_viewed
 from duet_p2p.engine.provenance import OPTIMIZING, Provenance
 from duet_p2p.engine.publicity import is_public_failure
 from duet_p2p.engine.recipe import Made
@@ -456,7 +457,7 @@ class Executor:
             like = neutral(rule.name, given, spec, self._mode, self._lineage, writes)
             slots = self.damage.stand_ins(op, rule, given, spec, poison, like)
             if not writes:
-                self.damage.mark_viewed(poison, rule, given)
+                mark_viewed(poison, rule, given, self._lineage)
             if rule.name in STATEFUL and rule.result != "tensor":  # that is a closure's loss
                 slots = [Slot(None) for _ in op.outs]
         for number, id in enumerate(op.outs):

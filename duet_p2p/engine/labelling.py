@@ -131,10 +131,13 @@ class Labelling:
         if rule.name == _GRADIENT and any([slot.is_loose for slot in slots]):
             # there need not be one: what tells a tensor from nothing goes to what it is read as
             tie([e for slot in slots for e in entries_of(slot.value, lineage)], lineage, slots)
-        chooses = run.is_container and containers.chooses(rule.short, given, lineage)
-        if not (lineage.ties or chooses or (run.is_container and takes(rule.short))):
+        is_container = run.is_container or (
+            bool(lineage.ties) and containers.is_perhaps_container(rule.name, given)
+        )
+        chooses = is_container and containers.chooses(rule.short, given, lineage)
+        if not (lineage.ties or chooses or (is_container and takes(rule.short))):
             return
-        if run.is_container:
+        if is_container:
             entries, others = taken(rule.short, given, lineage)
             if entries or others:
                 tie([*entries, *holders(slots, lineage)], lineage, slots, others)
@@ -147,8 +150,8 @@ class Labelling:
             for part in given.reached()
         ]
         known = tied(found)
-        others = by_slots(given.at[:1], lineage) if run.is_container else []
-        if known or others or run.is_container:  # of what was chosen nobody knows what it is
+        others = by_slots(given.at[:1], lineage) if is_container else []
+        if known or others or is_container:  # of what was chosen nobody knows what it is
             given_now = [entry for slot in slots for entry in entries_of(slot.value, lineage)]
             tie([*known, *given_now], lineage, slots, others)
 

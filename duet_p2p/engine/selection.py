@@ -6,18 +6,21 @@ way of the result reaches the one and not the other.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
-from torch.utils.data import Dataset
+import torch
+from torch.utils.data import DataLoader, Dataset
 
-from duet_p2p.engine import choice
+from duet_p2p.engine import choice, ties
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, Tracked
+from duet_p2p.engine.store import Poison
 
 __all__ = [
-    "HOLDING", "are_dicts", "candidates", "choose", "chooser", "is_perhaps_one", "labels_of",
-    "of_loose", "pick", "picker",
+    "HOLDING", "are_dicts", "candidates", "choose", "chooser", "is_of_records", "is_perhaps_one",
+    "labels_of", "of_loose", "pick", "picker", "put_missing", "valued",
 ]  # fmt: skip
 
 HOLDING: Final = (list, tuple, dict, set)
@@ -88,16 +91,17 @@ def picker(short: str, given: Arguments, lineage: Lineage) -> Label:
 
 
 def pick(
-    by: Label, given: Arguments, lineage: Lineage, to: Tracked | None = None
+    by: Label, given: Arguments, lineage: Lineage, to: Tracked | None = None,
+    also: Iterable[Any] = (),
 ) -> None:  # fmt: skip
-    """Marks what private values leave out or keep.
+    """Marks what private values leave out or keep, and of its arguments the whole of `also`.
 
     What is done by way of the container (`to`) later reaches the one and not the other.
     """
     if not is_private(by):
         return
     label = to_per_record(join((by, given.all(lineage))))
-    parts: list[Any] = []
+    parts = list(also)
     for value in given.values():
         if isinstance(value, HOLDING):
             parts += value.values() if isinstance(value, dict) else value
@@ -109,3 +113,29 @@ def pick(
 def are_dicts(values: list[Any]) -> bool:
     """Whether all of them have keys, so that no value decides how many there are."""
     return bool(values) and all(isinstance(value, dict) for value in values)
+
+
+def is_of_records(name: str, given: Arguments) -> bool:
+    """Whether a call gives a part of a loader or data set, or would have, if that were there."""
+    short, first = name.rpartition(".")[2], given.args[0] if given.args else None
+    if short == "dataset" or name == "torch.utils.data.Dataset.__getitem__":
+        return True
+    source = getattr(first, "source", first)
+    return short in ("next", "__next__") and isinstance(source, Dataset | DataLoader | Poison)
+
+
+def valued(short: str, given: Arguments) -> list[Any]:
+    """What a new dict has for each of its keys, if there are any."""
+    return given.values()[1:] if short == "fromkeys" else []
+
+
+def put_missing(given: Arguments, lineage: Lineage) -> None:
+    """What is put into one of several may lie in any of them, though this one takes nothing."""
+    others, every = given.values()[1:], to_per_record(given.all(lineage))
+    choice.mark(others, every, lineage)
+    first = lineage.entry(given.args[0]) if isinstance(given.args[0], torch.Tensor) else None
+    known = ties.by_slots(given.at[:1], lineage)
+    for part in known:
+        part.label = join((part.label, every))
+    held = [entry for value in others for entry in ties.entries_of(value, lineage)]
+    ties.tie([*ties.tied([first]), *held], lineage, (), known)

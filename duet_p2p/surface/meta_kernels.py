@@ -69,6 +69,13 @@ def _repeated(*args: Any, **kwargs: Any) -> torch.Tensor:
     return torch.repeat_interleave(*args, **kwargs)
 
 
+def _normal(*args: Any, **kwargs: Any) -> torch.Tensor:
+    tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, torch.Tensor)]
+    if not all(v.is_floating_point() or v.is_complex() for v in tensors):
+        raise NotImplementedError  # torch says so, unless the deviation is a zero
+    return torch.normal(*args, **kwargs)
+
+
 ON_META: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {
         **{f"torch.{n}": _recurrent(n) for n in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
@@ -77,6 +84,7 @@ ON_META: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
         "torch.corrcoef": _covariance,
         "torch.Tensor.corrcoef": _covariance,
         "torch.geqrf": _geqrf,
+        "torch.normal": _normal,
         "torch.repeat_interleave": _repeated,
         "torch.Tensor.repeat_interleave": _repeated,
         "torch.nn.functional.ctc_loss": _ctc_loss,

@@ -9,7 +9,7 @@ import torch
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
 from tests.security.failing_kit import C, L, M, N, P, Programs, broken, few, weights, whole
-from tests.security.neighbour_kit import OPT, T, planned
+from tests.security.neighbour_kit import OPT, F, T, planned
 
 PROGRAMS = Programs()
 program = PROGRAMS.program
@@ -75,6 +75,35 @@ def a_plan_over_a_list_of_runs_that_fail(p: Any) -> list[Ref]:
     )
     made = planned(p, steps, (2, 3, 4), (p.op(T + "__getitem__", M, (2, 2)),), times=3)
     return [*made, *[p.op("python.len", ref) for ref in made]]
+
+
+@program
+def a_training_plan_of_which_one_batch_fails(p: Any) -> list[Ref]:
+    """It is played on the other one, before and after."""
+    made: list[Ref] = []
+    for times in (0, 3):
+        w = weights(p, 1, 3)
+        optimizer = p.op("torch.optim.SGD", [w], lr=0.1)
+        steps = (
+            wire.PlanStep(OPT + "zero_grad", (), (Ref(4),), {}, "g"),
+            wire.PlanStep(T + "unsqueeze", (5,), (Ref(1), 1), {}, "g"),
+            wire.PlanStep("torch.mul", (6,), (Ref(5), Ref(3)), {}, "g"),
+            wire.PlanStep(F + "cross_entropy", (7,), (Ref(6), Ref(2)), {}, "g"),
+            wire.PlanStep(T + "backward", (), (Ref(7),), {}, "g"),
+            wire.PlanStep(OPT + "step", (), (Ref(4),), {}, "g"),
+        )
+        plan = p.new_id()
+        p.send(wire.DefinePlan(plan, "p", 2, (w.id, optimizer.id), steps, (7,), True))
+        halves = [
+            [p.op(T + "__getitem__", of, slice(start, start + 2)).id for of in (N, C)]
+            for start in (0, 2)
+        ]
+        for half in (0, 0, 0, 0, 1, 1, 0, 0, 1):
+            out = p.new_id()
+            p.send(wire.RunPlan(plan, tuple(halves[half]), (out,), times))
+            made.append(Ref(out))
+        made += [w, p.op(T + "grad", w), p.op(OPT + "state_dict", optimizer)]
+    return made
 
 
 # what was said about an object before

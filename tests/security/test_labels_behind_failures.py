@@ -118,4 +118,13 @@ def test_random_programs_leave_the_same_labels() -> None:
             check(seed)
 
 
+@pytest.mark.parametrize("seed", [
+    8477,  # a list of tensors was to be written to, and something else was missing
+    9673,  # of whole numbers torch knows no shape of a normal, but with a deviation of zero
+])  # fmt: skip
+def test_a_program_that_left_others_once(seed: int) -> None:
+    with torch.random.fork_rng(()):
+        check(seed)
+
+
 SEEDS = 60
