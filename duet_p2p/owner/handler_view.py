@@ -325,7 +325,7 @@ class OwnerRequests(RequestList):
                     "there, or name the data, sources=[…]."
                 )
             given = frozenset(source for facts in seen for source in facts.sources)
-        terms = PlanTerms(digest, chosen, max_runs, given)
+        terms = PlanTerms(digest, chosen, max_runs, given, source_names=self._named(given))
         for facts in seen:
             terms.bind(facts)
         for old in self.handlers.in_force():

@@ -39,6 +39,8 @@ class PlanTerms:
     """They may depend on these objects and on no other."""
     bindings: dict[tuple[int, bool], Binding] = field(default_factory=dict)
     """By output and whether it is a list over several runs; the first one that leaves binds."""
+    source_names: frozenset[str] | None = None
+    """What the owner calls `sources`, where that is known; for texts only."""
     _used: Counter[Run] = field(default_factory=Counter)
     """Releases by run."""
     _failed: set[Run] = field(default_factory=set)
@@ -120,7 +122,7 @@ class PlanTerms:
     def described(self) -> str:
         """As one would type it."""
         said = f"outputs={sorted(self.outputs)}, max_runs={self.max_runs}"
-        return f"plan={self.digest[:12]}…, {said}, sources={sorted(self.sources)}"
+        return f"plan={self.digest[:12]}…, {said}, sources={sorted(self.source_names or self.sources)}"
 
 
 def _place(facts: Facts) -> tuple[int, bool]:

@@ -261,7 +261,8 @@ def test_failed_runs_use_up_what_was_allowed(session: Session) -> None:
     plan = define(raw, logits, loss, inputs=3, outputs=(5,))
     raw.wait(lambda: len(duet.plans) == 1)
     digest = duet.plans[0].digest
-    duet.requests.allow_plan(digest, outputs=[0], max_runs=2, sources=["table", "classes"])
+    rule = duet.requests.allow_plan(digest, outputs=[0], max_runs=2, sources=["table", "classes"])
+    assert "sources=['classes', 'table']" in repr(rule)
     good, bad = (raw.put(torch.rand(classes, 3)) for classes in (3, 2))
     asked = [raw.ask(*run(raw, plan, TABLE, CLASSES, w)) for w in (bad, good, good)]
     assert asked == ["Expired", "Value", "Expired"]
