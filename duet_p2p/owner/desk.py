@@ -288,6 +288,7 @@ class Desk:
 
     def closes(self) -> None:
         """The owner is about to close: what waits has expired, while that can still be logged."""
+        self._end_waits()
         self._expire_all("the session ended")
         self._journal.record("session", {"state": "closed", "why": "by the owner"})
 
@@ -297,11 +298,14 @@ class Desk:
 
     def closed(self) -> None:
         """The session is over: nothing waits any longer."""
+        self._end_waits()
+        self.engine_died("the session ended")
+
+    def _end_waits(self) -> None:
         for future in (future for futures in self._waiters.values() for future in futures):
             if not future.done():
                 future.set_exception(SessionClosed())
         self._waiters.clear()
-        self.engine_died("the session ended")
 
     # parts
 
