@@ -122,7 +122,8 @@ class PlanTerms:
     def described(self) -> str:
         """As one would type it."""
         said = f"outputs={sorted(self.outputs)}, max_runs={self.max_runs}"
-        return f"plan={self.digest[:12]}…, {said}, sources={sorted(self.source_names or self.sources)}"
+        sources = sorted(self.source_names or self.sources)
+        return f"plan={self.digest[:12]}…, {said}, sources={sources}"
 
 
 def _place(facts: Facts) -> tuple[int, bool]:

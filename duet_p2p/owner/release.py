@@ -75,6 +75,7 @@ class Releases:
     Attributes:
         words: the owner's last word about each object.
         totals: what left, by source.
+        together: bytes that may wait for the journal at once; one value may in any case.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Releases:
     ) -> None:
         self.words = Words()
         self.totals = Totals()
+        self.together = limits.DOWNLOADS_BYTES
         self._outlet = outlet
         self._policy = policy
         self._journal = journal
@@ -152,7 +154,7 @@ class Releases:
             return
         call, facts = leaving.call, leaving.facts
         nbytes = _bytes_of(data)
-        if self._recorded and self._recorded + nbytes > limits.DOWNLOADS_BYTES:
+        if self._recorded and self._recorded + nbytes > self.together:
             why = f"{self._recorded} bytes wait to be recorded in the audit log: get it again later"
             self._not_sent(leaving, why, told=why)
             return

@@ -103,6 +103,7 @@ class Service:
             printer=printer,
             clock=clock.seconds,
         )
+        self.desk.releases.together = configure.quotas["downloads_bytes"]
         self.desk.on_change, self.desk.on_end = self._changed, self._tell_watchers
         self._on_message = self._message_table()
         self._on_event = self._event_table()

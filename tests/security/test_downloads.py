@@ -126,13 +126,10 @@ class SlowJournal(LogJournal):
         return asyncio.get_running_loop().create_future()
 
 
-def test_values_that_wait_for_the_log_are_kept_up_to_a_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_values_that_wait_for_the_log_are_kept_up_to_a_limit() -> None:
     """The log keeps a code of all bytes of each; requests come faster."""
-    monkeypatch.setattr(limits, "DOWNLOADS_BYTES", 8 * MIB)
     data = torch.zeros(2 * MIB, dtype=torch.uint8)
-    with against({"x": data}, journal=SlowJournal("owner-id")) as (duet, raw):
+    with against({"x": data}, ROOM, journal=SlowJournal("owner-id")) as (duet, raw):
         duet.requests.add_handler(action="accept")
         calls = [raw.request(raw.op("torch.Tensor.clone", X), "x") for _ in range(12)]
         raw.wait(lambda: len(raw.told(wire.Denied)) == 8)
