@@ -45,6 +45,14 @@ def kill(duet: OwnerDuet) -> None:
 def restarted(duet: OwnerDuet, p: RawPeer) -> None:
     """Ends an engine that is at rest, and waits for the next one."""
     before = len(p.told(wire.StoreSnapshot))
+    rests = 0
+
+    def is_at_rest() -> bool:
+        nonlocal rests
+        rests = rests + 1 if duet._service._host._running._page.read() is None else 0
+        return rests > 20  # looks: what the owner shared may still be on its way there
+
+    p.wait(is_at_rest)
     kill(duet)
     p.wait(lambda: len(p.told(wire.StoreSnapshot)) > before)
 

@@ -303,7 +303,22 @@ def _digest(values: list[Any]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _samples(both: Any, count: int) -> None:
+def _forms() -> dict[str, Any]:
+    """Arguments that the original's operations take, by trying some; before there is an engine.
+
+    A call of `torch.bernoulli` that fails waits for Python's lock while it has that of the random
+    generator (2.14), and a thread that asks for the generator's state does so the other way round.
+    """
+    from tests.surface import original_calls, test_original
+
+    forms = {}
+    for name in test_original.OPERATIONS:
+        with suppress(Exception):
+            forms[name] = original_calls.arguments_of(name)
+    return forms
+
+
+def _samples(both: Any, count: int, forms: dict[str, Any]) -> None:
     """What the conformance suites run, a sample or two of each."""
     from tests.surface import original_calls, test_module_db, test_op_db, test_original
     from tests.surface.original_python import python_case
@@ -316,9 +331,9 @@ def _samples(both: Any, count: int) -> None:
     for info in test_module_db.INFOS.values():
         with suppress(Exception):
             test_module_db.compare(both, info, True, 1)
-    for name in test_original.OPERATIONS:
+    for name, form in forms.items():
         with suppress(Exception):
-            original_calls.remote_call(duet, name, original_calls.arguments_of(name)())
+            original_calls.remote_call(duet, name, form())
     pair = type("Pair", (), {"duet": duet})
     for name in test_original.PYTHON:
         _, type_name, short = name.split(".")
@@ -334,10 +349,10 @@ def collected(kept: int = KEPT, count: int = SAMPLES) -> Collection:
     """What the suites' samples are, so many of each entry of the databases."""
     from tests.surface.joined import joined
 
-    collection = Collection(kept)
+    collection, forms = Collection(kept), _forms()
     with joined(limits={"result_bytes": RESULT_BYTES}) as both, collection.listening():
         both.owner.requests.add_handler(action="accept")
-        _samples(both, count)
+        _samples(both, count, forms)
     return collection
 
 
