@@ -303,7 +303,7 @@ def _digest(values: list[Any]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _forms() -> dict[str, Any]:
+def _original_forms() -> dict[str, Any]:
     """Arguments that the original's operations take, by trying some; before there is an engine.
 
     A call of `torch.bernoulli` that fails waits for Python's lock while it has that of the random
@@ -349,7 +349,7 @@ def collected(kept: int = KEPT, count: int = SAMPLES) -> Collection:
     """What the suites' samples are, so many of each entry of the databases."""
     from tests.surface.joined import joined
 
-    collection, forms = Collection(kept), _forms()
+    collection, forms = Collection(kept), _original_forms()
     with joined(limits={"result_bytes": RESULT_BYTES}) as both, collection.listening():
         both.owner.requests.add_handler(action="accept")
         _samples(both, count, forms)
