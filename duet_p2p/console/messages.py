@@ -8,14 +8,14 @@ that the page showed; a rule names the digest of the sentences that the page sho
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from duet_p2p import limits
 from duet_p2p.errors import ProtocolError
+from duet_p2p.wire.pairs import unique
 
 __all__ = [
     "Accept",
@@ -160,22 +160,13 @@ def parse(text: str) -> Message:
     if text.count("[") + text.count("{") > 4 * limits.TAGS:  # json has no limit of its own
         raise ProtocolError("A message of the console is nested too deep.")
     try:
-        value = json.loads(text, object_pairs_hook=_closed, parse_constant=_refuse)
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=_refuse)
         json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no place anywhere
         message: Message = msgspec.convert(value, Message)
     except (ValueError, RecursionError, OverflowError) as error:
         # Not the error's own text: it would repeat what was sent.
         raise ProtocolError("A message of the console is not one of ours.") from error
     return message
-
-
-def _closed(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    value: dict[str, Any] = {}
-    for key, item in pairs:
-        if key in value:
-            raise ValueError("a key occurs twice")
-        value[key] = item
-    return value
 
 
 def _refuse(name: str) -> float:

@@ -21,6 +21,7 @@ from duet_p2p.objects import cards
 from duet_p2p.objects.words import clean_line
 from duet_p2p.owner.audit_chain import Check, Entry, Row, check
 from duet_p2p.owner.audit_file import AuditFile, error_text
+from duet_p2p.wire.pairs import unique
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -222,7 +223,7 @@ def check_export(lines: Iterable[str], *heads: str | SignedHead) -> Check:
 def _imported(line: str) -> Row:
     """What is read as a row says nothing else to whoever reads the line."""
     try:
-        found = json.loads(line, object_pairs_hook=_each_once)
+        found = json.loads(line, object_pairs_hook=unique)
         entry = Entry(*(str(found[name]) for name in ("time", "session", "kind", "facts")))
         for text in (entry.time, entry.session, entry.kind, entry.facts):
             text.encode()  # what is no text was never hashed
@@ -233,13 +234,6 @@ def _imported(line: str) -> Row:
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError("this is no line of an exported audit log") from error
     return row
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return found
 
 
 def exported(row: Row) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 from duet_p2p.errors import NotAllowed
 from duet_p2p.objects import cards
+from duet_p2p.owner.binding import Binding
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.handlers import (
     ACTIONS,
@@ -206,18 +207,13 @@ class OwnerRequests(RequestList):
             The handler. It replaces an earlier one with the same filters and conditions.
 
         Raises:
+            TypeError: `name` or a tag is no text.
             ValueError: a value that does not exist or makes no sense.
             NotAllowed: a request that nothing can be bound to.
         """
-        binding = None
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name is a text, not {name!r}")
-        if isinstance(recipe, OwnerRequest):
-            if action == "accept":
-                binding = recipe.bind()
-                recipe = UNSET
-            elif not (recipe := recipe.recipe):
-                raise NotAllowed("This request has no recipe that a rule could name.")
+        recipe, binding = _bound(action, recipe)
         found = self._source_ids(sources)
         conditions = Conditions(
             name=None if name is None else normal_name(name),
@@ -308,14 +304,9 @@ class OwnerRequests(RequestList):
         """
         chosen = frozenset([outputs] if isinstance(outputs, int) else outputs)
         _check_plan_terms(digest, chosen, max_runs)
-        seen = [
-            record.facts
-            for record in self._caller.run(self._desk.outputs_of_plan, digest)
-            if record in self._shown
-            and record.facts is not None
-            and record.facts.plan_output in chosen
-            and not record.facts.failed
-        ]
+        outputs_of = self._caller.run(self._desk.outputs_of_plan, digest)
+        shown = [record.facts for record in outputs_of if record in self._shown]
+        seen = [f for f in shown if f and f.plan_output in chosen and not f.failed]
         given = self._source_ids(sources)
         if isinstance(given, Unset):
             if not seen:
@@ -373,6 +364,23 @@ class OwnerRequests(RequestList):
         if isinstance(sources, Unset):
             return None
         return frozenset(self._reader.source_name(source) for source in sources)
+
+
+def _bound(
+    action: str, recipe: str | OwnerRequest | Unset
+) -> tuple[str | Unset, Binding | None]:  # fmt: skip
+    """What a rule compares the recipe with, as a text or as what a request is bound to.
+
+    Raises:
+        NotAllowed: a request that nothing can be bound to.
+    """
+    if not isinstance(recipe, OwnerRequest):
+        return recipe, None
+    if action == "accept":
+        return UNSET, recipe.bind()
+    if not recipe.recipe:
+        raise NotAllowed("This request has no recipe that a rule could name.")
+    return recipe.recipe, None
 
 
 def _kinds(kinds: Iterable[str] | Unset) -> frozenset[str] | Unset:

@@ -94,17 +94,7 @@ class Conditions:
     @property
     def is_bare(self) -> bool:
         """Whether it takes everything: no filter, no condition."""
-        return (
-            not self.is_labelled
-            and self.binding is None
-            and self.plan is None
-            and not self.seen_only
-            and self.max_elements in (UNSET, None)
-            and self.max_uses in (UNSET, None)
-            and self.allow_injected in (UNSET, True)
-            and self.kinds in (UNSET, KINDS)
-            and {self.min_records, self.sources, self.recipe} == {UNSET}
-        )
+        return self.takes_any and self.kinds in (UNSET, KINDS) and self.min_records is UNSET
 
     @property
     def takes_any(self) -> bool:

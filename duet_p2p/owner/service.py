@@ -93,8 +93,7 @@ class Service:
             on_change=self._changed,
             journal=journal,
         )
-        self.catalog = self.shares.catalog
-        self.plans = self.shares.plans
+        self.catalog, self.plans = self.shares.catalog, self.shares.plans
         self.desk = Desk(
             self,
             policy=policy,

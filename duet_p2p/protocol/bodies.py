@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from duet_p2p import limits
 from duet_p2p.protocol import transcript
+from duet_p2p.wire.pairs import unique
 from signaling_server.ids import b64decode, b64encode, is_id
 
 __all__ = ["BYE_REASONS", "Body", "BodyError", "Bye", "Caps", "Join", "Sdp", "parse_body"]
@@ -219,20 +220,13 @@ def _load(data: bytes) -> dict[str, Any]:
     """One flat or shallow JSON object without duplicate keys."""
     try:
         value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+            data.decode("utf-8"), object_pairs_hook=unique, parse_constant=_no_constant
         )
     except (ValueError, RecursionError) as error:
         raise BodyError("not JSON") from error
     if not isinstance(value, dict):
         raise BodyError("not an object")
     return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("duplicate key")
-    return fields
 
 
 def _no_constant(name: str) -> Any:

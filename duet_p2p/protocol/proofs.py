@@ -13,6 +13,7 @@ import msgpack
 
 from duet_p2p import limits
 from duet_p2p.protocol.transcript import confirm_input
+from duet_p2p.wire.pairs import unique
 
 __all__ = ["Confirm", "ProofError", "Ready", "is_proof", "parse_proof"]
 
@@ -70,7 +71,7 @@ def parse_proof(data: bytes) -> Confirm | Ready:
         raise ProofError("too long")
     try:
         fields = msgpack.unpackb(
-            data, raw=False, strict_map_key=True, object_pairs_hook=_unique, max_ext_len=0
+            data, raw=False, strict_map_key=True, object_pairs_hook=unique, max_ext_len=0
         )
     except (ValueError, RecursionError) as error:  # msgpack's own errors are ValueErrors
         raise ProofError("not msgpack") from error
@@ -108,10 +109,3 @@ def is_proof(data: bytes) -> bool:
 def _pack(fields: dict[str, Any]) -> bytes:
     packed: bytes = msgpack.packb(fields, use_bin_type=True)
     return packed
-
-
-def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("duplicate key")
-    return fields

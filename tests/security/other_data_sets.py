@@ -14,7 +14,7 @@ import torch
 from tests.security.test_soundness import Seen
 from tests.unit.engine_kit import Driver
 
-__all__ = ["Holder", "Kept", "container_sets", "hidden_sets"]
+__all__ = ["Holder", "Kept", "Pair", "container_sets", "hidden_sets"]
 
 
 class Kept(NamedTuple):

@@ -17,6 +17,7 @@ from duet_p2p.owner.audit_file import AuditFile
 from duet_p2p.owner.audit_view import AuditView
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
+from duet_p2p.wire.values import Ref
 from tests.security.raw_peer import RawPeer, against
 from tests.security.rules_kit import X
 
@@ -46,6 +47,14 @@ def differing(duet: OwnerDuet, raw: RawPeer, count: int) -> None:
     for number in range(count):
         last = raw.request(X, f"n{number}", 0.0)
     raw.answer(last)
+
+
+def released(duet: OwnerDuet, raw: RawPeer) -> Ref:
+    """A value that left, since the owner accepts what has its name."""
+    duet.requests.add_handler(name="sum", action="accept")
+    total = raw.op("torch.sum", X)
+    raw.answer(raw.request(total, "sum"))
+    return total
 
 
 def test_requests_that_all_differ_are_few_rows_in_the_end(
@@ -87,9 +96,7 @@ def test_a_value_that_is_fetched_for_ever_is_few_rows_in_the_end(
     monkeypatch.setattr(limits, "AUDIT_REPEATS", 5)
     monkeypatch.setattr(limits, "AUDIT_GATHER_SECONDS", 60.0)
     duet, raw, log = logged
-    duet.requests.add_handler(name="sum", action="accept")
-    total = raw.op("torch.sum", X)
-    raw.answer(raw.request(total, "sum"))
+    total = released(duet, raw)
     for _ in range(100):
         assert isinstance(raw.get(total), wire.Value)
     found = rows(log, "repeat")
@@ -100,9 +107,7 @@ def test_a_value_that_is_fetched_for_ever_is_few_rows_in_the_end(
 
 def test_each_of_many_that_come_at_once_is_answered(logged: Logged) -> None:
     duet, raw, log = logged
-    duet.requests.add_handler(name="sum", action="accept")
-    total = raw.op("torch.sum", X)
-    raw.answer(raw.request(total, "sum"))
+    total = released(duet, raw)
     calls = [next(raw.calls) for _ in range(30)]
     raw.send(*[wire.Get(call, total.id) for call in calls])
     assert all(isinstance(raw.answer(call), wire.Value) for call in calls)
@@ -114,9 +119,7 @@ def test_nor_is_it_given_once_the_log_cannot_be_written(
 ) -> None:
     monkeypatch.setattr(limits, "AUDIT_REPEATS", 0)
     duet, raw, log = logged
-    duet.requests.add_handler(name="sum", action="accept")
-    total = raw.op("torch.sum", X)
-    raw.answer(raw.request(total, "sum"))
+    total = released(duet, raw)
     assert isinstance(raw.get(total), wire.Value)
     log.flush()
     log.file.path.unlink()
@@ -132,9 +135,7 @@ def test_a_repeat_tells_no_newer_head_than_a_release_did(
     """One would tell whether something was logged since: a failure on private values is."""
     monkeypatch.setattr(limits, "AUDIT_REPEATS", 0)
     duet, raw, log = logged
-    duet.requests.add_handler(name="sum", action="accept")
-    total = raw.op("torch.sum", X)
-    raw.answer(raw.request(total, "sum"))
+    total = released(duet, raw)
     (first,) = raw.wait(lambda: raw.told(wire.AuditHead))
     duet.send(torch.ones(1))
     log.flush()

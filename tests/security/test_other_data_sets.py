@@ -15,6 +15,7 @@ from tests.security.random_programs import Program
 from tests.security.rare_programs import RareProgram
 from tests.security.test_soundness import told
 
+SEEDS = 120
 SETS = {"containers": container_sets, "private shapes": hidden_sets}
 Check = Callable[[Holder, Holder, Random], None]
 
@@ -59,9 +60,6 @@ def test_programs_over_the_table_show_the_same(sets: str) -> None:
 @pytest.mark.parametrize("sets", SETS)
 def test_many_more_programs_do(sets: str, programs: Check) -> None:
     check(SETS[sets], programs, range(100, 100 + SEEDS))
-
-
-SEEDS = 120
 
 
 def test_a_dict_of_an_owners_text_is_there_or_not() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import aiohttp
+import pytest
 
 from duet_p2p.console.console import Console
 from duet_p2p.session.transfers import Moving
@@ -137,3 +138,12 @@ class ConsoleStage(Stage):
         """A request of the scientist, frozen by the engine."""
         self.receive(wire.Request(call, object_id, name, reason, limit_s))
         self.candidate(call, facts, value=0.5)
+
+
+@pytest.fixture
+async def stage(tmp_path, monkeypatch):
+    """A session whose console keeps its files in a folder of the test's own."""
+    monkeypatch.setenv("DUET_HOME", str(tmp_path / "duet"))
+    made = await ConsoleStage().start()
+    yield made
+    await made.close()

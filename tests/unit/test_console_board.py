@@ -8,19 +8,14 @@ import pytest
 from duet_p2p import limits
 from duet_p2p.console.board import EMPTY, SECTIONS, Board, difference
 from duet_p2p.owner.handlers import Conditions, Handler
-from tests.unit.console_kit import OWNER, ConsoleStage
+from tests.unit.console_kit import OWNER, stage
 from tests.unit.owner_kit import LOSS
+
+__all__ = ["stage"]
 
 FEW = 5
 LISTED = [f"{call:016x}" for call in range(1, FEW + 1)]
 TAGS = tuple(f"{number} " + "\u4e00\u0301" * 100 for number in range(limits.TAGS))
-
-
-@pytest.fixture
-async def stage():
-    stage = await ConsoleStage().start()
-    yield stage
-    await stage.close()
 
 
 @pytest.fixture

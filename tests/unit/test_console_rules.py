@@ -3,21 +3,14 @@
 from dataclasses import replace
 
 import msgspec
-import pytest
 
 from duet_p2p.console.messages import Rule
 from duet_p2p.console.rules import handler_of, meaning_of
 from duet_p2p.owner.handlers import KINDS
-from tests.unit.console_kit import ConsoleStage
+from tests.unit.console_kit import stage
 from tests.unit.owner_kit import LOSS, RAW
 
-
-@pytest.fixture
-async def stage(tmp_path, monkeypatch):
-    monkeypatch.setenv("DUET_HOME", str(tmp_path / "duet"))
-    made = await ConsoleStage().start()
-    yield made
-    await made.close()
+__all__ = ["stage"]
 
 
 def rule(action="accept", **fields):

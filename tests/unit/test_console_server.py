@@ -17,16 +17,10 @@ from duet_p2p.errors import IdentityFileUnsafe, SessionClosed
 from duet_p2p.identity.files import home
 from duet_p2p.owner.handlers import Conditions, Handler
 from duet_p2p.wire import messages as wire
-from tests.unit.console_kit import SECONDS, ConsoleStage
+from tests.unit.console_kit import SECONDS, stage
 from tests.unit.owner_kit import LOSS, RAW
 
-
-@pytest.fixture
-async def stage(tmp_path, monkeypatch):
-    monkeypatch.setenv("DUET_HOME", str(tmp_path / "duet"))
-    made = await ConsoleStage().start()
-    yield made
-    await made.close()
+__all__ = ["stage"]
 
 
 # who is let in

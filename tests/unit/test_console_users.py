@@ -10,16 +10,11 @@ import pytest
 from duet_p2p import limits
 from duet_p2p.console import server as server_module
 from duet_p2p.console import users
-from tests.unit.console_kit import ConsoleStage
+from tests.unit.console_kit import stage
+
+__all__ = ["stage"]
 
 TELLS = pytest.mark.skipif(not hasattr(socket, "AF_NETLINK"), reason="Linux tells it")
-
-
-@pytest.fixture
-async def stage():
-    stage = await ConsoleStage().start()
-    yield stage
-    await stage.close()
 
 
 @pytest.fixture
