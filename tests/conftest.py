@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,13 @@ settings.load_profile("duet")
 
 _FIRST = ("e2e", "browser", "network", "docs")
 """Folders whose files take long and wait much: with them last, one worker would end alone."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keys, logs and known peers of tests are none of the user's who runs them."""
+    folder = tempfile.TemporaryDirectory(prefix="duet-tests-")
+    os.environ["DUET_HOME"] = str(Path(folder.name) / "duet")
+    config.add_cleanup(folder.cleanup)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
