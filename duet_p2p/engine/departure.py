@@ -77,7 +77,8 @@ class Departure:
         """Puts all bytes into the new file and seals it; for whoever made it.
 
         Raises:
-            OSError: no memory. It is sealed all the same: too short, which readers notice.
+            OSError: no memory. It is sealed all the same: too short, which readers notice. Or
+                somebody holds a page of it all the time; then it is not, and readers give it up.
         """
         try:
             for part in parts:

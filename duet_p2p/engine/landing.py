@@ -8,6 +8,7 @@ nobody can change or shorten it, and the engine maps it for itself.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -24,6 +25,8 @@ SEALS: Final = (
     else 0
 )
 
+_TRIES: Final = 16  # a try on a busy file takes the kernel up to 0.16 s
+
 
 class Landing:
     """A memory file of a known size, written from the beginning to the end.
@@ -37,7 +40,8 @@ class Landing:
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self._fd = os.memfd_create("duet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._fd = _file()
+        self._is_complete = False
         os.ftruncate(self._fd, nbytes)
 
     def __len__(self) -> int:
@@ -54,9 +58,26 @@ class Landing:
             written = os.pwrite(self._fd, left, offset)
             left, offset = left[written:], offset + written
 
+    def complete(self) -> None:
+        """All bytes are there: seals the file, or a copy if the kernel does not let go of a page.
+
+        Raises:
+            OSError: no more files, or no memory for a copy.
+        """
+        if self._is_complete:
+            return
+        try:
+            seal(self._fd, tries=1)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            busy, self._fd = self._fd, sealed([_copied(self._fd, self.nbytes)])
+            os.close(busy)
+        self._is_complete = True
+
     def seal(self) -> int:
-        """The descriptor of the file, sealed; it is the caller's to close."""
-        seal(self._fd)
+        """The descriptor of the file, sealed; it is the caller's to close. Errors of `complete`."""
+        self.complete()
         fd, self._fd = self._fd, -1
         return fd
 
@@ -76,7 +97,7 @@ def sealed(parts: Iterable[memoryview]) -> int:
     Raises:
         OSError: no more files, or no memory.
     """
-    fd = os.memfd_create("duet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fd = _file()
     try:
         for part in parts:
             while part:
@@ -88,9 +109,25 @@ def sealed(parts: Iterable[memoryview]) -> int:
     return fd
 
 
-def seal(fd: int) -> None:
-    """Nobody writes, shortens or lengthens this file any more."""
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+def _file() -> int:
+    return os.memfd_create("duet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def seal(fd: int, tries: int = _TRIES) -> None:
+    """Nobody writes, shortens or lengthens this file any more.
+
+    The kernel refuses that while anything holds one of the pages: who reads it, or moves it.
+
+    Raises:
+        OSError: a page was held in each of the tries (EBUSY).
+    """
+    for left in range(tries, 0, -1):
+        try:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or left == 1:
+                raise
 
 
 def mapped(fd: int, nbytes: int) -> memoryview:
@@ -114,6 +151,7 @@ def mapped(fd: int, nbytes: int) -> memoryview:
 
 
 def _copied(fd: int, nbytes: int) -> memoryview:
+    """The bytes of a file in memory that this process has."""
     found = memoryview(bytearray(nbytes))
     left, offset = found, 0
     while left and (count := os.preadv(fd, [left], offset)):

@@ -119,8 +119,9 @@ def encode(items: Iterable[Item]) -> Outgoing:
                     table.append([buffer.nbytes, _SEALED if buffer.is_written else _GROWING])
                 continue
             view = memoryview(buffer).cast("B")
-            if view.nbytes >= PIPE_MEMORY_FILE_BYTES and HAS_MEMORY_FILES and len(fds) < _MOST_FDS:
-                fds.append(sealed([view]))
+            fd = _filed(view) if len(fds) < _MOST_FDS else None
+            if fd is not None:
+                fds.append(fd)
                 table.append([view.nbytes, _SEALED])
             else:
                 inline.append(view)
@@ -140,6 +141,16 @@ def encode(items: Iterable[Item]) -> Outgoing:
     if inline_bytes <= _TOGETHER_BYTES:  # one system call, and whoever reads is woken once
         return Outgoing([memoryview(b"".join((header, body, *inline)))], fds)
     return Outgoing([memoryview(header + body), *inline], fds)
+
+
+def _filed(view: memoryview) -> int | None:
+    """The descriptor of a sealed file of these bytes, if they are worth one and there is one."""
+    if view.nbytes < PIPE_MEMORY_FILE_BYTES or not HAS_MEMORY_FILES:
+        return None
+    try:
+        return sealed([view])
+    except OSError:  # no more files, or not so much memory: they go as they are
+        return None
 
 
 def _pack(packed: Any) -> bytes:

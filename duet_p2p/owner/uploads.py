@@ -151,7 +151,19 @@ class Uploads:
         if announced.is_given_up:
             return
         failed = done.cancelled() or done.exception() is not None
-        self._arrived(announced.blob.transfer, b"" if failed else done.result(), "")
+        data, refusal = (b"", "") if failed else _complete(done.result())
+        self._arrived(announced.blob.transfer, data, refusal)
+
+
+def _complete(data: engine.Buffer | Landing) -> tuple[engine.Buffer | Landing, str]:
+    """What has arrived, ready for the engine; or nothing, and in words why."""
+    try:
+        if isinstance(data, Landing):
+            data.complete()
+    except OSError as error:
+        why = f"{len(data)} bytes arrived and could not be kept ({error.strerror}): send again"
+        return b"", why
+    return data, ""
 
 
 def _landing(nbytes: int) -> Landing | None:

@@ -1,7 +1,10 @@
 """An upload lands in a sealed memory file, and a tensor lives in it uncopied."""
 
+import contextlib
 import errno
 import os
+import threading
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -34,6 +37,53 @@ def test_what_one_side_writes_in_its_mapping_the_other_does_not_see() -> None:
     one, two = landing.mapped(os.dup(fd), 4), landing.mapped(fd, 4)
     one[:] = b"mine"
     assert bytes(two) == b"same"
+
+
+@contextlib.contextmanager
+def one_page_held(fd: int, nbytes: int = 4096) -> Iterator[None]:
+    """Something else in the kernel has a page of the file for a while, as when it is moved."""
+    out, into = os.pipe()
+    os.splice(fd, into, nbytes, offset_src=0)
+    try:
+        yield
+    finally:
+        os.close(into)
+        os.close(out)
+
+
+def test_a_file_of_which_the_kernel_holds_a_page_goes_on_as_a_copy() -> None:
+    place = Landing(100_000)
+    place.write(0, bytes(range(250)) * 400)
+    before = len(os.listdir("/proc/self/fd"))
+    with one_page_held(place._fd):
+        with pytest.raises(OSError, match="busy"):
+            landing.seal(place._fd, tries=1)
+        place.complete()
+        place.complete()
+        found = place.map()
+    assert bytes(found) == bytes(range(250)) * 400
+    del found
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
+def test_a_page_that_is_held_for_a_while_only_delays_the_seal() -> None:
+    place = Landing(100_000)
+    held = one_page_held(place._fd)
+    held.__enter__()
+    letting_go = threading.Timer(0.3, held.__exit__, (None, None, None))
+    letting_go.start()
+    landing.seal(place._fd)
+    letting_go.join()
+    landing.check_sealed(place._fd, 100_000)
+
+
+def test_where_there_are_no_more_files_bytes_go_through_the_pipe_as_they_are(monkeypatch) -> None:
+    def none(*args: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(landing.os, "memfd_create", none)
+    outgoing = pipe.encode([m.Arrived(7, bytes(100_000))])
+    assert not outgoing.fds and sum(chunk.nbytes for chunk in outgoing.chunks) > 100_000
 
 
 def test_a_landing_that_is_given_up_closes_its_file() -> None:

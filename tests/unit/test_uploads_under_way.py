@@ -1,10 +1,12 @@
 """Announced uploads count before they arrive, until the engine has done with them."""
 
 import asyncio
+import errno
 
 import pytest
 
 from duet_p2p import limits
+from duet_p2p.engine.landing import HAS_MEMORY_FILES, Landing
 from duet_p2p.errors import ProtocolError
 from duet_p2p.owner.uploads import Uploads
 from duet_p2p.wire.values import Blob
@@ -86,6 +88,29 @@ async def test_so_many_large_ones_are_asked_for_and_the_next_when_one_is_done_wi
     assert list(session.expected) == list(range(1, most + 2)) and not session.refused
     uploads.settled(1)
     assert list(session.expected) == list(range(1, most + 4))
+
+
+@pytest.mark.skipif(not HAS_MEMORY_FILES, reason="needs memory files")
+async def test_a_large_one_that_cannot_be_kept_says_why_and_fails_alone(arrived, monkeypatch):
+    session = FakeSession()
+    uploads = Uploads(session, lambda *it: arrived.append(it), one=1 << 20, together=1 << 30)
+    for transfer in (1, 2):
+        uploads.expect(transfer, Blob(transfer, limits.PIPE_MEMORY_FILE_BYTES))
+
+    def full(place):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Landing, "complete", full)
+        session.expected[1].set_result(Landing(100_000))
+        await asyncio.sleep(0)
+    place = Landing(100_000)
+    session.expected[2].set_result(place)
+    await asyncio.sleep(0)
+    refusal = "100000 bytes arrived and could not be kept (Cannot allocate memory): send again"
+    assert arrived == [(1, b"", refusal), (2, place, "")]
+    with pytest.raises(PermissionError):
+        place.write(0, b"x")
 
 
 async def test_what_was_on_its_way_to_an_engine_that_died_goes_to_no_other(uploads, arrived):
