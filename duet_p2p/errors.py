@@ -10,7 +10,8 @@
     ├── the owner's answer
     │   ├── NotReleased          PermissionError   ├── RequestDenied       PermissionError
     │   ├── RequestExpired       TimeoutError      ├── RequestClosed       RuntimeError
-    │   ├── QuotaExceeded        RuntimeError      └── AuditUnavailable    OSError
+    │   ├── QuotaExceeded        RuntimeError      ├── AuditUnavailable    OSError
+    │   └── NoAnswer             TimeoutError
     ├── the other side's computation
     │   └── RemoteError          RuntimeError
     ├── the connection           ConnectionError
@@ -46,6 +47,7 @@ __all__ = [
     "IdentityInUse",
     "InputRequired",
     "InvalidId",
+    "NoAnswer",
     "NotAllowed",
     "NotReleased",
     "OriginMismatch",
@@ -157,6 +159,10 @@ class QuotaExceeded(DuetError, RuntimeError):
 
 class AuditUnavailable(DuetError, OSError):
     """The audit log cannot be written, so nothing is released. Free some disk space and retry."""
+
+
+class NoAnswer(DuetError, TimeoutError):
+    """The owner's side is busy with what was sent before (commands_per_second). Ask again later."""
 
 
 # the other side's computation

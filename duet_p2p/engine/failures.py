@@ -49,6 +49,7 @@ _OF_GRAPH: Final = (
 )
 """Those of them that depend on what an operation kept."""
 
+_MEMORY: Final = "(memory_bytes)"
 _EXHAUSTED: Final = ("can't allocate memory", "not enough memory", "bad_alloc")
 """Parts of what torch says where the kernel gives no memory."""
 
@@ -102,6 +103,8 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 def text_of(error: BaseException) -> str:
     """Class and message, bounded, without addresses of the owner's memory."""
     text = _ADDRESS.sub("", f"{type(error).__name__}: {error}")
+    if is_exhaustion(error) and _MEMORY not in text:  # in front: what torch says may be cut
+        text = f"{type(error).__name__}: no memory is left {_MEMORY}: {error}"
     return text if len(text) <= _TEXT_CHARS else text[: _TEXT_CHARS - 1] + "…"
 
 

@@ -39,6 +39,7 @@ from duet_p2p.owner.journal import Journal, LogJournal
 from duet_p2p.owner.plans import OwnerPlans
 from duet_p2p.owner.policy import Policy
 from duet_p2p.owner.printing import CallbackThread, LiveLine, Printer
+from duet_p2p.owner.quotas import QUOTAS, checked_quotas
 from duet_p2p.owner.service import Service
 from duet_p2p.owner.sharing import prepare
 from duet_p2p.surface import values
@@ -46,23 +47,6 @@ from duet_p2p.surface import values
 __all__ = ["QUOTAS", "OwnerDuet", "start_service"]
 
 T = TypeVar("T")
-
-QUOTAS: Mapping[str, int] = {
-    "objects": numbers.OBJECTS,
-    "stored_bytes": numbers.STORED_BYTES,
-    "result_bytes": numbers.RESULT_BYTES,
-    "upload_bytes": numbers.UPLOAD_BYTES,
-    "open_requests": numbers.OPEN_REQUESTS,
-    "uploads_bytes": numbers.UPLOADS_BYTES,
-    "downloads_bytes": numbers.DOWNLOADS_BYTES,
-    "commands_per_second": numbers.COMMANDS_PER_SECOND,
-    "command_seconds": numbers.COMMAND_SECONDS,
-    "closed_reads": numbers.CLOSED_READS,
-    "cpu_seconds": numbers.ENGINE_CPU_SECONDS,
-    "timed_per_minute": numbers.TIMED_PER_MINUTE,
-    "memory_bytes": numbers.ENGINE_MEMORY_BYTES,
-}
-"""What ``launch_duet(limits=…)`` may override, with the defaults."""
 
 _LATER: Final = frozenset({"privacy"})
 _THEIRS: Final = frozenset({"torch", "torchvision", "python", "syft", "step", "dp"})
@@ -97,13 +81,14 @@ async def start_service(
 
     Raises:
         ValueError: a limit or name that does not exist, or makes no sense.
+        TypeError: limits that are no mapping.
         NotADirectoryError: one of `data_dirs` is no directory.
     """
     service = Service(
         session,
         host,
         configure=engine.Configure(
-            quotas=_quotas(limits or {}), data_dirs=checked_dirs(data_dirs or {}), threads=threads
+            quotas=checked_quotas(limits), data_dirs=checked_dirs(data_dirs or {}), threads=threads
         ),
         policy=Policy(min_records=min_records),
         journal=journal or LogJournal(session_id),
@@ -475,12 +460,3 @@ def _checked_note(
 def _check_shapes(shapes: str) -> None:
     if shapes not in ("public", "private"):
         raise ValueError(f"shapes is 'public' or 'private', not {shapes!r}")
-
-
-def _quotas(given: Mapping[str, int]) -> dict[str, int]:
-    for name, value in given.items():
-        if name not in QUOTAS:
-            raise ValueError(f"no limit is called {name!r}; there are {', '.join(QUOTAS)}")
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ValueError(f"the limit {name!r} is a number of at least 0, not {value!r}")
-    return {**QUOTAS, **given}

@@ -29,6 +29,7 @@ from torch import Tensor
 from duet_p2p.errors import (
     ConnectionLost,
     DuetError,
+    NoAnswer,
     PointerDeleted,
     ProtocolError,
     RemoteError,
@@ -308,7 +309,7 @@ class Client:
 
         Raises:
             ConnectionLost: the deadline passed while the partner could not be reached.
-            TimeoutError: it passed although the partner is there.
+            NoAnswer: it passed although the partner is there.
             SessionClosed: the session ended meanwhile.
         """
         if self.is_on_loop():
@@ -320,7 +321,7 @@ class Client:
             if left <= 0:
                 if self._state == "lost":
                     raise copy.copy(self._error) or ConnectionLost()
-                raise TimeoutError("the owner's side did not answer in time")
+                raise NoAnswer
             if self._state == "closed" and not future.done():
                 raise self.ended()
             is_endless = end is None and self._state == "lost"

@@ -33,6 +33,13 @@ class Failures:
         """Public failures, oldest first."""
         return [self.error(fail.seq, fail.op, fail.code, fail.text) for fail in self._recent]
 
+    def of_room(self) -> RemoteError | None:
+        """The newest one for want of objects, of which the owner's side keeps nothing."""
+        for fail in reversed(self._recent):
+            if fail.code == "QuotaExceeded" and "(objects)" in fail.text:
+                return self.error(fail.seq, fail.op, fail.code, fail.text)
+        return None
+
     def error(self, seq: int, op: str, code: str, text: str) -> RemoteError:
         """The error that says what failed, where it was issued, and what is known of the cause."""
         site = self._sites.text(seq)

@@ -165,7 +165,8 @@ def _not_yours(pointer: Pointer, answer: NotYours) -> Exception:
         case "expired":
             return RequestExpired(f"Nobody decided the request for {shown} in time. {_HOW_TO_ASK}")
         case "unknown":
-            return PointerDeleted(f"The owner's side has no object for {shown} any more.")
+            gone = PointerDeleted(f"The owner's side has no object for {shown} any more.")
+            return pointer._client.failures.of_room() or gone
     return ProtocolError(f"{answer.state!r} is not a state of a value")
 
 

@@ -173,7 +173,10 @@ class Request:
                 return decoded(answer, data)
             if isinstance(answer, Failed):
                 raise self._client.remote_error(answer)
-        raise RequestClosed(f"The request {self.name!r} is {self.status}; it has no value.")
+        is_told = self._answer.done() and self._answer.exception() is None
+        why = getattr(self._answer.result()[0], "reason", "") if is_told else ""
+        said = f" ({why})" if why else ""
+        raise RequestClosed(f"The request {self.name!r} is {self.status}{said}; it has no value.")
 
     def _delivered(self) -> None:
         """Lets go of a large value once somebody has it: the history would keep it for ever."""

@@ -93,7 +93,8 @@ def joined(**settings: Any) -> Iterator[Joined]:
     """An owner and a scientist, connected; both end with the block.
 
     Args:
-        settings: of the owner's service: ``limits``, ``data_dirs``, ``min_records``.
+        settings: of the owner's service: ``limits``, ``data_dirs``, ``min_records``; and ``host``
+            of its engine, a thread unless it is given.
     """
     bridge = Bridge("surface")
     state = torch.get_rng_state()
@@ -114,7 +115,7 @@ async def _build(bridge: Bridge, settings: dict[str, Any]) -> Joined:
     ends = {role: Session(role, bridge.loop) for role in ("owner", "scientist")}
     service = await start_service(
         ends["owner"],
-        ThreadHost(),
+        settings.pop("host", None) or ThreadHost(),
         callback_thread=bridge.callback_thread,
         session_id=OWNER_ID,
         logging=False,
