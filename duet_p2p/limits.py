@@ -204,8 +204,11 @@ DEPARTURE_TURNS: Final = 100  # of the loop, with a look in each, before there i
 REST_SECONDS: Final = 0.003  # without a command, before an engine does what nobody waits for
 SPARE_BYTES: Final = 16 * 1024**2  # at most, of the pages that are kept ready for a large value
 SPARE_STEP_BYTES: Final = 1024**2  # of them, fetched without a look whether there is work
+PIPE_SHORT_SECONDS: Final = 10.0  # without descriptors or memory to write; then the engine ends
+PIPE_SHORT_LOOK_SECONDS: Final = 0.05  # between two tries
 PIPE_MEMORY_FILE_BYTES: Final = 65_536  # buffers of this size go as memory files, not inline
 ENGINE_START_SECONDS: Final = 120.0  # importing torch on a cold, slow disk
+ENGINE_AGAIN_SECONDS: Final = 0.5  # between two tries where the system has no room for one
 ENGINE_STOP_SECONDS: Final = 2.0  # asked nicely; then it is killed
 
 # surface (surface/)

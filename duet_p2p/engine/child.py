@@ -29,6 +29,7 @@ __all__ = ["main"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
+_FILES: Final = 65_536  # each upload that is mapped keeps a descriptor
 
 
 def main(fd: int, parent: int, page: int) -> int:
@@ -123,32 +124,52 @@ def _encoded(events: list[Event]) -> Outgoing:
 
     try:
         return again(lambda: pipe.encode(events))
-    except (TypeError, ValueError, MemoryError):
+    except _UNHELD:
         with RESERVE:
-            return pipe.encode([_held(event) for event in events])
+            try:
+                return pipe.encode([_held(event) for event in events])
+            except OSError as error:  # each by itself, and no descriptors for all of them
+                return pipe.encode([_refused(event, error) or event for event in events])
+
+
+_UNHELD: Final = (TypeError, ValueError, MemoryError, EOFError, OSError)
+"""Too much for a frame; or no descriptor for its bytes, or fewer bytes than there should be."""
 
 
 def _held(event: Event) -> Event:
     """An event that a frame can hold."""
     from duet_p2p.engine import pipe
-    from duet_p2p.engine.messages import Bytes, Candidate, Described, Refused
 
     try:
         pipe.encode([event]).close()
-    except (TypeError, ValueError, MemoryError) as error:
-        if isinstance(event, Bytes):
-            return Refused(event.call, f"{type(error).__name__}: {error}")
-        if isinstance(event, Candidate):
-            return Candidate(event.call, None, None, False)
-        if isinstance(event, Described):
-            return Described(event.call)
-        raise
+    except _UNHELD as error:
+        refused = _refused(event, error)
+        if refused is None:
+            raise
+        return refused
     return event
+
+
+def _refused(event: Event, error: Exception) -> Event | None:
+    """The same event without what no frame can hold; None if it has nothing of that kind."""
+    from duet_p2p.engine.messages import Bytes, Candidate, Described, Refused
+
+    if isinstance(event, Bytes):
+        return Refused(event.call, f"{type(error).__name__}: {error}")
+    if isinstance(event, Candidate):
+        return Candidate(event.call, None, None, False)
+    if isinstance(event, Described):
+        return Described(event.call)
+    return None
 
 
 def _harden() -> None:
     """No core dump may hold private data, and no orphan may keep it."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    with contextlib.suppress(ValueError, OSError):  # a platform with a lower limit of its own
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -142,7 +142,7 @@ class Departure:
 
     def map(self) -> memoryview:
         """The bytes in this process, for somebody who wants to look at the value."""
-        return mapped(os.dup(self._fd), self.nbytes)
+        return mapped(self.descriptor(), self.nbytes)
 
     def descriptor(self) -> int:
         """One more descriptor of the file, for another process; it is the caller's to close."""

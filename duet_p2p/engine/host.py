@@ -1,7 +1,7 @@
 """Two ways to carry an engine: in a process of its own, or in a thread of the owner's process.
 
 Both live on an asyncio loop and have one interface, `Host`. Neither ever blocks the loop: writing
-is queued, and large buffers are copied into their memory files by a worker thread.
+is queued (sender.py).
 
 The process is started with `subprocess`, not `multiprocessing`: its spawn runs a script without a
 ``__main__`` guard a second time, and its pipes unpickle what the child sends.
@@ -17,13 +17,13 @@ import queue
 import signal
 import socket
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from duet_p2p.engine import pipe
-from duet_p2p.engine.messages import Command, Configure, Died, Discard, Event, Started, Stop
+from duet_p2p.engine.messages import Command, Configure, Died, Event, Started, Stop
 from duet_p2p.engine.process import during, ended_by, start
+from duet_p2p.engine.sender import Sender
 from duet_p2p.engine.watch import Page
 from duet_p2p.errors import DuetError, ProtocolError
 from duet_p2p.limits import ENGINE_START_SECONDS, ENGINE_STOP_SECONDS
@@ -36,9 +36,6 @@ __all__ = ["Host", "ProcessHost", "ThreadHost"]
 _log = logging.getLogger("duet_p2p.engine")
 
 _REAP_SECONDS: Final = 0.005
-_HELD_SECONDS: Final = 0.05  # until a `Discard` goes by itself
-_COPY_BYTES = 256 * 1024  # larger buffers are written to memory files by a worker thread
-_BATCH = 64  # commands in one frame on the pipe
 
 
 class Host(Protocol):
@@ -135,24 +132,21 @@ class _Process:
         self._on_event = on_event
         self._on_end = on_end
         self.started: asyncio.Future[Started] = loop.create_future()
-        self._outbox: deque[Command] = deque()
-        self._held: list[Command] = []  # until the next command, or for a moment
-        self._held_until: asyncio.TimerHandle | None = None
-        self._wakeup = asyncio.Event()
-        self._unsent: pipe.Outgoing | None = None  # what the pipe had no room for
-        self._is_sending = False
         self._reader = pipe.FrameReader()
         self._is_stopping = False
         self.was_private = False
-        self._page = Page()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self._sock = ours
         try:
-            self._child = start(theirs, self._page.fd)
+            self._page = Page()
+            try:
+                self._child = start(theirs, self._page.fd)
+            except BaseException:
+                self._page.close()
+                raise
         except BaseException:
             ours.close()
-            self._page.close()
             raise
         finally:
             theirs.close()
@@ -161,114 +155,15 @@ class _Process:
         os.set_blocking(self._output, False)
         loop.add_reader(ours, self._readable)
         loop.add_reader(self._output, self._log_output)
-        self._sender = loop.create_task(self._send_all())
+        self._sender = Sender(loop, ours, self._end_soon)
         self._ending: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int:
         return self._child.pid
 
-    # writing
-
     def send(self, command: Command) -> None:
-        if type(command) is Discard:
-            # Nobody waits for it, and to wake the engine just when a value leaves delays the value.
-            self._held.append(command)
-            if self._held_until is None:
-                self._held_until = self._loop.call_later(_HELD_SECONDS, self._send_held)
-            return
-        commands, self._held = [*self._held, command], []
-        self._send_now(commands)
-
-    def _send_held(self) -> None:
-        self._held_until = None
-        commands, self._held = self._held, []
-        if commands:
-            self._send_now(commands)
-
-    def _send_now(self, commands: list[Command]) -> None:
-        is_free = not self._is_sending and not self._outbox and self._unsent is None
-        if is_free and len(commands) <= _BATCH and _data_bytes(commands[-1]) <= _COPY_BYTES:
-            self._send_at_once(commands)
-        else:
-            self._outbox += commands
-            self._wakeup.set()
-
-    def _send_at_once(self, commands: list[Command]) -> None:
-        """Nothing waits, so this need not wait for a turn of the loop; most commands go so."""
-        try:
-            outgoing = pipe.encode(commands)
-        except (TypeError, ValueError) as error:
-            self._end_soon(f"a command could not be written: {error}")
-            return
-        try:
-            while outgoing.chunks:
-                chunk = outgoing.chunks[0]
-                if outgoing.fds:
-                    sent = socket.send_fds(self._sock, [chunk], outgoing.fds)
-                    outgoing.close()  # they went with the first byte
-                else:
-                    sent = self._sock.send(chunk)
-                outgoing.chunks[:1] = [chunk[sent:]] if sent < len(chunk) else []
-        except BlockingIOError:
-            self._unsent = outgoing
-            self._wakeup.set()
-        except OSError:
-            outgoing.close()  # the child is gone; the reader notices and says so
-
-    async def _send_all(self) -> None:
-        try:
-            while True:
-                await self._wakeup.wait()
-                self._wakeup.clear()
-                self._is_sending = True
-                if self._unsent is not None:
-                    unsent, self._unsent = self._unsent, None
-                    await self._send_rest(unsent)
-                while self._outbox:
-                    await self._send_some()
-                self._is_sending = False
-        except OSError:
-            pass  # the child is gone; the reader notices and says so
-        except (TypeError, ValueError, ProtocolError) as error:
-            self._end_soon(f"a command could not be written: {error}")
-
-    async def _send_some(self) -> None:
-        batch = [self._outbox.popleft()]
-        if _data_bytes(batch[0]) > _COPY_BYTES:
-            outgoing = await self._loop.run_in_executor(None, pipe.encode, batch)
-        else:
-            while (
-                self._outbox and len(batch) < _BATCH and _data_bytes(self._outbox[0]) <= _COPY_BYTES
-            ):
-                batch.append(self._outbox.popleft())
-            outgoing = pipe.encode(batch)
-        await self._send_rest(outgoing)
-
-    async def _send_rest(self, outgoing: pipe.Outgoing) -> None:
-        try:
-            for number, chunk in enumerate(outgoing.chunks):
-                await self._write(chunk, outgoing.fds if number == 0 else [])
-        finally:
-            outgoing.close()
-
-    async def _write(self, chunk: memoryview, fds: Sequence[int]) -> None:
-        while chunk:
-            try:
-                sent = socket.send_fds(self._sock, [chunk], fds) if fds else self._sock.send(chunk)
-            except BlockingIOError:
-                await self._writable()
-                continue
-            fds = ()
-            chunk = chunk[sent:]
-
-    async def _writable(self) -> None:
-        ready: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_writer(self._sock, _resolve, ready)
-        try:
-            await ready
-        finally:
-            self._loop.remove_writer(self._sock)
+        self._sender.send(command)
 
     # reading
 
@@ -353,31 +248,15 @@ class _Process:
         return code
 
     def _clean_up(self) -> None:
-        if self._held_until is not None:
-            self._held_until.cancel()
-        self._sender.cancel()
+        self._sender.close()
         self._loop.remove_reader(self._sock)
         self._sock.close()
-        if self._unsent is not None:
-            self._unsent.close()
         self._reader.close()
         self._log_output()
         self._loop.remove_reader(self._output)
         assert self._child.stdout is not None
         self._child.stdout.close()
         self._page.close()
-
-
-def _data_bytes(command: Command) -> int:
-    data = getattr(command, "data", None)
-    if data is None:
-        return 0
-    return data.nbytes if isinstance(data, memoryview) else len(data)
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, on_event: Callable[[Event], None], event: Event) -> None:

@@ -15,6 +15,11 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
+try:
+    import resource
+except ImportError:  # no such limits on this platform
+    resource = None  # type: ignore[assignment]
+
 __all__ = ["HAS_MEMORY_FILES", "SEALS", "Landing", "check_sealed", "mapped", "seal", "sealed"]
 
 HAS_MEMORY_FILES: Final = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")
@@ -25,6 +30,7 @@ SEALS: Final = (
     else 0
 )
 
+_SPARE_FILES: Final = 128  # descriptors that maps leave: a frame alone can bring 64
 _TRIES: Final = 16  # a try on a busy file takes the kernel up to 0.16 s
 
 
@@ -134,7 +140,8 @@ def mapped(fd: int, nbytes: int) -> memoryview:
     """The bytes of a sealed file; closes the descriptor.
 
     Private: what is written here changes nobody else's bytes, and costs memory only where it is.
-    Where there is no room for new pages they are copied into what the process has and does not use.
+    Where there is no room for new pages they are copied into what the process has and does not use,
+    and where there are few descriptors too: a map keeps one for as long as it lives.
 
     Raises:
         ValueError: the file is not sealed, or has another size.
@@ -142,12 +149,27 @@ def mapped(fd: int, nbytes: int) -> memoryview:
     """
     try:
         check_sealed(fd, nbytes)
+        if not _may_keep(fd):
+            return _copied(fd, nbytes)
         try:
             return memoryview(mmap.mmap(fd, nbytes, access=mmap.ACCESS_COPY))
         except OSError:
             return _copied(fd, nbytes)
     finally:
         os.close(fd)
+
+
+def _may_keep(fd: int) -> bool:
+    """Whether there are descriptors to spare: the next one tells, since the lowest is given out."""
+    if resource is None:
+        return True
+    try:
+        next_one = os.dup(fd)
+    except OSError:
+        return False
+    os.close(next_one)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return most == resource.RLIM_INFINITY or next_one < most - _SPARE_FILES
 
 
 def _copied(fd: int, nbytes: int) -> memoryview:

@@ -17,6 +17,7 @@ import contextlib
 import os
 import socket
 import struct
+import time
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +32,12 @@ from duet_p2p.engine.departure import Departure
 from duet_p2p.engine.landing import HAS_MEMORY_FILES, Landing, sealed
 from duet_p2p.engine.reserve import again
 from duet_p2p.errors import ProtocolError
-from duet_p2p.limits import PIPE_FRAME_BYTES, PIPE_MEMORY_FILE_BYTES
+from duet_p2p.limits import (
+    PIPE_FRAME_BYTES,
+    PIPE_MEMORY_FILE_BYTES,
+    PIPE_SHORT_LOOK_SECONDS,
+    PIPE_SHORT_SECONDS,
+)
 from duet_p2p.wire.codec import pack_value, unpack_message, unpack_value
 from duet_p2p.wire.fields import pack_fields
 
@@ -74,7 +80,7 @@ _WORDS: Final = frozenset({type(None), bool, int, str})
 class Outgoing:
     """A frame ready to be sent: byte chunks, and descriptors that go with the first byte.
 
-    Whoever sends it calls `close` afterwards, sent or not.
+    Whoever sends it calls `close` afterwards, sent or not; one that nobody took closes itself.
     """
 
     __slots__ = ("chunks", "fds")
@@ -88,6 +94,8 @@ class Outgoing:
         while self.fds:
             os.close(self.fds.pop())
 
+    __del__ = close
+
 
 # encoding
 
@@ -98,6 +106,7 @@ def encode(items: Iterable[Item]) -> Outgoing:
     Raises:
         TypeError: something in them is not of the closed set.
         ValueError: a limit is passed.
+        OSError: no more descriptors, or no memory; the same items can be encoded later.
     """
     buffers: list[_Bytes] = []
     packed = [
@@ -106,7 +115,14 @@ def encode(items: Iterable[Item]) -> Outgoing:
     fds: list[int] = []
     inline: list[memoryview] = []
     table: list[list[int]] = []
+    copies: list[int] = []
     try:
+        # First what the system may refuse: after that the same items can be encoded once more.
+        for buffer in buffers:
+            if isinstance(buffer, Landing):
+                buffer.complete()
+            elif isinstance(buffer, Departure):
+                copies.append(buffer.descriptor())
         for buffer in buffers:
             if isinstance(buffer, Landing | Departure):
                 if len(fds) >= _MOST_FDS:
@@ -115,7 +131,7 @@ def encode(items: Iterable[Item]) -> Outgoing:
                     fds.append(buffer.seal())
                     table.append([buffer.nbytes, _SEALED])
                 else:
-                    fds.append(buffer.descriptor())
+                    fds.append(copies.pop(0))
                     table.append([buffer.nbytes, _SEALED if buffer.is_written else _GROWING])
                 continue
             view = memoryview(buffer).cast("B")
@@ -134,7 +150,7 @@ def encode(items: Iterable[Item]) -> Outgoing:
         if len(body) > PIPE_FRAME_BYTES:
             raise ValueError(f"a frame of {len(body)} bytes, {PIPE_FRAME_BYTES} allowed")
     except BaseException:
-        Outgoing([], fds).close()
+        Outgoing([], fds + copies).close()
         raise
     inline_bytes = sum([v.nbytes for v in inline])
     header = _HEADER.pack(len(body), inline_bytes, len(fds))
@@ -375,16 +391,37 @@ def _unpack_field(packed: Any, buffers: _Buffers, kind: type) -> Any:
 
 
 def send(sock: socket.socket, outgoing: Outgoing) -> None:
-    """Send one frame on a blocking socket."""
+    """Send one frame on a blocking socket.
+
+    Raises:
+        ConnectionError: the other side is gone.
+        OSError: the kernel is short of something, and that lasts.
+    """
     try:
-        first, *rest = outgoing.chunks
-        sent = socket.send_fds(sock, [first], outgoing.fds) if outgoing.fds else sock.send(first)
-        if sent < len(first):
-            sock.sendall(first[sent:])
-        for chunk in rest:
-            sock.sendall(chunk)
+        for chunk in outgoing.chunks:
+            while chunk:
+                chunk = chunk[_send_some(sock, chunk, outgoing) :]
     finally:
         outgoing.close()
+
+
+def _send_some(sock: socket.socket, chunk: memoryview, outgoing: Outgoing) -> int:
+    """How many bytes of it went, with the descriptors if they have not gone yet."""
+    end = 0.0
+    while True:
+        try:
+            if not outgoing.fds:
+                return sock.send(chunk)
+            sent = socket.send_fds(sock, [chunk], outgoing.fds)
+            outgoing.close()  # they went with the first byte
+            return sent
+        except ConnectionError:
+            raise
+        except OSError:  # nothing went: descriptors on their way are limited, too
+            end = end or time.monotonic() + PIPE_SHORT_SECONDS
+            if time.monotonic() > end:
+                raise
+            time.sleep(PIPE_SHORT_LOOK_SECONDS)
 
 
 def receive(sock: socket.socket, reader: FrameReader) -> Iterator[Item] | None:

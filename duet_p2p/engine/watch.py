@@ -69,8 +69,12 @@ class Page:
         else:
             with tempfile.TemporaryFile() as file:
                 self.fd = os.dup(file.fileno())
-        os.ftruncate(self.fd, _PAGE_BYTES)
-        self._page = mmap.mmap(self.fd, _PAGE_BYTES)
+        try:
+            os.ftruncate(self.fd, _PAGE_BYTES)
+            self._page = mmap.mmap(self.fd, _PAGE_BYTES)
+        except BaseException:
+            os.close(self.fd)
+            raise
 
     def read(self) -> Running | None:
         """What ran when the page was written last; None if nothing did."""

@@ -92,7 +92,7 @@ class Revival:
 
     async def _start_one(self) -> None:
         try:
-            started = await self._start()
+            started = await self._started()
         except DuetError as error:
             self._on_end(str(error))
             return
@@ -101,3 +101,16 @@ class Revival:
             self._on_end(f"The engine could not be started: {type(error).__name__}: {error}")
             return
         self._on_up(started)
+
+    async def _started(self) -> Started:
+        """Another try where the system is short of something, descriptors or processes."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + limits.PIPE_SHORT_SECONDS
+        while True:
+            try:
+                return await self._start()
+            except OSError as error:
+                if isinstance(error, DuetError) or loop.time() > until:
+                    raise
+                _log.warning("the engine could not be started, and is tried again: %s", error)
+            await asyncio.sleep(limits.ENGINE_AGAIN_SECONDS)

@@ -190,10 +190,13 @@ class Shares:
             return event.call < 0
         if future.done():
             return True
-        if isinstance(event, engine.Bytes):
-            future.set_result((event.value, in_memory(event.data)))
-        else:
+        if isinstance(event, engine.Refused):
             future.set_exception(NotAllowed(f"This cannot be read: {whole_text(event.reason)}"))
+            return True
+        try:
+            future.set_result((event.value, in_memory(event.data)))
+        except (OSError, ValueError, MemoryError) as error:  # no descriptor, or no room for it
+            future.set_exception(QuotaExceeded(f"This cannot be read now: {error}"))
         return True
 
     def engine_died(self) -> None:

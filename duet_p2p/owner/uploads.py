@@ -150,20 +150,27 @@ class Uploads:
     def _done(self, announced: _Announced, done: asyncio.Future[Any]) -> None:
         if announced.is_given_up:
             return
-        failed = done.cancelled() or done.exception() is not None
-        data, refusal = (b"", "") if failed else _complete(done.result())
+        data, refusal = _complete(announced.blob.nbytes, done)
         self._arrived(announced.blob.transfer, data, refusal)
 
 
-def _complete(data: engine.Buffer | Landing) -> tuple[engine.Buffer | Landing, str]:
-    """What has arrived, ready for the engine; or nothing, and in words why."""
+def _complete(nbytes: int, done: asyncio.Future[Any]) -> tuple[engine.Buffer | Landing, str]:
+    """What has arrived, ready for the engine; or nothing, and perhaps in words why."""
+    if done.cancelled():
+        return b"", ""
+    error = done.exception()
+    data = b"" if error is not None else done.result()
     try:
         if isinstance(data, Landing):
             data.complete()
-    except OSError as error:
-        why = f"{len(data)} bytes arrived and could not be kept ({error.strerror}): send again"
-        return b"", why
-    return data, ""
+    except OSError as refused:
+        error = refused
+    if error is None:
+        return data, ""
+    if isinstance(error, ConnectionError):  # the partner gave it up
+        return b"", ""
+    why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return b"", f"{len(data) or nbytes} bytes arrived and could not be kept ({why}): send again"
 
 
 def _landing(nbytes: int) -> Landing | None:

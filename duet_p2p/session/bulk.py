@@ -53,6 +53,7 @@ class Bulk:
         on_complete: Called with (transfer, bytes) when all of a declared transfer is there.
         on_progress: Called with (transfer, bytes received, total).
         on_cancelled: Called with (transfer) when the other side gave one up.
+        on_failed: Called with (transfer, error) when what came could not be kept here.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class Bulk:
         on_complete: Callable[[int, memoryview], None],
         on_progress: Callable[[int, int, int], None] | None = None,
         on_cancelled: Callable[[int], None] | None = None,
+        on_failed: Callable[[int, Exception], None] | None = None,
     ) -> None:
-        self.receiver = BulkReceiver(on_complete, on_progress, on_cancelled)
+        self.receiver = BulkReceiver(on_complete, on_progress, on_cancelled, on_failed)
         self._sender: BulkSender | None = None
         self._sent_before = 0
 

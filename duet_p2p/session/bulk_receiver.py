@@ -56,7 +56,9 @@ class BulkReceiver:
         on_complete: Callable[[int, Any], None],
         on_progress: Callable[[int, int, int], None] | None = None,
         on_cancelled: Callable[[int], None] | None = None,
+        on_failed: Callable[[int, Exception], None] | None = None,
     ) -> None:
+        self._on_failed = on_failed
         self._on_complete = on_complete
         self._on_progress = on_progress
         self._on_cancelled = on_cancelled
@@ -114,7 +116,10 @@ class BulkReceiver:
         if incoming.has_begun:
             self._say(Kind.GO, transfer_id)
         for part in early:
-            self._write(transfer_id, incoming, part)
+            if incoming.is_refused:  # there was no room for the one before
+                self._skip(transfer_id, incoming, len(part))
+            else:
+                self._write(transfer_id, incoming, part)
 
     def refuse(self, transfer_id: int) -> None:
         """Wants no more of a transfer, declared or not; its memory is freed.
@@ -187,9 +192,7 @@ class BulkReceiver:
         if not incoming.has_begun:
             self._begin(transfer_id, incoming, total)
         if incoming.is_refused:
-            incoming.received += size
-            if incoming.received == total:
-                del self._transfers[transfer_id]
+            self._skip(transfer_id, incoming, size)
         elif incoming.is_declared:
             self._write(transfer_id, incoming, part)
         elif incoming.received + size > limits.BULK_EARLY_WIDE_BYTES:
@@ -215,20 +218,43 @@ class BulkReceiver:
 
     def _write(self, transfer_id: int, incoming: _Incoming, part: bytes | memoryview) -> None:
         total = incoming.total or 0
-        if incoming.into is None:
-            # Not a bytearray: that would write a gigabyte of zeros here, on the network's thread.
-            incoming.into = np.empty(total, dtype=np.uint8).data
         end = incoming.received + len(part)
-        if isinstance(incoming.into, memoryview):
-            incoming.into[incoming.received : end] = part
-        else:
-            incoming.into.write(incoming.received, part)
+        try:
+            self._keep(incoming, part)
+        except (OSError, MemoryError) as error:  # it alone ends: others have their memory
+            self._fail(transfer_id, incoming, end, error)
+            return
         incoming.received = end
         if self._on_progress is not None:
             self._on_progress(transfer_id, end, total)
         if end == total:
             del self._transfers[transfer_id]
             self._on_complete(transfer_id, incoming.into)
+
+    def _skip(self, transfer_id: int, incoming: _Incoming, size: int) -> None:
+        incoming.received += size
+        if incoming.received == incoming.total:
+            del self._transfers[transfer_id]
+
+    def _keep(self, incoming: _Incoming, part: bytes | memoryview) -> None:
+        if incoming.into is None:
+            # Not a bytearray: that would write a gigabyte of zeros here, on the network's thread.
+            incoming.into = np.empty(incoming.total or 0, dtype=np.uint8).data
+        at = incoming.received
+        if isinstance(incoming.into, memoryview):
+            incoming.into[at : at + len(part)] = part
+        else:
+            incoming.into.write(at, part)
+
+    def _fail(self, transfer_id: int, incoming: _Incoming, end: int, error: Exception) -> None:
+        """What came cannot be kept: no more of this transfer is wanted."""
+        if end == incoming.total:
+            del self._transfers[transfer_id]  # nothing more of it will come
+        else:
+            self.refuse(transfer_id)
+            incoming.received = end
+        if self._on_failed is not None:
+            self._on_failed(transfer_id, error)
 
     def _give_up(self, transfer_id: int) -> None:
         incoming = self._transfers.pop(transfer_id, None)

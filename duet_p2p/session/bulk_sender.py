@@ -200,7 +200,7 @@ class BulkSender:
 
         Returns:
             Whether everything is on its way. False: `cancel` was called, the other side does not
-            want it, or a source ended early.
+            want it, or a source ended early or cannot be read.
 
         Raises:
             ConnectionLost: The association ended.
@@ -226,7 +226,9 @@ class BulkSender:
         try:
             async with self._slots:
                 return await self._send_all(outgoing, progress)
-        except EOFError as error:
+        except ConnectionLost:
+            raise
+        except (EOFError, OSError, MemoryError) as error:  # a source that cannot be read any more
             _LOG.warning("Transfer %d ended early: %s", transfer_id, error)
             self.cancel(transfer_id)
             return False

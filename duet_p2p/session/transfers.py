@@ -75,7 +75,7 @@ class Transfers:
         self._loop = loop
         self._on_forgotten = on_forgotten
         self._on_complete = on_complete
-        self._bulk = Bulk(self._arrived, self._progressed, self._cancelled)
+        self._bulk = Bulk(self._arrived, self._progressed, self._cancelled, self._failed)
         self._outgoing: dict[int, _Outgoing] = {}
         self._incoming: dict[int, asyncio.Future[Any]] = {}
         self._progress: dict[int, Progress] = {}
@@ -209,6 +209,14 @@ class Transfers:
         future = self._incoming.pop(transfer, None)
         if future is not None:
             _fail(future, ConnectionLost("The partner gave up sending this value."))
+
+    def _failed(self, transfer: int, error: Exception) -> None:
+        """There is no room for it here; the other side is told that it is done with."""
+        self._forget_incoming(transfer)
+        future = self._incoming.pop(transfer, None)
+        if future is not None:
+            _fail(future, error)
+        self._on_complete(transfer)
 
     # associations
 
