@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import ipaddress
 import json
 import os
+import socket
 from dataclasses import dataclass
 
 from duet_p2p.errors import SignalingUnreachable
+from duet_p2p.identity.users import user_of
 from signaling_server.embedded import EmbeddedServer
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
 
 LOCAL_HOST, LOCAL_PORT = "127.0.0.1", 8765
 LOCAL_URL = f"http://{LOCAL_HOST}:{LOCAL_PORT}"
+_LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 PROBE_SECONDS = 2.0
 START_SECONDS = 10.0
 _LOCAL_HINT = (
@@ -87,7 +91,7 @@ def renewed_meeting_point(point: MeetingPoint) -> MeetingPoint:
 
 
 def _embedded(host: str | None) -> MeetingPoint:
-    server = EmbeddedServer(host or LOCAL_HOST, LOCAL_PORT)
+    server = EmbeddedServer(host or LOCAL_HOST, LOCAL_PORT, is_own=_is_own)
     try:
         started = server.start(START_SECONDS)
     except OSError as error:
@@ -97,6 +101,15 @@ def _embedded(host: str | None) -> MeetingPoint:
     reach = "partners on this machine only" if host is None else "partners on this network"
     text = f"{started} (in this process; {reach})"
     return MeetingPoint(started, text, "" if started == LOCAL_URL else started, server)
+
+
+def _is_own(line: socket.socket) -> bool:
+    """Whether a connection is of this user, as far as the kernel tells."""
+    try:
+        is_here = ipaddress.ip_address(line.getpeername()[0]) in _LOOPBACK
+    except (OSError, ValueError):
+        return False
+    return is_here and user_of(line) == os.geteuid()
 
 
 def scientist_meeting_point(network_url: str, url: str, sent: str = "") -> MeetingPoint:

@@ -13,6 +13,7 @@ import logging
 import math
 import random
 import secrets
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ __all__ = ["SignalingApp", "SignalingConfig", "version"]
 
 log = logging.getLogger(__name__)
 
+_OWN: Final = "own"  # no address
 _SWEEP_SECONDS: Final = 15.0
 _CLOSE_SECONDS: Final = 1.0  # for the other side's close frame
 
@@ -58,6 +60,9 @@ class SignalingConfig:
     ice: IceConfig = field(default_factory=IceConfig)
     pages: Pages | None = None
     """The browser's pages, where this server is the one that people get them from."""
+    is_own: Callable[[socket.socket], bool] | None = None
+    """Whether a connection is of the user whom this server is for, where it is for one: others then
+    have half of the room, and what that user does is counted apart from what they do."""
 
 
 def version() -> str:
@@ -279,6 +284,9 @@ class SignalingApp:
             raise web.HTTPForbidden(text="Pages of that origin may not connect.\n")
 
     def _source_of(self, request: web.Request) -> str:
+        line = request.transport.get_extra_info("socket") if request.transport else None
+        if self._config.is_own is not None and line is not None and self._config.is_own(line):
+            return _OWN
         peer = request.transport.get_extra_info("peername") if request.transport else None
         return source_of(
             peer[0] if isinstance(peer, tuple) else None,
@@ -296,7 +304,11 @@ class SignalingApp:
         if wait:
             self._metrics.count("rate_limited_total", scope="connect")
             raise web.HTTPTooManyRequests(headers=_retry(wait))
-        if counts.all >= limits.max_sockets or counts.unregistered >= limits.max_unregistered:
+        parts = 1 if self._config.is_own is None or source == _OWN else 2
+        if (
+            counts.all >= limits.max_sockets // parts
+            or counts.unregistered >= limits.max_unregistered // parts
+        ):
             self._metrics.count("rate_limited_total", scope="full")
             raise web.HTTPServiceUnavailable(headers=_retry(BUSY_RETRY_SECONDS))
 

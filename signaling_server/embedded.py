@@ -11,6 +11,7 @@ import contextlib
 import errno
 import socket
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from signaling_server.app import SignalingConfig
@@ -21,8 +22,14 @@ __all__ = ["EmbeddedServer"]
 
 _CLOSE_SECONDS: Final = 10.0
 _TAKEN: Final = {errno.EADDRINUSE, errno.EACCES}
-_LIMITS: Final = Limits(max_sockets=256, max_unregistered=64)
-"""The descriptors are those of an owner's process, of which most systems give it 1,024."""
+_LIMITS: Final = Limits(
+    max_sockets=256,
+    max_unregistered=64,
+    max_sessions=128,
+    queue_total=4 * 1024 * 1024,
+    limiter_entries=4_096,
+)
+"""Descriptors and memory are those of an owner's process, of which most systems give it 1,024."""
 
 
 class EmbeddedServer:
@@ -32,11 +39,19 @@ class EmbeddedServer:
         host: the address to listen at. Another one than loopback opens it to the network, in plain
             HTTP; ``0.0.0.0`` and ``::`` are announced by this machine's first address.
         port: wanted port; another one is taken where it is in use.
+        limits: see `Limits`; without them those of a server for a few people.
+        is_own: see `SignalingConfig`.
     """
 
     def __init__(
-        self, host: str = "127.0.0.1", port: int = 8765, *, limits: Limits | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8765,
+        *,
+        limits: Limits | None = None,
+        is_own: Callable[[socket.socket], bool] | None = None,
     ) -> None:
+        self._is_own = is_own
         self._host = host
         self._port = port
         self._limits = limits or _LIMITS
@@ -117,7 +132,11 @@ class EmbeddedServer:
     async def _listen(self, port: int) -> Server:
         announced = _first_address(self._host) if self._host in WILDCARDS else ""
         server = Server(
-            SignalingConfig(()), self._limits, host=self._host, port=port, announced=announced
+            SignalingConfig((), is_own=self._is_own),
+            self._limits,
+            host=self._host,
+            port=port,
+            announced=announced,
         )
         await server.start()
         return server

@@ -165,7 +165,16 @@ class Server:
         self._runners.append(runner)
         limits = self._limits or Limits()
         most = limits.max_sockets + limits.max_unregistered
-        self._listening.append(await listen(runner, listener, most=most, ssl_context=context))
+        is_own = self._config.is_own
+        listening = await listen(
+            runner,
+            listener,
+            most=most,
+            ssl_context=context,
+            others=None if is_own is None else most // 2,
+            is_own=is_own or (lambda line: True),
+        )
+        self._listening.append(listening)
 
     async def _start_metrics(self) -> None:
         if self._metrics_listen is None or not isinstance(self._metrics, PrometheusMetrics):

@@ -6,8 +6,8 @@ Who may speak to it, in the order in which it is checked:
     Origin   exactly this server's, on the WebSocket: another page in the browser has its own
     token    the first message: another user of this machine can connect, but has none
 
-Where the kernel tells whose a connection is (users.py), those of other users of this machine have a
-part of the room only: else they could keep the owner's browser out.
+Where the kernel tells whose a connection is (identity/users.py), those of other users of this
+machine have a part of the room only: else they could keep the owner's browser out.
 
 A token is never part of a URL that reaches the server: it is in the fragment of the redirect, and
 a path with a query is unknown here. Nothing can be done by GET, so there is nothing to forge.
@@ -31,8 +31,8 @@ from duet_p2p.console.files import PageFile
 from duet_p2p.console.messages import Hello, Message, parse
 from duet_p2p.console.page import Page
 from duet_p2p.console.tokens import Tokens
-from duet_p2p.console.users import is_own
 from duet_p2p.errors import ProtocolError
+from duet_p2p.identity.users import is_own
 from signaling_server.doorway import listen
 
 __all__ = ["CLOSED", "CONTENT_POLICY", "NO_TOKEN", "TOO_MANY", "ConsoleServer"]

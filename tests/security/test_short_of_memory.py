@@ -57,7 +57,7 @@ def test_an_upload_that_finds_no_memory_fails_alone(
     full = OSError(errno.ENOMEM, "Cannot allocate memory")
     with monkeypatch.context() as patch:
         patch.setattr(Landing, "write", failing_at(number, full, Landing.write))
-        with pytest.raises(RemoteError, match="could not be kept .Cannot allocate memory"):
+        with pytest.raises(RemoteError, match=r"could not be kept .Cannot allocate memory"):
             torch.ones(NUMBERS).send(both.scientist).sum().get()
 
 

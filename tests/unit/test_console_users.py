@@ -9,7 +9,7 @@ import pytest
 
 from duet_p2p import limits
 from duet_p2p.console import server as server_module
-from duet_p2p.console import users
+from duet_p2p.identity import users
 from tests.unit.console_kit import stage
 
 __all__ = ["stage"]

@@ -1,8 +1,9 @@
 """Which user of this machine is at the other end of a connection over 127.0.0.1, by the kernel.
 
-Any user of the machine can connect to the console's port. A Unix socket's other end is told by the
-socket itself (door.py); for TCP, Linux tells the user of any socket whose addresses one names
-(`sock_diag`, as ``ss -e`` shows them). The other end is such a socket: it is on this machine.
+Any user of the machine can connect to the port of the console, or of the signalling server in this
+process. A Unix socket's other end is told by the socket itself (console/door.py); for TCP, Linux
+tells the user of any socket whose addresses one names (`sock_diag`, as ``ss -e`` shows them). The
+other end is such a socket: it is on this machine.
 
 What is in another's name may be the owner all the same: a browser behind a forwarded port speaks
 through the process that forwards it. So whoever asks gives others less room, and not none.
