@@ -19,6 +19,7 @@ import contextlib
 import ipaddress
 import logging
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -66,6 +67,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "::1")
+_RECORDS = frozenset(bytes((kind,)) for kind in range(20, 64))  # RFC 7983
 _TRANSPORTS = ("udp", "tcp", "tls")  # of relays; at most one of each is asked, in this order
 
 
@@ -161,13 +163,25 @@ def make_gatherer(*, relay_only: bool) -> RTCIceGatherer:
         connection = gatherer._connection
         unread, receive = connection._queue, connection.data_received
         unread.qsize()
+        answer = connection.request_received
+        _require(connection._early_checks.maxlen is not None)
+        _require(not connection._remote_candidates)
 
     def data_received(data: bytes, component: int) -> None:
-        # Anybody may send to the port, and until DTLS runs nobody takes packets out.
-        if unread.qsize() < limits.UNREAD_PACKETS:
+        # Anybody may send to the port, and until DTLS runs nobody takes packets out. What is no
+        # record of DTLS is dropped: aiortc ends of a datagram without a byte.
+        if data[:1] in _RECORDS and unread.qsize() < limits.UNREAD_PACKETS:
             receive(data, component)
 
+    def request_received(message: Any, address: Any, protocol: Any) -> None:
+        # Who has our password could ask from each of its ports: each is an address to be checked.
+        known = connection._remote_candidates
+        is_full = len(known) >= limits.REMOTE_ADDRESSES
+        if not is_full or any((c.host, c.port) == address for c in known):
+            answer(message, address, protocol)
+
     connection.data_received = data_received  # type: ignore[method-assign]
+    connection.request_received = request_received  # type: ignore[method-assign]
     return gatherer
 
 
@@ -184,6 +198,7 @@ async def gather(gatherer: RTCIceGatherer, servers: Servers, *, loopback: bool) 
         hosts = asyncio.ensure_future(_gather_hosts(gatherer, loopback=loopback))
         try:
             await asyncio.shield(hosts)
+            _refuse_noise(connection)
         except asyncio.CancelledError:
             # aioice remembers its sockets at the end of this step, a few milliseconds ahead.
             await hosts
@@ -265,6 +280,23 @@ def set_ice_role(ice: RTCIceTransport, *, controlling: bool) -> None:
         _ = ice._connection.ice_controlling
         ice._connection.ice_controlling = controlling
         _require(ice.role == ("controlling" if controlling else "controlled"))
+
+
+def _refuse_noise(connection: aioice.ice.Connection) -> None:
+    """Drops what no STUN message is: aioice raises `struct.error` of an attribute that is cut off.
+
+    Anybody may send that, and each would be an exception in the log.
+    """
+
+    def careful(receive: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+        def datagram_received(data: Any, address: Any) -> None:
+            with contextlib.suppress(struct.error):
+                receive(data, address)
+
+        return datagram_received
+
+    for protocol in connection._protocols:
+        protocol.datagram_received = careful(protocol.datagram_received)  # type: ignore[method-assign]
 
 
 def be_patient(ice: RTCIceTransport) -> None:

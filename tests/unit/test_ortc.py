@@ -109,8 +109,35 @@ async def test_a_certificate_that_cannot_be_read_is_an_error_and_not_a_pass() ->
 async def test_packets_that_nobody_reads_are_bounded() -> None:
     gatherer, ice, _ = await a_transport()
     for _ in range(limits.UNREAD_PACKETS + 10):
-        gatherer._connection.data_received(b"noise", 1)
+        gatherer._connection.data_received(b"\x16noise", 1)
     assert gatherer._connection._queue.qsize() == limits.UNREAD_PACKETS
+    await ice.stop()
+
+
+@pytest.mark.parametrize("noise", [b"", b"noise", b"\0", b"\x13", b"\x40", b"\x80\0", b"\xff"])
+async def test_what_is_no_record_of_dtls_is_dropped(noise: bytes) -> None:
+    gatherer, ice, _ = await a_transport()
+    gatherer._connection.data_received(noise, 1)
+    assert gatherer._connection._queue.qsize() == 0
+    await ice.stop()
+
+
+async def test_addresses_of_one_partner_are_bounded() -> None:
+    gatherer, ice, _ = await a_transport()
+    connection = gatherer._connection
+    message = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+    asked: list[Any] = []
+    protocol = cast(Any, type("Protocol", (), {"send_stun": lambda *said: asked.append(said)})())
+    connection.request_received(message, ("192.0.2.1", 1), protocol)
+    assert len(asked) == 1  # answered, with an error: it has no password
+    known = [
+        aioice.Candidate("1", 1, "udp", 1, "192.0.2.1", port, "prflx")
+        for port in range(1, limits.REMOTE_ADDRESSES + 1)
+    ]
+    connection._remote_candidates += known
+    connection.request_received(message, ("192.0.2.1", 1), protocol)
+    connection.request_received(message, ("192.0.2.1", limits.REMOTE_ADDRESSES + 1), protocol)
+    assert len(asked) == 2  # one that is known, and no new one
     await ice.stop()
 
 

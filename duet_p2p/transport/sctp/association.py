@@ -36,11 +36,7 @@ from duet_p2p.transport.sctp.chunks import (
     parse_chunk,
 )
 from duet_p2p.transport.sctp.cookie import CookieJar, packet_limit_of
-from duet_p2p.transport.sctp.events import (
-    Ended,
-    Established,
-    Event,
-)
+from duet_p2p.transport.sctp.events import Ended, Established, Event
 from duet_p2p.transport.sctp.inbound import Inbound
 from duet_p2p.transport.sctp.options import Options
 from duet_p2p.transport.sctp.outbound import Outbound
@@ -54,6 +50,7 @@ from duet_p2p.transport.sctp.packet import (
 from duet_p2p.transport.sctp.packet_size import PacketSize
 from duet_p2p.transport.sctp.pulse import Pulse
 from duet_p2p.transport.sctp.repetition import Repetition
+from duet_p2p.transport.sctp.replies import Replies
 from duet_p2p.transport.sctp.reports import Reports
 from duet_p2p.transport.sctp.resets import Resets
 from duet_p2p.transport.sctp.states import HEARS_DATA, SENDS_DATA, Input, State, next_state
@@ -97,8 +94,8 @@ class Association:
         self._peer_tag = 0
         self._packet_limit = 0
         # What waits to be sent.
-        self._packets: list[bytes] = []
-        self._control: list[bytes] = []
+        self._packets = Replies()
+        self._control = Replies()
         self._repetition = Repetition()
         self._began_at = 0.0
 
@@ -176,11 +173,11 @@ class Association:
     def transmit(self, now: float) -> list[bytes]:
         """Packets to be sent now; empty when there is nothing to do or no room."""
         self._settle(now)
-        ready, self._packets = self._packets, []
+        ready, self._packets = self._packets, Replies()
         envelope = self._outgoing
         if envelope is None or self.state is State.ENDED:
             return ready
-        control, self._control = self._control, []
+        control, self._control = self._control, Replies()
         can_send = self.state in SENDS_DATA
         if self._reports is not None:
             ready += [envelope.wrap([report]) for report in self._reports.take_waiting()]
@@ -311,7 +308,7 @@ class Association:
     def _report(self, chunk: Unknown) -> None:
         head = pack("!BBH", chunk.kind, 0, 4 + len(chunk.body))
         report = ErrorReport(((_CAUSE_UNKNOWN_CHUNK, (head + chunk.body)[:512]),))
-        self._control.append(bytes(report))
+        self._control.offer(bytes(report))
 
     def _take(self, chunk: Chunk, now: float) -> None:
         match chunk:
@@ -319,7 +316,7 @@ class Association:
                 self.outbound.on_sack(tsn, window, gaps, now)
             case Heartbeat(info, is_ack=False):
                 if self._outgoing is not None:
-                    self._control.append(bytes(Heartbeat(info, is_ack=True)))
+                    self._control.offer(bytes(Heartbeat(info, is_ack=True)))
             case Heartbeat(info):
                 self._pulse.answered(info, now)
                 self.packet_size.answered(info, now)
@@ -403,7 +400,7 @@ class Association:
             return  # over DTLS, a side that starts anew has a new connection
         answer = self._init(is_ack=True, cookie=self._jar.seal(init, now))
         envelope = Envelope(self._options.port, self._options.peer_port, init.tag)
-        self._packets.append(envelope.wrap([bytes(answer)]))
+        self._packets.offer(envelope.wrap([bytes(answer)]))
         if self._incoming is None:
             self._incoming = Envelope(self._options.peer_port, self._options.port, self._tag)
 

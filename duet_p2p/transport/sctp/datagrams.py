@@ -33,7 +33,8 @@ _CONTROL_BYTES: Final = 64
 _STUN_FIRST_BYTES: Final = 4  # RFC 7983: below it STUN, 20 to 63 DTLS
 _APPLICATION_DATA: Final = 23
 _TURN_BYTES: Final = 512 * 1024  # read until the event loop has its turn …
-_TURN_READS: Final = 64  # … or so many datagrams that came one by one
+_TURN_READS: Final = 64  # … or so many datagrams that came one by one …
+_TURN_SECONDS: Final = 0.02  # … or for so long: a packet can hold thousands of tiny chunks
 _BATCH_BYTES: Final = 128 * 1024  # after which what follows from them is sent …
 _BATCH_READS: Final = 16  # … or so many reads
 _RUN_BYTES: Final = 65_000
@@ -114,8 +115,9 @@ class DatagramPath:
     def _on_readable(self, wire: Wire, udp: socket.socket) -> None:
         inbox = [self._records.inbox]
         left, unsaid = _TURN_BYTES, 0
+        until = self._loop.time() + _TURN_SECONDS
         for read in range(1, _TURN_READS + 1):
-            if left <= 0 or wire.is_closed:
+            if left <= 0 or wire.is_closed or self._loop.time() > until:
                 break
             try:
                 size, control, _, address = udp.recvmsg_into(inbox, _CONTROL_BYTES)

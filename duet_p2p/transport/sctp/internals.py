@@ -20,6 +20,8 @@ import aioice.ice
 from aiortc import RTCDtlsTransport
 from OpenSSL import SSL
 
+from duet_p2p import limits
+
 __all__ = ["KNOWN", "Records", "Wire", "missing", "wire_of"]
 
 KNOWN: Final = {"aiortc": ("1.16",), "aioice": ("0.13",), "pyOpenSSL": ("26.4",)}
@@ -145,9 +147,17 @@ class Wire:
         self.socket: socket.socket | None = self._transport._sock if has_socket else None
 
     def send(self, datagram: bytes) -> None:
-        """Sends one datagram the ordinary way; the event loop keeps it when the kernel is full."""
-        if self.socket is None or not self._transport.is_closing():
-            self._transport.sendto(datagram, self.address)
+        """Sends one datagram the ordinary way; the event loop keeps it when the kernel is full.
+
+        It keeps so many: answers can be more than the line takes, and what is more is lost.
+        """
+        transport = self._transport
+        if self.socket is not None and (
+            transport.is_closing()
+            or transport.get_write_buffer_size() > limits.UNSENT_DATAGRAM_BYTES
+        ):
+            return
+        transport.sendto(datagram, self.address)
 
     @property
     def can_probe(self) -> bool:

@@ -17,6 +17,7 @@ from duet_p2p.transport.sctp.chunks import Parameter, Parameters, Reconfig
 from duet_p2p.transport.sctp.events import Event, StreamsReset, StreamsRestarted
 from duet_p2p.transport.sctp.inbound import MODULUS, Inbound, unwrap
 from duet_p2p.transport.sctp.outbound import Outbound
+from duet_p2p.transport.sctp.replies import REPLIES
 
 __all__ = ["Resets", "Result"]
 
@@ -214,7 +215,8 @@ class Resets:
     def _answer(self, number: int, result: Result) -> None:
         if result is not Result.BAD_NUMBER:
             self._last_result = {number: result}
-        self.answers.append((Parameter.RESET_RESPONSE, pack("!LL", number, result)))
+        if len(self.answers) < REPLIES:
+            self.answers.append((Parameter.RESET_RESPONSE, pack("!LL", number, result)))
 
     def _answered(self, number: int, result: int) -> None:
         asked = self._asked
