@@ -30,6 +30,7 @@ SEALS: Final = (
     else 0
 )
 
+_HAS_LIMITS: Final = bool(resource)
 _SPARE_FILES: Final = 128  # descriptors that maps leave: a frame alone can bring 64
 _TRIES: Final = 16  # a try on a busy file takes the kernel up to 0.16 s
 
@@ -161,7 +162,7 @@ def mapped(fd: int, nbytes: int) -> memoryview:
 
 def _may_keep(fd: int) -> bool:
     """Whether there are descriptors to spare: the next one tells, since the lowest is given out."""
-    if resource is None:
+    if not _HAS_LIMITS:
         return True
     try:
         next_one = os.dup(fd)

@@ -115,11 +115,12 @@ class BulkReceiver:
         incoming.received = 0
         if incoming.has_begun:
             self._say(Kind.GO, transfer_id)
+        is_kept = True
         for part in early:
-            if incoming.is_refused:  # there was no room for the one before
+            if is_kept:
+                is_kept = self._write(transfer_id, incoming, part)
+            else:  # there was no room for the one before
                 self._skip(transfer_id, incoming, len(part))
-            else:
-                self._write(transfer_id, incoming, part)
 
     def refuse(self, transfer_id: int) -> None:
         """Wants no more of a transfer, declared or not; its memory is freed.
@@ -216,20 +217,22 @@ class BulkReceiver:
             if due > limits.TRANSFERS * early:
                 raise ProtocolError("Too much came without a declaration.")
 
-    def _write(self, transfer_id: int, incoming: _Incoming, part: bytes | memoryview) -> None:
+    def _write(self, transfer_id: int, incoming: _Incoming, part: bytes | memoryview) -> bool:
+        """Puts a part in its place; False if that cannot be, and the transfer has failed."""
         total = incoming.total or 0
         end = incoming.received + len(part)
         try:
             self._keep(incoming, part)
         except (OSError, MemoryError) as error:  # it alone ends: others have their memory
             self._fail(transfer_id, incoming, end, error)
-            return
+            return False
         incoming.received = end
         if self._on_progress is not None:
             self._on_progress(transfer_id, end, total)
         if end == total:
             del self._transfers[transfer_id]
             self._on_complete(transfer_id, incoming.into)
+        return True
 
     def _skip(self, transfer_id: int, incoming: _Incoming, size: int) -> None:
         incoming.received += size

@@ -181,7 +181,7 @@ def make_gatherer(*, relay_only: bool) -> RTCIceGatherer:
             answer(message, address, protocol)
 
     connection.data_received = data_received  # type: ignore[method-assign]
-    connection.request_received = request_received  # type: ignore[method-assign]
+    connection.request_received = request_received  # type: ignore[method-assign, assignment]
     return gatherer
 
 
@@ -296,7 +296,8 @@ def _refuse_noise(connection: aioice.ice.Connection) -> None:
         return datagram_received
 
     for protocol in connection._protocols:
-        protocol.datagram_received = careful(protocol.datagram_received)  # type: ignore[method-assign]
+        receive = careful(protocol.datagram_received)
+        protocol.datagram_received = receive  # type: ignore[method-assign, assignment]
 
 
 def be_patient(ice: RTCIceTransport) -> None:

@@ -173,11 +173,13 @@ class Association:
     def transmit(self, now: float) -> list[bytes]:
         """Packets to be sent now; empty when there is nothing to do or no room."""
         self._settle(now)
-        ready, self._packets = self._packets, Replies()
+        ready: list[bytes] = self._packets
+        self._packets = Replies()
         envelope = self._outgoing
         if envelope is None or self.state is State.ENDED:
             return ready
-        control, self._control = self._control, Replies()
+        control: list[bytes] = self._control
+        self._control = Replies()
         can_send = self.state in SENDS_DATA
         if self._reports is not None:
             ready += [envelope.wrap([report]) for report in self._reports.take_waiting()]
