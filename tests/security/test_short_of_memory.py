@@ -13,7 +13,8 @@ import torch
 
 from duet_p2p.engine.departure import Departure
 from duet_p2p.engine.landing import HAS_MEMORY_FILES, Landing
-from duet_p2p.errors import ConnectionLost, RemoteError
+from duet_p2p.errors import ConnectionLost, QuotaExceeded, RemoteError
+from duet_p2p.owner import shares
 from tests.surface.joined import Joined, joined
 
 NUMBERS = 300_000  # several chunks of a transfer
@@ -84,3 +85,19 @@ def test_a_value_that_cannot_be_read_any_more_is_given_up_alone(
         with pytest.raises(ConnectionLost, match="gave up"):
             value.get()
     assert value.get().sum() == NUMBERS
+
+
+def test_the_owners_look_at_what_finds_no_memory_is_an_error_at_once(
+    both: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = torch.ones(NUMBERS).tag("theirs").send(both.scientist)
+    end = time.monotonic() + 30
+    while len(both.owner.store) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    with monkeypatch.context() as patch:
+        full = OSError(errno.EMFILE, "Too many open files")
+        patch.setattr(shares, "in_memory", failing_at(1, full, shares.in_memory))
+        with pytest.raises(QuotaExceeded, match="Too many open files"):
+            both.owner.store["theirs"].get()
+    assert both.owner.store["theirs"].get().sum() == theirs.sum().get()
