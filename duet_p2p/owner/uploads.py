@@ -167,7 +167,7 @@ def _complete(nbytes: int, done: asyncio.Future[Any]) -> tuple[engine.Buffer | L
         error = refused
     if error is None:
         return data, ""
-    if isinstance(error, ConnectionError):  # the partner gave it up
+    if isinstance(error, DuetError):  # the partner gave it up, or the session has ended
         return b"", ""
     why = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return b"", f"{len(data) or nbytes} bytes arrived and could not be kept ({why}): send again"

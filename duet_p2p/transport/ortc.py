@@ -163,9 +163,8 @@ def make_gatherer(*, relay_only: bool) -> RTCIceGatherer:
         connection = gatherer._connection
         unread, receive = connection._queue, connection.data_received
         unread.qsize()
-        answer = connection.request_received
+        _require(callable(connection.request_received) and not connection._remote_candidates)
         _require(connection._early_checks.maxlen is not None)
-        _require(not connection._remote_candidates)
 
     def data_received(data: bytes, component: int) -> None:
         # Anybody may send to the port, and until DTLS runs nobody takes packets out. What is no
@@ -178,7 +177,7 @@ def make_gatherer(*, relay_only: bool) -> RTCIceGatherer:
         known = connection._remote_candidates
         is_full = len(known) >= limits.REMOTE_ADDRESSES
         if not is_full or any((c.host, c.port) == address for c in known):
-            answer(message, address, protocol)
+            aioice.ice.Connection.request_received(connection, message, address, protocol)
 
     connection.data_received = data_received  # type: ignore[method-assign]
     connection.request_received = request_received  # type: ignore[method-assign, assignment]
@@ -285,12 +284,12 @@ def set_ice_role(ice: RTCIceTransport, *, controlling: bool) -> None:
 def _refuse_noise(connection: aioice.ice.Connection) -> None:
     """Drops what no STUN message is: aioice raises `struct.error` of an attribute that is cut off.
 
-    Anybody may send that, and each would be an exception in the log.
+    Anybody may send that, and a partner one without PRIORITY: each would be an error in the log.
     """
 
     def careful(receive: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
         def datagram_received(data: Any, address: Any) -> None:
-            with contextlib.suppress(struct.error):
+            with contextlib.suppress(struct.error, KeyError):
                 receive(data, address)
 
         return datagram_received
