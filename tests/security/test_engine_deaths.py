@@ -139,9 +139,17 @@ def ended_by(wait: Callable[[], Any], told: list[Any]) -> None:
         told.append(error.with_traceback(None))
 
 
+def answers(both: Joined) -> bool:
+    """Whether the scientist has heard that it may go on."""
+    try:
+        return bool(both.scientist.torch.ones(1).get() == 1)
+    except DuetError:
+        return False
+
+
 def works(both: Joined) -> None:
     duet = both.scientist
-    until(lambda: len(duet.store) == 1)
+    until(lambda: answers(both) and len(duet.store) == 1)
     wanted = duet.store["x"].sum()
     asked = wanted.request(reason="how many", name="sum")
     until(lambda: len(both.owner.requests.requests) == 1)

@@ -47,6 +47,14 @@ def until(is_so: Callable[[], Any]) -> Any:
     return found
 
 
+def answers(both: Joined) -> bool:
+    """Whether the scientist has heard that it may go on."""
+    try:
+        return bool(both.scientist.torch.ones(1).get() == 1)
+    except DuetError:
+        return False
+
+
 @contextmanager
 def no_descriptors() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -149,6 +157,8 @@ def test_an_owner_without_descriptors_goes_on_when_there_are_some(both: Joined, 
     except DuetError as error:
         print(name, repr(error))
     until(lambda: both.owner._service._is_up and both.scientist.is_open)
+    both.owner.resume()  # an engine whose answer had lost its file was ended, at whatever it was
+    until(lambda: answers(both))
     assert torch.equal(both.owner.store[0].get(), X)
     for again in WORK.values():
         if again is not engine_restart and again is not the_owners_look_at_what_is_not_its_own:
