@@ -33,7 +33,7 @@ from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_met
 from duet_p2p.engine.groups import FILLING, before_group, mark_settings
 from duet_p2p.engine.joined import joined
-from duet_p2p.engine.judge import hides, hides_graph, is_joined, may_join
+from duet_p2p.engine.judge import hides, hides_graph, may_join
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
@@ -41,6 +41,7 @@ from duet_p2p.engine.missing_containers import container_for, slot_of
 from duet_p2p.engine.missing_distributions import fill
 from duet_p2p.engine.missing_graphs import missing_in
 from duet_p2p.engine.missing_steps import mark_moved
+from duet_p2p.engine.nodes import is_joined, is_leaf
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.selection import HOLDING
 from duet_p2p.engine.stand_ins import (
@@ -61,6 +62,7 @@ from duet_p2p.engine.unmade import (
     spoil_gradients,
 )
 from duet_p2p.engine.untold import untold
+from duet_p2p.engine.unwritten import count_left_out
 from duet_p2p.surface.callables import CALLABLES
 from duet_p2p.surface.table import Rule, written
 from duet_p2p.wire.messages import Op
@@ -316,6 +318,7 @@ class Damage:
             drop_gradients(given)
         if not poison.is_public:
             missing_elements.mark_missing(rule, given, self._lineage)
+            count_left_out(rule, given, self._lineage)
         if rule.form == "constructor" and rule.name.startswith("torch.optim."):
             listed += [part for part in given.reached() if isinstance(part, dict)]  # groups
             owners = [part for part in given.reached() if isinstance(part, Optimizer)]
@@ -365,6 +368,8 @@ class Damage:
         elif rule.name in WAYS_BACK:
             gone_back(rule.name, poison, given, self._lineage, self._effects.retained())
             return
+        else:
+            count_left_out(rule, given, self._lineage)
         if rule.name in CLIPS and not poison.is_public:
             label_clipped(given, None, self._lineage, self._effects.writers)
             for grad in clipped_by(given):
@@ -397,7 +402,7 @@ class Damage:
         """
         sources = [t for t in given.tensors() if t.requires_grad]
         for target in targets:
-            if not sources or not may_join(target) or (target.requires_grad and target.is_leaf):
+            if not sources or not may_join(target) or (target.requires_grad and is_leaf(target)):
                 continue  # torch refuses the last of these before it writes
             with torch.enable_grad():
                 try:

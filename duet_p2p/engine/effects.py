@@ -43,7 +43,6 @@ from duet_p2p.engine.groups import (
 )
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.holding import parameters_of
-from duet_p2p.engine.judge import is_joined
 from duet_p2p.engine.labels import (
     PUBLIC,
     UNBOUNDED,
@@ -55,6 +54,7 @@ from duet_p2p.engine.labels import (
     written_by,
 )
 from duet_p2p.engine.lineage import Lineage, Owned, reach
+from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.training import Training, count_step, note_step
 
 __all__ = ["READERS", "Effects", "label_apart"]

@@ -38,6 +38,7 @@ from duet_p2p.engine.short_ways import ShortWays
 from duet_p2p.engine.store import Poison, Slot, Store
 from duet_p2p.engine.ties import settle
 from duet_p2p.engine.trial import is_as_expected, neutral, refusal
+from duet_p2p.engine.unwritten import count_uncertain
 from duet_p2p.engine.watch import Watch
 from duet_p2p.engine.writes import OF_GRAPHS, Writes
 from duet_p2p.errors import QuotaExceeded
@@ -230,6 +231,8 @@ class Executor:
             given.refresh()
         if run.targets and run.is_met and axes.base_name(rule.name):
             look_before(run.targets, given, lineage)
+        if run.targets and run.is_met:
+            count_uncertain(rule, given, lineage)
         if run.extra.is_public and not lineage.generator.is_public:
             run.state = torch.get_rng_state()
 

@@ -44,6 +44,16 @@ _STRUCTURAL: Final = (
 )
 """Beginnings of torch's messages about the graph, which the program alone decides."""
 
+_OF_VIEWS: Final = re.compile(
+    r"(Output [0-9]+ of [\w<>]+ is a view|A view was created in (no_grad|inference) mode"
+    r"|Output [0-9]+ of [\w<>]+ is a view of a view which was created in (no_grad|inference) mode)"
+    r" and (its base or another view of its base has been|is being) modified inplace"
+)
+"""The beginning of those about a view that may not be written to, or whose base was: see nodes.py.
+
+What was not written, since that failed in private, counts as written (unwritten.py).
+"""
+
 _OF_GRAPH: Final = (
     "one of the variables needed for gradient computation has been modified by an inplace",
 )
@@ -125,5 +135,5 @@ def is_structural(error: BaseException, *, of_graph: bool = True) -> bool:
     text = str(error)
     if isinstance(error, RuntimeError):
         begins = [part for part in _STRUCTURAL if of_graph or part not in _OF_GRAPH]
-        return text.startswith(tuple(begins))
+        return text.startswith(tuple(begins)) or _OF_VIEWS.match(text) is not None
     return isinstance(error, TypeError | ValueError) and _GUARD.fullmatch(text) is not None

@@ -30,6 +30,7 @@ from duet_p2p.engine.form import form_of
 from duet_p2p.engine.holding import holding_of, parameters_of
 from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.lineage import HIDDEN_MARK, ROWS_MARK, Lineage, Owned
+from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.schedules import Schedule
 from duet_p2p.engine.store import Slot
@@ -129,19 +130,19 @@ class _Look:
             return known[1]
         if type(tensor) not in _TENSORS or tensor.layout is not torch.strided or not tensor.is_cpu:
             return None
-        storage, marks, is_leaf = tensor.untyped_storage()._cdata, tensor.__dict__, tensor.is_leaf
+        storage, marks = tensor.untyped_storage()._cdata, tensor.__dict__
         entry = self._lineage.at(storage)
         if entry is None or not is_private(entry.label) or entry.hidden or entry.is_copy:
             return None
         if entry.poison is not None or HIDDEN_MARK in marks or self._lineage.is_chosen(tensor):
             return None
-        if (tensor.requires_grad and not is_leaf) or tensor.is_inference():
+        if is_joined(tensor) or tensor.is_inference():
             return None  # a graph is not looked at, and writes to inference tensors are not counted
         self._entries[id(tensor)] = (len(self._entries), entry)
         self._kept.append(tensor)
         self.facts += (
             type(tensor), tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype,
-            tensor.requires_grad, is_leaf, tensor.is_conj(), tensor.is_neg(),
+            tensor.requires_grad, tensor.is_conj(), tensor.is_neg(),
             entry.label, entry.in_graph, entry.stays, entry.is_shared, entry.written, entry.root,
             entry.training,
             None if entry.made is None else form_of(entry.made),
@@ -156,8 +157,7 @@ class _Look:
                 keys.append(rows.key)
             place = keys.index(rows.key)
             self.facts += (rows.axis, rows.records, rows.atoms, rows.floor, rows.thinned, place)
-        grad = tensor.grad if is_leaf else None
-        if grad is None:
+        if (grad := tensor.grad) is None:
             self.facts.append(None)
         elif self.tensor(grad) is None:
             return None

@@ -26,9 +26,9 @@ from duet_p2p.engine import axes, writers
 from duet_p2p.engine.form import inputs_of
 from duet_p2p.engine.gradients import leaves_of
 from duet_p2p.engine.holding import parameters_of
-from duet_p2p.engine.judge import is_joined
 from duet_p2p.engine.labels import UNBOUND, Kind, Label
 from duet_p2p.engine.lineage import Lineage, is_atomic
+from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.provenance import BACKWARD, NORMS
 from duet_p2p.engine.recipe import Made, collected, made
 from duet_p2p.engine.schedules import said, scheduled

@@ -12,7 +12,6 @@ later would be written there, too, so such a one is copied.
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
@@ -25,6 +24,7 @@ from duet_p2p.engine.joined import joined
 from duet_p2p.engine.kept import is_used_up, kept_by, nodes_of
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record, written_by
 from duet_p2p.engine.lineage import Lineage, Owned, storage_of
+from duet_p2p.engine.nodes import is_leaf, node_of
 from duet_p2p.engine.store import Poison
 from duet_p2p.engine.ties import tie
 from duet_p2p.surface.sparse import settled
@@ -106,7 +106,7 @@ class Gradients:
             if id(leaf) in named:
                 self._expect(leaf, of_leaf, writers)
         for tensor in given.tensors()[1:]:  # the first is the root
-            if not tensor.is_leaf:
+            if not is_leaf(tensor):
                 self.retain(tensor)  # what stands in inputs= retains from now on
         worst = to_per_record(join(every)) if is_private(loss) else PUBLIC
         # those of other graphs get nothing, and who asks one for its node may make it another
@@ -176,7 +176,7 @@ class Gradients:
             tensor = reference()
             if tensor is None:
                 self._retaining.remove(reference)
-            elif not tensor.is_leaf:
+            elif not is_leaf(tensor):
                 yield tensor
 
     def _expect(
@@ -216,7 +216,7 @@ class Gradients:
                 continue
             if grad.is_sparse:
                 grad = expected.tensor.grad = settled(grad)
-            elif not (grad is expected.grad or grad.requires_grad) and expected.tensor.is_leaf:
+            elif not (grad is expected.grad or grad.requires_grad) and is_leaf(expected.tensor):
                 grad = self._alone(expected.tensor, grad)
             if self._bound:
                 grad = expected.tensor.grad = goes_back_to(grad, self._bound)
@@ -292,17 +292,12 @@ def goes_back_to(grad: torch.Tensor, leaves: list[torch.Tensor]) -> torch.Tensor
 
 def tensors_within(tensors: Iterable[torch.Tensor], nodes: Collection[Any]) -> list[torch.Tensor]:
     """Those of these tensors that lie in a graph of these nodes."""
-    found = []
-    for tensor in tensors:
-        with contextlib.suppress(RuntimeError):  # see `leaves_of`
-            if tensor.grad_fn in nodes:
-                found.append(tensor)
-    return found
+    return [tensor for tensor in tensors if node_of(tensor) in nodes]
 
 
 def gradient_of(tensor: torch.Tensor) -> torch.Tensor | None:
     """The gradient of a tensor that can have one; torch warns if others are asked."""
-    return tensor.grad if tensor.is_leaf or tensor.retains_grad else None
+    return tensor.grad if is_leaf(tensor) or tensor.retains_grad else None
 
 
 def met_by(label: Label, kept: Iterable[Label]) -> Label:
@@ -355,13 +350,9 @@ def leaves_of(
     seen: set[Any] = set()
     stack = []
     for root in roots:
-        try:
-            node = root.grad_fn
-        except RuntimeError:  # one of several views whose base was written to: nothing runs on it
-            continue
-        if node is not None:
+        if (node := node_of(root)) is not None:
             stack.append(node)
-        elif root.requires_grad:
+        elif root.requires_grad and is_leaf(root):
             leaves.append(root)
     while stack:
         node = stack.pop()
@@ -381,7 +372,7 @@ def leaves_of(
 def leaves_met(given: Arguments, *, only_given: bool = False) -> list[torch.Tensor]:
     """Every leaf with a gradient that the arguments' graphs reach, or that is an argument."""
     tensors = [t for t in given.tensors() if t.requires_grad]
-    return leaves_of(t for t in tensors if not only_given or t.is_leaf)
+    return leaves_of(t for t in tensors if not only_given or is_leaf(t))
 
 
 def leaves_behind(gradients: list[Any]) -> dict[int, Any]:

@@ -11,12 +11,14 @@ import warnings
 
 import torch
 
+from duet_p2p.engine.nodes import is_leaf
+
 __all__ = ["held_gradient"]
 
 
 def held_gradient(tensor: torch.Tensor) -> torch.Tensor | None:
     """What is in ``.grad``; torch warns if it is asked of a tensor in a graph that has none."""
-    if tensor.is_leaf or tensor.retains_grad:
+    if is_leaf(tensor) or tensor.retains_grad:
         return tensor.grad
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

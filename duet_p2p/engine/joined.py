@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from duet_p2p.engine.nodes import is_broken
+
 __all__ = ["joined"]
 
 
@@ -21,10 +23,11 @@ def joined(
 
     Args:
         made: it, with no graph and nobody else's; it becomes the result.
-        sources: what wants a gradient.
+        sources: what wants a gradient; not those of them whose own graph is gone.
         is_linear: a gradient through it depends on none of the sources, and nothing is kept for it.
     """
-    result: torch.Tensor = _Joined.apply(made, is_linear, *sources)
+    whole = [source for source in sources if not is_broken(source)]
+    result: torch.Tensor = _Joined.apply(made, is_linear, *whole)
     return result
 
 

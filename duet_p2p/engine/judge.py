@@ -29,6 +29,7 @@ from duet_p2p.engine.labels import (
     to_per_record,
 )
 from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach, storage_of
+from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.store import Poison
 from duet_p2p.surface.table import Rule
 from duet_p2p.surface.types import number_type
@@ -39,7 +40,6 @@ __all__ = [
     "apply",
     "hides",
     "hides_graph",
-    "is_joined",
     "is_power_of_private",
     "judge",
     "label_fresh",
@@ -189,11 +189,6 @@ def hides_graph(rule: Rule, given: Arguments, mode: str, lineage: Lineage) -> bo
 def may_join(tensor: torch.Tensor) -> bool:
     """Whether a tensor can have a graph behind it."""
     return tensor.is_floating_point() or tensor.is_complex()
-
-
-def is_joined(tensor: torch.Tensor) -> bool:
-    """Whether a graph is behind it."""
-    return tensor.requires_grad and not tensor.is_leaf
 
 
 def _is_chosen(

@@ -18,6 +18,7 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine.arguments import tensors_in
+from duet_p2p.engine.nodes import node_of
 
 __all__ = ["check_not_used_up", "is_used_up", "kept_by", "nodes_of", "unwritten", "use_up"]
 
@@ -30,7 +31,7 @@ _USED_UP: Final = "duet_used_up"
 def nodes_of(roots: Iterable[torch.Tensor]) -> Iterator[Any]:
     """Every node of the graphs of these tensors."""
     seen: set[Any] = set()
-    stack = [root.grad_fn for root in roots if root.grad_fn is not None]
+    stack = [node for root in roots if (node := node_of(root)) is not None]
     while stack:
         node = stack.pop()
         if node not in seen:

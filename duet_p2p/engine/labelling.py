@@ -10,9 +10,10 @@ import torch
 from duet_p2p.engine import axes, choice, containers
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.effects import Effects, label_apart
-from duet_p2p.engine.judge import Verdict, apply, hides, hides_graph, is_joined, label_written
+from duet_p2p.engine.judge import Verdict, apply, hides, hides_graph, label_written
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach, storage_of
+from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.overlaps import of_write
 from duet_p2p.engine.precedents import Precedents
 from duet_p2p.engine.running import Running

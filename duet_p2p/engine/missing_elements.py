@@ -15,9 +15,9 @@ from duet_p2p.engine.aliases import note
 from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
 from duet_p2p.engine.choice import mark, mark_leaves
 from duet_p2p.engine.containers import GETTERS
-from duet_p2p.engine.judge import is_joined
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, reach
+from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.selection import candidates, chooser, is_perhaps_one
 from duet_p2p.engine.store import Poison
 from duet_p2p.engine.ties import tie

@@ -6,13 +6,13 @@ torch's graphs, which are kept by that as they would have been by the tensor its
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from duet_p2p.engine.arguments import Arguments
+from duet_p2p.engine.nodes import node_of
 from duet_p2p.engine.store import Poison
 
 __all__ = ["below", "graph_of", "missing_in"]
@@ -38,16 +38,9 @@ def _is_tensor(part: Any) -> bool:
 def graph_of(given: Iterable[Any], missing: Iterable[Poison]) -> tuple[Any, ...]:
     """What a result that is missing was to be computed from; see `Poison.made_of`."""
     tensors = [value for value in given if isinstance(value, torch.Tensor)]
-    nodes = [node for tensor in tensors if (node := _node_of(tensor)) is not None]
+    nodes = [node for tensor in tensors if (node := node_of(tensor)) is not None]
     others = [value for value in given if isinstance(value, Poison)]
     return (*nodes, *(part for part in (*others, *missing) if part.leaves))
-
-
-def _node_of(tensor: torch.Tensor) -> Any:
-    """The node of a tensor in torch's graph; None if it has none, or one that nothing runs on."""
-    with contextlib.suppress(RuntimeError):  # a view whose base was written to
-        return tensor.grad_fn
-    return None
 
 
 def below(roots: Iterable[Any]) -> tuple[set[Any], list[Poison]]:
@@ -55,7 +48,7 @@ def below(roots: Iterable[Any]) -> tuple[set[Any], list[Poison]]:
     nodes: set[Any] = set()
     missing: dict[int, Poison] = {}
     stack: list[Any] = [root for root in roots if isinstance(root, Poison)]
-    stack += [_node_of(root) for root in roots if isinstance(root, torch.Tensor)]
+    stack += [node_of(root) for root in roots if isinstance(root, torch.Tensor)]
     while stack:
         part = stack.pop()
         if isinstance(part, Poison):

@@ -18,6 +18,7 @@ from torch.autograd.function import BackwardCFunction
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import may_join
 from duet_p2p.engine.kept import kept_by, unwritten
+from duet_p2p.engine.nodes import node_of
 
 __all__ = ["retraced"]
 
@@ -44,17 +45,17 @@ def retraced(
     arrived: dict[Any, list[torch.Tensor | None]] = {}
     wanted: dict[Any, list[torch.Tensor]] = {}
     for tensor in inner:
-        if tensor.grad_fn is not None:
-            wanted.setdefault(tensor.grad_fn, []).append(tensor)
+        if (node := node_of(tensor)) is not None:
+            wanted.setdefault(node, []).append(tensor)
     with torch.set_grad_enabled(has_graph):
         starts = []
         for root, start in roots:
             begin = torch.ones_like(root) if start is None else start
-            if root.grad_fn is None:
+            if (first := node_of(root)) is None:
                 found[id(root)] = _sum(found.get(id(root)), begin)
                 continue
-            starts.append(root.grad_fn)
-            _arrive(arrived, root.grad_fn, root.output_nr, begin)
+            starts.append(first)
+            _arrive(arrived, first, root.output_nr, begin)
         for node in _in_order(starts):
             grads = arrived.pop(node, None)
             if grads is None:

@@ -26,6 +26,7 @@ from duet_p2p.engine.form import form_of, hashed
 from duet_p2p.engine.holding import Holding, holding_of, parameters_of
 from duet_p2p.engine.labels import PUBLIC, UNBOUND, Label, join, to_model, written_by
 from duet_p2p.engine.lineage import HIDDEN_MARK, Lineage, Owned, Tracked
+from duet_p2p.engine.nodes import is_leaf
 from duet_p2p.engine.rates import are_public, is_only_rate
 from duet_p2p.engine.writers import Added, added_to, is_written, kept_state, of_sums
 from duet_p2p.surface.table import Rule
@@ -98,10 +99,10 @@ class Steps:
                 return None
             if entry.poison is not None:
                 return None
-        if not all([tensor.is_leaf for tensor in tensors]):
+        if not all(map(is_leaf, tensors)):
             return None
         grads = [grad for tensor in tensors if (grad := tensor.grad) is not None]
-        if not all([grad.is_leaf and grad.grad is None for grad in grads]):
+        if not all([is_leaf(grad) and grad.grad is None for grad in grads]):
             return None
         owned, of_grads = self._entries(tensors), self._entries(grads)
         if owned is None or of_grads is None or not all([e.label is label for e in owned]):

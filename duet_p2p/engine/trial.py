@@ -99,9 +99,9 @@ def refusal(run: Running, mode: Mode, lineage: Lineage, spec: Any) -> Exception 
 def _refused(
     rule: Rule, given: Arguments, targets: list[torch.Tensor], mode: Mode, lineage: Lineage
 ) -> Exception | None:
-    if rule.form == "inplace" and targets:
+    if targets and (rule.form == "inplace" or rule.short == "__setitem__"):
         with mode():
-            return _refused_write(targets[0]) if torch.is_grad_enabled() else None
+            return _refused_write(targets[0], given) if torch.is_grad_enabled() else None
     if targets or is_random(rule.name) or rule.form not in ("function", "method"):
         return None
     for result in _tried(rule, given, mode, lineage, NUMBERS[:1]):
@@ -120,17 +120,20 @@ def _miscounted(op: Op, spec: Any) -> Exception | None:
     return ValueError(f"{op.name} gave another number of results than {len(op.outs)}")
 
 
-def _refused_write(target: torch.Tensor) -> Exception | None:
-    base = target._base
-    leaf = torch.zeros(1, requires_grad=True)
+def _refused_write(target: torch.Tensor, given: Arguments) -> Exception | None:
+    """What torch has against a write to this, by its graph or that of what is written.
+
+    It looks at those first, and then finds that what is to be written here has too many axes.
+    """
+    if target.layout is not torch.strided or target.is_inference():
+        return None
+    wants = may_join(target) and any([tensor.requires_grad for tensor in given.tensors()])
+    more = torch.zeros(1, dtype=target.dtype, device=target.device, requires_grad=wants)
     try:
-        if target.requires_grad and target.is_leaf:
-            leaf.add_(1)
-        elif base is not None and base.requires_grad and base.is_leaf:
-            leaf.view(1).add_(1)
-    except RuntimeError as error:
-        return error
-    return None
+        target.add_(more.expand(2, *target.shape))
+    except Exception as error:
+        return error if is_structural(error) else None
+    raise AssertionError("a write of more axes than there are is never made")
 
 
 def has_graph(rule: Rule, given: Arguments, mode: Mode, lineage: Lineage) -> bool:

@@ -17,6 +17,7 @@ from duet_p2p.engine.gradients import goes_back_to, gradient_of, keeps_graph, le
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.kept import use_up
 from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.nodes import is_leaf
 from duet_p2p.engine.retraced import retraced
 from duet_p2p.engine.store import Poison
 from duet_p2p.engine.ties import tie
@@ -66,7 +67,7 @@ def _put_gradients(
         return
     named = given.setting("inputs", 4, None)
     wanted = [*leaves_of([root]), *retained] if named is None else tensors_in(named)
-    inner = [tensor for tensor in wanted if not tensor.is_leaf]
+    inner = [tensor for tensor in wanted if not is_leaf(tensor)]
     start = given.setting("gradient", 1, None)
     start = start if isinstance(start, torch.Tensor) else None
     found = retraced([(root, start)], _counters(lineage), inner, has_graph=has_graph)

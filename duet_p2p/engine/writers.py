@@ -20,6 +20,7 @@ from duet_p2p.engine.form import content_of, first_content, form_of, grads_of, h
 from duet_p2p.engine.holding import Holding, parameters_of
 from duet_p2p.engine.labels import Kind
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach
+from duet_p2p.engine.nodes import is_leaf
 from duet_p2p.engine.recipe import Made
 from duet_p2p.engine.schedules import scheduled
 
@@ -74,7 +75,7 @@ def added_to(parameters: Iterable[torch.Tensor], lineage: Lineage) -> Added:
     """How many backwards added to the gradients of these; empty if none did."""
     added: list[int | None] = []
     for parameter in parameters:
-        grad = parameter.grad if parameter.is_leaf else None
+        grad = parameter.grad if is_leaf(parameter) else None
         entry = None if grad is None else lineage.entry(grad)
         added.append(None if grad is None else 0 if entry is None else entry.added)
     return tuple(added) if any(added) else ()
