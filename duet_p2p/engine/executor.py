@@ -231,8 +231,8 @@ class Executor:
             given.refresh()
         if run.targets and run.is_met and axes.base_name(rule.name):
             look_before(run.targets, given, lineage)
-        if run.targets and run.is_met:
-            count_uncertain(rule, given, lineage)
+        if run.targets:
+            count_uncertain(run, lineage)
         if run.extra.is_public and not lineage.generator.is_public:
             run.state = torch.get_rng_state()
 

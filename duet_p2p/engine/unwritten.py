@@ -20,6 +20,7 @@ from duet_p2p.engine.clips import CLIPS, clipped_by
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.holding import parameters_of
 from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.running import Running
 from duet_p2p.surface.table import Rule, written
 
 __all__ = ["count_left_out", "count_uncertain"]
@@ -43,17 +44,19 @@ def count_left_out(rule: Rule, given: Arguments, lineage: Lineage) -> None:
             torch.autograd.graph.increment_version(tensor)
 
 
-def count_uncertain(rule: Rule, given: Arguments, lineage: Lineage) -> None:
+def count_uncertain(run: Running, lineage: Lineage) -> None:
     """Counts the writes of a command that is about to run, where private values decide on them."""
-    first = given.args[0] if given.args else None
-    if isinstance(first, LBFGS) or is_private(given.beside(lineage)):
-        count_left_out(rule, given, lineage)
+    first = run.given.args[0] if run.given.args else None
+    is_chosen = run.is_met and is_private(run.given.beside(lineage))
+    if is_chosen or isinstance(first, LBFGS):
+        count_left_out(run.rule, run.given, lineage)
 
 
 def _targets(rule: Rule, given: Arguments) -> Iterator[torch.Tensor]:
     first = given.args[0] if given.args else None
     if rule.name == _STEP and isinstance(first, Optimizer):
-        yield from [p for p in parameters_of(first) if held_gradient(p) is not None]
+        moves_all = isinstance(first, LBFGS)
+        yield from [p for p in parameters_of(first) if moves_all or held_gradient(p) is not None]
     elif rule.name in CLIPS:
         yield from clipped_by(given)
     elif not (rule.name.startswith(_UNCOUNTED) or rule.name in _UNNOTICED):

@@ -340,3 +340,14 @@ def test_a_step_with_a_closure_cannot_be_part_of_a_step() -> None:
         outer = both.duet.step(lambda: optimizer.step(inner))
         with pytest.raises(StepError, match="outside"):
             outer()
+
+
+def test_whether_a_step_moved_anything_shows_in_no_view_of_the_weights() -> None:
+    told = []
+    for tolerance in (1e-7, 1e9):  # the second makes no step: gradients are small, as is private
+        engine = Regression(is_private=True, tolerance_grad=tolerance)
+        view = engine.run("torch.split", engine.weight, 2, outs=2)[0]
+        engine.step_with(engine.closure(), engine.optimizer)
+        engine.run("torch.sum", view)
+        told.append([(f.is_public, f.code) for f in engine.failures()])
+    assert told == [[(True, "RuntimeError")]] * 2
