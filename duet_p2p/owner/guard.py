@@ -21,6 +21,7 @@ from duet_p2p.owner.handlers import (
     normal_name,
     shown_tags,
 )
+from duet_p2p.owner.rule_quotas import uses_against
 
 __all__ = [
     "GUARDED_KINDS",
@@ -119,7 +120,7 @@ def facts_against(handler: Handler, facts: Facts, guard_records: int) -> str:
         _size_against(handler, facts)
         or _records_against(said, facts, guard_records if is_guarded else 1)
         or _injection_against(said, facts, is_guarded=is_guarded)
-        or _uses_against(handler, facts)
+        or uses_against(handler, is_model=facts.kind == "model")
     )
 
 
@@ -175,15 +176,3 @@ def _injection_against(said: Conditions, facts: Facts, *, is_guarded: bool) -> s
         "something public met the data along its records (injected); so does a dropout over fewer "
         "than 64 records, which drop_last=True avoids and allow_injected=True lets pass"
     )
-
-
-def _uses_against(handler: Handler, facts: Facts) -> str:
-    most = handler.conditions.max_uses
-    if most is UNSET:
-        is_once = facts.kind == "model" and handler.action == "accept"
-        if is_once and not handler.conditions.is_bare and handler.model_uses:
-            return "it decided about one model; max_uses= says about how many it may"
-        return ""
-    if most is None or handler.uses < most:
-        return ""
-    return f"it was used {handler.uses} times, max_uses is {most}"

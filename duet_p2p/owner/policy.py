@@ -53,6 +53,7 @@ from duet_p2p.owner.handlers import (
     Unset,
 )
 from duet_p2p.owner.plan_terms import Run
+from duet_p2p.owner.rule_quotas import element_quota_against, source_quota_against
 
 __all__ = ["ACCEPT", "DENY", "GUARDED_KINDS", "QUEUE", "Decision", "Look", "Policy", "Reservation"]
 
@@ -194,7 +195,7 @@ class Policy:
         for handler in self._in_order(now):
             if self._tells_too_much(handler, case):
                 handler.uses += handler.action == DENY
-                return Decision(DENY, f"{_TOLD}: {_said(handler)}", handler)
+                return Decision(DENY, f"denied by handler: {_said(handler)}: {_TOLD}", handler)
             against = self._against(handler, case)
             is_left = bool(against) and is_left_by_size(handler, case)
             if (case.facts.failed or is_left) and not case.is_again:
@@ -205,11 +206,11 @@ class Policy:
                 handler.uses += 1
                 self._remember_recipe(handler, case.facts)
                 return Decision(DENY, f"denied by handler: {_said(handler)}", handler)
-            full = _over_quota(handler, case.facts)
+            full = element_quota_against(handler, charged(case.facts))
             if full:
                 if not case.is_again:
                     handler.elements += case.facts.sized_by_values
-                return Decision(DENY, full, handler)
+                return Decision(DENY, f"denied by handler: {_said(handler)}: {full}", handler)
             return Decision(
                 ACCEPT,
                 f"accepted by handler: {_said(handler)}",
@@ -249,7 +250,9 @@ class Policy:
             elif against := against or self._sizes_against(handler, case):
                 counts = _COUNTS if is_left_by_size(handler, case) else ""
                 looks.append(Look(handler, False, f"{against}{counts}"))
-            elif handler.action == ACCEPT and (full := _over_quota(handler, case.facts)):
+            elif handler.action == ACCEPT and (
+                full := element_quota_against(handler, charged(case.facts))
+            ):
                 looks.append(Look(handler, True, f"and denies: {full}"))
             else:
                 is_smallest = handler.action == DENY and _is_of_any_size(handler, case.facts)
@@ -329,13 +332,12 @@ class Policy:
         )
 
     def _count_against(self, handler: Handler, facts: Facts) -> str:
-        for source in self._counts_for(handler, facts):
-            if self._counted[source] + charged(facts) > self.numbers_per_source:
-                return (
-                    f"guard: {self._counted[source]:,} numbers of one source went out by handlers "
-                    f"on labels, the limit is {self.numbers_per_source:,}; widen with "
-                    "max_elements=None"
-                )
+        sources = self._counts_for(handler, facts)
+        for number, source in enumerate(sources, 1):
+            which = "its source" if len(sources) == 1 else f"source {number} of {len(sources)}"
+            counted, most = self._counted[source], self.numbers_per_source
+            if full := source_quota_against(counted, most, charged(facts), which):
+                return full
         return ""
 
     def _count_failure(self, handler: Handler, case: Case, *, is_silent: bool) -> None:
@@ -424,7 +426,10 @@ _SMALLEST: Final = (
 _COUNTS: Final = (
     "; private values may have decided its size or type, so that it waits counts as a number"
 )
-_TOLD: Final = "denials and silence have told of too many failures of one source"
+_TOLD: Final = (
+    "denials and silence have told of too many failures of one source. Remove the rule, or say it "
+    "without conditions on facts, on a name, tags or sources alone"
+)
 
 
 def _answers_by_facts(handler: Handler) -> bool:
@@ -448,13 +453,6 @@ def _said(handler: Handler) -> str:
 def _is_alive(handler: Handler, now: float) -> bool:
     end = handler.expires_at()
     return end is None or now < end
-
-
-def _over_quota(handler: Handler, facts: Facts) -> str:
-    left = handler.quota_left
-    if left is None or charged(facts) <= left:
-        return ""
-    return f"its element_quota has {left:,} numbers left, this has {charged(facts):,}"
 
 
 def _check(handler: Handler) -> None:
