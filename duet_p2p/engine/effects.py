@@ -378,6 +378,11 @@ READERS: Final = PARTS | {
     "torch.optim.lr_scheduler.LRScheduler.last_epoch",
 }  # fmt: skip
 """They look at no value that lies in their object, so what failed may lie there."""
+TOLD: Final = frozenset({
+    "torch.optim.lr_scheduler.LRScheduler.get_last_lr",
+    "torch.optim.lr_scheduler.LRScheduler.last_epoch",
+})  # fmt: skip
+"""They give new numbers of a scheduler, and nothing that it holds."""
 _STATE: Final = "torch.optim.Optimizer.state_dict"
 """It gives new dicts with the optimizer's own ones, and its own tensors, in them."""
 
@@ -397,6 +402,8 @@ def label_apart(
     elif name in CLIPS:
         label_clipped(given, result, lineage, writers)
         return given.has_public_facts(lineage)  # else one of them may be missing, or is hidden
+    elif name in TOLD:
+        return rates.are_told(given, result, lineage)
     elif name == "torch.utils.data.random_split":
         label_split(given, result, lineage)
     else:

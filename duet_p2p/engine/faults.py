@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
+from duet_p2p.engine import rates
 from duet_p2p.engine.arguments import is_private, resolve
 from duet_p2p.engine.damage import Damage
 from duet_p2p.engine.drawing import is_random
@@ -63,7 +64,7 @@ def lost(
         given = resolve(op, store)
         is_met = is_private(given.all(lineage))
         if not (is_full and _only_reads(op)):
-            give_up(poison, given.values(), damage)
+            give_up(poison, given.values(), damage, lineage)
     if is_private(every) and is_random(op.name):  # numbers may have been drawn for it
         lineage.generator = join((lineage.generator, to_per_record(every)))
     if is_full and not (is_met or is_private(of_memory)):
@@ -71,10 +72,13 @@ def lost(
     return poison
 
 
-def give_up(poison: Poison, values: Iterable[Any], damage: Damage) -> None:
+def give_up(
+    poison: Poison, values: Iterable[Any], damage: Damage, lineage: Lineage
+) -> None:  # fmt: skip
     """Spoils everything that can be reached from these values."""
     for value in values:
-        damage.spoil(reach(value), poison)
+        damage.spoil(parts := reach(value), poison)
+        rates.doubt(parts, lineage)
 
 
 def _only_reads(op: Op) -> bool:

@@ -279,7 +279,7 @@ class Plans:
         given = [slot for id in ids if (slot := self._store.find(id)) is not None]
         every = executor.of_all()
         poison = Poison(seq, "RunPlan", code_of(error), text_of(error), False, every)
-        give_up(poison, [slot.value for slot in given], executor.damage)
+        give_up(poison, [slot.value for slot in given], executor.damage, self._lineage)
         self._effects.abandon()
         return self.refused(seq, "RunPlan", message.outs, error, executor)
 

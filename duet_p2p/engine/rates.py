@@ -9,6 +9,8 @@ settings. So what they lie in is marked before it gets that label, if they are p
 goes once something private is written there: by a key, by a scheduler that was given a private
 number or holds one, by a state that is loaded.
 
+What a scheduler tells of its rates is public as long as all of that is marked so.
+
 A rate only scales what a step moves. Any other setting can decide what an optimizer remembers, as a
 momentum of zero does, and so how long its state is: where one is private, that is, too.
 """
@@ -30,8 +32,8 @@ from duet_p2p.engine.selection import of_loose
 from duet_p2p.engine.store import Poison
 
 __all__ = [
-    "SETTING", "after_step", "are_public", "before_step", "copied", "hide_state", "is_only_rate",
-    "left_out", "made", "put_into",
+    "SETTING", "after_step", "are_public", "are_told", "before_step", "copied", "doubt",
+    "hide_state", "is_only_rate", "left_out", "made", "put_into",
 ]  # fmt: skip
 
 _RATE: Final = "lr"
@@ -47,6 +49,20 @@ def are_public(stepper: Any, lineage: Lineage) -> bool:
     """Whether no private value decided a setting of an optimizer, or a number in a scheduler."""
     held = _settings(stepper) if isinstance(stepper, Optimizer) else _held_by(stepper)
     return all([_is_public(part, lineage) for part in held])
+
+
+def are_told(given: Arguments, result: Any, lineage: Lineage) -> bool:
+    """Whether a scheduler gave numbers that no private value decided, and no tensor."""
+    values = result if isinstance(result, list) else [result]
+    is_named = not is_private(join([slot.label for slot in given.slots.values()]))
+    is_known = is_named and bool(given.args) and isinstance(given.args[0], LRScheduler)
+    is_plain = all([type(value) in (int, float) for value in values])
+    return is_known and is_plain and are_public(given.args[0], lineage)
+
+
+def doubt(parts: Iterable[Any], lineage: Lineage) -> None:
+    """Nothing is known any more about what was written into these."""
+    _mark(filter(lineage.find, filter(_can_hold, parts)), lineage, is_public=False)
 
 
 def is_only_rate(optimizer: Optimizer, lineage: Lineage) -> bool:

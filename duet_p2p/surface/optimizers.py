@@ -219,6 +219,12 @@ def _chained(schedulers: Any, optimizer: Any = None) -> Any:
     return lr_scheduler.ChainedScheduler(_inner(schedulers), optimizer)
 
 
+def _last_rates(scheduler: Any) -> list[Any]:
+    if not isinstance(scheduler, lr_scheduler.LRScheduler):
+        raise TypeError(f"an LRScheduler is needed, not {type(scheduler).__name__}")
+    return list(scheduler.get_last_lr())  # its own list is not for anybody to write to
+
+
 _PLACE: Final = "torch.optim.lr_scheduler."
 
 OPTIMIZERS: Final[dict[str, Callable[..., Any]]] = {
@@ -228,6 +234,7 @@ OPTIMIZERS: Final[dict[str, Callable[..., Any]]] = {
     "torch.optim.Optimizer.state_dict": _optimizer_state,
     f"{_PLACE}LRScheduler.state_dict": _state,
     f"{_PLACE}LRScheduler.load_state_dict": _load,
+    f"{_PLACE}LRScheduler.get_last_lr": _last_rates,
     f"{_PLACE}LRScheduler.feed": _feed,
     f"{_PLACE}LambdaLR": _of_numbers(lr_scheduler.LambdaLR),
     f"{_PLACE}MultiplicativeLR": _of_numbers(lr_scheduler.MultiplicativeLR),
