@@ -125,6 +125,13 @@ class Arguments:
         """An argument by name or position."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
+    def flag(self, name: str, position: int, default: Any = False) -> bool:
+        """A switch by name or position; off where what stands there is none, which is refused."""
+        try:
+            return bool(self.setting(name, position, default))
+        except (RuntimeError, TypeError, ValueError):  # a tensor of several numbers
+            return False
+
     def label_at(self, position: int) -> Label:
         """The label that the slot of a positional argument holds."""
         slot = self.at[position] if position < len(self.at) else None

@@ -331,7 +331,7 @@ def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) ->
     if short == "dataset":  # the very object, with its own labels
         chosen = of_shapes(given.args[0], lineage)
         return to_per_record(chosen) if is_private(chosen) else PUBLIC
-    if name in ("python.next", "python.Iterator.__next__", "python.Any.__next__"):
+    if name in ("python.next", "python.Iterator.__next__", "python.Any.__next__") and given.args:
         return _next(given, result, lineage)
     if short in GETTERS:
         content = labels_of(given.args[:1], lineage)[0]

@@ -269,7 +269,7 @@ def keeps_graph(given: Arguments) -> bool:
 
     Whether they have one is private where the root is hidden: if it is missing nobody can tell.
     """
-    return bool(given.setting("create_graph", 3))
+    return given.flag("create_graph", 3)
 
 
 def is_hidden_way(given: Arguments, lineage: Lineage) -> bool:

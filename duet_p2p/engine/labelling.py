@@ -10,6 +10,7 @@ import torch
 from duet_p2p.engine import axes, choice, containers
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.effects import Effects, label_apart
+from duet_p2p.engine.failures import PublicError, is_structural
 from duet_p2p.engine.judge import Verdict, apply, hides, hides_graph, label_written
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach, storage_of
@@ -109,11 +110,8 @@ class Labelling:
                 ):  # as `Damage.mark_viewed` where it failed
                     every = choice.viewed_by(rule.short, given, part, lineage)
                     lineage.add(part, to_per_record(every) if is_private(every) else PUBLIC)
-            with mode():
-                parts = [
-                    part if id(part) not in own else part.view_as(part) if is_view else part.clone()
-                    for part in parts
-                ]
+            parts = [_another(part, mode, is_view=is_view) if id(part) in own else part
+                     for part in parts]  # fmt: skip
             result = type(result)(parts) if isinstance(result, tuple | list) else parts[0]
         if isinstance(result, torch.Tensor) and self._may_be_none(run):
             with mode():
@@ -224,3 +222,18 @@ class Labelling:
             tracked.content = join((tracked.content, every))
             if is_private(chosen):
                 tracked.structure = join((tracked.structure, to_per_record(chosen)))
+
+
+def _another(tensor: torch.Tensor, mode: Mode, *, is_view: bool) -> torch.Tensor:
+    """What stands for a tensor that is given back, as private numbers say.
+
+    Raises:
+        PublicError: torch makes nothing of this one, whatever the numbers are.
+    """
+    try:
+        with mode():
+            return tensor.view_as(tensor) if is_view else tensor.clone()
+    except RuntimeError as error:
+        if is_structural(error):
+            raise PublicError(error) from None
+        raise

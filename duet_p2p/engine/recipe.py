@@ -259,9 +259,13 @@ def _usual(op: str) -> Mapping[str, Any]:
         found = getattr(found, part, None)
     if not isfunction(found):  # of Python, as a loss is; no class, whose settings are all told
         return {}
+    try:
+        known = signature(found).parameters.values()
+    except ValueError:  # a method of C in a function of Python, as an operator is
+        return {}
     return {
         parameter.name: parameter.default
-        for parameter in signature(found).parameters.values()
+        for parameter in known
         if parameter.default is not Parameter.empty and parameter.name not in ("training", "p")
     }
 

@@ -49,14 +49,14 @@ def gone_back(
     if name == BACKWARD:
         place, has_graph = 2, keeps_graph(given)
         _put_gradients(poison, given, lineage, retained)
-    is_kept = given.setting("retain_graph", place, None)
-    if not (has_graph if is_kept is None else is_kept):
+    is_said = given.setting("retain_graph", place, None) is not None
+    if not (given.flag("retain_graph", place) if is_said else has_graph):
         use_up(tensors_in(given.args[0] if given.args else given.kwargs.get("outputs")))
 
 
 def is_differentiable(given: Arguments) -> bool:
     """Whether gradients that a call gives have a graph; what says so is public."""
-    return bool(given.setting("create_graph", 4))
+    return given.flag("create_graph", 4)
 
 
 def _put_gradients(
@@ -136,7 +136,7 @@ def spoil_gradients(
 
 def drop_gradients(given: Arguments) -> None:
     """As the optimizer would have done that is missing here."""
-    first, is_dropped = given.args[0], given.setting("set_to_none", 1, True)
+    first, is_dropped = given.args[0], given.flag("set_to_none", 1, True)
     for leaf in first.leaves.values() if isinstance(first, Poison) else ():
         if isinstance(leaf, Poison):
             if is_dropped:

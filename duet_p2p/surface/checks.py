@@ -49,12 +49,17 @@ def is_tensor(value: Any) -> bool:
 
 
 def in_range(index: Any, low: int, high: int) -> None:
-    """All values of an index tensor in [low, high)."""
+    """All values of an index tensor in [low, high), of whatever type they are.
+
+    Most names refuse an index by its type, some only for some types: ``ctc_loss`` takes targets of
+    any, and makes whole numbers of them.
+    """
     if not is_tensor(index) or index.numel() == 0:
         return
-    if index.dtype not in (torch.int64, torch.int32, torch.uint8, torch.int8, torch.int16):
-        return  # torch refuses it by its dtype
-    least, most = torch.aminmax(index.detach())
+    found = index.detach()
+    if found.dtype not in (torch.int64, torch.int32, torch.uint8, torch.int8, torch.int16):
+        found = (found.real if found.is_complex() else found).to(torch.int64)  # nan: the least one
+    least, most = torch.aminmax(found)
     if int(least) < low or int(most) >= high:
         raise IndexError(f"an index is out of range [{low}, {high})")
 
