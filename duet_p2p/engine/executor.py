@@ -308,7 +308,7 @@ class Executor:
                 label_filled(given, result, lineage)
         else:
             is_inferred, labelling = admission.is_inferred, self._labelling
-            result = labelling.apart(run, result, self._mode, is_inferred=is_inferred)
+            result = labelling.apart(run, result, self._mode, self._raised, is_inferred=is_inferred)
             label, verdict = labelling.label(run, result, is_inferred=is_inferred)
             try:
                 admission.charge(result, is_met=run.is_met)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
@@ -10,14 +10,14 @@ import torch
 from duet_p2p.engine import axes, choice, containers
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.effects import Effects, label_apart
-from duet_p2p.engine.failures import PublicError, is_structural
+from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.judge import Verdict, apply, hides, hides_graph, label_written
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach, storage_of
 from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.overlaps import of_write
 from duet_p2p.engine.precedents import Precedents
-from duet_p2p.engine.running import Running
+from duet_p2p.engine.running import Failed, Running
 from duet_p2p.engine.selection import of_loose
 from duet_p2p.engine.settings import gives_views
 from duet_p2p.engine.store import Slot
@@ -28,6 +28,8 @@ from duet_p2p.surface.table import Rule
 __all__ = ["STATEFUL", "Labelling", "chosen_by", "is_element"]
 
 _GRADIENT: Final = "torch.Tensor.grad"
+Raised = Callable[[Exception, Running], Failed]
+
 # Setters of a fact about a tensor, not of its content.
 _FLAGS: Final = frozenset({"torch.Tensor.grad=", "torch.Tensor.requires_grad="})
 
@@ -79,7 +81,9 @@ class Labelling:
         self._effects = effects
         self.precedents = Precedents(lineage)
 
-    def apart(self, run: Running, result: Any, mode: Mode, *, is_inferred: bool) -> Any:
+    def apart(
+        self, run: Running, result: Any, mode: Mode, raised: Raised, *, is_inferred: bool
+    ) -> Any:  # fmt: skip
         """The result, with no argument itself in it that is hidden by being given back.
 
         ``flatten`` and a dropout give back the very tensor for some numbers. Where those are
@@ -90,6 +94,7 @@ class Labelling:
             run: the command, which is over.
             result: what it gave.
             mode: of gradients.
+            raised: makes a failure of the command of what torch says.
             is_inferred: the result's shape follows from those of the arguments.
         """
         rule, given, lineage = run.rule, run.given, self._lineage
@@ -110,12 +115,13 @@ class Labelling:
                 ):  # as `Damage.mark_viewed` where it failed
                     every = choice.viewed_by(rule.short, given, part, lineage)
                     lineage.add(part, to_per_record(every) if is_private(every) else PUBLIC)
-            parts = [_another(part, mode, is_view=is_view) if id(part) in own else part
-                     for part in parts]  # fmt: skip
+            parts = [
+                _another(part, run, mode, raised, is_view=is_view) if id(part) in own else part
+                for part in parts
+            ]
             result = type(result)(parts) if isinstance(result, tuple | list) else parts[0]
         if isinstance(result, torch.Tensor) and self._may_be_none(run):
-            with mode():
-                result = result.view_as(result)  # the gradient itself is not hidden
+            result = _another(result, run, mode, raised)  # the gradient itself is not hidden
             lineage.hide(result)
         return choice.apart_views(rule.short, given, result, lineage)
 
@@ -224,16 +230,14 @@ class Labelling:
                 tracked.structure = join((tracked.structure, to_per_record(chosen)))
 
 
-def _another(tensor: torch.Tensor, mode: Mode, *, is_view: bool) -> torch.Tensor:
-    """What stands for a tensor that is given back, as private numbers say.
-
-    Raises:
-        PublicError: torch makes nothing of this one, whatever the numbers are.
-    """
+def _another(
+    tensor: torch.Tensor, run: Running, mode: Mode, raised: Raised, *, is_view: bool = True
+) -> torch.Tensor:  # fmt: skip
+    """A view or a copy of what a command gave back; its failure if torch refuses that tensor."""
     try:
         with mode():
             return tensor.view_as(tensor) if is_view else tensor.clone()
     except RuntimeError as error:
         if is_structural(error):
-            raise PublicError(error) from None
+            raise raised(error, run) from None
         raise
