@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from types import MappingProxyType
+from types import BuiltinFunctionType, MappingProxyType
 from typing import Any, Final
 
 import torch
@@ -27,6 +27,13 @@ _PLAIN: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 _PREFIXES: Final = ("torch.", "torch.Tensor.", "torch.linalg.", "torch.fft.", "torch.special.")
+_FUNCTIONAL: Final = "torch.nn.functional"
+
+
+@cache
+def _is_of_c(short: str) -> bool:
+    """Whether a function of torch.nn.functional is one of C: those of Python take one name."""
+    return isinstance(getattr(torch.nn.functional, short, None), BuiltinFunctionType)
 
 
 @cache
@@ -52,7 +59,7 @@ def plain_keywords(name: str, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     if not kwargs or _PLAIN.keys().isdisjoint(kwargs):
         return kwargs
     prefix, _, short = name.rpartition(".")
-    if f"{prefix}." not in _PREFIXES:
+    if f"{prefix}." not in _PREFIXES and not (prefix == _FUNCTIONAL and _is_of_c(short)):
         return kwargs
     own = _own_names(short)
     made: dict[str, Any] = {}
