@@ -28,7 +28,7 @@ def recurrent(call: Call) -> tuple[int, ...] | None:
         return packing.network(call)
     if call.kwargs or len(call.args) != _RECURRENT_ARGUMENTS:
         return None
-    data, state, weights, has_bias, _, chance, is_training, _, is_first = call.args
+    data, state, weights, has_bias, layers, chance, is_training, _, is_first = call.args
     states = list(state) if isinstance(state, list | tuple) else [state]
     if type(has_bias) is not bool or any(call.rows(t) is not None for t in weights):
         return None
@@ -37,7 +37,8 @@ def recurrent(call: Call) -> tuple[int, ...] | None:
     axis = 0 if is_first else 1
     if not _all_meet(call, [(data, axis), *((t, 1) for t in states)]):
         return None
-    if is_training and chance and not _thinned(call, (data, *states), chance):
+    masks = packing.masks_between(layers)
+    if is_training and chance and not _thinned(call, (data, *states), chance, masks):
         return None
     return (axis, *(1 for _ in states))
 
@@ -122,6 +123,6 @@ def _all_meet(call: Call, places: Iterable[tuple[torch.Tensor, int]]) -> bool:
     return has_records
 
 
-def _thinned(call: Call, parts: Iterable[torch.Tensor], chance: Any) -> bool:
+def _thinned(call: Call, parts: Iterable[torch.Tensor], chance: Any, masks: int = 1) -> bool:
     rows = next((rows for t in parts if (rows := call.rows(t)) is not None), None)
-    return rows is not None and thin(call, rows, chance)
+    return rows is not None and thin(call, rows, chance, masks)

@@ -12,7 +12,7 @@ What is public of a length meets its record. Where lengths differ, it is injecte
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -91,7 +91,7 @@ def network(call: Call) -> tuple[int, ...] | None:
     """``lstm(rows, batch_sizes, state, weights, …)``: each record goes through its own steps."""
     if call.kwargs or len(call.args) != _ARGUMENTS:
         return None
-    data, sizes, state, weights, _, _, chance, is_training, _ = call.args
+    data, sizes, state, weights, _, layers, chance, is_training, _ = call.args
     states = list(state) if isinstance(state, list | tuple) else [state]
     if not all(isinstance(t, torch.Tensor) for t in (data, sizes, *states, *weights)):
         return None
@@ -108,13 +108,18 @@ def network(call: Call) -> tuple[int, ...] | None:
         return None
     if any(t.ndim != 3 or t.shape[1] != records or not met(call, t, 1) for t in states):
         return None
-    if is_training and chance and not thin(call, rows, chance):
+    if is_training and chance and not thin(call, rows, chance, masks_between(layers)):
         return None
     call.states = records, rows.key[:-3]
     return (0, *(1 for _ in states))
 
 
 _ARGUMENTS: Final = 9
+
+
+def masks_between(layers: Any) -> int:
+    """How many dropouts a recurrent network has one behind the other: one between two layers."""
+    return max(layers - 1, 1) if type(layers) is int else 1
 
 
 def restored(call: Call) -> int | tuple[int, ...] | None:

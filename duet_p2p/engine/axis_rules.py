@@ -231,8 +231,8 @@ def dropout(call: Call) -> int | None:
     return first[1].axis if thin(call, first[1], chance) else None
 
 
-def thin(call: Call, rows: Rows, chance: Any) -> bool:
-    """A mask of this chance falls on these records; False if the chance is no number."""
+def thin(call: Call, rows: Rows, chance: Any, masks: int = 1) -> bool:
+    """Masks of this chance fall on the records, one behind the other; False if it is no number."""
     if isinstance(chance, bool) or not isinstance(chance, int | float):
         return False
     records = min(rows.records, rows.floor)  # parts of records are no records
@@ -242,10 +242,11 @@ def thin(call: Call, rows: Rows, chance: Any) -> bool:
         or -math.log2(1 - chance) * records < _DROPPED_LOG2
     ):
         call.injected = True
-    kept = math.prod(1 - c for _, c in rows.thinned) * (1 - chance)
-    if rows.thinned and -math.log2(1 - kept) * records < _REPEATED_LOG2:
+    own = (1 - chance) ** masks
+    kept = math.prod(1 - c for _, c in rows.thinned) * own
+    if (rows.thinned or masks > 1) and -math.log2(1 - kept) * records < _REPEATED_LOG2:
         call.injected = True
-    call.thinned = (next(_DROPOUTS), chance)
+    call.thinned = (next(_DROPOUTS), chance if masks == 1 else 1 - own)
     return True
 
 
