@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import torch
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
 from duet_p2p.engine import choice, ties
@@ -25,7 +23,6 @@ from duet_p2p.engine.selection import (
     are_dicts,
     choose,
     chooser,
-    is_of_records,
     is_perhaps_one,
     labels_of,
     of_loose,
@@ -40,8 +37,8 @@ from duet_p2p.surface.plan import refs_of
 from duet_p2p.wire.values import Ref
 
 __all__ = [
-    "GETTERS", "LENGTHS", "STEPWISE", "can_hold", "chooses", "is_container_call", "is_loose",
-    "is_perhaps_container", "label_results", "prepare", "taken",
+    "GETTERS", "LENGTHS", "OF_TUPLES", "STEPWISE", "WITH_LENGTH", "can_hold", "chooses",
+    "is_container_call", "is_perhaps_container", "label_results", "of_lengths", "prepare", "taken",
 ]  # fmt: skip
 
 _TYPES: Final = frozenset({"List", "Tuple", "Dict", "OrderedDict", "Set", "Iterator", "Any"})
@@ -50,7 +47,6 @@ _BUILDERS: Final = frozenset({
     "python.OrderedDict", "python.Set", "python.iter", "python.next", "python.len",
 })  # fmt: skip
 
-_COMPARISONS: Final = frozenset({"__lt__", "__le__", "__gt__", "__ge__"})
 _PLACES: Final = frozenset({"append", "insert", "__setitem__", "setdefault"})
 """Put one value at a place that only the index decides."""
 _SHIFTS: Final = frozenset({
@@ -78,7 +74,7 @@ _PICKING: Final = frozenset({
 """They make a container of others, and not always of all that lies in them."""
 _SPREADING: Final = frozenset({"List", "Tuple", "Set", "extend", "__iadd__"})
 """They take the parts of a tensor one by one."""
-_OF_TUPLES: Final = frozenset({"Tuple", "__mul__", "__rmul__"})
+OF_TUPLES: Final = frozenset({"Tuple", "__mul__", "__rmul__"})
 _KEEPING: Final = ("python", "torch.optim", "torch.utils.data", "torch.distributions")
 """Beginnings of names that keep lists and dicts which they are given."""
 GETTERS: Final = frozenset({
@@ -100,7 +96,7 @@ STEPWISE: Final = frozenset({
     "torch.utils.data.DataLoader.dataset",
 })  # fmt: skip
 """Elements of these are labelled one by one, with their rows."""
-_WITH_LENGTH: Final = (*HOLDING, DataLoader, Dataset, RemoteIterator)
+WITH_LENGTH: Final = (*HOLDING, DataLoader, Dataset, RemoteIterator)
 _HOLDERS: Final = {
     "collect": 0, "state_dict": 1, "append": 1, "add": 1, "insert": 2, "__setitem__": 2,
     "setdefault": 2, "List": 9, "Tuple": 9, "Dict": 9, "OrderedDict": 9, "Set": 9, "extend": 9,
@@ -183,13 +179,13 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
             added = to_per_record(added)
             entry.content = join((entry.content, added))
         if any(isinstance(value, slice) for value in given.args[1:2]):  # as many as there are
-            added = join((added, rest[1], slots, *_of_lengths(given, lineage)))
+            added = join((added, rest[1], slots, *of_lengths(given, lineage)))
     elif short in _COUNTS:
         added = given.label_from(1, len(given.args), lineage)
         for value in given.kwargs.values():  # whether it goes to the end, or is the last one
             added = join((added, slots, PUBLIC if is_atomic(value) else lineage.whole(value)))
     elif short in _SHIFTS:
-        added = join((rest[1], slots, *_of_lengths(given, lineage)))
+        added = join((rest[1], slots, *of_lengths(given, lineage)))
         if short == "update" and not isinstance(given.args[-1], dict):
             added = join((added, to_per_record(rest[0])))  # what the keys are decides how many
     else:  # which element goes where is decided by values
@@ -274,55 +270,6 @@ def taken(name: str, given: Arguments, result: Any, lineage: Lineage) -> Any:
     return choice.apart(result, lineage, is_new=is_slice)
 
 
-def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> bool:
-    """Whether values decided the type of a number that this call gives.
-
-    Args:
-        name: of the call.
-        given: its arguments.
-        label: of the result.
-        lineage: where labels are kept.
-    """
-    if name == "torch.Tensor.grad" and any(map(lineage.is_chosen, given.tensors()[:1])):
-        return True  # a backward through what was chosen may not have reached it
-    if not is_private(label):
-        return False
-    if any(slot.is_loose for slot in given.slots.values()):
-        return True
-    short = name.rpartition(".")[2]
-    first = given.args[0] if given.args else None
-    if short in _COMPARISONS and isinstance(first, list | tuple | Poison) and ".Set." not in name:
-        return True  # of two elements that are tensors the answer is one, and may fail
-    is_object = isinstance(first, Poison) and (first.is_object or first.is_list)
-    if short in LENGTHS and (is_object or isinstance(first, _WITH_LENGTH)):
-        # what lies in it does not decide how its length is told; that of batches is None or an int
-        return short == "batch_size" and is_private(labels_of([first], lineage)[1])
-    is_pass = isinstance(first, DataLoader | Dataset) or getattr(first, "records", "") == "one"
-    if short == "random_split" or (is_pass and short in ("iter", "__iter__")):
-        return False  # they say themselves that their length is private
-    if is_of_records(name, given):
-        return is_private(
-            join((given.label_from(1, 2, lineage), of_shapes(given.args[0], lineage)))
-        )
-    if short in _OF_TUPLES and name.startswith("python."):  # how long one is has no other place
-        structure = join((labels_of(given.args[:1], lineage)[1], *_of_lengths(given, lineage)))
-        if short == "Tuple" and isinstance(first, str | range):
-            structure = join((structure, given.label_at(0)))
-        return is_private(join((given.label_from(1, 2, lineage), structure)))
-    if short in GETTERS and given.args and not isinstance(first, torch.Tensor):
-        structure = labels_of([first, getattr(first, "source", first)], lineage)[1]
-        has_default = short not in ("__getitem__", "__next__") and len(given.args) > 2
-        return has_default or is_private(join((given.label_from(1, 2, lineage), structure)))
-    if name.startswith("python."):  # what lies in a container is not what it is made of
-        parts = [slot.value for slot in given.slots.values()]
-        return any(isinstance(part, torch.Tensor) and lineage.hidden(part) for part in parts)
-    if name.startswith("torch.optim.") and isinstance(first, LRScheduler | Optimizer | Poison):
-        entry = lineage.find(first)  # of an object that may hold a tensor, or is missing
-        if entry is not None and is_private(entry.structure):
-            return True
-    return any(map(lineage.hidden, given.tensors()))
-
-
 def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     """Labels of what the call gave; returns the label for its slot."""
     short = name.rpartition(".")[2]
@@ -339,7 +286,7 @@ def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) ->
         # the default of dict_get may be what comes
         content = join((content, *(slot.label for slot in given.slots.values())))
         return _element(result, content, index, given, lineage)
-    is_copy = short in _COPIES or short in _OF_TUPLES
+    is_copy = short in _COPIES or short in OF_TUPLES
     if is_copy or isinstance(result, list | dict | set):
         return _copy(short, given, result, lineage)
     # comparisons, membership: an answer about all of it, which can be that of two elements
@@ -349,7 +296,7 @@ def label_results(name: str, given: Arguments, result: Any, lineage: Lineage) ->
     return every
 
 
-def _of_lengths(given: Arguments, lineage: Lineage) -> list[Label]:
+def of_lengths(given: Arguments, lineage: Lineage) -> list[Label]:
     """What decided how many items the arguments have that are run over."""
     tensors = [v for v in given.values() if isinstance(v, torch.Tensor) and lineage.hidden(v)]
     # how long a tuple is has no other place than its slot
@@ -482,7 +429,7 @@ def _copy(short: str, given: Arguments, result: Any, lineage: Lineage) -> Label:
     elif short in ("Dict", "OrderedDict", "state_dict") and not are_dicts(inputs):
         structure = join((structure, to_per_record(content)))  # keys decide how many there are
     elif short != "collect":
-        structure = join((structure, *_of_lengths(given, lineage)))
+        structure = join((structure, *of_lengths(given, lineage)))
     if isinstance(result, (tuple, *ATOMIC)):
         return join((content, structure))
     entry = lineage.track(result)

@@ -26,8 +26,9 @@ from duet_p2p.engine import missing_elements, missing_gradients, rates
 from duet_p2p.engine.aliases import joins_graph
 from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
 from duet_p2p.engine.axes import base_name
+from duet_p2p.engine.chosen_types import is_loose
 from duet_p2p.engine.clips import CLIPS, clipped_by, label_clipped
-from duet_p2p.engine.containers import GETTERS, LENGTHS, is_loose
+from duet_p2p.engine.containers import GETTERS, LENGTHS
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_met

@@ -19,6 +19,7 @@ from duet_p2p.engine.aliases import hand_on, joins_graph
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import label_filled
 from duet_p2p.engine.call import Call
+from duet_p2p.engine.chosen_types import is_loose
 from duet_p2p.engine.damage import Damage
 from duet_p2p.engine.effects import READERS, Effects
 from duet_p2p.engine.failures import Broken, PublicError, code_of, is_exhaustion, text_of
@@ -419,7 +420,7 @@ class Executor:
                 every = given.all(self._lineage)
                 facts = self.admission.is_inferred and given.has_public_facts(self._lineage)
                 raise self._failed(error, given, every, is_public=facts or not is_private(every))
-        loose = containers.is_loose(rule.name, given, label, self._lineage)
+        loose = is_loose(rule.name, given, label, self._lineage)
         held = is_element(rule, given) or (loose and rule.name == "torch.Tensor.grad")
         slots = [
             Slot(value, label, tags=tags, made=own, is_loose=loose, is_element=held)
