@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private, spec_of
-from duet_p2p.engine.axes import ELEMENTWISE
+from duet_p2p.engine.axes import ELEMENTWISE, base_name
 from duet_p2p.engine.charges import bound_of, charge
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.pacing import Pacing, is_timed_by_values
@@ -111,12 +111,14 @@ class Admission:
                 mode,
             )
         except Exception as error:
-            if is_met and not is_public and rule.short in ELEMENTWISE:
+            if is_met and not is_public and base_name(rule.name) in ELEMENTWISE:
                 self.spec = _without_numbers(rule, given, mode)
             raise SizeRefused(error, is_public=is_public) from None
         self.is_inferred = spec is not shapes.UNKNOWN
         is_loose = any([slot.is_loose for slot in given.slots.values()])
-        if self.is_inferred and (is_public or (rule.short in ELEMENTWISE and not is_loose)):
+        if self.is_inferred and (
+            is_public or (base_name(rule.name) in ELEMENTWISE and not is_loose)
+        ):
             self.spec = spec
         nbytes = shapes.result_bytes(spec) if self.is_inferred else 0
         if nbytes > self.limits.result_bytes:

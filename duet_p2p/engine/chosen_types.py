@@ -18,7 +18,7 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import of_shapes
 from duet_p2p.engine.containers import GETTERS, LENGTHS, OF_TUPLES, WITH_LENGTH, of_lengths
 from duet_p2p.engine.labels import Label, join
-from duet_p2p.engine.lineage import Lineage, is_atomic
+from duet_p2p.engine.lineage import Lineage
 from duet_p2p.engine.selection import is_of_records, labels_of
 from duet_p2p.engine.store import Poison
 
