@@ -80,6 +80,7 @@ _WITH_GRADS: Final = frozenset({
     "torch.nn.utils.clip_grad_value_",
 })  # fmt: skip
 """Names that read the gradients of what they are given."""
+_FLAGS: Final = frozenset({"requires_grad_"})
 _OF_OPTIMIZERS: Final = frozenset({"step", "load_state_dict", "add_param_group", "follow"})
 
 
@@ -296,7 +297,8 @@ class Damage:
             return hides_graph(rule, given, mode, self._lineage)
         if rule.short in _OF_OPTIMIZERS or rule.short in ("backward", "zero_grad", "feed"):
             return False  # no step changes a shape, and a gradient has that of its leaf
-        if "out" in given.kwargs or (rule.result == "self" and base_name(rule.name)):
+        is_self = rule.result == "self" or _writes_first(rule, given)
+        if "out" in given.kwargs or (is_self and base_name(rule.name)):
             # what is missing here would have had a hidden shape
             is_missing = any(isinstance(v, Poison) and not v.is_object for v in given.reached())
             return is_missing or hides(rule, given, self._lineage, is_inferred=is_inferred)
@@ -350,6 +352,8 @@ class Damage:
             if short in FILLING and not poison.is_public:
                 before_group(given, every, self._lineage)
             hidden = False  # no step changes a shape
+        if hidden and (rule.form == "setter" or rule.short in _FLAGS):
+            self._hide_memory(targets)
         self.spoil(targets, poison, hidden=hidden)
 
     def fail(
@@ -389,6 +393,15 @@ class Damage:
                 self._lineage.spoil(target, poison, hidden=hidden)
                 if isinstance(target, torch.Tensor) and (hidden or is_joined(target)):
                     self._lineage.own(target).in_graph = True
+
+    def _hide_memory(self, targets: Iterable[Any]) -> None:
+        """Hides all that lies where these do, as it is before such a command runs (effects.py)."""
+        for target in targets:
+            if (
+                isinstance(target, torch.Tensor)
+                and not (entry := self._lineage.own(target)).is_shared
+            ):
+                entry.hidden = True
 
     def reached(self, targets: Iterable[torch.Tensor], poison: Poison) -> None:
         """Labels one of several that is read-only as if it had been written to like another."""
@@ -471,3 +484,10 @@ def _joined(label: Label, poison: Poison) -> Label:
     if is_private(label) and poison.label.sources <= label.sources:
         return label
     return join((label, to_per_record(poison.label)))
+
+
+def _writes_first(rule: Rule, given: Arguments) -> bool:
+    """Whether a function was told to write over its first argument, which it gives then."""
+    first = given.values()[0] if given.slots else None
+    listed = written(rule, given.args, given.kwargs, given.slots)
+    return rule.form == "function" and any(part is first for part in listed)
