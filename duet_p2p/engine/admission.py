@@ -10,6 +10,7 @@ import torch
 from duet_p2p.engine.arguments import Arguments, is_private, spec_of
 from duet_p2p.engine.axes import ELEMENTWISE, base_name
 from duet_p2p.engine.charges import bound_of, charge
+from duet_p2p.engine.judge import OF_LISTS
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.pacing import Pacing, is_timed_by_values
 from duet_p2p.engine.room import Held, Room
@@ -111,14 +112,11 @@ class Admission:
                 mode,
             )
         except Exception as error:
-            if is_met and not is_public and base_name(rule.name) in ELEMENTWISE:
+            if is_met and not is_public and _keeps_form(rule, given, self._lineage):
                 self.spec = _without_numbers(rule, given, mode)
             raise SizeRefused(error, is_public=is_public) from None
         self.is_inferred = spec is not shapes.UNKNOWN
-        is_loose = any([slot.is_loose for slot in given.slots.values()])
-        if self.is_inferred and (
-            is_public or (base_name(rule.name) in ELEMENTWISE and not is_loose)
-        ):
+        if self.is_inferred and (is_public or _keeps_form(rule, given, self._lineage)):
             self.spec = spec
         nbytes = shapes.result_bytes(spec) if self.is_inferred else 0
         if nbytes > self.limits.result_bytes:
@@ -230,14 +228,22 @@ class Admission:
             self.pacing.take()
 
 
-def _without_numbers(rule: Rule, given: Arguments, mode: str) -> Any:
-    """What an elementwise call would give for other private numbers, which change no shape."""
+def _keeps_form(rule: Rule, given: Arguments, lineage: Lineage) -> bool:
+    """Whether no private number among the arguments, or in a list of theirs, changes the shape."""
     if any([slot.is_loose for slot in given.slots.values()]):
-        return None
+        return False
+    is_list = rule.short in OF_LISTS and not is_private(given.structure(lineage))
+    return is_list or base_name(rule.name) in ELEMENTWISE
+
+
+def _without_numbers(rule: Rule, given: Arguments, mode: str) -> Any:
+    """What such a call would give for other private numbers."""
     for number in (0, 1, 2):
 
         def other(slot: Slot, number: int = number) -> Any:
             value = slot.value
+            if isinstance(value, list | tuple):
+                return _with_numbers(value, number)
             is_chosen = is_private(slot.label) and type(value) in (bool, int, float)
             return type(value)(number) if is_chosen else value
 
@@ -249,6 +255,13 @@ def _without_numbers(rule: Rule, given: Arguments, mode: str) -> Any:
             continue
         return None if spec is shapes.UNKNOWN else spec
     return None
+
+
+def _with_numbers(value: Any, number: int) -> Any:
+    """A list with this in the place of each number: of what type they are is all that counts."""
+    if isinstance(value, list | tuple):
+        return [_with_numbers(part, number) for part in value]
+    return type(value)(number) if type(value) in (bool, int, float) else value
 
 
 def _admit_parts(given: Arguments, *, is_public: bool) -> None:

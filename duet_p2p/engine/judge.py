@@ -35,6 +35,7 @@ from duet_p2p.surface.table import Rule
 from duet_p2p.surface.types import number_type
 
 __all__ = [
+    "OF_LISTS",
     "OVERWRITES",
     "Verdict",
     "apply",
@@ -62,7 +63,7 @@ _OF_KERNELS: Final = frozenset({"stride", "is_contiguous", "output_nr"})
 _OF_SIZES: Final = frozenset({"tril_indices", "triu_indices"})
 """Factories that torch has among its functions: a tensor is a size to them, and no pattern."""
 _HEADS: Final = "multi_head_attention_forward"
-_OF_LISTS: Final = frozenset({"Tensor", "tensor", "as_tensor"})
+OF_LISTS: Final = frozenset({"Tensor", "tensor", "as_tensor"})
 
 OVERWRITES: Final = frozenset({"zero", "fill", "copy", "normal", "uniform"})
 """In-place operations whose result does not depend on what was there before."""
@@ -199,7 +200,7 @@ def _is_chosen(
         return True
     # a private random state decides numbers, and no shape; and a list of private numbers makes a
     # tensor as long as it is itself, whatever they are
-    chooser = given.structure(lineage) if short in _OF_LISTS else given.beside(lineage)
+    chooser = given.structure(lineage) if short in OF_LISTS else given.beside(lineage)
     is_chosen = is_private(chooser) and short not in axes.ELEMENTWISE
     return is_chosen or any(lineage.hidden(t) for t in tensors)
 

@@ -24,6 +24,7 @@ _FOR: Final[dict[str, Any]] = {
     "python.Bool": False,
     "python.Complex": 0j,
     "python.String": "",
+    "python.Range": range(0),
     "torch.dtype": torch.float32,
     "torch.Size": torch.Size(()),
     "torch.device": torch.device("cpu"),
