@@ -36,7 +36,7 @@ from duet_p2p.engine.groups import FILLING, before_group, mark_settings
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import hides, hides_graph, may_join
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
-from duet_p2p.engine.labels import Label, join, to_per_record
+from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.missing_containers import container_for, slot_of
 from duet_p2p.engine.missing_distributions import fill
@@ -74,6 +74,7 @@ _LISTED: Final = frozenset({
     "python.List", "python.Set", "python.Dict", "python.OrderedDict", "python.Iterator",
 })  # fmt: skip
 """Results of which it is private how long they are, where it is private that there are any."""
+_PASSES: Final = ("iter", "__iter__")
 _SLICE: Final = "python.Slice"
 _WITH_GRADS: Final = frozenset({
     "torch.optim.Optimizer.step", "torch.nn.utils.clip_grad_norm_",
@@ -264,9 +265,11 @@ class Damage:
             missing_elements.hold_gradients(poison, rule, given)
             if rule.name == _SLICE:
                 missing_elements.fill_slice(poison, given, label, self._lineage)
-            if rule.result in _LISTED:
+            if rule.result in _LISTED or rule.short in _PASSES:
                 tracked.structure, poison.is_list = label, True
             loose = self._is_loose(rule, given, label)
+            if poison.records == "one" and rule.short in _PASSES:
+                label = PUBLIC  # a pass carries its label inside, as its loader does
             return Slot(poison, label, is_loose=loose, is_element=is_element(rule, given))
         fill(poison, named, label, self._lineage)
         poison.has_batches = rule.short == "DataLoader" and given.kwargs.get("batches") is not None

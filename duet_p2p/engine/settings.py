@@ -213,7 +213,8 @@ def refused_run(rule: Rule, given: Arguments, lineage: Lineage) -> tuple[NotAllo
             is_pass = value.records == "one"  # it would have been one
         if is_pass or isinstance(value, DataLoader | Dataset):
             is_chosen = entry is not None and is_private(entry.structure)
-            found.append(is_chosen or id(value) in loose)
+            is_missing = isinstance(value, Poison) and not (value.is_object or value.is_public)
+            found.append(is_chosen or is_missing or id(value) in loose)
     if not found:
         return None, False
     error = f"{rule.name} takes no loader or data set. Go through it with iter()."

@@ -77,6 +77,8 @@ def _is_one_tensor(rule: Rule, given: Arguments, outs: tuple[int, ...], id: int)
         return any(map(_is_tensor, given.args))
     if rule.short == _NESTED and id != outs[0]:
         return False
+    if kind == "self" and rule.name.startswith("python."):  # a list, a set or a pass
+        return any(map(_is_tensor, given.args[:1]))
     return kind in ("tensor", "self", "torch.nn.Parameter") or (len(outs) > 1 and "tensor" in kind)
 
 
