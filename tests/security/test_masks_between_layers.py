@@ -56,3 +56,12 @@ def test_one_mask_and_two_that_leave_enough_pass(
 ) -> None:
     _, raw = guarded
     assert raw.ask(network(raw, "lstm", layers, chance), "loss") == "Value"
+
+
+@pytest.mark.xfail(strict=True, reason="open: docs/threat-model.md, masks of several numbers")
+def test_a_product_of_masked_features_is_no_sum_over_all_records(guarded: Session) -> None:
+    """One mask has as many chances for a record as it has numbers: here all eight must be kept."""
+    duet, raw = guarded
+    wide = raw.op("torch.Tensor.expand", raw.op("torch.reshape", X, [SIZE, 1]), SIZE, 8)
+    masked = raw.op("torch.nn.functional.dropout", wide, 0.5, True)
+    waits(duet, raw, raw.op("torch.sum", raw.op("torch.prod", masked, 1)), "loss")
