@@ -73,6 +73,6 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
         entry = lineage.find(first)  # of an object that may hold a tensor, or is missing
         if entry is not None and is_private(entry.structure):
             return True
-    if is_private(given.structure(lineage)):
+    elif is_private(given.structure(lineage)):
         return True  # which tensors lie in a container is a matter of values, and if any does
     return any(map(lineage.hidden, given.tensors()))
