@@ -305,7 +305,7 @@ class OwnerRequests(RequestList):
         chosen = frozenset([outputs] if isinstance(outputs, int) else outputs)
         _check_plan_terms(digest, chosen, max_runs)
         outputs_of = self._caller.run(self._desk.outputs_of_plan, digest)
-        shown = [record.facts for record in outputs_of if record in self._shown]
+        shown = [record.facts for record in outputs_of if record in self._positions.shown]
         seen = [f for f in shown if f and f.plan_output in chosen and not f.failed]
         given = self._source_ids(sources)
         if isinstance(given, Unset):
