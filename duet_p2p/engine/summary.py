@@ -29,6 +29,8 @@ _WITH_WEIGHTS: Final = (
 _LAYERS: Final = (
     *_WITH_WEIGHTS, "pool", "dropout", "relu", "gelu", "tanh", "sigmoid", "softmax",
 )  # fmt: skip
+_PART: Final = "part"
+"""Some of a tensor's numbers, chosen by an index: a sum of those can be one record."""
 _NUMBERS: Final = ("vector_norm", "matrix_norm", "clip_grad_norm")
 """No layers, for all that their names end like one."""
 _OPERATORS: Final = {
@@ -71,7 +73,8 @@ def summary_of(node: Made | None) -> str:
     elif rest:
         text += f" of {_listed(rest)}"
     if data:
-        text += f" {'on' if ' of ' in text else 'of'} {_listed(data)}"
+        link = "on" if " of " in text and not text.endswith(f" of {_PART}") else "of"
+        text += f" {link} {_listed(data)}"
     if own:
         link = "with" if data or " of " in text else "of"
         text += f" {link} {_many(own, 'tensor')} of the scientist"
@@ -79,7 +82,7 @@ def summary_of(node: Made | None) -> str:
 
 
 def _heads(node: Made) -> list[str]:
-    """What was done last and, as long as that is a reduction, what it was done to."""
+    """What was done last and, as long as that is a reduction or an index, what it was done to."""
     heads: list[str] = []
     moved = "copy"
     found: Made | None = node
@@ -88,10 +91,10 @@ def _heads(node: Made) -> list[str]:
         if name in _LISTS and (len(found.inputs) > 1 or name == "state_dict"):
             return [*heads, "list"]
         if name == "getitem":
-            moved = "part"
-        if name not in _PLUMBING:
+            moved = _PART
+        if name not in _PLUMBING and name != "".join(heads[-1:]):
             heads += _head(found, name)
-            if name not in _REDUCTIONS:
+            if name not in _REDUCTIONS and name != _PART:
                 break
         found = _first(found.args, found)
     return heads or [moved]
@@ -116,6 +119,8 @@ def _first(values: Any, step: Made) -> Made | None:
 
 
 def _name(step: Made) -> str:
+    if step.op == "torch.Tensor.__getitem__":
+        return _PART
     short = step.op.rpartition(".")[2].rstrip("_=")
     plain = short.strip("_") or short
     return _OPERATORS.get(plain, plain) if short.startswith("__") else plain
