@@ -66,8 +66,9 @@ def test_a_sum_of_one_record_does_not_read_as_a_sum_of_all() -> None:
     twice = step(T + "__getitem__", record, 0)
     assert summary_of(step(T + "item", twice)) == "part of store['x']"
     few = step(F + "linear", record, own(5), own(6))
+    network = "a network (linear; 2 weights) after part on store['y'], store['x']"
     assert summary_of(step(F + "cross_entropy", few, source("y"))) == (
-        "mean of cross_entropy of a network (linear; 2 weights) after part on store['y'], store['x']"
+        f"mean of cross_entropy of {network}"
     )
 
 
