@@ -82,6 +82,18 @@ def test_a_rule_on_a_label_is_guarded_however_it_is_said(session: Session, way: 
     assert duet.status()["OPEN"] is False
 
 
+def test_a_rule_that_wants_a_group_takes_no_record_that_a_mask_left(session: Session) -> None:
+    """No label is in it, so nothing guarded it; and 64 records were said to be behind one."""
+    duet, raw = session
+    duet.requests.add_handler("accept", kinds={"aggregate"}, min_records=10, max_elements=1)
+    assert raw.ask(raw.op("torch.mean", X)) == "Value"
+    one = raw.op("torch.sum", raw.op("torch.mul", X, raw.put(torch.eye(64)[5])))
+    request = queued(duet, raw, one, "loss")
+    assert "injected" in duet.requests.explain(request)[0].why
+    assert "at least 64 records per number" not in str(request)
+    assert "met at least 64 records: it may have left one of them per number" in str(request)
+
+
 def test_an_empty_name_is_a_label_too(session: Session) -> None:
     duet, raw = session
     assert duet.requests.add_handler("accept", name="").is_guarded
