@@ -7,9 +7,11 @@ It begins with what was done last, whatever was done before: the first words are
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Final
 
 from duet_p2p.engine.recipe import Made, collected
+from duet_p2p.limits import RECIPE_STEPS
 from duet_p2p.wire import values as wire
 
 __all__ = ["summary_of"]
@@ -57,8 +59,11 @@ def summary_of(node: Made | None) -> str:
     steps, is_cut = collected(node)
     data = _distinct(step.op for step in steps if step.is_boundary and not _is_own(step))
     own = sum(step.is_boundary and _is_own(step) for step in steps)
-    names = _distinct(_name(step) for step in steps if not step.is_boundary)
-    heads = _heads(node)
+    heads, last = _heads(node)
+    names = _distinct([
+        *_elements(last if heads[-1] == "list" else None),
+        *(_name(step) for step in steps if not step.is_boundary),
+    ])  # fmt: skip
     rest = [name for name in names if name not in _PLUMBING and name not in heads]
     if own and not data and heads[0] == "list":
         return f"a network ({_many(own, 'weight')})" + (_CUT if is_cut else "")
@@ -81,15 +86,19 @@ def summary_of(node: Made | None) -> str:
     return text + (_CUT if is_cut else "")
 
 
-def _heads(node: Made) -> list[str]:
-    """What was done last and, as long as that is a reduction or an index, what it was done to."""
+def _heads(node: Made) -> tuple[list[str], Made | None]:
+    """What was done last and, as long as that is a reduction or an index, what it was done to.
+
+    Returns:
+        The words, and the operation that the last of them is.
+    """
     heads: list[str] = []
     moved = "copy"
     found: Made | None = node
     while found is not None and not found.is_boundary and len(heads) < _HEADS:
         name = _name(found)
         if name in _LISTS and (len(found.inputs) > 1 or name == "state_dict"):
-            return [*heads, "list"]
+            return [*heads, "list"], found
         if name == "getitem":
             moved = _PART
         if name not in _PLUMBING and name != "".join(heads[-1:]):
@@ -97,7 +106,13 @@ def _heads(node: Made) -> list[str]:
             if name not in _REDUCTIONS and name != _PART:
                 break
         found = _first(found.args, found)
-    return heads or [moved]
+    return heads or [moved], found
+
+
+def _elements(made_of: Made | None) -> list[str]:
+    """What each element of a list is, in a word, but for the scientist's tensors themselves."""
+    inputs = () if made_of is None else made_of.inputs.values()
+    return [_heads(child)[0][0] for child in islice(inputs, RECIPE_STEPS) if not _is_own(child)]
 
 
 def _head(step: Made, name: str) -> list[str]:

@@ -72,6 +72,16 @@ def test_a_sum_of_one_record_does_not_read_as_a_sum_of_all() -> None:
     )
 
 
+def test_a_list_says_what_each_of_its_elements_is() -> None:
+    """A copy of the data beside a mean was left out: it read as a list of means."""
+    mean, copy = step(T + "mean", source()), step(T + "clone", source())
+    assert summary_of(step("python.collect", mean, copy)) == "list of mean, copy on store['x']"
+    record = step(T + "__getitem__", source(), 5)
+    assert summary_of(step("python.List", mean, record)) == "list of mean, part on store['x']"
+    data = step("python.collect", mean, source(), own())
+    assert summary_of(data).startswith("list of mean, copy on store['x']")
+
+
 def test_an_element_of_a_batch_or_of_a_result_is_no_part_of_it() -> None:
     batch = boundary("batch of 64 of store['x']")
     element = step("python.List.__getitem__", batch, 0)
