@@ -157,3 +157,14 @@ async def test_a_journal_that_answers_after_the_end_breaks_nothing(slow):
     kept.set_exception(AuditUnavailable("closed"))
     await slow.settle()
     assert slow.answers() == []
+
+
+async def test_the_reason_of_a_denial_is_on_record_as_it_was_told(slow):
+    """It is what the owner let out with the denial."""
+    for call, reason in ((11, "too few people\x1b[2J"), (12, "")):
+        slow.receive(ask(call=call))
+        slow.candidate(call, LOSS, 0.25)
+        slow.desk.deny(call, reason)
+    first, second = [facts for kind, facts in slow.journal.lines if kind == "decision"]
+    assert slow.answers(wire.Denied)[0].reason == first["answer"] == "too few people[2J"
+    assert first["why"] == second["why"] == "denied by hand" and "answer" not in second
