@@ -281,3 +281,22 @@ def test_a_denial_by_hand_is_not_seen_as_an_acceptance():
     p = policy(handler(name="loss", seen_only=True))
     p.remember(DENY, LOSS)
     assert decide(p, case()).action == QUEUE
+
+
+def test_silence_about_a_failure_is_counted_for_a_recipe_and_a_binding():
+    """Both leave all that is made otherwise, failed or not, so that tells nothing."""
+    failed, other = (
+        case(name="x", failed="boom", elements=0, recipe=recipe, form=form)
+        for recipe, form in ((LOSS.recipe, LOSS.form), ("other()", "another form"))
+    )
+    for rule in (handler(recipe=LOSS.recipe), policy().always(LOSS)):
+        p = policy(rule)
+        assert decide(p, other).action == QUEUE and rule.uses == 0
+        assert decide(p, failed).action == QUEUE and rule.uses == 1
+
+
+def test_every_kind_of_value_is_not_every_failure():
+    """A rule that lists the kinds of private values is open, and what failed waits all the same."""
+    p = policy(handler(kinds=KINDS - {"public"}))
+    assert decide(p, case(RAW)).action == ACCEPT
+    assert decide(p, case(failed="boom", elements=0)).action == QUEUE
