@@ -11,7 +11,7 @@ from duet_p2p import limits
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.security.raw_peer import RawPeer, taken_back
+from tests.security.raw_peer import RawPeer, against, taken_back
 from tests.security.raw_peer import waiting as queued
 from tests.security.rules_kit import CLASSES, TABLE, Session, X, session
 
@@ -233,6 +233,32 @@ def test_two_numbers_in_one_complex_number_are_two(session: Session) -> None:
     assert asked == ["Value", "Expired"]
     raw.request(raw.op("torch.complex", mean, second), "loss")
     assert waiting(duet, raw).facts()["numbers"] == 2
+
+
+EMPTY: dict[str, Callable[[RawPeer, Ref], Ref]] = {
+    "a list of so many lists": lambda raw, n: raw.op(
+        "python.List.__mul__", raw.op("python.List", [[]]), n
+    ),
+    "a tuple of so many tuples": lambda raw, n: raw.op(
+        "python.Tuple", raw.op("python.List.__mul__", raw.op("python.List", [()]), n)
+    ),
+    "one of several lists": lambda raw, n: raw.op(
+        "python.List.__getitem__", raw.op("python.List", [[[]], [], [[], []], [[[]]]]), n
+    ),
+}
+
+
+@pytest.mark.parametrize("way", EMPTY)
+def test_containers_that_tell_a_number_count_as_numbers(way: str) -> None:
+    """Without a number in them they counted for nothing: a quota let out all records."""
+    with against({"n": torch.tensor([1, 2, 3] * 9)}) as (duet, raw):
+        duet.requests.add_handler("accept", element_quota=9)
+        told = []
+        for place in range(27):
+            record = raw.op(T + "item", raw.op(T + "__getitem__", Ref(-1), place))
+            told.append(raw.ask(EMPTY[way](raw, record)))
+        assert 0 < told.count("Value") <= 9 and told[-1] == "Denied"
+        assert raw.ask(raw.op("python.List", [[], [[]]])) == "Value"  # of the scientist's own
 
 
 def test_the_texts_of_failures_count_by_their_length(session: Session) -> None:
