@@ -262,8 +262,13 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 
 def _charge(tensors: Sequence[torch.Tensor], elements: int, lineage: Lineage) -> int:
-    """Numbers of a value; of hidden sizes, as many as it could have been."""
-    return elements + sum([(numbers_of(t, lineage) - t.numel()) * words_of(t) for t in tensors])
+    """Numbers of a value; of hidden sizes, as many as it could have been.
+
+    One at least, since a hidden size tells one where it is that of no numbers.
+    """
+    least = [int(lineage.hidden(t)) for t in tensors]
+    more = [max(numbers_of(t, lineage), n) - t.numel() for t, n in zip(tensors, least, strict=True)]
+    return elements + sum([count * words_of(t) for count, t in zip(more, tensors, strict=True)])
 
 
 def label_of_slot(slot: Slot, lineage: Lineage) -> Label:

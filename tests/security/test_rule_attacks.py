@@ -242,6 +242,12 @@ EMPTY: dict[str, Callable[[RawPeer, Ref], Ref]] = {
     "a tuple of so many tuples": lambda raw, n: raw.op(
         "python.Tuple", raw.op("python.List.__mul__", raw.op("python.List", [()]), n)
     ),
+    "parts of nothing": lambda raw, n: raw.op(T + "split", raw.op("torch.zeros", 3, 0), n),
+    "one of several tensors": lambda raw, n: raw.op(
+        "python.List.__getitem__",
+        raw.op("python.collect", *[raw.op("torch.zeros", 0, width) for width in range(4)]),
+        n,
+    ),
     "one of several lists": lambda raw, n: raw.op(
         "python.List.__getitem__", raw.op("python.List", [[[]], [], [[], []], [[[]]]]), n
     ),
