@@ -356,10 +356,12 @@ class OwnerRequest:
     def __repr__(self) -> str:
         self._on_shown()
         facts = self._facts
-        what = f"failed: {facts.failed_op}" if facts.failed else f"{self.elements:,} numbers"
+        count = f"{self.elements:,} number{'s' * (self.elements != 1)}"
+        what = f"failed: {facts.failed_op}" if facts.failed else count
+        data = clean_line(", ".join(self.sources), 200) or "none of your objects"
         return (
             f"<Request {self.id} {self.name!r} {self.status.value}: {self.object_type}, "
-            f"{self.kind}, {what}, {records_text(facts)}; {clean_line(facts.summary, 200)}; "
+            f"{self.kind}, {what}, {records_text(facts)}, depends on {data}; {clean_line(facts.summary, 200)}; "
             f"reason: {self.request_description!r}; {self.why}>"
         )
 
