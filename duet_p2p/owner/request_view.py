@@ -359,9 +359,10 @@ class OwnerRequest:
         count = f"{self.elements:,} number{'s' * (self.elements != 1)}"
         what = f"failed: {facts.failed_op}" if facts.failed else count
         data = clean_line(", ".join(self.sources), 200) or "none of your objects"
+        told = clean_line(facts.summary, 200)
         return (
             f"<Request {self.id} {self.name!r} {self.status.value}: {self.object_type}, "
-            f"{self.kind}, {what}, {records_text(facts)}, depends on {data}; {clean_line(facts.summary, 200)}; "
+            f"{self.kind}, {what}, {records_text(facts)}, depends on {data}; {told}; "
             f"reason: {self.request_description!r}; {self.why}>"
         )
 
