@@ -55,6 +55,15 @@ async def test_a_large_public_value_goes_by_the_bulk_channel(stage):
     assert stage.session.blobs == [b"abcd"]
 
 
+async def test_a_number_is_in_use_until_the_engine_gave_the_bytes(stage):
+    stage.receive(wire.Get(11, 5))
+    stage.candidate(11, PUBLIC, None, has_value=False)
+    stage.receive(wire.Get(11, 6))
+    assert stage.answers() == [wire.NotYours(11, "unknown", "")]
+    stage.host.say(engine.Bytes(11, 2.5, None))
+    assert stage.answers() == [wire.Value(11, 2.5, None)]
+
+
 async def test_a_private_value_is_not_released_by_a_get(stage):
     stage.receive(wire.Get(11, 5))
     stage.candidate(11, LOSS, 2.5)

@@ -1,6 +1,7 @@
 """What leaves the desk is kept in the journal before it leaves."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -192,3 +193,18 @@ async def test_bytes_that_wait_for_the_journal_have_a_limit_and_one_value_has_no
     slow.desk.releases.together = 4
     asked(13)
     assert slow.answers(wire.Denied) == [] and len(slow.journal.waiting) == 1
+
+
+async def test_the_code_in_the_journal_is_that_of_what_leaves(slow):
+    """Of a failure that is its text."""
+    contents = []
+
+    def commit(kind, facts, content):
+        contents.append(content)
+
+    slow.journal.commit = commit
+    for call, facts in ((11, LOSS), (12, replace(LOSS, failed="the text"))):
+        slow.receive(ask(call, id=call))
+        slow.candidate(call, facts, 0.25)
+        slow.desk.accept(call)
+    assert contents == [(0.25, None), ("the text", None)]
