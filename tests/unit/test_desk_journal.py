@@ -208,3 +208,13 @@ async def test_the_code_in_the_journal_is_that_of_what_leaves(slow):
         slow.candidate(call, facts, 0.25)
         slow.desk.accept(call)
     assert contents == [(0.25, None), ("the text", None)]
+
+
+async def test_a_denial_that_reaches_nobody_is_on_record(slow):
+    slow.receive(ask())
+    slow.candidate(11, LOSS, 0.25)
+    slow.session.is_over = True
+    slow.desk.deny(11)
+    assert [facts["not_sent"] for kind, facts in slow.journal.lines if kind == "fault"] == [
+        "Denied"
+    ]
