@@ -180,10 +180,9 @@ def _form(handler: Handler, guard: int) -> Iterable[str]:
         least = guard if is_guarded else 0
     if least > 1 and (kinds is None or kinds - {"public", "metadata"}):
         yield f"Every number must come from at least {least:,} records."
-    injected = (not is_guarded) if isinstance(said.allow_injected, Unset) else said.allow_injected
-    if not injected:
+    if not handler.takes_injected:
         yield "Not if something public met the data along its records (injected)."
-    elif is_guarded:
+    elif is_guarded or least > 1:
         yield "Also if something public met the data along its records (injected)."
 
 
@@ -239,6 +238,8 @@ def _warnings(handler: Handler) -> Iterable[str]:
         yield "It can release single records and raw data."
     if "model" in kinds:
         yield "A trained model can contain exact records."
+    if kinds & {"aggregate", "model"} and said.binding is None and handler.takes_injected:
+        yield "A mask of the scientist's can leave one record of those behind a number (injected)."
     if said.is_labelled:
         yield (
             "Name and tags are the scientist's own words: what is called a loss can be any "

@@ -29,7 +29,7 @@ from duet_p2p.engine.labels import (
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.messages import Facts
 from duet_p2p.engine.parcel import Files, Parcel, parcelled
-from duet_p2p.engine.private_sizes import sized_by_values
+from duet_p2p.engine.private_sizes import charge_of_structure, sized_by_values
 from duet_p2p.engine.recipe import recipe_text
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.engine.summary import summary_of
@@ -129,6 +129,8 @@ def freeze(
     tensors = _tensors(slot.value)
     sources = tuple(sorted(label.sources, reverse=True))
     version = lineage.version(slot.value, slot.uid)
+    is_sized = is_full or (poison is None and sized_by_values(slot, label, lineage))
+    is_counted = is_sized and not isinstance(value, _Uncopied)
     facts = Facts(
         kind=str(Kind.PER_RECORD if label.kind is Kind.ROWS else label.kind),
         sources=sources,
@@ -144,9 +146,10 @@ def freeze(
         source_names=tuple(dataset_names.get(source, "") for source in sources),
         writers=tuple(sorted(label.writers)),
         has_random=slot.made is not None and slot.made.has_random,
-        charge=_charge(tensors, elements, lineage),
+        charge=_charge(tensors, elements, lineage)
+        + (charge_of_structure(slot.value) if is_counted else 0),
         rows=_row_sets(label, None if tensor is None else lineage.rows(tensor), sources),
-        sized_by_values=is_full or (poison is None and sized_by_values(slot, label, lineage)),
+        sized_by_values=is_sized,
         **_origin(slot, version),
         **_failure(poison),
         **(account or NO_ACCOUNT),
@@ -259,8 +262,13 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 
 def _charge(tensors: Sequence[torch.Tensor], elements: int, lineage: Lineage) -> int:
-    """Numbers of a value; of hidden sizes, as many as it could have been."""
-    return elements + sum([(numbers_of(t, lineage) - t.numel()) * words_of(t) for t in tensors])
+    """Numbers of a value; of hidden sizes, as many as it could have been.
+
+    One at least, since a hidden size tells one where it is that of no numbers.
+    """
+    least = [int(lineage.hidden(t)) for t in tensors]
+    more = [max(numbers_of(t, lineage), n) - t.numel() for t, n in zip(tensors, least, strict=True)]
+    return elements + sum([count * words_of(t) for count, t in zip(more, tensors, strict=True)])
 
 
 def label_of_slot(slot: Slot, lineage: Lineage) -> Label:

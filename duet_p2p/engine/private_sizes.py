@@ -14,8 +14,9 @@ from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.labels import Label
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Slot
+from duet_p2p.wire.values import parts_of
 
-__all__ = ["sized_by_values"]
+__all__ = ["charge_of_structure", "sized_by_values"]
 
 _OF_ONE_SIZE: Final = (bool, float, complex, type(None), torch.dtype, torch.device, torch.layout)
 """Whatever they are, they count for the same; an int or a text can be long."""
@@ -39,6 +40,31 @@ def sized_by_values(slot: Slot, label: Label, lineage: Lineage) -> bool:
     if is_atomic(value):
         return _can_be_long((value,))
     return any(_is_of_any_size(part, slot, lineage) for part in reach(value))
+
+
+def charge_of_structure(value: Any) -> int:
+    """Numbers that the containers of a value count for, where values may have decided them.
+
+    A list of so many empty lists holds no number and tells one, and which of its elements are
+    empty lists can tell more. So each container in a value counts as one where it stands, and the
+    outermost if there is nothing else.
+    """
+    containers, leaves = _counts(value, {})
+    return max(containers - (leaves > 0), 0)
+
+
+def _counts(value: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Containers and everything else in a value that could be copied, so it is not too deep."""
+    if not isinstance(value, list | tuple | set | frozenset | dict):
+        return 0, 1
+    found = known.get(id(value))
+    if found is None:
+        containers, leaves = 1, 0
+        for part in parts_of(value):
+            more = _counts(part, known)
+            containers, leaves = containers + more[0], leaves + more[1]
+        found = known[id(value)] = containers, leaves
+    return found
 
 
 def _is_of_any_size(part: Any, slot: Slot, lineage: Lineage) -> bool:

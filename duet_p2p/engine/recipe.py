@@ -168,7 +168,7 @@ def recipe_text(node: Made | None) -> str:
         return node.op
     lines[-1] = lines[-1].partition(" = ")[2] or lines[-1]
     text = "\n".join(lines)
-    return text if len(text) <= RECIPE_CHARS else "…" + text[-RECIPE_CHARS:]
+    return text if len(text) <= RECIPE_CHARS else "…" + text[1 - RECIPE_CHARS :]
 
 
 def _collect(node: Made, order: list[Made]) -> bool:

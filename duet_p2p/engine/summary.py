@@ -7,9 +7,11 @@ It begins with what was done last, whatever was done before: the first words are
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Final
 
 from duet_p2p.engine.recipe import Made, collected
+from duet_p2p.limits import RECIPE_STEPS
 from duet_p2p.wire import values as wire
 
 __all__ = ["summary_of"]
@@ -29,6 +31,8 @@ _WITH_WEIGHTS: Final = (
 _LAYERS: Final = (
     *_WITH_WEIGHTS, "pool", "dropout", "relu", "gelu", "tanh", "sigmoid", "softmax",
 )  # fmt: skip
+_PART: Final = "part"
+"""Some of a tensor's numbers, chosen by an index: a sum of those can be one record."""
 _NUMBERS: Final = ("vector_norm", "matrix_norm", "clip_grad_norm")
 """No layers, for all that their names end like one."""
 _OPERATORS: Final = {
@@ -55,8 +59,11 @@ def summary_of(node: Made | None) -> str:
     steps, is_cut = collected(node)
     data = _distinct(step.op for step in steps if step.is_boundary and not _is_own(step))
     own = sum(step.is_boundary and _is_own(step) for step in steps)
-    names = _distinct(_name(step) for step in steps if not step.is_boundary)
-    heads = _heads(node)
+    heads, last = _heads(node)
+    names = _distinct([
+        *_elements(last if heads[-1] == "list" else None),
+        *(_name(step) for step in steps if not step.is_boundary),
+    ])  # fmt: skip
     rest = [name for name in names if name not in _PLUMBING and name not in heads]
     if own and not data and heads[0] == "list":
         return f"a network ({_many(own, 'weight')})" + (_CUT if is_cut else "")
@@ -71,30 +78,41 @@ def summary_of(node: Made | None) -> str:
     elif rest:
         text += f" of {_listed(rest)}"
     if data:
-        text += f" {'on' if ' of ' in text else 'of'} {_listed(data)}"
+        link = "on" if " of " in text and not text.endswith(f" of {_PART}") else "of"
+        text += f" {link} {_listed(data)}"
     if own:
         link = "with" if data or " of " in text else "of"
         text += f" {link} {_many(own, 'tensor')} of the scientist"
     return text + (_CUT if is_cut else "")
 
 
-def _heads(node: Made) -> list[str]:
-    """What was done last and, as long as that is a reduction, what it was done to."""
+def _heads(node: Made) -> tuple[list[str], Made | None]:
+    """What was done last and, as long as that is a reduction or an index, what it was done to.
+
+    Returns:
+        The words, and the operation that the last of them is.
+    """
     heads: list[str] = []
     moved = "copy"
     found: Made | None = node
     while found is not None and not found.is_boundary and len(heads) < _HEADS:
         name = _name(found)
         if name in _LISTS and (len(found.inputs) > 1 or name == "state_dict"):
-            return [*heads, "list"]
+            return [*heads, "list"], found
         if name == "getitem":
-            moved = "part"
-        if name not in _PLUMBING:
+            moved = _PART
+        if name not in _PLUMBING and name != "".join(heads[-1:]):
             heads += _head(found, name)
-            if name not in _REDUCTIONS:
+            if name not in _REDUCTIONS and name != _PART:
                 break
         found = _first(found.args, found)
-    return heads or [moved]
+    return heads or [moved], found
+
+
+def _elements(made_of: Made | None) -> list[str]:
+    """What each element of a list is, in a word, but for the scientist's tensors themselves."""
+    inputs = () if made_of is None else made_of.inputs.values()
+    return [_heads(child)[0][0] for child in islice(inputs, RECIPE_STEPS) if not _is_own(child)]
 
 
 def _head(step: Made, name: str) -> list[str]:
@@ -116,6 +134,8 @@ def _first(values: Any, step: Made) -> Made | None:
 
 
 def _name(step: Made) -> str:
+    if step.op == "torch.Tensor.__getitem__":
+        return _PART
     short = step.op.rpartition(".")[2].rstrip("_=")
     plain = short.strip("_") or short
     return _OPERATORS.get(plain, plain) if short.startswith("__") else plain

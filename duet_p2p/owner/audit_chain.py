@@ -100,8 +100,12 @@ class Check:
 
 
 def facts_text(facts: Mapping[str, Any]) -> str:
-    """Facts as they are kept and hashed; what JSON does not know is written as text."""
-    return _TEXT.encode(facts)
+    """Facts as they are kept and hashed; what JSON does not know is written as text.
+
+    Names of files need be none: what no text holds is an escape of JSON.
+    """
+    text = _TEXT.encode(facts)
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def next_row(number: int, previous: bytes, entry: Entry) -> Row:

@@ -435,6 +435,7 @@ class Desk:
                 "reason": self._for_log(record.reason),
                 "status": record.status.value,
                 "why": record.why,
+                **({"answer": record.answer} if record.answer else {}),
                 **facts,
             },
         )

@@ -119,7 +119,7 @@ def facts_against(handler: Handler, facts: Facts, guard_records: int) -> str:
     return (
         _size_against(handler, facts)
         or _records_against(said, facts, guard_records if is_guarded else 1)
-        or _injection_against(said, facts, is_guarded=is_guarded)
+        or _injection_against(handler, facts)
         or uses_against(handler, is_model=facts.kind == "model")
     )
 
@@ -168,9 +168,8 @@ def _records_against(said: Conditions, facts: Facts, guard_records: int) -> str:
     return f"a number may come from {facts.min_records} records, min_records is {least}"
 
 
-def _injection_against(said: Conditions, facts: Facts, *, is_guarded: bool) -> str:
-    allowed = not is_guarded if said.allow_injected is UNSET else said.allow_injected
-    if allowed or not facts.injected:
+def _injection_against(handler: Handler, facts: Facts) -> str:
+    if handler.takes_injected or not facts.injected:
         return ""
     return (
         "something public met the data along its records (injected); so does a dropout over fewer "

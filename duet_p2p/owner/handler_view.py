@@ -193,12 +193,14 @@ class OwnerRequests(RequestList):
             kinds: kinds of values (release.md 2).
             max_elements: most numbers in one release; None: any number. What private values may
                 have made so small is denied with it.
-            min_records: least number of records behind each number.
+            min_records: least number of records behind each number. Of an accept handler that
+                leaves what is injected, too: a mask can leave one record of any number of them.
             sources: tags, ids or handles. To be accepted a value depends on no other object; to be
                 denied it is enough that it depends on one of them.
             recipe: a request: what `accept(always=True)` would bind to it. A text: exactly this
                 `request.recipe`; an accept handler is then guarded as one with a name is.
-            allow_injected: whether public tensors may have met the data along its records.
+            allow_injected: whether public tensors may have met the data along its records. Not
+                said, a handler with `name`, `tags` or `min_records` leaves such values.
             max_uses: how many times it may decide; a model leaves once unless said otherwise.
             seen_only: take only what matches an earlier decision by hand; of accepted values only
                 those that could have been accepted always.
@@ -305,7 +307,7 @@ class OwnerRequests(RequestList):
         chosen = frozenset([outputs] if isinstance(outputs, int) else outputs)
         _check_plan_terms(digest, chosen, max_runs)
         outputs_of = self._caller.run(self._desk.outputs_of_plan, digest)
-        shown = [record.facts for record in outputs_of if record in self._shown]
+        shown = [record.facts for record in outputs_of if record in self._positions.shown]
         seen = [f for f in shown if f and f.plan_output in chosen and not f.failed]
         given = self._source_ids(sources)
         if isinstance(given, Unset):

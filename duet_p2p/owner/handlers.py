@@ -196,6 +196,19 @@ class Handler:
         return self.action == "accept" and (said.is_labelled or said.recipe is not UNSET)
 
     @property
+    def takes_injected(self) -> bool:
+        """Whether it takes what something public met along its records.
+
+        A mask can leave one record of any number of them. So a rule that wants so many records
+        behind each number, or a guarded one, takes it only if that was said.
+        """
+        said = self.conditions
+        if said.allow_injected is not UNSET:
+            return said.allow_injected
+        is_of_groups = self.action == "accept" and said.min_records not in (UNSET, 0, 1)
+        return not (self.is_guarded or is_of_groups)
+
+    @property
     def reads_account(self) -> bool:
         """Whether it asks how a value came to be, or keeps that: each deny handler does."""
         said = self.conditions

@@ -176,23 +176,42 @@ class PlanBook:
 
 
 class OwnerPlans:
-    """A sequence of plans, oldest first; also by digest or the beginning of one."""
+    """A sequence of plans, oldest first; also by digest or the beginning of one.
+
+    A scientist can give a plan up and define another one under its id, which would move into the
+    row that was read. So a position means the row that this process last gave or showed, as one of
+    `duet.requests` does.
+    """
 
     def __init__(self, book: PlanBook, caller: Caller) -> None:
         self._book = book
         self._caller = caller
+        self._shown: list[SharedPlan] = []
 
     def _all(self) -> tuple[SharedPlan, ...]:
         return self._caller.read(self._book.all)
+
+    def _listed(self) -> tuple[SharedPlan, ...]:
+        plans = self._all()
+        self._shown = list(plans)
+        return plans
+
+    def _in_row(self, row: int) -> SharedPlan:
+        rows = self._shown + [plan for plan in self._all() if plan not in self._shown]
+        plan = self._shown[row] if row < 0 and self._shown else rows[row]
+        self._shown += rows[len(self._shown) : rows.index(plan) + 1]
+        return plan
 
     @overload
     def __getitem__(self, key: int | str) -> SharedPlan: ...
     @overload
     def __getitem__(self, key: slice) -> tuple[SharedPlan, ...]: ...
     def __getitem__(self, key: int | str | slice) -> Any:
+        if isinstance(key, int):
+            return self._in_row(key)
+        if isinstance(key, slice):
+            return self._listed()[key]
         plans = self._all()
-        if not isinstance(key, str):
-            return plans[key]
         found = {p.digest: p for p in plans if len(key) >= 5 and p.digest.startswith(key)}
         if len(found) != 1:
             raise KeyError(f"{'several plans have' if found else 'no plan has'} the digest {key!r}")
@@ -202,13 +221,13 @@ class OwnerPlans:
         return len(self._all())
 
     def __iter__(self) -> Iterator[SharedPlan]:
-        return iter(self._all())
+        return iter(self._listed())
 
     def __repr__(self) -> str:
         lines = [
             f"[{n}] {p.name!r}: {p.digest[:12]}…, {p.commands} commands, "
             f"{p.outputs} outputs, {p.runs} runs{', given up' if p.is_deleted else ''}"
-            for n, p in enumerate(self._all())
+            for n, p in enumerate(self._listed())
         ]
         return "\n".join(lines) or "No plans."
 
@@ -216,6 +235,6 @@ class OwnerPlans:
         columns = ("", "name", "commands", "outputs", "runs", "digest")
         rows = [
             (f"[{n}]", p.name, p.commands, p.outputs, p.runs, p.digest)
-            for n, p in enumerate(self._all())
+            for n, p in enumerate(self._listed())
         ]
         return cards.table("Recorded plans", columns, rows, empty="No plans.")

@@ -74,13 +74,12 @@ class Shown(Protocol):
 
 def records_text(facts: Facts) -> str:
     """How many records are behind a number, and how the data was met."""
-    if facts.min_records:
-        text = f"at least {facts.min_records:,} record{'s' * (facts.min_records != 1)} per number"
-    else:
-        text = "no record is behind it"
-    if facts.injected:
-        text += "; something public (a mask, weights, random numbers) met the records"
-    return text
+    count = facts.min_records
+    met = "something public (a mask, weights, random numbers) met"
+    if facts.injected and count > 1:  # else it would read as a group of so many
+        return f"{met} at least {count:,} records: it may have left one of them per number"
+    text = f"at least {count:,} record{'s' * (count != 1)} per number"
+    return (text if count else "no record is behind it") + f"; {met} the records" * facts.injected
 
 
 def tagged_texts(sources: Iterable[str], tags: Iterable[Iterable[str]]) -> list[str]:

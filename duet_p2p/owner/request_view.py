@@ -1,9 +1,6 @@
 """`duet.requests` on the owner's side, as the user's thread sees it.
 
-A position is dangerous: between the listing that a person read and the call that names row 0, a
-request can go away, and another would move up and be accepted unseen. So a position means the row
-of the listing that this process last *showed* (a repr, a loop, `.pandas`, `.requests`); a row whose
-request is gone stays empty and raises `RequestClosed`. What arrived since counts on from there.
+What a position means, ``duet.requests[0]``, stands in positions.py.
 """
 
 from __future__ import annotations
@@ -24,6 +21,7 @@ from duet_p2p.objects.words import clean_line, whole_text
 from duet_p2p.owner.binding import Binding
 from duet_p2p.owner.desk import Desk
 from duet_p2p.owner.policy import Look
+from duet_p2p.owner.positions import Positions
 from duet_p2p.owner.request_table import COLUMNS, as_html, as_text, row_of
 from duet_p2p.owner.request_text import (
     full_text,
@@ -90,13 +88,15 @@ class OwnerRequest:
         desk: Desk,
         caller: Caller,
         reader: ValueReader,
-        on_shown: Callable[[], None] | None = None,
+        on_shown: Callable[[], None] = lambda: None,
+        on_read: Callable[[], None] = lambda: None,
     ) -> None:
         self._record = record
         self._desk = desk
         self._caller = caller
         self._reader = reader
         self._on_shown = on_shown
+        self._on_read = on_read
 
     # decisions
 
@@ -157,12 +157,12 @@ class OwnerRequest:
     @property
     def name(self) -> str:
         """The scientist's own word, cleaned."""
-        return self._record.name
+        return self._seen.name
 
     @property
     def request_description(self) -> str:
         """The scientist's reason, cleaned."""
-        return self._record.reason
+        return self._seen.reason
 
     reason = request_description
 
@@ -176,7 +176,7 @@ class OwnerRequest:
     @property
     def object_id(self) -> str:
         """Text id of the object that is asked for."""
-        return self._reader.key(self._record.object_id)
+        return self._reader.key(self._seen.object_id)
 
     @property
     def object_tags(self) -> list[str]:
@@ -211,7 +211,7 @@ class OwnerRequest:
     @property
     def why(self) -> str:
         """Why it waits, or who or what decided."""
-        return self._record.why
+        return self._seen.why
 
     # what it is
 
@@ -322,9 +322,16 @@ class OwnerRequest:
     def _facts(self) -> Facts:
         if not self._record.is_told:  # for a moment
             self._caller.wait_on(self._desk.decided, self._record.call, limits.OWNER_CALL_SECONDS)
-        facts = self._record.facts
+        facts = self._seen.facts
         assert facts is not None, "a request is listed when its facts are there"
         return facts
+
+    @property
+    def _seen(self) -> Record:
+        """The request, of which somebody reads something that a decision may go by."""
+        if self._record.is_pending:
+            self._on_read()
+        return self._record
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, OwnerRequest) and other._record is self._record
@@ -334,33 +341,33 @@ class OwnerRequest:
 
     def __str__(self) -> str:
         """Everything about it, over several lines: ``print(duet.requests[0])``."""
-        if self._on_shown is not None:
-            self._on_shown()
+        self._on_shown()
         looks = self.looks()
         return full_text(self, self._facts, self.sources, self.released_before, looks)
 
     def looks(self) -> tuple[Look, ...]:
         """How the handlers in force look at it, decided or not."""
-        return self._caller.read(self._desk.explain, self._record)
+        return self._caller.read(self._desk.explain, self._seen)
 
     def bind(self) -> Binding:
         """What ties later requests to this one, decided or not; see `Policy.bind`."""
         return self._caller.run(self._desk.policy.bind, self._facts)
 
     def __repr__(self) -> str:
-        if self._on_shown is not None:
-            self._on_shown()
+        self._on_shown()
         facts = self._facts
-        what = f"failed: {facts.failed_op}" if facts.failed else f"{self.elements:,} numbers"
+        count = f"{self.elements:,} number{'s' * (self.elements != 1)}"
+        what = f"failed: {facts.failed_op}" if facts.failed else count
+        data = clean_line(", ".join(self.sources), 200) or "none of your objects"
+        told = clean_line(facts.summary, 200)
         return (
             f"<Request {self.id} {self.name!r} {self.status.value}: {self.object_type}, "
-            f"{self.kind}, {what}, {records_text(facts)}; {clean_line(facts.summary, 200)}; "
+            f"{self.kind}, {what}, {records_text(facts)}, depends on {data}; {told}; "
             f"reason: {self.request_description!r}; {self.why}>"
         )
 
     def _repr_html_(self) -> str:
-        if self._on_shown is not None:
-            self._on_shown()
+        self._on_shown()
         code = f"failed: {self.failed}" if self.failed else self.recipe
         return cards.card(
             "Request", self.facts() | self.around(), state=self.status.value, code=code
@@ -402,13 +409,14 @@ class RequestList:
         self._desk = desk
         self._caller = caller
         self._reader = reader
-        self._shown: list[Record] = []
+        self._positions = Positions()
 
     @property
     def requests(self) -> list[OwnerRequest]:
         """All of them as a list."""
-        self._shown = self._pending()
-        return [self._view(record) for record in self._shown]
+        pending = self._pending()
+        self._positions.show(pending)
+        return [self._view(record) for record in pending]
 
     @property
     def history(self) -> list[OwnerRequest]:
@@ -441,22 +449,9 @@ class RequestList:
             return self._by_id(key)
         if isinstance(key, bool) or not isinstance(key, int):
             raise TypeError(f"a request is named by position or full id, not by {key!r}")
-        pending = self._pending()
-        rows = self._shown + [record for record in pending if record not in self._shown]
-        try:  # the last row is the last that was shown, whatever came since
-            record = self._shown[key] if key < 0 and self._shown else rows[key]
-        except IndexError:
-            raise IndexError(f"there are {len(pending)} requests, none at {key}") from None
-        if not record.is_pending:
-            raise RequestClosed(
-                f"The request in row {key} of the listing that was shown is "
-                f"{record.status.value}. Look at duet.requests again."
-            )
-
-        def shown() -> None:
-            self._shown = rows
-
-        return self._view(record, shown)
+        record, rows = self._positions.at(key, self._pending())
+        show, read = self._positions.show, self._positions.read
+        return self._view(record, lambda: show(rows), lambda: read(rows, record))
 
     def __len__(self) -> int:
         return len(self._pending())
@@ -478,11 +473,11 @@ class RequestList:
     def _pending(self) -> list[Record]:
         return self._caller.read(self._desk.book.pending)
 
-    def _view(self, record: Record, on_shown: Callable[[], None] | None = None) -> OwnerRequest:
-        return OwnerRequest(record, self._desk, self._caller, self._reader, on_shown)
+    def _view(self, record: Record, *on_seen: Callable[[], None]) -> OwnerRequest:
+        return OwnerRequest(record, self._desk, self._caller, self._reader, *on_seen)
 
     def _by_id(self, key: str) -> OwnerRequest:
-        record = next((shown for shown in self._shown if shown.id == key), None)
+        record = next((shown for shown in self._positions.shown if shown.id == key), None)
         with contextlib.suppress(ValueError):
             record = record or self._caller.read(self._desk.book.find, int(key, 16))
         if record is None or record.id != key or record.facts is None:

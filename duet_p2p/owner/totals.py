@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from duet_p2p.engine.messages import Facts
 from duet_p2p.limits import RELEASED_NEWEST
+from duet_p2p.owner.guard import charged
 
 __all__ = ["Released", "Totals"]
 
@@ -42,7 +43,7 @@ class Totals:
         for source in dict.fromkeys(facts.sources):
             found = self._by_source.setdefault(source, Released())
             found.releases += 1
-            found.numbers += facts.elements
+            found.numbers += charged(facts) if facts.failed else facts.elements
             found.newest.append(call)
 
     def about(self, sources: Iterable[int]) -> list[Released]:

@@ -173,5 +173,5 @@ def test_an_owners_plan_trains_a_scientists_model(steps: Pair) -> None:
         """
     )
     assert len(losses) == 15 and losses[-1] < losses[0]
-    assert owner.run("(len(duet.plans), duet.plans[-1].runs)") == [3, 15]
+    assert owner.run("(len(duet.plans), list(duet.plans)[-1].runs)") == [3, 15]
     assert owner.run("duet.errors") == []

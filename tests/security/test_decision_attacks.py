@@ -149,6 +149,70 @@ def test_a_loop_over_the_requests_is_a_listing(session: Session) -> None:
     assert raw.told(wire.Value) == []
 
 
+READ = {
+    "its name": lambda duet, row: duet.requests[row].name,
+    "its reason": lambda duet, row: duet.requests[row].request_description,
+    "its kind": lambda duet, row: duet.requests[row].kind,
+    "its sources": lambda duet, row: duet.requests[row].sources,
+    "its recipe": lambda duet, row: duet.requests[row].recipe,
+    "its value": lambda duet, row: duet.requests[row].value,
+    "why it waits": lambda duet, row: duet.requests[row].why,
+    "all of its facts": lambda duet, row: duet.requests[row].facts(),
+    "how rules look at it": lambda duet, row: duet.requests.explain(row),
+}
+
+
+@pytest.mark.parametrize(
+    ("read", "limit_s", "row"),
+    [*((read, None, 0) for read in READ), ("its kind", None, -1), ("its kind", 0.3, 0)],
+)
+def test_a_row_of_which_a_fact_was_read_is_that_request(
+    session: Session, read: str, limit_s: float | None, row: int
+) -> None:
+    """It was taken back, or its time was over, and the data moved into the row that was read."""
+    duet, raw = session
+    call = raw.request(raw.op("torch.mean", X), "harmless", limit_s)
+    raw.wait(lambda: len(duet.requests) == 1)
+    READ[read](duet, row)
+    if limit_s is None:
+        raw.send(wire.Withdraw(call))
+    raw.wait(lambda: len(duet.requests) == 0)
+    raw.request(X, "the data")
+    raw.wait(lambda: len(duet.requests) == 1)
+    for _ in range(2):
+        with pytest.raises(RequestClosed):
+            duet.requests[row].accept()
+    assert raw.told(wire.Value) == []
+    repr(duet.requests)
+    assert duet.requests[row].name == "the data"
+
+
+def test_the_last_row_that_was_read_is_not_what_came_since(session: Session) -> None:
+    duet, raw = session
+    mean = raw.request(raw.op("torch.mean", X), "harmless")
+    raw.wait(lambda: len(duet.requests) == 1)
+    assert duet.requests[-1].kind == "aggregate"
+    raw.request(X, "the data")
+    raw.wait(lambda: len(duet.requests) == 2)
+    duet.requests[-1].accept()
+    assert raw.answer(mean).call == mean
+    assert [request.name for request in duet.requests] == ["the data"]
+
+
+def test_a_program_decides_about_row_0_again_and_again(session: Session) -> None:
+    """What it read of each is that of the one that it decides about, and no listing is needed."""
+    duet, raw = session
+    calls = [raw.request(raw.op("torch.mean", X), name) for name in ("a", "b", "c")]
+    raw.wait(lambda: len(duet.requests) == 3)
+    decided = []
+    while len(duet.requests):
+        decided.append(duet.requests[0].name)
+        duet.requests[0].deny() if decided[-1] == "b" else duet.requests[0].accept()
+    assert decided == ["a", "b", "c"]
+    answers = [type(raw.answer(call)) for call in calls]
+    assert answers == [wire.Value, wire.Denied, wire.Value]
+
+
 def test_one_word_ends_a_request_whoever_is_first(session: Session) -> None:
     duet, raw = session
     call = raw.request(raw.op("torch.mean", X), "twice")

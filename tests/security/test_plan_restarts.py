@@ -102,7 +102,7 @@ def test_parts_of_a_plan_before_and_after_a_death_are_no_plan(session: Session, 
     assert answer == whole[last]  # what came after it, and nothing else
     assert len(duet.plans) - known == (last != "nothing")
     if last == "the largest":
-        assert duet.plans[-1].digest != duet.plans[0].digest
+        assert list(duet.plans)[-1].digest != duet.plans[0].digest
 
 
 def test_a_run_that_an_engine_dies_in_gives_nothing_and_no_result_id_is_accepted(

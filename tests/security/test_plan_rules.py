@@ -54,7 +54,7 @@ def allowed(duet: OwnerDuet, raw: RawPeer, output: Ref, **terms: Any) -> Any:
     """Has the owner allow the plan of an output that waits; the output leaves by it."""
     call = raw.request(output)
     raw.wait(lambda: len(duet.requests.requests) == 1)
-    digest = duet.plans[-1].digest
+    digest = list(duet.plans)[-1].digest
     handler = duet.requests.allow_plan(digest, outputs=[0], **{"max_runs": 10, **terms})
     assert isinstance(raw.answer(call), wire.Value)
     return handler

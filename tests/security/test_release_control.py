@@ -47,6 +47,28 @@ def test_what_comes_beside_what_the_owner_saw_adds_no_data(session: Session) -> 
     assert duet.requests[f"{other:016x}"].status == "Pending"
 
 
+@pytest.mark.parametrize("row", [0, -1])
+@pytest.mark.parametrize("way", ["under its id", "beside it"])
+def test_a_plan_that_is_allowed_by_its_row_is_the_one_that_was_read(
+    session: Session, way: str, row: int
+) -> None:
+    """As the docs say it: `duet.plans[0].listing()`, and then `duet.plans[0].digest`."""
+    duet, raw = session
+    harmless = define(raw, step("torch.mean", 2, Ref(1)), outputs=(2,))
+    raw.wait(lambda: len(duet.plans) == 1)
+    assert "mean" in duet.plans[row].listing()
+    read = duet.plans[row].digest
+    if way == "under its id":  # it stands where the other one stood
+        raw.delete(Ref(harmless))
+    id = harmless if way == "under its id" else raw.new_id()
+    define(raw, step("torch.max", 2, Ref(1)), outputs=(2,), id=id)
+    raw.do("torch.max", X)
+    raw.wait(lambda: raw.settled >= raw.seq)
+    assert duet.plans[row].digest == read and "mean" in duet.plans[row].listing()
+    assert "max" in list(duet.plans)[-1].listing()
+    assert "max" in duet.plans[-1].listing()  # that was a new look
+
+
 @pytest.mark.parametrize(
     ("said", "error"),
     [

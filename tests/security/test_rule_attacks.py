@@ -11,7 +11,7 @@ from duet_p2p import limits
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.security.raw_peer import RawPeer, taken_back
+from tests.security.raw_peer import RawPeer, against, taken_back
 from tests.security.raw_peer import waiting as queued
 from tests.security.rules_kit import CLASSES, TABLE, Session, X, session
 
@@ -80,6 +80,18 @@ def test_a_rule_on_a_label_is_guarded_however_it_is_said(session: Session, way: 
         assert why in request.why, (request.why, request.object_tags)
         taken_back(raw, request)
     assert duet.status()["OPEN"] is False
+
+
+def test_a_rule_that_wants_a_group_takes_no_record_that_a_mask_left(session: Session) -> None:
+    """No label is in it, so nothing guarded it; and 64 records were said to be behind one."""
+    duet, raw = session
+    duet.requests.add_handler("accept", kinds={"aggregate"}, min_records=10, max_elements=1)
+    assert raw.ask(raw.op("torch.mean", X)) == "Value"
+    one = raw.op("torch.sum", raw.op("torch.mul", X, raw.put(torch.eye(64)[5])))
+    request = queued(duet, raw, one, "loss")
+    assert "injected" in duet.requests.explain(request)[0].why
+    assert "at least 64 records per number" not in str(request)
+    assert "met at least 64 records: it may have left one of them per number" in str(request)
 
 
 def test_an_empty_name_is_a_label_too(session: Session) -> None:
@@ -221,6 +233,38 @@ def test_two_numbers_in_one_complex_number_are_two(session: Session) -> None:
     assert asked == ["Value", "Expired"]
     raw.request(raw.op("torch.complex", mean, second), "loss")
     assert waiting(duet, raw).facts()["numbers"] == 2
+
+
+EMPTY: dict[str, Callable[[RawPeer, Ref], Ref]] = {
+    "a list of so many lists": lambda raw, n: raw.op(
+        "python.List.__mul__", raw.op("python.List", [[]]), n
+    ),
+    "a tuple of so many tuples": lambda raw, n: raw.op(
+        "python.Tuple", raw.op("python.List.__mul__", raw.op("python.List", [()]), n)
+    ),
+    "parts of nothing": lambda raw, n: raw.op(T + "split", raw.op("torch.zeros", 3, 0), n),
+    "one of several tensors": lambda raw, n: raw.op(
+        "python.List.__getitem__",
+        raw.op("python.collect", *[raw.op("torch.zeros", 0, width) for width in range(4)]),
+        n,
+    ),
+    "one of several lists": lambda raw, n: raw.op(
+        "python.List.__getitem__", raw.op("python.List", [[[]], [], [[], []], [[[]]]]), n
+    ),
+}
+
+
+@pytest.mark.parametrize("way", EMPTY)
+def test_containers_that_tell_a_number_count_as_numbers(way: str) -> None:
+    """Without a number in them they counted for nothing: a quota let out all records."""
+    with against({"n": torch.tensor([1, 2, 3] * 9)}) as (duet, raw):
+        duet.requests.add_handler("accept", element_quota=9)
+        told = []
+        for place in range(27):
+            record = raw.op(T + "item", raw.op(T + "__getitem__", Ref(-1), place))
+            told.append(raw.ask(EMPTY[way](raw, record)))
+        assert 0 < told.count("Value") <= 9 and told[-1] == "Denied"
+        assert raw.ask(raw.op("python.List", [[], [[]]])) == "Value"  # of the scientist's own
 
 
 def test_the_texts_of_failures_count_by_their_length(session: Session) -> None:

@@ -13,7 +13,7 @@ from duet_p2p.identity.keys import Key
 from duet_p2p.owner.audit import AuditLog
 from duet_p2p.owner.audit_chain import check
 from duet_p2p.owner.audit_file import AuditFile
-from duet_p2p.owner.audit_view import AuditView
+from duet_p2p.owner.audit_view import AuditView, check_export
 
 KEY = Key.from_seed(bytes(range(32)), "owner")
 VALUE = (46.83333, None)
@@ -100,6 +100,21 @@ async def test_values_appear_only_as_codes_that_need_the_owners_key(log, path, t
     await other.commit("release", {"request": "1"}, (46.83333, None))
     assert rows(tmp_path / "other.sqlite")[0][1]["hmac"] != codes[0]
     await other.finish()
+
+
+async def test_a_name_that_is_no_text_stops_no_release(log, path):
+    """A directory's name can be bytes that are no text: its row could never be written."""
+    log.record("session", {"data_dirs": {"ward": "/data/caf\udce9", "other": "/data/café"}})
+    kept = await log.commit("release", {"request": "1"}, VALUE)
+    assert kept().is_genuine and log.trouble == ""
+    (first, facts), (last, _) = rows(path)
+    assert (first, last) == ("session", "release")
+    assert facts["data_dirs"] == {"ward": "/data/caf\udce9", "other": "/data/café"}
+    view = AuditView(path)
+    assert view.verify(kept()) and "café" in repr(view)
+    view.export(path.with_name("exported"))
+    with open(path.with_name("exported"), encoding="utf-8") as lines:
+        assert check_export(lines, kept())
 
 
 async def test_a_burst_is_one_row_with_a_count(log, path):

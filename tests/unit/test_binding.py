@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from duet_p2p.engine.labels import UNBOUND
 from duet_p2p.errors import NotAllowed
 from duet_p2p.owner.binding import Binding
 from duet_p2p.owner.policy import ACCEPT, QUEUE
@@ -82,3 +83,15 @@ def test_an_injected_value_without_random_numbers_can_be_bound():
     p.add(p.always(replace(LOSS, injected=True)))
     assert decide(p, case(injected=True)).action == ACCEPT
     assert decide(p, case(injected=True, form="another mask")).action == QUEUE
+
+
+def test_steps_that_cannot_be_told_are_not_covered_by_themselves():
+    """A denial by hand keeps a binding of any value."""
+    untold = replace(LOSS, writers=(UNBOUND,))
+    assert "not seen" in Binding.of(untold).difference(untold)
+
+
+def test_a_difference_says_in_which_way_the_data_was_met():
+    masked = replace(LOSS, injected=True)
+    assert Binding.of(LOSS).difference(masked) == "something public met the data"
+    assert Binding.of(masked).difference(LOSS) == "nothing was injected"

@@ -81,6 +81,16 @@ async def test_every_condition_has_its_words(stage):
         assert said in lines, said
 
 
+async def test_a_rule_on_facts_says_what_a_mask_can_do(stage):
+    lines, warnings = words(stage, rule(kinds=["aggregate"]))
+    assert "can leave one record" in warnings and "injected" not in lines
+    lines, warnings = words(stage, rule(kinds=["aggregate"], min_records=20))
+    assert "Not if something public met the data" in lines and warnings == ""
+    lines, warnings = words(stage, rule(min_records=20, allow_injected=True, kinds=["aggregate"]))
+    assert "Also if something public met" in lines and "can leave one record" in warnings
+    assert "can leave one record" not in words(stage, rule(name="loss"))[1]
+
+
 async def test_a_deny_rule_by_size_says_that_it_takes_private_sizes(stage):
     lines, _ = words(stage, rule("deny", max_elements=3))
     assert "each release. That is also what private values may have made so small." in lines

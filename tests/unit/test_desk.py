@@ -55,6 +55,15 @@ async def test_a_large_public_value_goes_by_the_bulk_channel(stage):
     assert stage.session.blobs == [b"abcd"]
 
 
+async def test_a_number_is_in_use_until_the_engine_gave_the_bytes(stage):
+    stage.receive(wire.Get(11, 5))
+    stage.candidate(11, PUBLIC, None, has_value=False)
+    stage.receive(wire.Get(11, 6))
+    assert stage.answers() == [wire.NotYours(11, "unknown", "")]
+    stage.host.say(engine.Bytes(11, 2.5, None))
+    assert stage.answers() == [wire.Value(11, 2.5, None)]
+
+
 async def test_a_private_value_is_not_released_by_a_get(stage):
     stage.receive(wire.Get(11, 5))
     stage.candidate(11, LOSS, 2.5)
@@ -156,6 +165,35 @@ async def test_what_left_is_counted_for_each_source_once(stage):
     stage.candidate(4)
     stage.desk.deny(4)
     assert (left.releases, dict(totals).keys()) == (1, {-1})
+
+
+async def test_the_text_of_a_failure_that_left_is_counted_like_for_a_quota(stage):
+    stage.receive(ask())
+    stage.candidate(11, replace(LOSS, failed="x" * 17, elements=0))
+    stage.desk.accept(11)
+    (left,) = stage.desk.releases.totals.about([-1])
+    assert str(left) == "once, 3 numbers in all"
+
+
+async def test_what_is_not_frozen_yet_or_never_was_is_closed(stage):
+    stage.receive(ask())
+    for call in (11, 12):
+        for word in (stage.desk.accept, stage.desk.deny, stage.desk.bind, stage.desk.case):
+            with pytest.raises(RequestClosed):
+                word(call)
+    stage.candidate(11, LOSS, 0.25)
+    stage.desk.accept(11)
+    assert stage.answers(wire.Value) == [wire.Value(11, 0.25, None)]
+
+
+async def test_who_waits_for_a_decision_is_told_of_it(stage):
+    stage.receive(ask())
+    stage.candidate(11, LOSS, 0.25)
+    waiting = [asyncio.ensure_future(stage.desk.decided(11, 60.0)) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    stage.desk.deny(11)
+    await asyncio.wait_for(waiting[1], 10)
 
 
 async def test_the_same_content_again_is_a_repeat(stage):

@@ -1,14 +1,17 @@
 """What leaves the desk is kept in the journal before it leaves."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from duet_p2p import limits
+from duet_p2p.engine import messages as engine
 from duet_p2p.errors import AuditUnavailable
 from duet_p2p.identity.keys import Key
 from duet_p2p.identity.signed_head import SignedHead
 from duet_p2p.wire import messages as wire
+from duet_p2p.wire.values import Span, TensorData
 from tests.unit.owner_kit import LOSS, PUBLIC, SlowJournal, Stage, ask, handler
 
 
@@ -157,3 +160,61 @@ async def test_a_journal_that_answers_after_the_end_breaks_nothing(slow):
     kept.set_exception(AuditUnavailable("closed"))
     await slow.settle()
     assert slow.answers() == []
+
+
+async def test_the_reason_of_a_denial_is_on_record_as_it_was_told(slow):
+    """It is what the owner let out with the denial."""
+    for call, reason in ((11, "too few people\x1b[2J"), (12, "")):
+        slow.receive(ask(call=call))
+        slow.candidate(call, LOSS, 0.25)
+        slow.desk.deny(call, reason)
+    first, second = [facts for kind, facts in slow.journal.lines if kind == "decision"]
+    assert slow.answers(wire.Denied)[0].reason == first["answer"] == "too few people[2J"
+    assert first["why"] == second["why"] == "denied by hand" and "answer" not in second
+
+
+async def test_bytes_that_wait_for_the_journal_have_a_limit_and_one_value_has_none(slow):
+    slow.desk.releases.together = 8
+
+    def asked(call):
+        slow.receive(ask(call, id=call))
+        value = TensorData("uint8", (5,), Span(0, 5))
+        slow.host.say(engine.Candidate(call, LOSS, value, False, b"12345"))
+        slow.desk.accept(call)
+
+    asked(11)
+    asked(12)
+    (refused,) = slow.answers(wire.Denied)
+    assert refused.call == 12 and "5 bytes wait to be recorded in the audit log" in refused.reason
+    refusal = {"request": f"{12:016x}", "reason": refused.reason}
+    assert slow.journal.lines[-1] == ("refusal", refusal)
+    slow.journal.waiting.pop().set_result(lambda: HEAD)
+    await slow.settle()
+    slow.desk.releases.together = 4
+    asked(13)
+    assert slow.answers(wire.Denied) == [] and len(slow.journal.waiting) == 1
+
+
+async def test_the_code_in_the_journal_is_that_of_what_leaves(slow):
+    """Of a failure that is its text."""
+    contents = []
+
+    def commit(kind, facts, content):
+        contents.append(content)
+
+    slow.journal.commit = commit
+    for call, facts in ((11, LOSS), (12, replace(LOSS, failed="the text"))):
+        slow.receive(ask(call, id=call))
+        slow.candidate(call, facts, 0.25)
+        slow.desk.accept(call)
+    assert contents == [(0.25, None), ("the text", None)]
+
+
+async def test_a_denial_that_reaches_nobody_is_on_record(slow):
+    slow.receive(ask())
+    slow.candidate(11, LOSS, 0.25)
+    slow.session.is_over = True
+    slow.desk.deny(11)
+    assert [facts["not_sent"] for kind, facts in slow.journal.lines if kind == "fault"] == [
+        "Denied"
+    ]

@@ -70,11 +70,11 @@ async def test_an_accepted_value_leaves_before_its_account_is_there(stage):
     stage.receive(ask(11))
     brief(stage, 11)
     assert stage.answers() == [wire.Value(11, 2.5, None)]
-    waiting = asyncio.create_task(stage.desk.decided(11, 5))
+    waiting = asyncio.create_task(stage.desk.decided(11, None))
     await stage.settle()
     assert not waiting.done()
     describe(stage, 11)
-    await waiting
+    await asyncio.wait_for(waiting, 10)
     (record,) = stage.desk.book.decided()
     assert (record.status, record.facts) == (Status.ACCEPTED, WHOLE)
 

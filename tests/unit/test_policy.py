@@ -310,6 +310,23 @@ def test_a_handler_says_what_was_said():
     assert repr(UNSET) == "not said"
 
 
+def test_a_handler_says_what_its_owner_calls_the_sources_and_a_long_recipe_in_short():
+    long = "v" * 61
+    said = handler(sources={-2, -1}, seen_only=True, recipe=long).conditions.described()
+    assert said == f"sources={{-2, -1}}, recipe={long[:60] + '…'!r}, seen_only=True"
+    named = handler(sources={-1}, source_names=frozenset({"ages"}), recipe="v" * 60)
+    assert named.conditions.described() == f"sources={{'ages'}}, recipe={'v' * 60!r}"
+
+
+def test_what_was_denied_again_is_not_the_oldest_that_is_forgotten(monkeypatch):
+    monkeypatch.setattr(limits, "REMEMBERED_DECISIONS", 2)
+    p = policy(handler("deny", name="loss"))
+    for recipe in ("a()", "b()", "a()", "c()"):
+        assert decide(p, case(recipe=recipe)).action == DENY
+    kept = {recipe: decide(p, case(recipe=recipe, name="x")).action for recipe in ("a()", "b()")}
+    assert kept == {"a()": DENY, "b()": QUEUE}
+
+
 def test_a_recipe_as_text_is_guarded_like_a_name():
     p = policy(handler(recipe=RAW.recipe), handler(recipe=LOSS.recipe))
     assert decide(p, case(RAW)).action == QUEUE

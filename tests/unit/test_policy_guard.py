@@ -191,6 +191,27 @@ def test_conditions_on_facts(action, said, facts, is_taken):
     assert (decision.action != QUEUE) is is_taken
 
 
+@pytest.mark.parametrize(
+    ("said", "is_taken"),
+    [
+        ({"min_records": 10}, False),
+        ({"min_records": 2, "kinds": {"aggregate"}, "max_elements": 1}, False),
+        ({"min_records": 10, "allow_injected": True}, True),
+        ({"min_records": 1, "kinds": {"aggregate"}}, True),
+        ({"kinds": {"aggregate"}}, True),
+    ],
+)
+def test_a_group_of_which_a_mask_may_have_left_one_record_is_none(said, is_taken):
+    """A rule that wants so many records behind each number took a sum over one of them."""
+    p, masked = policy(handler(**said)), case(injected=True)
+    look = p.explain(masked, 0.0)[0]
+    assert (decide(p, masked).action == ACCEPT) is is_taken is look.took
+    assert is_taken or "injected" in look.why
+    assert decide(p, case()).action == ACCEPT
+    denies = {key: value for key, value in said.items() if key != "max_elements"}
+    assert decide(policy(handler("deny", **denies)), masked).action == DENY  # that is another way
+
+
 def test_sources_are_all_that_is_accepted_and_any_that_is_denied():
     """Else a denial would be evaded by one more source."""
     both = case(sources=(-1, -2))
@@ -260,3 +281,22 @@ def test_a_denial_by_hand_is_not_seen_as_an_acceptance():
     p = policy(handler(name="loss", seen_only=True))
     p.remember(DENY, LOSS)
     assert decide(p, case()).action == QUEUE
+
+
+def test_silence_about_a_failure_is_counted_for_a_recipe_and_a_binding():
+    """Both leave all that is made otherwise, failed or not, so that tells nothing."""
+    failed, other = (
+        case(name="x", failed="boom", elements=0, recipe=recipe, form=form)
+        for recipe, form in ((LOSS.recipe, LOSS.form), ("other()", "another form"))
+    )
+    for rule in (handler(recipe=LOSS.recipe), policy().always(LOSS)):
+        p = policy(rule)
+        assert decide(p, other).action == QUEUE and rule.uses == 0
+        assert decide(p, failed).action == QUEUE and rule.uses == 1
+
+
+def test_every_kind_of_value_is_not_every_failure():
+    """A rule that lists the kinds of private values is open, and what failed waits all the same."""
+    p = policy(handler(kinds=KINDS - {"public"}))
+    assert decide(p, case(RAW)).action == ACCEPT
+    assert decide(p, case(failed="boom", elements=0)).action == QUEUE

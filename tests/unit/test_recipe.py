@@ -6,6 +6,7 @@ import pytest
 
 from duet_p2p.engine.recipe import boundary, made, recipe_text
 from duet_p2p.limits import RECIPE_CHARS, RECIPE_STEPS
+from duet_p2p.objects.words import clean_text
 from duet_p2p.wire.values import Dtype, Ref, TensorData
 
 
@@ -47,7 +48,9 @@ def test_a_long_chain_is_cut_and_does_not_grow_for_ever():
 
 def test_a_text_is_bounded():
     node = made("torch.add", tuple(["x" * 70] * 16 + [list(range(16))] * 200), {}, {})
-    assert len(recipe_text(node)) <= RECIPE_CHARS + 1
+    text = recipe_text(node)
+    assert len(text) == RECIPE_CHARS and text.startswith("…") and text.endswith("15])")
+    assert clean_text(text, RECIPE_CHARS) == text  # its end is what was done last
 
 
 T = "torch.Tensor."

@@ -82,6 +82,20 @@ def test_a_loss_is_read_in_one_line_and_in_full(owner):
     assert row["Released before"] == ["nothing yet", "nothing yet"]
 
 
+def test_one_line_names_all_data_also_where_the_recipe_was_cut(owner):
+    """Whoever made a recipe long enough could hide in a listing what data it began with."""
+    duet, program = owner
+    ref = program.run("torch.sum", X)
+    for _ in range(2 * limits.RECIPE_STEPS):
+        ref = program.run("torch.add", ref, 0.5)
+    request = waiting(duet, program, ref)
+    assert "images" not in request.summary
+    assert "1 number, at least 80 records per number, depends on images; " in repr(request)
+    assert "depends on images; " in repr(duet.requests)
+    count = waiting(duet, program, program.run("torch.sum", Y, 0, True), name="classes")
+    assert "depends on classes; " in repr(count)
+
+
 def test_which_records_are_behind_it_is_told_by_source(owner):
     duet, program = owner
     data = program.run("torch.utils.data.TensorDataset", X, Y)

@@ -55,6 +55,39 @@ def test_rows_that_were_chosen_are_a_part_of_what_they_were_chosen_of(condition:
     assert summary_of(step(T + "__getitem__", source(), 3)) == "part of store['x']"
 
 
+def test_a_sum_of_one_record_does_not_read_as_a_sum_of_all() -> None:
+    """The index was left out wherever something was done before or after it."""
+    record = step(T + "__getitem__", source(), 5)
+    assert summary_of(step(T + "sum", record)) == "sum of part of store['x']"
+    squared = step(T + "sum", step(T + "__pow__", record, 2))
+    assert summary_of(squared) == "sum of pow of part of store['x']"
+    of_each = step(T + "__getitem__", step(T + "sum", source(), 1), 5)
+    assert summary_of(of_each) == "part of sum on store['x']"
+    twice = step(T + "__getitem__", record, 0)
+    assert summary_of(step(T + "item", twice)) == "part of store['x']"
+    few = step(F + "linear", record, own(5), own(6))
+    network = "a network (linear; 2 weights) after part on store['y'], store['x']"
+    assert summary_of(step(F + "cross_entropy", few, source("y"))) == (
+        f"mean of cross_entropy of {network}"
+    )
+
+
+def test_a_list_says_what_each_of_its_elements_is() -> None:
+    """A copy of the data beside a mean was left out: it read as a list of means."""
+    mean, copy = step(T + "mean", source()), step(T + "clone", source())
+    assert summary_of(step("python.collect", mean, copy)) == "list of mean, copy on store['x']"
+    record = step(T + "__getitem__", source(), 5)
+    assert summary_of(step("python.List", mean, record)) == "list of mean, part on store['x']"
+    data = step("python.collect", mean, source(), own())
+    assert summary_of(data).startswith("list of mean, copy on store['x']")
+
+
+def test_an_element_of_a_batch_or_of_a_result_is_no_part_of_it() -> None:
+    batch = boundary("batch of 64 of store['x']")
+    element = step("python.List.__getitem__", batch, 0)
+    assert summary_of(step(T + "mean", element)) == "mean of batch of 64 of store['x']"
+
+
 def test_reductions_are_told_in_their_order() -> None:
     away = step(T + "__pow__", step(T + "__rsub__", source(), 1), 2)
     inertia = step(T + "mean", step(T + "sum", away, 1))

@@ -223,6 +223,7 @@ function records(request, guard) {
   const count = counted(request.records, 'record');
   if (request.kind === 'verbatim' || request.kind === 'per_record') return h('strong', { class: 'high' }, 'single records');
   if (request.kind === 'model') return `each step was computed over at least ${count}. The weights can contain exact records all the same.`;
+  if (request.injected) return h('strong', { class: 'care' }, `${count} at least, but what was mixed in may have left one of them`);
   if (request.records >= guard) return [h('strong', {}, `at least ${number(request.records)}`), ' behind every number'];
   return h('strong', { class: 'care' }, `as few as ${count} behind a number; your limit for rules by name is ${number(guard)}`);
 }

@@ -102,14 +102,15 @@ export function headline(request, guard) {
   const from = request.sources.length ? ` ${listed(request.sources.map((source) => source.name))}` : ' your data';
   if (request.refusal) return `This cannot be released: ${request.refusal}.`;
   if (request.failed) return 'A computation that failed. Accepting tells the scientist the text of the failure.';
-  const mixed = request.injected ? ' Something of the scientist’s was mixed in.' : '';
   switch (request.kind) {
     case 'metadata':
       return `A size or a type of${from}. It depends on no record’s value.`;
     case 'aggregate':
+      // a mask can leave one record of any number of them
+      if (request.injected) return `${numbers} computed over records of${from}. Something of the scientist’s was mixed in: it may have left one record.`;
       return request.records >= guard
-        ? `${numbers} computed over at least ${counted(request.records, 'record')} of${from}.${mixed}`
-        : `${numbers} computed over as few as ${counted(request.records, 'record')} of${from}.${mixed}`;
+        ? `${numbers} computed over at least ${counted(request.records, 'record')} of${from}.`
+        : `${numbers} computed over as few as ${counted(request.records, 'record')} of${from}.`;
     case 'model':
       return `A trained model: ${numbers} learned from${from}. It can contain exact records.`;
     case 'per_record':
