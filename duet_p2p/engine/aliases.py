@@ -129,7 +129,11 @@ def _may_want(given: Arguments, into: set[int], lineage: Lineage) -> bool:
 
     Whether what is hidden has one can be private; there is none as long as nothing ever wanted one.
     """
+    first = given.at[0] if given.at else None
     others = [part for part in given.reached() if id(part) not in into]
+    if first is not None:  # what was chosen may be the target itself, under another id
+        named = [slot.value for slot in given.slots.values() if slot is not first]
+        others += [part for part in named if id(part) in into]
     for part in others:
         if isinstance(part, torch.Tensor) and part.requires_grad and not lineage.hidden(part):
             return True

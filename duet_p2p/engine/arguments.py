@@ -47,6 +47,8 @@ class Arguments:
     """The tensors that were there before the call, as `refresh` last found them."""
     graph: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
     """Of a backward: leaves and statistics that the graph of its root reaches, once looked for."""
+    loss: Label = PUBLIC
+    """Of a backward: of what it goes back from, with what the graph of that kept."""
     written: Mapping[int, Rows] = MappingProxyType({})
     """Where the records lay in tensors that the call wrote to in place; by identity."""
     alike: Mapping[int, frozenset[int]] = MappingProxyType({})

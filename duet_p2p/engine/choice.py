@@ -27,7 +27,7 @@ from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
-from duet_p2p.engine.ties import entry_for, tie
+from duet_p2p.engine.ties import entry_for, perhaps_behind, tie
 
 __all__ = [
     "apart", "apart_views", "choose", "mark", "mark_graphs", "mark_items", "mark_leaves",
@@ -74,7 +74,9 @@ def mark(
                 seen.add(id(below))
                 kept.append(below)
                 marks.put_on(below)
-    tie(marks.entries if to is None else [*marks.entries, to], lineage)
+    others = perhaps_behind(marks.before, lineage)
+    way = label if marks.reaches or others else PUBLIC
+    tie(marks.entries if to is None else [*marks.entries, to], lineage, (), others, way=way)
 
 
 def mark_items(given: Arguments, label: Label, lineage: Lineage) -> None:
@@ -90,11 +92,15 @@ class _Marks:
         self._label, self._lineage = label, lineage
         self._hidden = to_per_record(label)
         self.entries: list[Owned | Tracked] = []  # of all that can be written to
+        self.reaches = False  # a way back through one of them would come to leaves
+        self.before: list[Label] = []  # of what may have a graph
         self._joined: dict[tuple[int, bool], tuple[Label, Label]] = {}
 
     def put_on(self, part: Any) -> None:
         """On one part alone, and on what tells beside it that it was chosen."""
         lineage = self._lineage
+        if isinstance(part, torch.Tensor | Poison) and lineage.ties:
+            self.before.append(lineage.whole(part))
         note([part], lineage)
         if isinstance(part, torch.Tensor):
             entry = lineage.own(part)
@@ -117,7 +123,9 @@ class _Marks:
                     tracked.structure = join((tracked.structure, self._label))
                     other.is_public, other.label = False, join((other.label, self._label))
                     self.entries.append(tracked)
-        self.entries += _mark_behind(part, self._label, lineage)
+        leaves = _leaves_behind(part)
+        self.reaches = self.reaches or bool(leaves)
+        self.entries += _mark_behind(part, leaves, self._label, lineage)
 
     def _with(self, before: Label, *, is_hidden: bool = False) -> Label:
         key = id(before), is_hidden
@@ -226,7 +234,19 @@ class _Apart:
         self._kept += (value, other)
 
 
-def _mark_behind(part: Any, label: Label, lineage: Lineage) -> list[Owned | Tracked]:
+def _leaves_behind(part: Any) -> list[Any]:
+    """The leaves of a part and of the gradient that it holds, which may have a graph of its own."""
+    if isinstance(part, Poison):
+        return list((part.leaves | leaves_behind(part.gradient)).values())
+    if not isinstance(part, torch.Tensor):
+        return []
+    grad = held_gradient(part)
+    return leaves_of([part] if grad is None else [part, grad])
+
+
+def _mark_behind(
+    part: Any, leaves: list[Any], label: Label, lineage: Lineage
+) -> list[Owned | Tracked]:  # fmt: skip
     """What else tells which one was chosen: that it has failed, and what a backward reaches.
 
     Returns:
@@ -236,14 +256,11 @@ def _mark_behind(part: Any, label: Label, lineage: Lineage) -> list[Owned | Trac
         tracked = lineage.track(part)
         tracked.structure = join((tracked.structure, label))
         part.is_public, part.label = False, join((part.label, label))
-        behind = (part.leaves | leaves_behind(part.gradient)).values()
-        return mark_leaves(behind, part, label, lineage)
+        return mark_leaves(leaves, part, label, lineage)
     entry: Owned | Tracked | None
     reached: list[Owned | Tracked] = []
     if isinstance(part, torch.Tensor):
         entry = lineage.own(part)
-        grad = held_gradient(part)  # which may have a graph of its own
-        leaves = leaves_of([part] if grad is None else [part, grad])
         reached = mark_leaves((*leaves, part), part, label, lineage)
     else:
         entry = lineage.find(part)
@@ -279,7 +296,8 @@ def mark_leaves(
 
 
 def mark_graphs(
-    leaves: Iterable[Any], holders: Iterable[Any], lineage: Lineage, by: Label = PUBLIC
+    leaves: Iterable[Any], holders: Iterable[Any], lineage: Lineage, loss: Label,
+    by: Label = PUBLIC,
 ) -> None:  # fmt: skip
     """A backward gives gradients a graph: that of one which is chosen later tells which it is.
 
@@ -287,15 +305,19 @@ def mark_graphs(
         leaves: of the graph that it goes back through; some may be missing themselves.
         holders: what else keeps a gradient there, or would.
         lineage: gets the labels.
+        loss: of what it goes back from.
         by: what decides if it goes back at all, where that is private.
     """
+    others = perhaps_behind((loss,), lineage)
     every = [*leaves, *holders]
     tensors = [tensor for tensor in every if isinstance(tensor, torch.Tensor)]
     entries = [entry for tensor in tensors if (entry := lineage.entry(tensor)) is not None]
-    label = join((by, *(entry.label for entry in entries if entry.is_chosen)))
+    chosen = [entry.label for entry in entries if entry.is_chosen]
+    label = join((by, *chosen, *(part.label for part in others)))
     if is_private(label):
         marked = mark_leaves(leaves, None, to_per_record(label), lineage)
-        tie([*marked, *(entry_for(holder, lineage) for holder in holders)], lineage)
+        held = [entry_for(holder, lineage) for holder in holders]
+        tie([*marked, *held], lineage, (), others)
 
 
 def mark_parts(given: Arguments, lineage: Lineage) -> None:

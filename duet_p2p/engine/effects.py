@@ -55,6 +55,7 @@ from duet_p2p.engine.labels import (
 )
 from duet_p2p.engine.lineage import Lineage, Owned, reach
 from duet_p2p.engine.nodes import is_joined
+from duet_p2p.engine.ties import perhaps_behind
 from duet_p2p.engine.training import Training, count_step, note_step
 
 __all__ = ["READERS", "Effects", "label_apart"]
@@ -125,10 +126,18 @@ class Effects:
             roots = [t for t in given.tensors() if t.requires_grad]
             leaves_of(roots, kept)
             looked_at = [self._lineage.label(tensor) for tensor in kept]
-            return met_by(PUBLIC, looked_at + chosen_of(roots, self._lineage))
+            perhaps = self._perhaps_met(given, roots) if self._lineage.ties else []
+            return met_by(PUBLIC, looked_at + chosen_of(roots, self._lineage) + perhaps)
         if name in CLIPS:  # whether a gradient is finite can make it fail
             return join(map(self._lineage.label, clipped_by(given)))
         return self._lineage.generator if is_random(name) else PUBLIC
+
+    def _perhaps_met(self, given: Arguments, roots: list[torch.Tensor]) -> list[Label]:
+        """If what gradients are asked of may have another graph: what `behind` then looks at."""
+        lineage = self._lineage
+        found = perhaps_behind((given.all(lineage),), lineage)
+        leaves = [leaf for leaf in leaves_of(roots) if lineage.is_chosen(leaf)] if found else []
+        return [*(part.label for part in found), *map(lineage.label, leaves)]
 
     # before
 
@@ -141,9 +150,10 @@ class Effects:
             mark_set(given, lineage)
         if name == "torch.Tensor.backward":
             self._gradients.before(given, self.writers)
-            if keeps_graph(given) and given.graph is not None:
-                by = given.all(lineage) if is_hidden_way(given, lineage) else PUBLIC
-                mark_graphs(*self._gradients.bound(given), lineage, by)
+            if keeps_graph(given):
+                every = given.all(lineage)
+                by = every if is_hidden_way(given, lineage) else PUBLIC
+                mark_graphs(*self._gradients.bound(given), lineage, every, by)
             self._records = given.all(lineage).min_records
         elif short in _STEPS and _is_stepper(first):
             self._before_step(first, short, given)

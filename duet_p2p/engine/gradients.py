@@ -86,7 +86,7 @@ class Gradients:
         leaves, kept = given.graph
         loss = join([given.beside(lineage), *map(lineage.label, given.tensors())])
         looked_at = [lineage.label(tensor) for tensor in kept]
-        loss = met_by(loss, looked_at + chosen_of([root], lineage))
+        given.loss = loss = met_by(loss, looked_at + chosen_of([root], lineage))
         came = PUBLIC
         if is_private(loss):
             # An aggregate's gradients are sums over the same records. Anything else hands single
@@ -116,16 +116,16 @@ class Gradients:
         ]  # fmt: skip
         self._worst = worst
 
-    def within(self, root: torch.Tensor) -> list[torch.Tensor]:
-        """Tensors in the graph of this one that keep a gradient although they are no leaves."""
+    def within(self, roots: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Tensors in the graph of these that keep a gradient although they are no leaves."""
         inner = list(self._inner())
-        return tensors_within(inner, set(nodes_of([root]))) if inner else []
+        return tensors_within(inner, set(nodes_of(roots))) if inner else []
 
     def bound(self, given: Arguments) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """What a backward that gives gradients a graph goes through: leaves, and within."""
-        root, start = given.args[0], given.setting("gradient", 1, None)
-        roots = [root, start] if isinstance(start, torch.Tensor) else [root]
-        return leaves_of(roots), self.within(root)
+        given_first = [*given.args[:1], given.setting("gradient", 1, None)]
+        roots = [part for part in given_first if isinstance(part, torch.Tensor)]
+        return leaves_of(roots), self.within(roots[:1])
 
     def fresh(self, root: torch.Tensor) -> list[torch.Tensor] | None:
         """The leaves of a graph, if a backward through it leaves new gradients on them alone.

@@ -16,11 +16,13 @@ from torch.optim import Optimizer
 from duet_p2p.engine.aliases import is_always_view
 from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.holding import groups_of
+from duet_p2p.engine.labels import join
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.settings import gives_views
 from duet_p2p.engine.store import Poison, Slot, Store
-from duet_p2p.engine.ties import Tie, add, entry_of, tie
+from duet_p2p.engine.ties import Tie, add, entry_of, gone_back, tie
+from duet_p2p.engine.unmade import BACKWARD
 from duet_p2p.surface.table import Rule
 
 __all__ = ["tie_made"]
@@ -44,6 +46,8 @@ def tie_made(run: Running | None, store: Store, lineage: Lineage) -> None:
         store: with its results.
         lineage: where entries are kept.
     """
+    if run is not None and run.rule.name == BACKWARD:
+        gone_back(join((run.given.all(lineage), run.given.loss)), lineage)
     if run is None or not _may_hold(run.rule):
         return
     known = _ties_of(run.given, lineage, is_gradient=run.rule.name == _GRADIENT)

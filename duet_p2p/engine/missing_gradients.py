@@ -93,7 +93,7 @@ def _go_back(
     wanted = [*inner, *(part for part in named if id(part) in leaves)]
     if keeps_graph(given):
         behind = (leaves | poison.leaves).values()
-        mark_graphs(behind, [*wanted, *holders], lineage, poison.label)
+        mark_graphs(behind, [*wanted, *holders], lineage, poison.label, poison.label)
         for gradient in {id(part.gradient): part.gradient for part in holders}.values():
             gradient.append(replace(poison, parts=(), made_of=()))
     spoil_gradients(poison, lineage, wanted, has_graph=keeps_graph(given))

@@ -24,8 +24,8 @@ from duet_p2p.engine.lineage import ATOMIC, Lineage, Owned, Tracked, is_atomic, 
 from duet_p2p.engine.store import Poison, Slot
 
 __all__ = [
-    "Tie", "add", "by_slots", "entries_of", "entry_for", "entry_of", "holders", "settle", "taken",
-    "takes", "tie", "tied",
+    "Tie", "add", "by_slots", "entries_of", "entry_for", "entry_of", "gone_back", "holders",
+    "perhaps_behind", "settle", "taken", "takes", "tie", "tied",
 ]  # fmt: skip
 
 _APART: Final = frozenset({"List", "Tuple", "Set", "extend", "__iadd__", "iter", "__iter__"})
@@ -43,13 +43,15 @@ _HOLDING: Final = frozenset({"collect", "append", "insert", "__setitem__", "setd
 class Tie:
     """Entries with one label; it may have become a part of another one."""
 
-    __slots__ = ("_into", "label", "members", "slots")
+    __slots__ = ("_into", "label", "members", "slots", "ways")
 
     def __init__(self) -> None:
         self.label: Label = PUBLIC
         self.members: list[Owned | Tracked] = []
         self.slots: list[weakref.ref[Slot]] = []
         """Of chosen numbers and tuples, which have their label nowhere else."""
+        self.ways: set[frozenset[int]] = set()
+        """Sources of each private value that decided which leaves a way back reaches, if any."""
         self._into: Tie | None = None
 
     def whole(self) -> Tie:
@@ -65,13 +67,14 @@ class Tie:
         """Take up another whole one."""
         self.members += other.members
         self.slots += other.slots
+        self.ways |= other.ways
         self.label = join((self.label, other.label))
         other.members, other.slots, other._into = [], [], self
 
 
 def tie(
     entries: Iterable[Owned | Tracked], lineage: Lineage, slots: Iterable[Slot] = (),
-    others: Iterable[Tie] = (),
+    others: Iterable[Tie] = (), *, way: Label = PUBLIC,
 ) -> None:  # fmt: skip
     """From now on these have one label, with all that they are tied to already.
 
@@ -80,6 +83,7 @@ def tie(
         lineage: where they are kept.
         slots: of what was chosen and may have been a number or a tuple.
         others: that are known of what has no entry.
+        way: of what decided which of them, if any, a way back reaches.
     """
     parts: dict[int, Tie] = {id(other): other for other in others}
     fresh: list[Owned | Tracked] = []
@@ -107,6 +111,8 @@ def tie(
             entry.tie = into
             into.members.append(entry)
     into.slots += numbers
+    if is_private(way):
+        into.ways.add(way.sources)
 
 
 def tied(entries: Iterable[Owned | Tracked | None]) -> list[Owned | Tracked]:
@@ -201,6 +207,29 @@ def add(entry: Owned | Tracked, label: Label) -> None:
         entry.label = join((entry.label, label))
     else:
         entry.content = join((entry.content, label))
+
+
+def perhaps_behind(labels: Iterable[Label], lineage: Lineage) -> list[Tie]:
+    """What a private value chose among, of what may be made of it and so have the graph of it.
+
+    Args:
+        labels: of what is looked at: it has the sources of that value, if it is made of it.
+        lineage: where they are kept.
+    """
+    known = [part for part in lineage.ties if part.ways]
+    every = {label.sources for label in labels if is_private(label)} if known else set()
+    return [part for part in known if any(way <= by for way in part.ways for by in every)]
+
+
+def gone_back(loss: Label, lineage: Lineage) -> None:
+    """A backward from something with this label is over, whether it reached anything or not.
+
+    What it goes back from is made of what a private value chose if it has the sources of that. What
+    was chosen may have no graph, be none or be missing, and then nothing reaches a leaf. So all
+    that could have been reached gets what would have come there.
+    """
+    for part in perhaps_behind((loss,), lineage):
+        part.label = join((part.label, to_per_record(loss)))
 
 
 def settle(lineage: Lineage) -> None:

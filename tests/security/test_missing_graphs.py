@@ -306,17 +306,55 @@ def a_gradient_or_none(s: Side) -> Ref:
     return s.gradient(s.op("python.List.__getitem__", parts, s.place))
 
 
-@pytest.mark.xfail(reason="what has no graph takes no source to the leaves; see the threat model")
-@pytest.mark.parametrize("made", [one_without_a_graph, a_gradient_or_none])
-def test_nor_does_it_show_if_what_was_chosen_has_a_graph(made: Callable[[Side], Ref]) -> None:
+def one_that_keeps_the_graph(s: Side) -> Ref:
+    made = one_without_a_graph(s)
+    back(s, made, leaf := s.ones(has_gradient=True))
+    return s.gradient(leaf)
+
+
+def one_of_which_gradients_are_asked(s: Side) -> Ref:
+    elsewhere = s.inner(leaf := s.ones(has_gradient=True))
+    s.choose(leaf)
+    total = s.op("torch.sum", s.op("torch.mul", one_without_a_graph(s), s.third()))
+    grads = s.op("torch.autograd.grad", total, [elsewhere], allow_unused=True)
+    return s.op("python.Tuple.__getitem__", grads, 0)
+
+
+@pytest.mark.parametrize("use", [Side.go_back_with, Side.choose])
+@pytest.mark.parametrize("made", [
+    one_without_a_graph, a_gradient_or_none, one_that_keeps_the_graph,
+    one_of_which_gradients_are_asked,
+])  # fmt: skip
+def test_nor_does_it_show_if_what_was_chosen_has_a_graph(
+    made: Callable[[Side], Ref], use: Callable[[Side, Ref], None]
+) -> None:
     shown = []
     for number in (0, 1, 2):
         side = Side(number)
         result = made(side)
-        side.go_back_with(result)
+        product = side.op("torch.mul", result, 2.0)
+        use(side, product)
         assert not side.is_told_of_failures()
-        shown.append(side.shown(result))
+        shown.append(side.shown(result, product))
     assert shown[0] == shown[1] == shown[2]
+
+
+def test_what_has_other_sources_goes_back_to_none_of_what_was_chosen() -> None:
+    side = Side(0)
+    one_without_a_graph(side)
+    before = side.shown()
+    back(side, side.ones(has_gradient=True), side.third(), create_graph=False)
+    assert side.shown() == before
+
+
+def test_that_a_graph_is_refused_does_not_tell_if_what_was_chosen_is_the_tensor_itself() -> None:
+    told = []
+    for number in (0, 1):
+        side = Side(number)
+        parts = side.op("python.collect", side.other, side.leaf)
+        side.put(side.leaf, side.op("python.List.__getitem__", parts, side.place))
+        told.append([(failed.op, failed.code) for failed in side.failures()])
+    assert told[0] == told[1] == [(T + "grad=", "NotAllowed")]
 
 
 def test_where_nothing_is_private_gradients_go_back_as_in_torch() -> None:
