@@ -27,11 +27,11 @@ from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
-from duet_p2p.engine.ties import entry_for, perhaps_behind, tie
+from duet_p2p.engine.ties import entry_for, entry_of, perhaps_behind, tie
 
 __all__ = [
     "apart", "apart_views", "choose", "mark", "mark_graphs", "mark_items", "mark_leaves",
-    "mark_parts", "mark_set", "viewed_by",
+    "mark_parts", "mark_set", "tie_held", "viewed_by",
 ]  # fmt: skip
 
 _ONLY_LIKE: Final = frozenset({
@@ -119,10 +119,7 @@ class _Marks:
             for other in [name() for name in part.memory]:
                 if other is not None and other is not part:
                     note([other], lineage)
-                    tracked = lineage.track(other)
-                    tracked.structure = join((tracked.structure, self._label))
                     other.is_public, other.label = False, join((other.label, self._label))
-                    self.entries.append(tracked)
         leaves = _leaves_behind(part)
         self.reaches = self.reaches or bool(leaves)
         self.entries += _mark_behind(part, leaves, self._label, lineage)
@@ -151,6 +148,21 @@ def mark_set(given: Arguments, lineage: Lineage) -> None:
         # with it, since a private value decides if it is read
         to = None if is_atomic(chosen) else entry_for(chosen, lineage)
         mark([grad], to_per_record(label), lineage, to=to)
+
+
+def tie_held(holder: torch.Tensor, grad: Any, lineage: Lineage) -> None:
+    """A gradient was set that may be missing, or not fit: then something stands for it.
+
+    What is read off the tensor is that, or what was set itself, so they have one label.
+    """
+    if isinstance(grad, Poison):
+        is_perhaps = not (grad.is_public or grad.is_object)
+    else:
+        is_perhaps = isinstance(grad, torch.Tensor) and lineage.hidden(grad)
+    held = held_gradient(holder)
+    if is_perhaps and held is not None:
+        entries = [entry_of(part, lineage) for part in (grad, held)]
+        tie([entry for entry in entries if entry is not None], lineage)
 
 
 def choose(tensor: torch.Tensor, lineage: Lineage) -> None:

@@ -42,6 +42,7 @@ from duet_p2p.engine.missing_containers import container_for, slot_of
 from duet_p2p.engine.missing_distributions import fill
 from duet_p2p.engine.missing_graphs import missing_in
 from duet_p2p.engine.missing_steps import mark_moved
+from duet_p2p.engine.missing_views import name_of
 from duet_p2p.engine.nodes import is_joined, is_leaf
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.selection import HOLDING
@@ -193,6 +194,9 @@ class Damage:
             slot = slot_of(box, run, poison, self._labelling, self._lineage, is_inferred=known)
             slot.is_loose = isinstance(box, tuple) and self._is_loose(rule, given, slot.label)
             return [slot]
+        if count == 1 and missing_gradients.has_none(rule.name, given):
+            loose = self._is_loose(rule, given, label)
+            return [Slot(None, label, poison=poison, is_loose=loose, is_element=True)]
         if rule.name == GRAD:
             like = asked_for(given, self._lineage)
             spec = spec if is_as_expected(like, spec) else None
@@ -245,8 +249,8 @@ class Damage:
         if poison.is_public:
             return Slot(poison)
         poison = standing_for(poison, named, outs, id)
-        tracked = self._lineage.track(poison)
-        tracked.content = label = to_per_record(poison.label)
+        tracked, label = name_of(poison, self._lineage), to_per_record(poison.label)
+        tracked.content = join((tracked.content, label))
         if named is None:
             return Slot(poison, label)
         rule, given = named.rule, named.given
@@ -346,6 +350,8 @@ class Damage:
                 tracked.content = join((tracked.content, to_per_record(poison.label)))
                 if mode == "g" and joins_graph(rule):  # as what was written would have been
                     missing.leaves |= poison.leaves
+        if mode == "g" and joins_graph(rule) and not poison.is_public:
+            self.join(tensors_in(targets), given, tensors_in(list(poison.leaves.values())))
         if (short in _OF_OPTIMIZERS or short == "feed") and given.args:
             first = given.args[0]
             targets += [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
@@ -412,12 +418,19 @@ class Damage:
             add(entry, to_per_record(poison.label))
 
     @staticmethod
-    def join(targets: Iterable[torch.Tensor], given: Arguments) -> None:
+    def join(
+        targets: Iterable[torch.Tensor], given: Arguments, behind: Iterable[torch.Tensor] = ()
+    ) -> None:  # fmt: skip
         """Gives what was to be written to the graph that it would have got.
 
         Whether a tensor wants a gradient is public, and so is a backward that finds no graph.
+
+        Args:
+            targets: to be written to.
+            given: the arguments of the call.
+            behind: leaves of what is missing among those.
         """
-        sources = [t for t in given.tensors() if t.requires_grad]
+        sources = [t for t in (*given.tensors(), *behind) if t.requires_grad]
         for target in targets:
             if not sources or not may_join(target) or (target.requires_grad and is_leaf(target)):
                 continue  # torch refuses the last of these before it writes

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from duet_p2p.engine import axes, rates
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
-from duet_p2p.engine.choice import mark_graphs, mark_set
+from duet_p2p.engine.choice import mark_graphs, mark_set, tie_held
 from duet_p2p.engine.clips import CLIPS, clipped_by, label_clipped
 from duet_p2p.engine.drawing import drawn_by, draws_by_values, is_random
 from duet_p2p.engine.gradients import (
@@ -253,6 +253,8 @@ class Effects:
             self._gradients.after()
         elif name == "torch.Tensor.grad" and isinstance(result, torch.Tensor):
             self._gradients.read(given.args[0], result)
+        elif name == "torch.Tensor.grad=" and isinstance(first, torch.Tensor):
+            tie_held(first, given.args[1], lineage)
         elif short in _STEPS and _is_stepper(first) and short != "zero_grad":
             self._after_step(first, short, given)
             if short == "step":

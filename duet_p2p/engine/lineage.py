@@ -33,18 +33,9 @@ from duet_p2p.engine.reference_counts import IN_FORGET, IN_SWEEP
 from duet_p2p.engine.store import Poison
 
 __all__ = [
-    "ATOMIC",
-    "HIDDEN_MARK",
-    "OF_THE_OWNER",
-    "ROWS_MARK",
-    "Lineage",
-    "Owned",
-    "Tracked",
-    "is_atomic",
-    "reach",
-    "storage_of",
-    "with_grads",
-]
+    "ATOMIC", "HIDDEN_MARK", "OF_THE_OWNER", "ROWS_MARK", "Lineage", "Owned", "Tracked",
+    "is_atomic", "reach", "storage_of", "with_grads",
+]  # fmt: skip
 
 ROWS_MARK: Final = "_duet_rows"
 """Attribute of a tensor: its rows, and the `uid` and version of the entry that they hold for."""
@@ -156,7 +147,7 @@ class Tracked:
     )  # fmt: skip
 
     def __init__(self, uid: int) -> None:
-        self.ref: weakref.ref[Any] | None = None
+        self.ref: Callable[[], Any] | None = None
         self.held: Any = None
         """The object itself where it cannot be referred to weakly."""
         self.uid = uid
@@ -273,8 +264,14 @@ class Lineage:
                 if len(self._objects) > self._objects_at:
                     self.sweep()
             else:
-                entry.ref = weakref.ref(obj, lambda _: self._objects.pop(key, None))
+                entry.ref = self.enter_name(obj, entry)
         return entry
+
+    def enter_name(self, obj: Any, entry: Tracked) -> weakref.ref[Any]:
+        """This object has this entry, as long as the caller keeps what is returned."""
+        key = id(obj)
+        self._objects[key] = entry
+        return weakref.ref(obj, lambda _: self._objects.pop(key, None))
 
     def forget(self, value: Any) -> None:
         """A slot let go of this value: give back containers that nothing else holds.

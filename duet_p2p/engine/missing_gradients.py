@@ -20,7 +20,7 @@ from weakref import ref
 import torch
 
 from duet_p2p.engine.arguments import Arguments, tensors_in
-from duet_p2p.engine.choice import mark_graphs, mark_set
+from duet_p2p.engine.choice import mark_graphs, mark_set, tie_held
 from duet_p2p.engine.gradients import keeps_graph, leaves_behind, tensors_within
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.joined import joined
@@ -31,7 +31,16 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.engine.unmade import BACKWARD, spoil_gradients
 from duet_p2p.surface.table import Rule
 
-__all__ = ["SET", "behind_result", "graph_behind", "left_out", "new_leaf", "put", "wants_one"]
+__all__ = [
+    "SET",
+    "behind_result",
+    "graph_behind",
+    "has_none",
+    "left_out",
+    "new_leaf",
+    "put",
+    "wants_one",
+]
 
 SET: Final = "torch.Tensor.grad="
 _READ: Final = "torch.Tensor.grad"
@@ -92,8 +101,8 @@ def _go_back(
     holders = [part for part in holders if id(part.gradient) in met]
     wanted = [*inner, *(part for part in named if id(part) in leaves)]
     if keeps_graph(given):
-        behind = (leaves | poison.leaves).values()
-        mark_graphs(behind, [*wanted, *holders], lineage, poison.label, poison.label)
+        behind = leaves | leaves_behind([given.setting("gradient", 1, None)])
+        mark_graphs(behind.values(), [*wanted, *holders], lineage, poison.label, poison.label)
         for gradient in {id(part.gradient): part.gradient for part in holders}.values():
             gradient.append(replace(poison, parts=(), made_of=()))
     spoil_gradients(poison, lineage, wanted, has_graph=keeps_graph(given))
@@ -135,6 +144,7 @@ def put(given: Arguments, poison: Poison, lineage: Lineage) -> None:
             holder.grad = joined(made, leaves) if leaves else made
         lineage.spoil(holder.grad, poison, hidden=True)
         lineage.own(holder.grad).stays = True
+        tie_held(holder, gradient, lineage)
 
 
 def behind_result(name: str, leaves: dict[int, Any], given: Arguments) -> dict[int, Any]:
@@ -161,6 +171,18 @@ def graph_behind(name: str, given: Arguments, missing: list[Poison]) -> tuple[An
         missing: those of them that are missing.
     """
     return graph_of(given.tensors(), missing) if name != _READ else graph_of(_held(given), ())
+
+
+def has_none(name: str, given: Arguments) -> bool:
+    """Whether this reads the gradient of what is missing, and nothing can have put one there."""
+    holder = given.args[0] if given.args else None
+    if name != _READ or not (isinstance(holder, Poison) and holder.is_tensor):
+        return False
+    slot, gradient = given.at[0], holder.gradient
+    is_one_of_several = slot is None or slot.is_element
+    return not (
+        holder.is_public or is_one_of_several or gradient.is_kept or gradient.of or gradient
+    )
 
 
 def _held(given: Arguments) -> list[Any]:

@@ -1,18 +1,33 @@
-"""Own tensors that the missing result of a command would have been a view of."""
+"""Missing results that would have been views: of own tensors, and of what is missing as well."""
 
 from __future__ import annotations
+
+from weakref import ref
 
 import torch
 
 from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.axes import BY_VALUES, base_name
 from duet_p2p.engine.labels import join, to_per_record
-from duet_p2p.engine.lineage import Lineage, reach, storage_of
+from duet_p2p.engine.lineage import Lineage, Tracked, reach, storage_of
 from duet_p2p.engine.store import Poison
 from duet_p2p.engine.trial import views_of
 from duet_p2p.surface.table import Rule
 
-__all__ = ["mark_viewed"]
+__all__ = ["mark_viewed", "name_of"]
+
+
+def name_of(poison: Poison, lineage: Lineage) -> Tracked:
+    """The entry of something new that is missing: that of what would lie in the same memory."""
+    known = poison.memory()
+    if known is None or poison.is_object:
+        entry = lineage.track(poison)
+        poison.memory.append(ref(poison))
+        return entry
+    entry = lineage.track(known)
+    entry.ref = poison.memory
+    poison.memory.append(lineage.enter_name(poison, entry))
+    return entry
 
 
 def mark_viewed(poison: Poison, rule: Rule, given: Arguments, lineage: Lineage) -> None:

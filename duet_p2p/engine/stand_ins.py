@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any, Final
-from weakref import ref
 
 import torch
 
@@ -15,7 +14,7 @@ from duet_p2p.engine.joined import joined
 from duet_p2p.engine.lineage import is_atomic, reach
 from duet_p2p.engine.missing_numbers import NUMBERS, number_for
 from duet_p2p.engine.running import Running
-from duet_p2p.engine.store import MissingGradient, Poison
+from duet_p2p.engine.store import Memory, MissingGradient, Poison
 from duet_p2p.surface.shapes import TensorSpec
 from duet_p2p.surface.table import Rule, result_of
 
@@ -143,10 +142,9 @@ def standing_for(
         gradient=first.gradient if is_same and isinstance(first, Poison) else MissingGradient(),
         is_object=rule is not None and rule.form == "constructor" and rule.name not in _NO_OBJECTS,
         is_loader=is_loader(named), records=records_of(named),
-        memory=first.memory if is_same_memory and isinstance(first, Poison) else [],
+        memory=first.memory if is_same_memory and isinstance(first, Poison) else Memory(),
     )  # fmt: skip
     if named is not None and rule is not None and not made.is_object:
-        made.memory.append(ref(made))
         made.is_tensor = _is_one_tensor(rule, named.given, outs, id)
         made.is_number = not made.is_tensor and _is_number(rule, named.given)
         made.is_tuple = _is_tuple_of_tensors(rule, named.given, len(outs))

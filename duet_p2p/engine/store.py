@@ -16,7 +16,7 @@ from typing import Any
 from duet_p2p.engine.labels import PUBLIC, Label
 from duet_p2p.engine.recipe import Made
 
-__all__ = ["IdError", "MissingGradient", "PlanOutput", "Poison", "Slot", "Store"]
+__all__ = ["IdError", "Memory", "MissingGradient", "PlanOutput", "Poison", "Slot", "Store"]
 
 
 class IdError(KeyError):
@@ -42,6 +42,14 @@ class MissingGradient(list[Any]):
 
     of: tuple[Any, ...] = ()
     """Tensors, some of them missing, of which a private value was to choose one: it is that's."""
+
+
+class Memory(list[weakref.ref["Poison"]]):
+    """All that would lie in the same memory, if it were not missing: it has one label."""
+
+    def __call__(self) -> Poison | None:
+        """One of them that is still there."""
+        return next((part for name in self if (part := name()) is not None), None)
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -85,8 +93,7 @@ class Poison:
 
     Some are missing themselves: then they are a poison with the same `gradient`.
     """
-    memory: list[weakref.ref[Poison]] = field(default_factory=list)
-    """All that would lie in the same memory as this."""
+    memory: Memory = field(default_factory=Memory)
     made_of: tuple[Any, ...] = ()
     """Its graph: nodes of torch's, and what is missing, that it was to be computed from."""
     gradient: MissingGradient = field(default_factory=MissingGradient)
