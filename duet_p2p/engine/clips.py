@@ -8,7 +8,7 @@ import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.held_gradient import held_gradient
-from duet_p2p.engine.labels import join, written_by
+from duet_p2p.engine.labels import join, to_per_record, written_by
 from duet_p2p.engine.lineage import Lineage
 
 __all__ = ["CLIPS", "clipped_by", "label_clipped"]
@@ -34,6 +34,10 @@ def label_clipped(given: Arguments, result: Any, lineage: Lineage, writers: froz
     if not is_private(every):
         return
     every = written_by(every, writers)
+    for tensor in given.tensors():  # of one that was chosen there may be none
+        entry = lineage.entry(tensor)
+        if entry is not None and entry.tie is not None and held_gradient(tensor) is None:
+            entry.label = join((entry.label, to_per_record(every)))
     for tensor in (*grads, *([result] if isinstance(result, torch.Tensor) else ())):
         entry = lineage.own(tensor)
         entry.label = join((entry.label, every))

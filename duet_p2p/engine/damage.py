@@ -38,8 +38,8 @@ from duet_p2p.engine.judge import hides, hides_graph, may_join
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
-from duet_p2p.engine.missing_containers import container_for, slot_of
-from duet_p2p.engine.missing_distributions import fill
+from duet_p2p.engine.missing_containers import container_for, fill, slot_of
+from duet_p2p.engine.missing_distributions import put_into
 from duet_p2p.engine.missing_graphs import missing_in
 from duet_p2p.engine.missing_steps import mark_moved
 from duet_p2p.engine.missing_views import name_of
@@ -207,12 +207,15 @@ class Damage:
             self.spoil(values, poison)
         elif not any(isinstance(value, Poison) for value in given.values()):
             label = self._labelled(op, rule, given, values, poison, is_inferred=spec is not None)
-        for part in [part for v in values for part in reach(v)]:
+        is_itself = rule.result == "self"  # what lies in a container is as it was
+        for part in values if is_itself else [part for v in values for part in reach(v)]:
             if isinstance(part, torch.Tensor):
                 self._mark(part, poison)
-            elif isinstance(part, list | dict):
+            elif isinstance(part, list | dict) and not is_itself:
                 self._lineage.track(part).content = label
-        loose, held = self._is_loose(rule, given, label), is_element(rule, given)
+        is_box = is_itself and isinstance(values[0], list | dict | set)  # its label is inside
+        loose = not is_box and self._is_loose(rule, given, label)
+        held = is_element(rule, given)
         return [
             Slot(value, label, poison=poison, is_loose=loose, is_element=held)
             if is_atomic(value) or has_numbers(value) or self._is_hidden(value)
@@ -275,7 +278,7 @@ class Damage:
             if poison.records == "one" and rule.short in _PASSES:
                 label = PUBLIC  # a pass carries its label inside, as its loader does
             return Slot(poison, label, is_loose=loose, is_element=is_element(rule, given))
-        fill(poison, named, label, self._lineage)
+        put_into(poison, named, label, self._lineage)
         poison.has_batches = rule.short == "DataLoader" and given.kwargs.get("batches") is not None
         if is_private(chosen := chosen_by(rule, given, self._lineage)):
             tracked.structure = to_per_record(chosen)
@@ -329,6 +332,7 @@ class Damage:
         if not poison.is_public:
             missing_elements.mark_missing(rule, given, self._lineage)
             count_left_out(rule, given, self._lineage)
+            fill(rule, given, self._lineage)
         if rule.form == "constructor" and rule.name.startswith("torch.optim."):
             listed += [part for part in given.reached() if isinstance(part, dict)]  # groups
             owners = [part for part in given.reached() if isinstance(part, Optimizer)]
@@ -390,6 +394,8 @@ class Damage:
                 self._mark(grad, poison)
         if rule.name == missing_gradients.SET and not poison.is_public:
             missing_gradients.put(given, poison, self._lineage)
+        if not poison.is_public:
+            fill(rule, given, self._lineage)
         self.spoil([*listed, *targets], poison, hidden=hidden)
         if rule.name == BACKWARD:
             spoil_gradients(poison, self._lineage)

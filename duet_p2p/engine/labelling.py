@@ -18,7 +18,7 @@ from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.overlaps import of_write
 from duet_p2p.engine.precedents import Precedents
 from duet_p2p.engine.running import Failed, Running
-from duet_p2p.engine.selection import of_loose
+from duet_p2p.engine.selection import HOLDING, candidates, of_loose
 from duet_p2p.engine.settings import gives_views
 from duet_p2p.engine.store import Slot
 from duet_p2p.engine.ties import by_slots, entries_of, holders, taken, takes, tie, tied
@@ -148,6 +148,9 @@ class Labelling:
                 tie([*entries, *holders(slots, lineage)], lineage, slots, others)
             if not chooses:
                 return
+            held = [lineage.find(part) for part in candidates(given) if isinstance(part, HOLDING)]
+            for slot in slots:
+                slot.perhaps = tuple([entry for entry in held if entry is not None])
         elif not gives_views(rule.name):
             return
         found = [

@@ -22,7 +22,7 @@ from duet_p2p.engine.selection import HOLDING
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.surface.table import Rule
 
-__all__ = ["container_for", "slot_of"]
+__all__ = ["container_for", "fill", "slot_of"]
 
 _TYPES: Final[dict[str, type]] = {
     "python.List": list, "python.Tuple": tuple, "python.Set": set, "python.Dict": dict,
@@ -31,6 +31,8 @@ _TYPES: Final[dict[str, type]] = {
 """By what the table says of a name's result."""
 _TAKING: Final = frozenset({"List", "Tuple", "__add__"})
 """Last parts of names that take up the elements of all that they are given."""
+_EXTENDING: Final = frozenset({"python.List.extend", "python.List.__iadd__"})
+"""Names that add the elements of what they are given to a list that is there."""
 
 
 def container_for(rule: Rule, given: Arguments) -> Any:
@@ -49,9 +51,35 @@ def container_for(rule: Rule, given: Arguments) -> Any:
     if not (first is not None and first.is_loose) and any(map(_is_object, given.args[:1])):
         return None  # no container is made of it, whether it is there or not
     parts: list[Any] = []
-    for value in given.args if rule.short in _TAKING else ():
+    for number, value in enumerate(given.args if rule.short in _TAKING else ()):
+        slot = given.at[number] if number < len(given.at) else None
+        taken = (list, tuple, dict, set) if rule.form == "constructor" else kind
+        if slot is not None and not isinstance(value, taken):
+            value = _perhaps(slot, taken) or value
         parts += list(value) if isinstance(value, HOLDING) else []
     return kind(parts)
+
+
+def fill(rule: Rule, given: Arguments, lineage: Lineage) -> None:
+    """A list was not extended, since that failed in private: it gets what was perhaps to be added.
+
+    Args:
+        rule: of the call.
+        given: its arguments.
+        lineage: knows what is the owner's.
+    """
+    target, slot = (given.args[0], given.at[1]) if len(given.at) > 1 else (None, None)
+    if rule.name not in _EXTENDING or type(target) is not list or slot is None:
+        return
+    known = lineage.find(target)
+    if not (known is not None and known.is_shared):
+        target += _perhaps(slot, HOLDING) or []
+
+
+def _perhaps(slot: Slot, taken: Any) -> Any:
+    """What a private value might have chosen in the place of this that could have been taken up."""
+    found = [entry.held for entry in slot.perhaps if isinstance(entry.held, taken)]
+    return found[0] if found else None
 
 
 def slot_of(

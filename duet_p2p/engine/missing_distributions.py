@@ -21,7 +21,7 @@ from duet_p2p.engine.lineage import Lineage
 from duet_p2p.engine.running import MODES, Running
 from duet_p2p.engine.store import Poison
 
-__all__ = ["COPIED", "fill"]
+__all__ = ["COPIED", "put_into"]
 
 _PLACE: Final = "torch.distributions."
 _EITHER: Final[frozenset[int | str]] = frozenset({0, 1, "probs", "logits"})
@@ -38,7 +38,7 @@ COPIED: Final[dict[str, frozenset[int | str]]] = {
 """Distributions to the positions and names of those parameters that they hold no views of."""
 
 
-def fill(poison: Poison, named: Running, label: Label, lineage: Lineage) -> None:
+def put_into(poison: Poison, named: Running, label: Label, lineage: Lineage) -> None:
     """Puts into what stands for a missing object what that would have held.
 
     Args:

@@ -125,6 +125,8 @@ class Slot:
     """Of a number: values decided which type it has, and so the types of what it is added to."""
     is_element: bool = False
     """It lay in a container: where it is loose, it need not be a tensor though it is one."""
+    perhaps: tuple[Any, ...] = ()
+    """Entries of the lists, dicts and sets that it may be, as a private value chose."""
     likeness: Any = None
     """Of a tensor: what rules may ask about it (likeness.py), as it was `seen`."""
     records: tuple[str | int, ...] | None = None

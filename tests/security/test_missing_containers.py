@@ -9,9 +9,8 @@ import torch
 
 from duet_p2p.wire.values import Ref
 from tests.security.failing_containers import PROGRAMS
-from tests.security.failing_gradients import either
-from tests.security.failing_kit import ONE, OTHER, Side, difference, weights, whole
-from tests.security.neighbour_kit import DATA, OPT, T
+from tests.security.failing_kit import ONE, OTHER, Side, difference, whole
+from tests.security.neighbour_kit import DATA
 from tests.security.test_labels_behind_failures import differences
 from tests.unit.engine_kit import Driver
 
@@ -46,22 +45,6 @@ def test_nothing_shows_or_is_labelled_otherwise(name: str) -> None:
         one, other = Side(ONE), Side(OTHER)
         refs = list(zip(PROGRAMS[name](one), PROGRAMS[name](other), strict=True))
         assert not differences(one, other, refs)
-
-
-@pytest.mark.xfail(reason="still shows", strict=True)
-def test_whether_weights_lie_in_one_that_an_optimizer_is_made_of() -> None:
-    """What stands for a list has nothing of what was perhaps to be added to it."""
-
-    def made(p: Any) -> list[Ref]:
-        w, more = weights(p, 2), weights(p, 2)
-        perhaps = either(p, p.put(1), p.op("python.collect", w))
-        both = p.op("python.List.__add__", p.op("python.collect", more), perhaps)
-        p.do(T + "backward", p.op("torch.sum", w))
-        p.do(T + "backward", p.op("torch.sum", more))
-        p.do(OPT + "step", p.op("torch.optim.SGD", both, lr=0.1))
-        return [w, p.op(T + "grad", w), more, p.op(T + "grad", more)]
-
-    assert not difference(*[Side(data).shown(made) for data in (ONE, OTHER)])
 
 
 @pytest.mark.parametrize("make", ["python.Dict", "python.List", "python.Tuple", "python.Set"])
