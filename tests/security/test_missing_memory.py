@@ -53,11 +53,15 @@ def what_a_view_of_is_written_to(s: Side) -> tuple[Ref, ...]:
 
 @program
 def a_view_that_outlives_it(s: Side) -> tuple[Ref, ...]:
-    view, other = s.op(T + "detach", tensor := s.missing(s.leaf)), s.op(T + "detach", tensor)
-    s.engine.delete(tensor)
-    s.choose(view)
+    view, other = s.op(T + "detach", tensor := s.missing(s.ones())), s.op(T + "detach", tensor)
+    total = s.op("torch.sum", tensor)
+    both = s.op("python.collect", total, tensor)
+    s.op("python.List.__getitem__", both, s.other_place)
+    s.engine.delete(tensor, both)
+    for _ in range(64):  # after so many what is gone is let go of
+        s.op("python.collect", s.other)
     write(s, other)
-    return view, other
+    return total, view, other
 
 
 @program
