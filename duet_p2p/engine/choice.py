@@ -41,7 +41,8 @@ _ONLY_LIKE: Final = frozenset({
 
 
 def mark(
-    elements: Iterable[Any], label: Label, lineage: Lineage, *, to: Owned | Tracked | None = None
+    elements: Iterable[Any], label: Label, lineage: Lineage, *, to: Owned | Tracked | None = None,
+    beside: Label = PUBLIC,
 ) -> None:  # fmt: skip
     """One of these is chosen: all that can be written to are marked, since one would tell it.
 
@@ -49,6 +50,13 @@ def mark(
     place there stands one of its own over the same bytes from now on, and that one is marked. So
     whatever way leads to it later, it is the marked one. Each part is looked at once, however often
     and however deep it lies.
+
+    Args:
+        elements: of which one is chosen.
+        label: of the choice.
+        lineage: gets the labels.
+        to: what else has one label with them from now on.
+        beside: of what may be a number or nothing among them, and otherwise might have a graph.
     """
     made, marks = _Apart(lineage), _Marks(label, lineage)
     # identities are taken while `kept` holds the parts, some of which are made on the fly
@@ -74,7 +82,7 @@ def mark(
                 seen.add(id(below))
                 kept.append(below)
                 marks.put_on(below)
-    others = perhaps_behind(marks.before, lineage)
+    others = perhaps_behind((*marks.before, beside), lineage)
     way = label if marks.reaches or others else PUBLIC
     tie(marks.entries if to is None else [*marks.entries, to], lineage, (), others, way=way)
 

@@ -53,7 +53,8 @@ def choose(given: Arguments, lineage: Lineage) -> None:
     if not (is_private(index) and (isinstance(holder, HOLDING) or is_perhaps_one(given))):
         return
     given.is_alias, label = True, to_per_record(join((index, given.all(lineage))))
-    choice.mark(candidates(given), label, lineage)
+    beside = join((labels_of([holder], lineage)[0], of_loose(given)))
+    choice.mark(candidates(given), label, lineage, beside=beside)
 
 
 def candidates(given: Arguments) -> list[Any]:

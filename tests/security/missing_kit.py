@@ -64,8 +64,12 @@ class Side:
         return self.put(self.inner(self.other), self.hidden(self.leaf))
 
     def choose(self, made: Ref) -> None:
-        parts = self.op("python.collect", self.op("torch.sum", made), made)
-        self.op("python.List.__getitem__", parts, self.other_place)
+        self.choose_of(self.op("torch.sum", made), made)
+
+    def choose_of(self, *parts: Ref) -> None:
+        """A private number of its own takes one of these out of a list."""
+        box = self.op("python.collect", *parts)
+        self.op("python.List.__getitem__", box, self.other_place)
 
     def go_back(self, made: Ref) -> None:
         self.do(T + "backward", self.op("torch.sum", made))

@@ -315,9 +315,18 @@ def one_of_which_gradients_are_asked(s: Side) -> Ref:
     return s.op("python.Tuple.__getitem__", grads, 0)
 
 
+def one_beside_what_is_perhaps_none(s: Side) -> Ref:
+    one_without_a_graph(s)
+    s.go_back_with(s.leaf)
+    parts = s.op("python.collect", s.gradient(s.ones()), s.op("torch.mul", s.ones(), 2.0))
+    perhaps, own = s.op("python.List.__getitem__", parts, s.place), s.ones()
+    s.choose_of(perhaps, own)
+    return own
+
+
 @pytest.mark.parametrize("use", [Side.go_back_with, Side.choose])
 @pytest.mark.parametrize("made", [
-    one_without_a_graph, a_gradient_or_none, one_that_keeps_the_graph,
+    one_beside_what_is_perhaps_none, one_without_a_graph, a_gradient_or_none, one_that_keeps_the_graph,
     one_of_which_gradients_are_asked,
 ])  # fmt: skip
 def test_nor_does_it_show_if_what_was_chosen_has_a_graph(
