@@ -326,8 +326,8 @@ def one_beside_what_is_perhaps_none(s: Side) -> Ref:
 
 @pytest.mark.parametrize("use", [Side.go_back_with, Side.choose])
 @pytest.mark.parametrize("made", [
-    one_beside_what_is_perhaps_none, one_without_a_graph, a_gradient_or_none, one_that_keeps_the_graph,
-    one_of_which_gradients_are_asked,
+    one_without_a_graph, a_gradient_or_none, one_that_keeps_the_graph,
+    one_of_which_gradients_are_asked, one_beside_what_is_perhaps_none,
 ])  # fmt: skip
 def test_nor_does_it_show_if_what_was_chosen_has_a_graph(
     made: Callable[[Side], Ref], use: Callable[[Side, Ref], None]
@@ -341,6 +341,18 @@ def test_nor_does_it_show_if_what_was_chosen_has_a_graph(
         assert not side.is_told_of_failures()
         shown.append(side.shown(result, product))
     assert shown[0] == shown[1] == shown[2]
+
+
+@pytest.mark.xfail(reason="only what is there is labelled; see the threat model", strict=True)
+def test_a_backward_that_reaches_nothing_does_not_show_if_what_it_names_is_there() -> None:
+    shown = []
+    for number in (1, 2):
+        side = Side(number)
+        elsewhere, tensor = side.missing(side.leaf), side.op(T + "detach", side.missing(side.leaf))
+        total = side.op("torch.sum", side.op("torch.mul", tensor, side.third()))
+        side.do(T + "backward", total, inputs=[elsewhere])
+        shown.append(side.shown(elsewhere))
+    assert shown[0] == shown[1]
 
 
 def test_what_has_other_sources_goes_back_to_none_of_what_was_chosen() -> None:
