@@ -33,17 +33,16 @@ from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_met
 from duet_p2p.engine.groups import FILLING, before_group, mark_settings
-from duet_p2p.engine.joined import joined
-from duet_p2p.engine.judge import hides, hides_graph, may_join
+from duet_p2p.engine.judge import hides, hides_graph
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.missing_containers import container_for, fill, slot_of
 from duet_p2p.engine.missing_distributions import put_into
-from duet_p2p.engine.missing_graphs import missing_in
+from duet_p2p.engine.missing_graphs import give_graph, missing_in
 from duet_p2p.engine.missing_steps import mark_moved
 from duet_p2p.engine.missing_views import name_of
-from duet_p2p.engine.nodes import is_joined, is_leaf
+from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.selection import HOLDING
 from duet_p2p.engine.stand_ins import (
@@ -423,28 +422,7 @@ class Damage:
         for entry in tied(map(self._lineage.entry, targets)):
             add(entry, to_per_record(poison.label))
 
-    @staticmethod
-    def join(
-        targets: Iterable[torch.Tensor], given: Arguments, behind: Iterable[torch.Tensor] = ()
-    ) -> None:  # fmt: skip
-        """Gives what was to be written to the graph that it would have got.
-
-        Whether a tensor wants a gradient is public, and so is a backward that finds no graph.
-
-        Args:
-            targets: to be written to.
-            given: the arguments of the call.
-            behind: leaves of what is missing among those.
-        """
-        sources = [t for t in (*given.tensors(), *behind) if t.requires_grad]
-        for target in targets:
-            if not sources or not may_join(target) or (target.requires_grad and is_leaf(target)):
-                continue  # torch refuses the last of these before it writes
-            with torch.enable_grad():
-                try:
-                    target.copy_(joined(target.detach().clone(), sources))
-                except RuntimeError:  # so would the call have: a view that cannot be written
-                    continue
+    join = staticmethod(give_graph)
 
     # results of a command that ran on stand-ins
 

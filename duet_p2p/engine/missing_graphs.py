@@ -12,10 +12,12 @@ from typing import Any
 import torch
 
 from duet_p2p.engine.arguments import Arguments
-from duet_p2p.engine.nodes import node_of
+from duet_p2p.engine.joined import joined
+from duet_p2p.engine.judge import may_join
+from duet_p2p.engine.nodes import is_leaf, node_of
 from duet_p2p.engine.store import Poison
 
-__all__ = ["below", "graph_of", "missing_in"]
+__all__ = ["below", "give_graph", "graph_of", "missing_in"]
 
 
 def missing_in(given: Arguments, *, is_deep: bool = True) -> list[Poison]:
@@ -59,3 +61,26 @@ def below(roots: Iterable[Any]) -> tuple[set[Any], list[Poison]]:
             nodes.add(part)
             stack += [node for node, _ in part.next_functions]
     return nodes, list(missing.values())
+
+
+def give_graph(
+    targets: Iterable[torch.Tensor], given: Arguments, behind: Iterable[torch.Tensor] = ()
+) -> None:  # fmt: skip
+    """Gives what was to be written to the graph that it would have got.
+
+    Whether a tensor wants a gradient is public, and so is a backward that finds no graph.
+
+    Args:
+        targets: to be written to.
+        given: the arguments of the call.
+        behind: leaves of what is missing among those.
+    """
+    sources = [t for t in (*given.tensors(), *behind) if t.requires_grad]
+    for target in targets:
+        if not sources or not may_join(target) or (target.requires_grad and is_leaf(target)):
+            continue  # torch refuses the last of these before it writes
+        with torch.enable_grad():
+            try:
+                target.copy_(joined(target.detach().clone(), sources))
+            except RuntimeError:  # so would the call have: a view that cannot be written
+                continue
