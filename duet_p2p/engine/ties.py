@@ -103,8 +103,9 @@ def tie(
     into = known[0] if known else Tie()
     for part in known[1:]:
         into.take(part)
-        lineage.ties.remove(part)
-    if not known:
+        if part in lineage.ties:  # all that it had may be gone: see `_prune`
+            lineage.ties.remove(part)
+    if into not in lineage.ties:
         lineage.ties.append(into)
     for entry in fresh:
         if entry.tie is None:

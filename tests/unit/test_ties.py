@@ -74,3 +74,23 @@ def test_what_is_gone_is_let_go_of() -> None:
     lineage.epoch = 64
     settle(lineage)
     assert not lineage.ties
+
+
+def test_one_that_was_let_go_of_is_one_again_with_something_new() -> None:
+    lineage, tensors = _tied(2)
+    gone = lineage.ties[0]
+    tensors.clear()
+    gc.collect()
+    lineage.epoch = 64
+    settle(lineage)
+    more = [torch.zeros(1) for _ in range(3)]
+    tie([lineage.own(more[0])], lineage, others=[gone])
+    tie([lineage.own(more[1]), lineage.own(more[2])], lineage)
+    lineage.own(more[0]).label = _of(-1)
+    settle(lineage)
+    assert gone.label == _of(-1) and lineage.label(more[1]) == PUBLIC
+    tensors, more = more, [torch.zeros(1)]
+    lineage.ties.remove(gone)  # as it is once what it had is gone
+    tie([lineage.own(more[0]), lineage.own(tensors[1])], lineage, others=[gone])
+    settle(lineage)
+    assert lineage.label(more[0]) == lineage.label(tensors[2]) == _of(-1)
