@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from weakref import ref
-
 import torch
 
 from duet_p2p.engine.arguments import Arguments
@@ -19,13 +17,10 @@ __all__ = ["mark_viewed", "name_of"]
 
 def name_of(poison: Poison, lineage: Lineage) -> Tracked:
     """The entry of something new that is missing: that of what would lie in the same memory."""
-    known = poison.memory()
-    if known is None or poison.is_object:
-        entry = lineage.track(poison)
-        poison.memory.append(ref(poison))
-        return entry
-    entry = lineage.track(known)
-    entry.ref = poison.memory
+    known = None if poison.is_object else poison.memory()
+    entry = lineage.track(poison if known is None else known)
+    if known is not None:
+        entry.ref = poison.memory
     poison.memory.append(lineage.enter_name(poison, entry))
     return entry
 
