@@ -30,6 +30,8 @@ __all__ = ["main"]
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _FILES: Final = 65_536  # each upload that is mapped keeps a descriptor
+_UNHELD: Final = (TypeError, ValueError, MemoryError, EOFError, OSError)
+"""Too much for a frame; or no descriptor for its bytes, or fewer bytes than there should be."""
 
 
 def main(fd: int, parent: int, page: int) -> int:
@@ -130,10 +132,6 @@ def _encoded(events: list[Event]) -> Outgoing:
                 return pipe.encode([_held(event) for event in events])
             except OSError as error:  # each by itself, and no descriptors for all of them
                 return pipe.encode([_refused(event, error) or event for event in events])
-
-
-_UNHELD: Final = (TypeError, ValueError, MemoryError, EOFError, OSError)
-"""Too much for a frame; or no descriptor for its bytes, or fewer bytes than there should be."""
 
 
 def _held(event: Event) -> Event:

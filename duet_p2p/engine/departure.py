@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from duet_p2p.engine.landing import SEALS, check_sealed, mapped, seal
+from duet_p2p.engine.landing import SEALS, check_sealed, mapped, memory_file, seal
 from duet_p2p.limits import DEPARTURE_LOOK_SECONDS, DEPARTURE_SECONDS
 
 __all__ = ["Departure", "in_memory", "written"]
@@ -58,9 +58,7 @@ class Departure:
         Raises:
             OSError: no more files.
         """
-        if fd is None:
-            fd = os.memfd_create("duet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        return cls(fd, nbytes, is_written=False)
+        return cls(memory_file() if fd is None else fd, nbytes, is_written=False)
 
     @classmethod
     def holding(cls, parts: Iterable[memoryview], nbytes: int) -> Departure:

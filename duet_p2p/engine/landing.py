@@ -20,7 +20,16 @@ try:
 except ImportError:  # no such limits on this platform
     resource = None  # type: ignore[assignment]
 
-__all__ = ["HAS_MEMORY_FILES", "SEALS", "Landing", "check_sealed", "mapped", "seal", "sealed"]
+__all__ = [
+    "HAS_MEMORY_FILES",
+    "SEALS",
+    "Landing",
+    "check_sealed",
+    "mapped",
+    "memory_file",
+    "seal",
+    "sealed",
+]
 
 HAS_MEMORY_FILES: Final = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")
 
@@ -47,7 +56,7 @@ class Landing:
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self._fd = _file()
+        self._fd = memory_file()
         self._is_complete = False
         os.ftruncate(self._fd, nbytes)
 
@@ -104,7 +113,7 @@ def sealed(parts: Iterable[memoryview]) -> int:
     Raises:
         OSError: no more files, or no memory.
     """
-    fd = _file()
+    fd = memory_file()
     try:
         for part in parts:
             while part:
@@ -116,7 +125,12 @@ def sealed(parts: Iterable[memoryview]) -> int:
     return fd
 
 
-def _file() -> int:
+def memory_file() -> int:
+    """The descriptor of a new file without bytes, which can be sealed; it is the caller's to close.
+
+    Raises:
+        OSError: no more files.
+    """
     return os.memfd_create("duet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 
 

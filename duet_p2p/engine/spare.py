@@ -13,7 +13,7 @@ import ctypes
 import os
 from typing import Final
 
-from duet_p2p.engine.landing import HAS_MEMORY_FILES
+from duet_p2p.engine.landing import HAS_MEMORY_FILES, memory_file
 from duet_p2p.limits import PIPE_MEMORY_FILE_BYTES, SPARE_BYTES, SPARE_STEP_BYTES
 
 __all__ = ["Spare"]
@@ -52,7 +52,7 @@ class Spare:
         step = min(SPARE_STEP_BYTES, self._wanted - self._nbytes)
         try:
             if self._fd < 0:
-                self._fd = os.memfd_create("duet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+                self._fd = memory_file()
             has_pages = self._allocate is not None and self._allocate(self._fd, self._nbytes, step)
         except OSError:  # no more descriptors
             has_pages = False

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import torch
 from duet_p2p import limits
 from duet_p2p.engine.host import ProcessHost
 from duet_p2p.errors import DuetError, SessionLost
-from tests.surface.joined import Joined, joined
+from tests.surface.joined import Joined, joined, until
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,14 +34,6 @@ MIB = 1024 * 1024
 SECONDS = 60.0
 POWER = 2**62 + 1
 KEPT_THREADS = 8  # fewer than there are deaths
-
-
-def until(is_so: Callable[[], Any]) -> Any:
-    end = time.monotonic() + SECONDS
-    while not (found := is_so()):
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.01)
-    return found
 
 
 def children() -> int:
@@ -146,17 +137,9 @@ def ended_by(wait: Callable[[], Any], told: list[Any]) -> None:
         told.append(error.with_traceback(None))
 
 
-def answers(both: Joined) -> bool:
-    """Whether the scientist has heard that it may go on."""
-    try:
-        return bool(both.scientist.torch.ones(1).get() == 1)
-    except DuetError:
-        return False
-
-
 def works(both: Joined) -> None:
     duet = both.scientist
-    until(lambda: answers(both) and len(duet.store) == 1)
+    until(lambda: both.answers() and len(duet.store) == 1)
     wanted = duet.store["x"].sum()
     asked = wanted.request(reason="how many", name="sum")
     until(lambda: len(both.owner.requests.requests) == 1)

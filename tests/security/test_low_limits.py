@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from duet_p2p.engine.host import ProcessHost
 from duet_p2p.errors import DuetError, NoAnswer, NotAllowed, QuotaExceeded
 from duet_p2p.owner.quotas import QUOTAS, checked_quotas
 from duet_p2p.scientist import client
-from tests.surface.joined import Joined, joined
+from tests.surface.joined import Joined, joined, until
 
 X = torch.arange(1_000.0)
 MIB = 1024 * 1024
@@ -38,13 +37,6 @@ def low(name: str, value: int) -> Callable[[Crossing], Crossing]:
         return crossing
 
     return kept
-
-
-def until(is_so: Callable[[], Any]) -> None:
-    end = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.01)
 
 
 def answer(request: Any) -> Any:

@@ -35,18 +35,21 @@ def detached(s: Side) -> Ref:
     return s.op(T + "detach", s.missing(s.leaf))
 
 
+def with_view(s: Side) -> tuple[Ref, Ref]:
+    tensor = s.missing(s.leaf)
+    return tensor, s.op(T + "detach", tensor)
+
+
 @program
 def a_view_of_what_is_written_to(s: Side) -> tuple[Ref, ...]:
-    tensor = s.missing(s.leaf)
-    view = s.op(T + "detach", tensor)
+    tensor, view = with_view(s)
     write(s, tensor)
     return tensor, view
 
 
 @program
 def what_a_view_of_is_written_to(s: Side) -> tuple[Ref, ...]:
-    tensor = s.missing(s.leaf)
-    view = s.op(T + "detach", tensor)
+    tensor, view = with_view(s)
     write(s, view)
     return tensor, view
 

@@ -19,7 +19,7 @@ import torch
 
 from duet_p2p.engine.host import ProcessHost
 from duet_p2p.errors import DuetError
-from tests.surface.joined import Joined, joined
+from tests.surface.joined import Joined, joined, until
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,22 +37,6 @@ def part(work: Work) -> Work:
     """Begins when there are no descriptors; what it gives waits for the end of that."""
     WORK[work.__name__] = work
     return work
-
-
-def until(is_so: Callable[[], Any]) -> Any:
-    end = time.monotonic() + SECONDS
-    while not (found := is_so()):
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.01)
-    return found
-
-
-def answers(both: Joined) -> bool:
-    """Whether the scientist has heard that it may go on."""
-    try:
-        return bool(both.scientist.torch.ones(1).get() == 1)
-    except DuetError:
-        return False
 
 
 @contextmanager
@@ -158,7 +142,7 @@ def test_an_owner_without_descriptors_goes_on_when_there_are_some(both: Joined, 
         print(name, repr(error))
     until(lambda: both.owner._service._is_up and both.scientist.is_open)
     both.owner.resume()  # an engine whose answer had lost its file was ended, at whatever it was
-    until(lambda: answers(both))
+    until(lambda: both.answers())
     assert torch.equal(both.owner.store[0].get(), X)
     for again in WORK.values():
         if again is not engine_restart and again is not the_owners_look_at_what_is_not_its_own:

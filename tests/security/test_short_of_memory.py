@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ from duet_p2p.engine.departure import Departure
 from duet_p2p.engine.landing import HAS_MEMORY_FILES, Landing
 from duet_p2p.errors import ConnectionLost, QuotaExceeded, RemoteError
 from duet_p2p.owner import shares
-from tests.surface.joined import Joined, joined
+from tests.surface.joined import Joined, joined, until
 
 NUMBERS = 300_000  # several chunks of a transfer
 needs_files = pytest.mark.skipif(not HAS_MEMORY_FILES, reason="needs memory files")
@@ -29,11 +28,8 @@ def both() -> Iterator[Joined]:
         assert made.owner.is_open and made.scientist.is_open
         assert torch.ones(NUMBERS).send(made.scientist).sum().get() == NUMBERS
         assert made.scientist.torch.ones(NUMBERS).get().sum() == NUMBERS
-        end = time.monotonic() + 30
-        transfers = made.owner._session.transfers
-        while transfers.counts != (0, 0) or made.owner._service._uploads.under_way:
-            assert time.monotonic() < end, "something of a transfer is left"
-            time.sleep(0.01)
+        until(lambda: made.owner._session.transfers.counts == (0, 0))
+        until(lambda: not made.owner._service._uploads.under_way)
         assert torch.equal(made.owner.store[0].get(), torch.arange(10.0))
 
 
@@ -91,10 +87,7 @@ def test_the_owners_look_at_what_finds_no_memory_is_an_error_at_once(
     both: Joined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = torch.ones(NUMBERS).tag("theirs").send(both.scientist)
-    end = time.monotonic() + 30
-    while len(both.owner.store) < 2:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: len(both.owner.store) == 2)
     with monkeypatch.context() as patch:
         full = OSError(errno.EMFILE, "Too many open files")
         patch.setattr(shares, "in_memory", failing_at(1, full, shares.in_memory))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 
 from duet_p2p.engine.engine import Engine
 from duet_p2p.engine.host import ThreadHost
+from duet_p2p.errors import DuetError
 from duet_p2p.owner.duet import OwnerDuet, start_service
 from duet_p2p.scientist.duet import ScientistDuet
 from duet_p2p.session.bridge import Bridge
@@ -24,9 +26,10 @@ from duet_p2p.session.session import Session
 from duet_p2p.transport.memory import MemoryPeer, memory_pair
 from duet_p2p.wire.messages import Op
 
-__all__ = ["Joined", "joined"]
+__all__ = ["Joined", "joined", "until"]
 
 OWNER_ID, SCIENTIST_ID = "owner", "scientist"
+_SECONDS = 60.0
 
 
 class Joined:
@@ -60,6 +63,22 @@ class Joined:
         client.settle(client.emit(Op("torch.zeros", (mark,), (1,), {}, "g")))
         client.forget(mark)
         return sum(1 for id in list(self.engine.store.ids()) if id > 0) - 1
+
+    def answers(self) -> bool:
+        """Whether the scientist has heard that they may go on."""
+        try:
+            return bool(self.scientist.torch.ones(1).get() == 1)
+        except DuetError:
+            return False
+
+
+def until(is_so: Callable[[], Any]) -> Any:
+    """Waits for something on either side, which it gives."""
+    end = time.monotonic() + _SECONDS
+    while not (found := is_so()):
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.01)
+    return found
 
 
 def _linked(peer: MemoryPeer, partner: str) -> Link:

@@ -61,12 +61,18 @@ def test_the_numbers_of_a_source_are_named_with_their_limit(sources, which):
     assert "max_elements=None" in look.why
 
 
-async def test_the_log_and_the_request_say_it_and_the_scientist_is_told_nothing_more():
+async def asked_twice(**quota):
+    """What is on the stage once a rule with this quota met two values, of which it takes one."""
     stage = await Stage().start()
-    stage.desk.add_handler(handler(name="loss", element_quota=1))
+    stage.desk.add_handler(handler(name="loss", **quota))
     for call in (11, 12):
         stage.receive(ask(call))
         stage.candidate(call, replace(LOSS, version=call), 0.5)
+    return stage
+
+
+async def test_the_log_and_the_request_say_it_and_the_scientist_is_told_nothing_more():
+    stage = await asked_twice(element_quota=1)
     assert stage.answers() == [wire.Value(11, 0.5, None), wire.Denied(12, "")]
     said = "denied by handler: name='loss': its element_quota of 1 numbers has 0 numbers left"
     assert stage.desk.book.find(12).why.startswith(said)
@@ -76,11 +82,7 @@ async def test_the_log_and_the_request_say_it_and_the_scientist_is_told_nothing_
 
 
 async def test_a_request_that_waits_says_which_uses_are_used_up():
-    stage = await Stage().start()
-    stage.desk.add_handler(handler(name="loss", max_uses=1))
-    for call in (11, 12):
-        stage.receive(ask(call))
-        stage.candidate(call, replace(LOSS, version=call), 0.5)
+    stage = await asked_twice(max_uses=1)
     assert stage.answers() == [wire.Value(11, 0.5, None)]
     (waiting,) = stage.desk.book.pending()
     assert "name='loss', max_uses=1 does not take it: its max_uses of 1 is used up" in waiting.why

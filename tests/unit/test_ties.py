@@ -83,14 +83,13 @@ def test_one_that_was_let_go_of_is_one_again_with_something_new() -> None:
     gc.collect()
     lineage.epoch = 64
     settle(lineage)
-    more = [torch.zeros(1) for _ in range(3)]
-    tie([lineage.own(more[0])], lineage, others=[gone])
-    tie([lineage.own(more[1]), lineage.own(more[2])], lineage)
-    lineage.own(more[0]).label = _of(-1)
+    one, two, three, four = [torch.zeros(1) for _ in range(4)]
+    tie([lineage.own(one)], lineage, others=[gone])
+    tie([lineage.own(two), lineage.own(three)], lineage)
+    lineage.own(one).label = _of(-1)
     settle(lineage)
-    assert gone.label == _of(-1) and lineage.label(more[1]) == PUBLIC
-    tensors, more = more, [torch.zeros(1)]
+    assert gone.label == _of(-1) and lineage.label(two) == PUBLIC
     lineage.ties.remove(gone)  # as it is once what it had is gone
-    tie([lineage.own(more[0]), lineage.own(tensors[1])], lineage, others=[gone])
+    tie([lineage.own(two), lineage.own(four)], lineage, others=[gone])
     settle(lineage)
-    assert lineage.label(more[0]) == lineage.label(tensors[2]) == _of(-1)
+    assert lineage.label(three) == lineage.label(four) == _of(-1)
