@@ -30,6 +30,9 @@ class OptimizerPointer(Pointer):
 
     __slots__ = ()
 
+    def __bool__(self) -> bool:
+        return True  # as every optimizer is: `if optimizer:` asks whether there is one
+
     @property
     def param_groups(self) -> Any:
         """A pointer to the list of groups: `param_groups[0]["lr"] = 0.1` changes the optimizer."""

@@ -377,7 +377,7 @@ class Pointer(Remote):
 
     # what needs the value here
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> bool:
         raise _private(
             "the truth value of a pointer",
             "use torch.where, or ask: ptr.get(request_block=True, reason=…)",

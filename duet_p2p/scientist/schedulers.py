@@ -97,6 +97,9 @@ class SchedulerPointer(Pointer):
 
     __slots__ = ()
 
+    def __bool__(self) -> bool:
+        return True  # as every scheduler is: `if scheduler:` asks whether there is one
+
     def step(self, *args: Any, **kwargs: Any) -> None:
         """One step on the owner's side; takes what torch's takes, pointers included."""
         count = self._items

@@ -210,3 +210,10 @@ def test_lbfgs_says_why_it_cannot_step(both: Pair) -> None:
     optimizer = rt.optim.LBFGS([rt.nn.Parameter(torch.ones(2))])
     with pytest.raises(NotAllowed, match="closure"):
         optimizer.step(lambda: None)
+
+
+def test_an_optimizer_and_a_scheduler_are_true_as_in_torch(both: Pair) -> None:
+    t = both.duet.torch
+    optimizer = t.optim.SGD([t.ones(2, requires_grad=True)], lr=0.1)
+    scheduler = t.optim.lr_scheduler.StepLR(optimizer, 1)
+    assert optimizer and scheduler
