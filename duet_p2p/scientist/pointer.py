@@ -358,9 +358,11 @@ class Pointer(Remote):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         if name in _NEEDS_VALUE:
             raise _private(f"ptr.{name}()", "get the value first")
-        if self._type == "python.Any" and not self._extra().hidden:
-            self._await_facts()
-            return getattr(self, name)
+        if self._type == "python.Any":
+            if not self._extra().hidden:
+                self._await_facts()
+                return getattr(self, name)
+            raise NotAllowed(f"{self!r} has no {name!r} here: {_UNTOLD}")
         near = difflib.get_close_matches(name, dir(self), 1, 0.6)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise NotAllowed(f"{self._type} has no {name!r} on the surface that is offered.{hint}")
@@ -423,7 +425,7 @@ class AnyPointer(Pointer):
         self._await_facts()
         if type(self).__getitem__ is AnyPointer.__getitem__:
             raise TypeError(
-                f"{self!r} cannot be indexed: what it is was not told. An item of an owner's data "
+                f"{self!r} cannot be indexed: {_UNTOLD} An item of an owner's data "
                 f"set is: next(iter(duet.torch.utils.data.DataLoader(data, batch_size=1)))"
             )
         return self
@@ -444,6 +446,11 @@ class AnyPointer(Pointer):
         return len(self._concrete())
 
 
+_UNTOLD: Final = (
+    "what it is was not told. torch's functions take it, and torch.clone(ptr) is a tensor that has "
+    "its methods. If it lay in an owner's dict, whose keys are private, the owner can send that "
+    "with keys='public'."
+)
 _unknown = lru_cache(maxsize=None)(Unknown)
 _NEEDS_VALUE = frozenset({"numpy", "tolist", "__array__"})
 
