@@ -21,7 +21,7 @@ from tests.security.test_soundness import told
 
 T, D, O = "torch.Tensor.", "python.Dict.", "python.OrderedDict."  # noqa: E741
 L, S = "python.List.", "python.Set."
-PERSONS = Ref(-1)
+PERSONS, X = Ref(-1), Ref(-2)
 Use = Callable[[Holder, Ref], Ref]
 KEPT: dict[str, Callable[[str], Any]] = {
     "of one form": lambda person: {"Kim": torch.ones(2), person: torch.ones(2)},
@@ -86,6 +86,7 @@ MADE: dict[str, Use] = {
     "a row of the whole": lambda d, item: d.run(
         T + "sum", d.run("torch.stack", [item, d.run(D + "__getitem__", PERSONS, "Kim")]), 0),
     "drawn alike": lambda d, item: d.run("torch.rand_like", item),
+    "an index": lambda d, item: d.run(T + "__getitem__", X, d.run(T + "__gt__", item, 0.5)),
     "a key": lambda d, item: d.run(
         D + "__getitem__", PERSONS, d.run("python.Int", d.run(T + "sum", item))),
 }  # fmt: skip
@@ -110,7 +111,8 @@ def held(kept: Any, *, is_public: bool = True) -> Kept:
 def look(kept: Any, use: Use, *, is_public: bool) -> tuple[Holder, list[object]]:
     """What shows of a program on one of two data sets."""
     with torch.random.fork_rng(()):
-        d = Holder({"persons": held(kept, is_public=is_public)})
+        x = Kept(torch.ones(3, 4), "torch.Tensor", True)
+        d = Holder({"persons": held(kept, is_public=is_public), "x": x})
         of = d.run(L + "__getitem__", PERSONS, 0) if isinstance(kept, list) else PERSONS
         found = use(d, of)
         for fact in (T + "numel", T + "requires_grad", "python.len", D + "keys"):
@@ -143,10 +145,11 @@ def test_nor_does_what_gives_no_item(name: str, kept: str) -> None:
     alike(OTHERS[name], KEPT[kept])
 
 
+@pytest.mark.parametrize("kept", ["of one form", "of two forms"])
 @pytest.mark.parametrize("name", MADE)
-def test_nor_does_what_is_made_of_an_item(name: str) -> None:
+def test_nor_does_what_is_made_of_an_item(name: str, kept: str) -> None:
     item = LOOKS["an item"]
-    alike(lambda d, of: MADE[name](d, item(d, of)), KEPT["of one form"])
+    alike(lambda d, of: MADE[name](d, item(d, of)), KEPT[kept])
 
 
 IN_SETS: dict[str, Use] = {
