@@ -178,6 +178,7 @@ class Labelling:
         rule, given, lineage = run.rule, run.given, self._lineage
         if given.item is not None:  # which one it is a copy of tells about any of them
             lineage.add(result, to_per_record(given.all(lineage)))
+            lineage.own(result).stays = True  # what is missing stays so when it is written over
             return PUBLIC, None
         if rule.form == "constructor" and not isinstance(result, (torch.Tensor, *ATOMIC)):
             self._label_object(run, result)

@@ -71,6 +71,8 @@ MADE: dict[str, Use] = {
     "written to by a view": lambda d, item: changed(
         d, d.run(T + "__getitem__", item, slice(0, 1)), "zero_", of=T),
     "written over": lambda d, item: changed(d, item, "copy_", d.run("torch.ones", [2]), of=T),
+    "written over with others of the owner's": lambda d, item: changed(
+        d, item, "copy_", d.run("torch.Tensor.__getitem__", X, (0, slice(0, 2))), of=T),
     "another's numbers": lambda d, item: changed(
         d, d.run("torch.zeros", [2]), "data=", item, of=T),
     "trained": lambda d, item: trained(d, changed(d, item, "requires_grad_", of=T)),
