@@ -23,6 +23,7 @@ from duet_p2p.objects.panels import Panelled
 from duet_p2p.objects.plan import Plan
 from duet_p2p.owner.audit import AuditLog
 from duet_p2p.owner.audit_view import AuditView
+from duet_p2p.owner.catalog import Item
 from duet_p2p.owner.data_dirs import DataDirs, checked_dirs
 from duet_p2p.owner.ends import (
     ConsoleWay,
@@ -220,31 +221,33 @@ class OwnerDuet(Panelled):
         if not send_parameters:
             raise ValueError("an owner's module is sent with its parameters")
         shapes = shapes or self._shapes
-        _check_shapes(shapes)
-        _check_keys(keys, shapes)
-        chosen, text = _checked_note(obj, tags, description)
+        _check_words(shapes, keys)
+        note = _checked_note(obj, tags, description)
         if self._service.error is not None:
             raise self._ended()
         listed = pointable if searchable is None else searchable
-        if isinstance(obj, Plan):
-            if record_axis != 0:
-                raise NotAllowed("record_axis= is for a tensor; a plan has no records.")
-            work = self._service.shares.share_plan(
-                obj, tags=chosen, description=text, listed=listed
-            )
-        else:
-            work = self._service.shares.share(
-                prepare(obj, record_axis),
-                tags=chosen,
-                description=text,
-                listed=listed,
-                shapes_public=shapes == "public",
-                keys_public=keys == "public" or is_state(obj),
-            )
-        item = self.wait_for(work)
+        item = self.wait_for(self._share(obj, note, listed, shapes, keys, record_axis))
         if keys is None and shapes == "public" and isinstance(obj, dict) and not is_state(obj):
             self._say_keys()
         return Handle(item, self.store)
+
+    def _share(
+        self, obj: Any, note: tuple[tuple[str, ...], str], listed: bool, shapes: str,
+        keys: str | None, record_axis: int | None,
+    ) -> Coroutine[Any, Any, Item]:  # fmt: skip
+        tags, text = note
+        if isinstance(obj, Plan):
+            if record_axis != 0:
+                raise NotAllowed("record_axis= is for a tensor; a plan has no records.")
+            return self._service.shares.share_plan(obj, tags=tags, description=text, listed=listed)
+        return self._service.shares.share(
+            prepare(obj, record_axis),
+            tags=tags,
+            description=text,
+            listed=listed,
+            shapes_public=shapes == "public",
+            keys_public=keys == "public" or is_state(obj),
+        )
 
     def _say_keys(self) -> None:
         """Once: a first dict was shared, and not a word was said of its keys."""
@@ -488,7 +491,8 @@ _KEYS: Final = (
 )
 
 
-def _check_keys(keys: str | None, shapes: str) -> None:
+def _check_words(shapes: str, keys: str | None) -> None:
+    _check_shapes(shapes)
     if keys not in (None, "public", "private"):
         raise ValueError(f"keys is 'public' or 'private', not {keys!r}")
     if keys == "public" and shapes != "public":
