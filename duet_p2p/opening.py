@@ -231,6 +231,7 @@ class OwnerOpening(Opening):
             on_close=lobby.close,
             audit=self._log,
             console=lobby.bridge.call(self._make_console(service)),
+            say=self.prompts.say,
         )
 
     async def _make_console(self, service: Service) -> Console:

@@ -99,13 +99,13 @@ class Admission:
             SizeRefused: it cannot run.
         """
         self.is_inferred, self.bound, self.is_timed, self.spec = True, 0, False, None
-        is_public = given.has_public_facts(self._lineage)
+        is_public = given.item is not None or given.has_public_facts(self._lineage)
         if not rule.name.startswith("python."):
             _admit_parts(given, is_public=is_public)
-        if rule.shape == "none" or rule.form in ("constructor", "setter"):
+        if given.item is None and (rule.shape == "none" or rule.form in ("constructor", "setter")):
             return
         try:
-            spec = shapes.infer(
+            spec = given.item or shapes.infer(
                 rule.name,
                 tuple([spec_of(value) for value in self._indices(rule, given)]),
                 {key: spec_of(value) for key, value in given.kwargs.items()},

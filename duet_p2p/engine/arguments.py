@@ -53,6 +53,8 @@ class Arguments:
     """Where the records lay in tensors that the call wrote to in place; by identity."""
     alike: Mapping[int, frozenset[int]] = MappingProxyType({})
     """Of public tensors that the call writes over: axes along which they were the same before."""
+    item: shapes.TensorSpec | None = None
+    """Of a look-up in a dict of which all items have this form: see keyed.py."""
     is_alias: bool = False
     """Private values decide which of them, or which view, the result is: see aliases.py."""
     _parts: list[list[Any]] | None = None

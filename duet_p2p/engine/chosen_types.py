@@ -38,7 +38,7 @@ def is_loose(name: str, given: Arguments, label: Label, lineage: Lineage) -> boo
     """
     if name == "torch.Tensor.grad" and any(map(lineage.is_chosen, given.tensors()[:1])):
         return True  # a backward through what was chosen may not have reached it
-    if not is_private(label):
+    if not is_private(label) or given.item is not None:
         return False
     if any(slot.is_loose for slot in given.slots.values()):
         return True

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from duet_p2p.engine import choice, ties
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass, next_batch, of_items, of_shapes, start_pass
+from duet_p2p.engine.keyed import Keyed, is_by_name
 from duet_p2p.engine.labels import METADATA, PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
 from duet_p2p.engine.rates import put_into
@@ -115,6 +116,8 @@ def can_hold(name: str, given: Arguments) -> bool:
 
 def is_container_call(name: str, given: Arguments) -> bool:
     """Whether this module knows the call; everything else is judged as an operation."""
+    if given.item is not None:  # it gives a copy
+        return False
     if name in _BUILDERS:
         # measuring a tensor or a text is an operation on a value
         is_value = bool(given.args) and isinstance(given.args[0], (torch.Tensor, *ATOMIC))
@@ -329,6 +332,9 @@ def _length(given: Arguments, lineage: Lineage) -> Label:
         return Label(Kind.METADATA, private.sources, frozenset(), UNBOUNDED, False)
     if isinstance(target, torch.Tensor):
         return METADATA if not lineage.hidden(target) else to_per_record(lineage.label(target))
+    entry = lineage.find(target)
+    if is_by_name(given) and entry is not None and isinstance(entry.origin, Keyed):
+        return PUBLIC  # its keys are private, and how many there are is told by the list
     return join((structure, given.label_at(0)))
 
 

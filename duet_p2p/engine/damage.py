@@ -434,7 +434,9 @@ class Damage:
 
         Not what it was given itself and handed on: a parameter of an optimizer, or an element.
         """
-        touched: list[Any] = [] if rule.form == "constructor" else list(targets)
+        # what gets another gradient keeps its numbers
+        is_written = rule.form != "constructor" and rule.name != missing_gradients.SET
+        touched: list[Any] = list(targets) if is_written else []
         given_itself = set(map(id, given.reached()))
         first = given.args[0] if given.args else None  # an element may lie there no more
         is_from_box = rule.short in GETTERS and isinstance(first, HOLDING)

@@ -58,6 +58,8 @@ def is_element(rule: Rule, given: Arguments) -> bool:
     There may be no gradient where a private number chose the tensor that it is of. What is written
     to in place is what it was, and some names give one tensor or several, as a setting says.
     """
+    if given.item is not None:
+        return False
     if ";" in rule.result:
         return any([slot.is_loose for slot in given.slots.values()])
     if rule.result == "self" and given.at:
@@ -174,6 +176,10 @@ class Labelling:
             is_inferred: the result's shape follows from those of the arguments.
         """
         rule, given, lineage = run.rule, run.given, self._lineage
+        if given.item is not None:  # which one it is a copy of tells about any of them
+            lineage.add(result, to_per_record(given.all(lineage)))
+            lineage.own(result).stays = True  # what is missing stays so when it is written over
+            return PUBLIC, None
         if rule.form == "constructor" and not isinstance(result, (torch.Tensor, *ATOMIC)):
             self._label_object(run, result)
             return PUBLIC, None

@@ -130,6 +130,8 @@ class Share:
     record_axis: int | None = 0
     """Where the records of a tensor lie, from the left; None: along no axis. Those of a data set
     are its items."""
+    keys_public: bool = False
+    """The keys of dicts are names of fields. Those of a state dict are names in any case."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import torch
 from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.call import Call
 from duet_p2p.engine.failures import PublicError
+from duet_p2p.engine.keyed import looked_up
 from duet_p2p.engine.labels import PUBLIC, Label
 from duet_p2p.engine.lineage import Lineage, Owned
 from duet_p2p.engine.provenance import NOTHING, Origin, Provenance
@@ -95,7 +96,10 @@ def admitted(op: Op, call: Call | None, store: Store, room: Room, lineage: Linea
         raise PublicError(TypeError(str(error))) from None
     except (IdError, NotAllowed, QuotaExceeded, TypeError, ValueError) as error:
         raise PublicError(error) from None
-    return Running(op, call.rule, call.function, given)
+    function = call.function
+    if (found := looked_up(call.rule, given, lineage)) is not None:
+        given.item, function = found
+    return Running(op, call.rule, function, given)
 
 
 class Failed(Exception):

@@ -245,7 +245,7 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
     if is_view:
         aliases.note_chosen(given, lineage, but=numbers)
     is_operation = base and name not in _VIEWS_ELSEWHERE
-    for tensor in _viewed(given) if is_operation else given.tensors():
+    for tensor in _viewed(name, given) if is_operation else given.tensors():
         entry = lineage.own(tensor)
         if not entry.is_shared and not any(tensor is number for number in numbers):
             entry.label = join((entry.label, to_per_record(chooser)))
@@ -268,8 +268,13 @@ def _mark_met(given: Arguments, lineage: Lineage) -> None:
     tie(mark_leaves([*leaves_met(given), *behind], None, chosen, lineage), lineage)
 
 
-def _viewed(given: Arguments) -> list[torch.Tensor]:
-    """Of which an operation may give views: nothing that a distribution holds, or would have."""
+def _viewed(name: str, given: Arguments) -> list[torch.Tensor]:
+    """Of which an operation may give views: no index, nothing that a distribution holds, or would.
+
+    An index that a private value chose may be missing, and is marked by nothing then.
+    """
+    if name == "torch.Tensor.__getitem__":
+        return [part for part in given.args[:1] if isinstance(part, torch.Tensor)]
     values = [value for value in given.values() if not is_atomic(value)]
     others = [value for value in values if not _holds_copies(value)]
     if len(others) == len(values):

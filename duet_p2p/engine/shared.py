@@ -11,6 +11,7 @@ from duet_p2p.engine.batches import Records, whole_rows
 from duet_p2p.engine.departure import in_memory
 from duet_p2p.engine.facts import dtype_name
 from duet_p2p.engine.form import hashed
+from duet_p2p.engine.keyed import keyed_of
 from duet_p2p.engine.labels import Kind, Label, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach
 from duet_p2p.engine.messages import Share, Shared
@@ -52,6 +53,7 @@ def share(command: Share, store: Store, lineage: Lineage) -> Shared:
 def _mark(value: Any, command: Share, label: Label, lineage: Lineage) -> None:
     axis = 0 if isinstance(value, TensorDataset) else command.record_axis
     has_rows = isinstance(value, torch.Tensor | TensorDataset)
+    are_names = command.keys_public or command.type == _MODULE
     for part in reach(value, grads=True):
         if isinstance(part, torch.Tensor):
             entry = lineage.own(part)
@@ -65,6 +67,8 @@ def _mark(value: Any, command: Share, label: Label, lineage: Lineage) -> None:
             tracked.content, tracked.is_shared = label, True
             if not command.shapes_public:
                 tracked.structure = to_per_record(label)
+            elif isinstance(part, dict) and not are_names:
+                tracked.structure, tracked.origin = to_per_record(label), keyed_of(part)
             if isinstance(part, TensorDataset):
                 tracked.origin = Records(label, False)
 

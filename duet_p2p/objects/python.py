@@ -69,14 +69,26 @@ class _Sendable:
         description: str = "",
         tags: list[str] | None = None,
         searchable: bool | None = None,
+        *,
+        keys: str | None = None,
     ) -> Any:
-        """Copies the value to the owner's engine and returns a pointer to it."""
+        """Copies the value to the owner's engine and returns a pointer to it.
+
+        Args:
+            duet: the session, of either side.
+            pointable: listed in the other side's store and kept until deleted.
+            description: instead of what `describe` set.
+            tags: instead of what `tag` set.
+            searchable: the older word for `pointable`.
+            keys: ``"public"`` or ``"private"`` (owner only), of a dict, may a look-up tell them.
+        """
         return duet.send(
             self,
             pointable=pointable,
             description=description,
             tags=tags,
             searchable=searchable,
+            keys=keys,
         )
 
     def _unwrapped(self) -> Any:

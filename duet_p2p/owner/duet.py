@@ -23,6 +23,7 @@ from duet_p2p.objects.panels import Panelled
 from duet_p2p.objects.plan import Plan
 from duet_p2p.owner.audit import AuditLog
 from duet_p2p.owner.audit_view import AuditView
+from duet_p2p.owner.catalog import Item
 from duet_p2p.owner.data_dirs import DataDirs, checked_dirs
 from duet_p2p.owner.ends import (
     ConsoleWay,
@@ -41,7 +42,7 @@ from duet_p2p.owner.policy import Policy
 from duet_p2p.owner.printing import CallbackThread, LiveLine, Printer
 from duet_p2p.owner.quotas import QUOTAS, checked_quotas
 from duet_p2p.owner.service import Service
-from duet_p2p.owner.sharing import prepare
+from duet_p2p.owner.sharing import is_state, prepare
 from duet_p2p.surface import values
 
 __all__ = ["QUOTAS", "OwnerDuet", "start_service"]
@@ -113,6 +114,7 @@ class OwnerDuet(Panelled):
         on_close: called once, in the thread of `close`, after engine and session are closed.
         audit: the log that the service's journal is; None if nothing is kept.
         console: the page for this session; None if there is none.
+        say: prints a line for the owner.
 
     Attributes:
         id: the session ID that the scientist joins with.
@@ -135,6 +137,7 @@ class OwnerDuet(Panelled):
         on_close: Callable[[], None] | None = None,
         audit: AuditLog | None = None,
         console: OwnerConsole | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         _check_shapes(shapes)
         self.id = session_id
@@ -146,6 +149,7 @@ class OwnerDuet(Panelled):
         self._forget = forget
         self._on_close = on_close
         self._is_closed = False
+        self._say = say
         self.store = OwnerStore(
             service.catalog,
             service.shares,
@@ -177,6 +181,7 @@ class OwnerDuet(Panelled):
         shapes: str | None = None,
         send_parameters: bool = True,
         record_axis: int | None = 0,
+        keys: str | None = None,
     ) -> Handle:
         """Copies an object into the engine, where the scientist can compute with it.
 
@@ -197,6 +202,11 @@ class OwnerDuet(Panelled):
                 ones count from the right. What is summed over that axis is an aggregate, a part
                 along it is single records. None: along no axis; the tensor is one record as a
                 whole, and nothing that is computed from it is an aggregate.
+            keys: of a dict, ``public`` or ``private``: whether a look-up may tell that it has a
+                key. Say public if they are names of fields, such as "image": then `d["image"]` has
+                its type and shape on the other side. None: private, since they may be persons. Then
+                it has a shape there only if all items are tensors of one shape and dtype, and a key
+                that is not there looks the same. A module's names are public.
 
         Returns:
             A handle, the same as `store[…]` gives.
@@ -211,27 +221,39 @@ class OwnerDuet(Panelled):
         if not send_parameters:
             raise ValueError("an owner's module is sent with its parameters")
         shapes = shapes or self._shapes
-        _check_shapes(shapes)
-        chosen, text = _checked_note(obj, tags, description)
+        _check_words(shapes, keys)
+        note = _checked_note(obj, tags, description)
         if self._service.error is not None:
             raise self._ended()
         listed = pointable if searchable is None else searchable
+        item = self.wait_for(self._share(obj, note, listed, shapes, keys, record_axis))
+        if keys is None and shapes == "public" and isinstance(obj, dict) and not is_state(obj):
+            self._say_keys()
+        return Handle(item, self.store)
+
+    def _share(
+        self, obj: Any, note: tuple[tuple[str, ...], str], listed: bool, shapes: str,
+        keys: str | None, record_axis: int | None,
+    ) -> Coroutine[Any, Any, Item]:  # fmt: skip
+        tags, text = note
         if isinstance(obj, Plan):
             if record_axis != 0:
                 raise NotAllowed("record_axis= is for a tensor; a plan has no records.")
-            work = self._service.shares.share_plan(
-                obj, tags=chosen, description=text, listed=listed
-            )
-        else:
-            work = self._service.shares.share(
-                prepare(obj, record_axis),
-                tags=chosen,
-                description=text,
-                listed=listed,
-                shapes_public=shapes == "public",
-            )
-        item = self.wait_for(work)
-        return Handle(item, self.store)
+            return self._service.shares.share_plan(obj, tags=tags, description=text, listed=listed)
+        return self._service.shares.share(
+            prepare(obj, record_axis),
+            tags=tags,
+            description=text,
+            listed=listed,
+            shapes_public=shapes == "public",
+            keys_public=keys == "public" or is_state(obj),
+        )
+
+    def _say_keys(self) -> None:
+        """Once: a first dict was shared, and not a word was said of its keys."""
+        if self._say is not None:
+            self._say(_KEYS)
+        self._say = None
 
     def update_vars(self, variables: MutableMapping[str, Any]) -> Any:
         """Binds each tag that is a free identifier to its handle; returns `store.pandas`."""
@@ -460,3 +482,18 @@ def _checked_note(
 def _check_shapes(shapes: str) -> None:
     if shapes not in ("public", "private"):
         raise ValueError(f"shapes is 'public' or 'private', not {shapes!r}")
+
+
+_KEYS: Final = (
+    "The keys of this dict are private: a look-up by your partner does not tell whether a key is "
+    "there. If they are names of fields, send it with keys='public' (keys='private' says that you "
+    "know)."
+)
+
+
+def _check_words(shapes: str, keys: str | None) -> None:
+    _check_shapes(shapes)
+    if keys not in (None, "public", "private"):
+        raise ValueError(f"keys is 'public' or 'private', not {keys!r}")
+    if keys == "public" and shapes != "public":
+        raise ValueError("keys='public' needs shapes='public': a look-up tells a shape")

@@ -62,6 +62,7 @@ class Shares:
         description: str,
         listed: bool,
         shapes_public: bool,
+        keys_public: bool = False,
     ) -> Item:
         """Puts an object of the owner into the engine, and tells the scientist.
 
@@ -78,6 +79,7 @@ class Shares:
             description=description,
             shapes_public=shapes_public,
             record_axis=prepared.record_axis,
+            keys_public=keys_public,
         )
         return await self._share(share, listed=listed)
 

@@ -20,7 +20,7 @@ from duet_p2p.errors import NotAllowed
 from duet_p2p.objects import python
 from duet_p2p.surface import types, values
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "is_state", "prepare"]
 
 _TABLES = "Tables and arrays are not in this version. Send a tensor: torch.as_tensor(…)."
 _CHECKED_ITEMS = 1_000_000
@@ -70,6 +70,14 @@ def prepare(obj: Any, record_axis: int | None = 0) -> Prepared:
     value = python.plain(obj)
     _check(value)
     return _packed(value, types.type_name_of(value), axis)
+
+
+def is_state(obj: Any) -> bool:
+    """Whether the keys of an object are names of a program: a module, or a `state_dict()` of one.
+
+    torch puts `_metadata` on those.
+    """
+    return isinstance(obj, nn.Module) or (isinstance(obj, dict) and hasattr(obj, "_metadata"))
 
 
 def _record_axis(obj: Any, given: int | None) -> int | None:

@@ -131,6 +131,7 @@ class ScientistDuet(Panelled):
         shapes: str | None = None,
         send_parameters: bool = True,
         record_axis: int | None = 0,
+        keys: str | None = None,
     ) -> Any:
         """Copies an object of one's own to the owner's engine.
 
@@ -144,6 +145,7 @@ class ScientistDuet(Panelled):
             shapes: the owner's option; what a scientist sends has no secret shape.
             send_parameters: of a module; False initialises them on the owner's side.
             record_axis: the owner's option; what a scientist sends has no private records.
+            keys: the owner's option; what a scientist sends has no secret keys.
 
         Returns:
             A pointer; of a module the remote module.
@@ -153,6 +155,8 @@ class ScientistDuet(Panelled):
         """
         if shapes not in (None, "public"):
             raise WrongSide("shapes= is the owner's option; your own objects are public to you")
+        if keys not in (None, "public"):
+            raise WrongSide("keys= is the owner's option; your own objects are public to you")
         if record_axis != 0:
             raise WrongSide("record_axis= is the owner's option; your own objects have no records")
         if isinstance(obj, nn.Module):

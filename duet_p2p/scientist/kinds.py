@@ -20,9 +20,10 @@ from duet_p2p.scientist.containers import DictPointer, ListPointer, SizedPointer
 from duet_p2p.scientist.densities import DistributionPointer
 from duet_p2p.scientist.loader import IteratorPointer, LoaderPointer
 from duet_p2p.scientist.optimizers import OptimizerPointer
-from duet_p2p.scientist.pointer import AnyPointer, Pointer
+from duet_p2p.scientist.pointer import Pointer
 from duet_p2p.scientist.schedulers import SchedulerPointer
 from duet_p2p.scientist.tensor import TensorPointer
+from duet_p2p.scientist.untyped import AnyPointer
 from duet_p2p.surface import table, types
 
 __all__ = ["OPERATORS", "class_of"]

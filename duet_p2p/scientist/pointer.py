@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from duet_p2p.scientist.client import Client
     from duet_p2p.scientist.requests import Request, RequestStatus
 
-__all__ = ["AnyPointer", "Pointer", "make", "put_seq"]
+__all__ = ["NEEDS_VALUE", "Pointer", "make", "put_seq"]
 
 
 class More:
@@ -356,11 +356,8 @@ class Pointer(Remote):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        if name in _NEEDS_VALUE:
+        if name in NEEDS_VALUE:
             raise _private(f"ptr.{name}()", "get the value first")
-        if self._type == "python.Any" and not self._extra().hidden:
-            self._await_facts()
-            return getattr(self, name)
         near = difflib.get_close_matches(name, dir(self), 1, 0.6)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise NotAllowed(f"{self._type} has no {name!r} on the surface that is offered.{hint}")
@@ -414,38 +411,9 @@ class Pointer(Remote):
         self.__reduce_ex__(4)
 
 
-class AnyPointer(Pointer):
-    """A remote object of a type that is not known here yet; indexing waits until it is."""
-
-    __slots__ = ()
-
-    def _concrete(self) -> Any:
-        self._await_facts()
-        if type(self).__getitem__ is AnyPointer.__getitem__:
-            raise TypeError(
-                f"{self!r} cannot be indexed: what it is was not told. An item of an owner's data "
-                f"set is: next(iter(duet.torch.utils.data.DataLoader(data, batch_size=1)))"
-            )
-        return self
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._concrete()[key]
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._concrete()[key] = value
-
-    def __delitem__(self, key: Any) -> None:
-        del self._concrete()[key]
-
-    def __iter__(self) -> Any:
-        return iter(self._concrete())
-
-    def __len__(self) -> int:
-        return len(self._concrete())
-
-
 _unknown = lru_cache(maxsize=None)(Unknown)
-_NEEDS_VALUE = frozenset({"numpy", "tolist", "__array__"})
+NEEDS_VALUE: Final = frozenset({"numpy", "tolist", "__array__"})
+"""Attributes of which the text says that the value is needed."""
 
 
 def _private(what: str, remedy: str) -> PrivateValueError:

@@ -232,3 +232,10 @@ def elements_of_lists_of_rows_are_written_to(p: Any) -> list[Ref]:
         p.op(T + "add_", taken, p.op(T + "long", last(p, P)))
         made += [rows, again, straight]
     return made
+
+
+@program
+def what_was_set_as_the_gradient_of_a_loss_that_did_not_fail(p: Any) -> list[Ref]:
+    loss, w = mean(p, weights(p, 1, 3)), weights(p, 1, 3)
+    p.do(T + "grad=", loss, classified(p, w))
+    return [loss, *gradients(p, loss)]

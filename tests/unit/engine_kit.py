@@ -28,14 +28,17 @@ class Driver:
 
     def share(
         self, value: Any, type: str = "torch.Tensor", *, tags=(), public: bool = True,
-        record_axis: int | None = 0,
+        record_axis: int | None = 0, keys_public: bool = False,
     ) -> Ref:  # fmt: skip
         self.shared -= 1
         packed = pack(value)
         data = b"".join(packed.buffers) if packed.nbytes else None
         (event,) = self.engine.handle(
-            m.Share(self.shared, packed.value, data, type, tuple(tags), "", public, record_axis)
-        )
+            m.Share(
+                self.shared, packed.value, data, type, tuple(tags), "", public, record_axis,
+                keys_public,
+            )
+        )  # fmt: skip
         assert not event.error, event.error
         return Ref(self.shared)
 
