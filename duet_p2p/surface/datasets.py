@@ -83,7 +83,10 @@ def _file(directory: Path, name: str, folders: tuple[str, ...]) -> Path:
 def _place(context: Context, directory: Path) -> str:
     """What the owner calls a directory: the name of one of theirs, and the way below it."""
     for name, base in context.data_dirs.items():
-        inside = Path(base).resolve()
+        try:
+            inside = Path(base).resolve()
+        except (OSError, RuntimeError):  # another one of the owner's, which is a loop of links
+            continue
         if directory.is_relative_to(inside):
             return "/".join([name, *directory.relative_to(inside).parts]).lstrip("/")
     return ""
