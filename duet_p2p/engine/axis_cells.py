@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from duet_p2p.engine.axis_rules import Call, met
+from duet_p2p.engine.axis_rules import Call, are_per_feature, met
 
 __all__ = ["cell"]
 
-_WEIGHTS_FROM = 2  # input, state, then weights and biases
+_WEIGHTS_FROM = 2  # input, state, then weights and biases: of the input, of the state
 
 
 def cell(call: Call) -> int | None:
@@ -20,11 +20,14 @@ def cell(call: Call) -> int | None:
     inputs = call.args[:1]
     state = call.args[1] if len(call.args) > 1 else None
     states = list(state) if isinstance(state, list | tuple) else [state]
-    weights = [t for t in call.args[_WEIGHTS_FROM:] if isinstance(t, torch.Tensor)]
+    layers = call.args[_WEIGHTS_FROM:]
+    weights = [t for t in layers if isinstance(t, torch.Tensor)]
     operands = [*inputs, *states]
     if call.kwargs or not all(isinstance(t, torch.Tensor) and t.ndim == 2 for t in operands):
         return None
     if any(call.rows(weight) is not None for weight in weights):
+        return None
+    if not all(map(are_per_feature, layers[:2], layers[2:])):
         return None
     has_records = False
     for tensor in operands:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine import axis_packing as packing
-from duet_p2p.engine.axis_rules import Call, met, thin
+from duet_p2p.engine.axis_rules import Call, are_per_feature, met, thin
 
 __all__ = ["attention", "bag", "heads", "recurrent"]
 
@@ -89,6 +89,9 @@ def heads(call: Call) -> tuple[int, ...] | None:
     places = [(t, 1) for t in parts] + ([(padding, 0)] if padding is not None else [])
     beside = [v for name, v in of.items() if name not in _WITH_RECORDS]
     if any(isinstance(v, torch.Tensor) and call.rows(v) is not None for v in beside):
+        return None
+    layers = (("in_proj_weight", "in_proj_bias"), ("out_proj_weight", "out_proj_bias"))
+    if not all(are_per_feature(of[weight], of[bias]) for weight, bias in layers):
         return None
     if all(call.rows(t) is None for t in parts) or not _all_meet(call, places):
         return None

@@ -21,6 +21,7 @@ __all__ = [
     "Call",
     "Rule",
     "alike",
+    "are_per_feature",
     "binary_or_dim",
     "dims_of",
     "dropout",
@@ -339,10 +340,20 @@ def linear(call: Call) -> int | None:
     if first is None or not others_have_none(call, first[0]):
         return None
     tensor, rows = first
-    bias = call.get("bias", 2)
-    if isinstance(bias, torch.Tensor) and bias.ndim > 1:
-        return None  # torch takes a matrix, too: a number for each record
+    if not are_per_feature(call.get("weight", 1), call.get("bias", 2)):
+        return None
     return rows.axis if rows.axis < tensor.ndim - 1 else None
+
+
+def are_per_feature(weight: Any, bias: Any) -> bool:
+    """Whether the bias of a layer has a number for each of its features, and for no record.
+
+    torch multiplies and adds: it takes a matrix with a row for each record, or, beside a weight of
+    one axis, as many numbers as there are records.
+    """
+    if not isinstance(bias, torch.Tensor):
+        return True
+    return bias.ndim < 2 and (bias.numel() == 1 or getattr(weight, "ndim", 2) == 2)
 
 
 def norm_layer(call: Call) -> int | None:

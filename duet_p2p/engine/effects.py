@@ -17,9 +17,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from duet_p2p.engine import axes, rates
 from duet_p2p.engine.arguments import Arguments, is_private
-from duet_p2p.engine.batches import DATASET_SOURCES, Records, is_random_transform
+from duet_p2p.engine.batches import Records, is_random_transform
 from duet_p2p.engine.choice import mark_graphs, mark_set, tie_held
 from duet_p2p.engine.clips import CLIPS, clipped_by, label_clipped
+from duet_p2p.engine.dataset_sources import DatasetSources
 from duet_p2p.engine.drawing import drawn_by, draws_by_values, is_random
 from duet_p2p.engine.gradients import (
     Gradients,
@@ -71,7 +72,7 @@ class Effects:
     def __init__(self, lineage: Lineage) -> None:
         self._lineage = lineage
         self._gradients = Gradients(lineage)
-        self._datasets: dict[str, int] = {}
+        self._datasets = DatasetSources()
         self._records = UNBOUNDED  # behind the gradients of the last backward
         self.writers: frozenset[str] = frozenset()
         """What the command that runs leaves in labels of what it trains."""
@@ -79,7 +80,7 @@ class Effects:
     @property
     def dataset_names(self) -> dict[int, str]:
         """Source id to the name of a data set read from the owner's directories."""
-        return {source: name for name, source in self._datasets.items()}
+        return self._datasets.names
 
     # what a call writes to besides its arguments
 
@@ -270,7 +271,7 @@ class Effects:
         elif name == "torch.manual_seed" and not is_private(every := given.all(self._lineage)):
             self._lineage.generator = every  # a private one may be refused: then all stays
         elif name.startswith("torchvision.datasets."):
-            self._new_source(name, given, result)
+            self._new_source(given, result)
         elif axes.base_name(name) in ("batch_norm", "instance_norm"):
             self._buffers(given, written)
 
@@ -348,14 +349,11 @@ class Effects:
             entry.origin = tuple(given.values())  # as a form looks at one that is missing
             entry.content = join((entry.content, to_per_record(every) if every.is_data else every))
 
-    def _new_source(self, name: str, given: Arguments, dataset: Any) -> None:
+    def _new_source(self, given: Arguments, dataset: Any) -> None:
         """A data set read from the owner's directories is a private source like a shared object."""
-        root = given.args[0] if given.args else given.kwargs.get("root", "")
-        text = f"{name.rpartition('.')[2]} in {root!r}"
-        source = self._datasets.setdefault(text, DATASET_SOURCES - len(self._datasets))
         is_injected = any(map(is_random_transform, reach(dataset)))
         beside = given.beside(self._lineage)
-        label = Label(Kind.VERBATIM, frozenset({source}), frozenset(), 1, is_injected)
+        label = Label(Kind.VERBATIM, self._datasets.of(dataset), frozenset(), 1, is_injected)
         entry = self._lineage.track(dataset)
         entry.content = join((label, beside))
         entry.origin = Records(label, is_injected) if not is_private(beside) else None

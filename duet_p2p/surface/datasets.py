@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, Final
@@ -79,24 +80,38 @@ def _file(directory: Path, name: str, folders: tuple[str, ...]) -> Path:
     raise _not_found()
 
 
+def _place(context: Context, directory: Path) -> str:
+    """What the owner calls a directory: the name of one of theirs, and the way below it."""
+    for name, base in context.data_dirs.items():
+        try:
+            inside = Path(base).resolve()
+        except (OSError, RuntimeError):  # another one of the owner's, which is a loop of links
+            continue
+        if directory.is_relative_to(inside):
+            return "/".join([name, *directory.relative_to(inside).parts]).lstrip("/")
+    return ""
+
+
 class _Cache:
     """Read files, so that a second data set of the same files costs nothing. Never written to."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._kept: OrderedDict[tuple[Any, ...], torch.Tensor] = OrderedDict()
+        self._kept: OrderedDict[tuple[Any, ...], tuple[torch.Tensor, str]] = OrderedDict()
 
-    def read(self, path: Path, max_bytes: int) -> torch.Tensor:
+    def read(self, path: Path, max_bytes: int) -> tuple[torch.Tensor, str]:
+        """The content of a file, and a hash of it."""
         stat = path.stat()
         key = (path.resolve(), stat.st_mtime_ns, stat.st_size)
         with self._lock:
-            tensor = self._kept.pop(key, None)
-            if tensor is None:
+            found = self._kept.pop(key, None)
+            if found is None:
                 tensor = read_idx(path, max_bytes)
-            self._kept[key] = tensor
+                found = tensor, blake2b(tensor.numpy().data, digest_size=16).hexdigest()
+            self._kept[key] = found
             while len(self._kept) > 2 * limits.DATASET_CACHE:
                 self._kept.popitem(last=False)
-        return tensor
+        return found
 
 
 _CACHE: Final = _Cache()
@@ -107,6 +122,9 @@ class Digits(torch.utils.data.Dataset[Any]):
 
     Attributes:
         transform: what each image goes through, or None.
+        place: the owner's name of the directory and the path below it, whatever root was given.
+        identity: what tells these files from others: the directory that they lie in, and hashes of
+            both. It says nothing of the root and the class that they were asked for by.
     """
 
     surface_type = "torch.utils.data.Dataset"
@@ -129,14 +147,18 @@ class Digits(torch.utils.data.Dataset[Any]):
         split = _SPLITS[bool(train)]
         folders = ("", "raw", f"{self.folder}/raw", self.folder)
         try:
-            read = [
-                _CACHE.read(_file(directory, name, folders), context.quotas.dataset_bytes)
+            files = [
+                _file(directory, name, folders)
                 for name in (f"{split}-images-idx3-ubyte", f"{split}-labels-idx1-ubyte")
             ]
+            read = [_CACHE.read(file, context.quotas.dataset_bytes) for file in files]
+            within = files[0].resolve(strict=True).parent
         except OSError:
             raise _not_found() from None
         # tensors of its own: what a session notes on them is of no other data set
-        self._images, self._labels = (tensor.detach() for tensor in read)
+        self._images, self._labels = (tensor.detach() for tensor, _ in read)
+        self.place = _place(context, within)
+        self.identity = (str(within), *(code for _, code in read))
         if self._images.dim() != 3 or self._labels.shape != self._images.shape[:1]:
             raise ValueError("images and labels do not fit each other")
         self.train = bool(train)

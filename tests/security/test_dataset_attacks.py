@@ -13,7 +13,7 @@ from duet_p2p.surface.context import Context
 from duet_p2p.wire.values import Ref
 from tests.security.neighbour_kit import DATA, T
 from tests.unit.engine_kit import Driver
-from tests.unit.test_datasets import write_files
+from tests.unit.test_datasets import idx_bytes, write_files
 from tests.unit.test_transforms import CLASSES
 
 V, SET, SPLIT = "torchvision.transforms.", "torchvision.datasets.MNIST", DATA + "random_split"
@@ -205,3 +205,69 @@ def test_no_transform_fails_for_what_an_image_shows(name: str, place: str, tmp_p
         data._images = image
         told.append(told_of(data))
     assert len(set(told)) == 1
+
+
+# one source, whatever it is called
+
+
+def summed(d: Driver, root: str, size: int, name: str = "MNIST") -> Ref:
+    """A sum over the first records of the files that a root and a class find."""
+    data = d.ok(f"torchvision.datasets.{name}", root, transform=to_tensor(d))
+    return d.ok("torch.sum", batch(d, data, batch_size=size))
+
+
+@pytest.mark.parametrize(("root", "name"), [
+    ("digits/", "MNIST"), ("digits/.", "MNIST"), ("digits//", "MNIST"), ("digits", "FashionMNIST"),
+    ("digits/MNIST/raw", "KMNIST"), ("digits/copies", "MNIST"), ("again", "MNIST"),
+])  # fmt: skip
+def test_the_same_files_are_one_source_however_they_were_asked_for(
+    tmp_path: Path, root: str, name: str
+) -> None:
+    """Else the difference of two sums would be one record and count as a sum over ten."""
+    pytest.importorskip("torchvision")
+    is_deep = root.startswith("digits/MNIST")
+    write_files(tmp_path / "MNIST" / "raw" if is_deep else tmp_path)
+    write_files(tmp_path / "copies", suffix=".gz")
+    d = Driver(dirs={"digits": str(tmp_path), "again": str(tmp_path)})
+    most = summed(d, root, 9, name)
+    facts = d.facts(d.ok("torch.sub", summed(d, "digits", 10), most))
+    assert facts.min_records == 1
+    assert facts.sources == d.facts(most).sources and len(facts.sources) == 1
+
+
+def test_what_files_are_called_is_the_owners_word(digits: Driver) -> None:
+    facts = digits.facts(summed(digits, "digits//.//", 10, "FashionMNIST"))
+    assert facts.source_names == ("files in 'digits'",)
+
+
+def test_files_that_share_a_directory_or_a_content_share_a_source(tmp_path: Path) -> None:
+    """Whichever was opened first: some of one are in another, whose directory has others, too."""
+    pytest.importorskip("torchvision")
+    write_files(tmp_path / "one")
+    write_files(tmp_path / "other")
+    moved = torch.randint(0, 256, (10, 28, 28), dtype=torch.uint8)
+    for kind, tensor in (("images-idx3", moved), ("labels-idx1", torch.arange(10).byte() + 20)):
+        (tmp_path / "other" / f"t10k-{kind}-ubyte").write_bytes(idx_bytes(tensor))
+    d = Driver(dirs={name: str(tmp_path / name) for name in ("one", "other")})
+    found = []
+    for root, train in (("other", False), ("one", True), ("other", True)):
+        data = d.ok(SET, root, train=train, transform=to_tensor(d))
+        found.append(set(d.facts(d.ok("torch.sum", batch(d, data, batch_size=10))).sources))
+    assert not found[0] & found[1]
+    assert found[2] == found[0] | found[1]
+
+
+def test_the_number_of_a_source_does_not_hang_on_what_was_opened_before(tmp_path: Path) -> None:
+    """An owner's rules name it and count by it, also after an engine's death."""
+    pytest.importorskip("torchvision")
+    for name in ("one", "other"):
+        write_files(tmp_path / name)
+        images = torch.randint(0, 256, (10, 28, 28), dtype=torch.uint8)
+        labels = torch.randint(0, 256, (10,), dtype=torch.uint8)
+        for kind, tensor in (("images-idx3", images), ("labels-idx1", labels)):
+            (tmp_path / name / f"train-{kind}-ubyte").write_bytes(idx_bytes(tensor))
+    found = []
+    for names in (("one", "other"), ("other", "one")):
+        d = Driver(dirs={name: str(tmp_path / name) for name in names})
+        found.append({name: d.facts(summed(d, name, 10)).sources for name in names})
+    assert found[0] == found[1] and found[0]["one"] != found[0]["other"]

@@ -94,6 +94,46 @@ def _sinking_bias(p: RawPeer) -> Ref:
     return total(p, p.op("torch.relu", p.op(F + "linear", TABLE, p.put(torch.eye(3)), p.put(bias))))
 
 
+CELLS = {"rnn_tanh_cell": 1, "rnn_relu_cell": 1, "gru_cell": 3, "lstm_cell": 4}
+"""How many gates each has; of one hidden number here."""
+
+
+def _stepped(p: RawPeer, name: str, bias: Ref) -> Ref:
+    """A step of a recurrent network with this bias."""
+    gates, zeros = CELLS[name], p.put(torch.zeros(64, 1))
+    state = [zeros, zeros] if name == "lstm_cell" else zeros
+    weights = [p.put(torch.ones(gates, width)) for width in (3, 1)]
+    given = (TABLE, state, *weights, bias, p.put(torch.zeros(gates)))
+    return p.ops("torch." + name, 2, *given)[0] if gates == 4 else p.op("torch." + name, *given)
+
+
+def _sinking_bias_of_a_cell(p: RawPeer, name: str) -> Ref:
+    bias = torch.full((64, CELLS[name]), -1e9)
+    bias[5] = 0
+    return total(p, _stepped(p, name, p.put(bias)))
+
+
+def _gradient_of_a_bias(p: RawPeer, name: str) -> Ref:
+    bias = p.put(torch.zeros(64, CELLS[name], requires_grad=True))
+    p.do(T + "backward", total(p, _stepped(p, name, bias)))
+    return p.op(T + "__getitem__", p.op(T + "grad", bias), (5, 0))
+
+
+def _bias_of_heads(p: RawPeer, place: int) -> Ref:
+    """Of attention of one step, which gives out its value: what makes the values, or comes last."""
+    biases = [torch.zeros(9), torch.zeros(3)]
+    sinking = torch.full((64, 3), -1e9)
+    sinking[5] = 0
+    biases[place] = torch.cat([torch.zeros(128, 3), sinking]) if place == 0 else sinking
+    ins, outs = map(p.put, biases)
+    query, key, value = (p.op("torch.mul", p.op(T + "unsqueeze", TABLE, 0), 1.0) for _ in range(3))
+    heads = p.ops(
+        F + "multi_head_attention_forward", 2, query, key, value, 3, 1, p.put(torch.ones(9, 3)),
+        ins, None, None, False, 0.0, p.put(torch.eye(3)), outs,
+    )  # fmt: skip
+    return total(p, p.op("torch.relu", heads[0]))
+
+
 def _small_group(p: RawPeer) -> Ref:
     rows = p.op("torch.add", p.op("torch.mul", X, 0.0), p.op("torch.mean", SMALL))
     return p.op("torch.mean", batch(p, loader(p, rows)))
@@ -212,6 +252,12 @@ ATTACKS: dict[str, Attack] = {
     "a lookup whose table comes first": lambda p: p.op(
         "torch.mean", p.op("torch.embedding", TABLE, p.put(torch.full((64,), 5)))),
     "a bias for each record": _sinking_bias,
+    **{f"a bias for each record in a {name}": (lambda p, n=name: _sinking_bias_of_a_cell(p, n))
+       for name in CELLS},
+    **{f"the gradient of such a bias in a {name}": (lambda p, n=name: _gradient_of_a_bias(p, n))
+       for name in CELLS},
+    "a bias for each record in the values of attention": lambda p: _bias_of_heads(p, 0),
+    "a bias for each record behind attention": lambda p: _bias_of_heads(p, 1),
     "a similarity along an axis that broadcasting made": lambda p: total(
         p, p.op(F + "cosine_similarity", TABLE, p.put(torch.rand(1, 64, 3)))),
     "a similarity to a row of one's own, laid along the records": lambda p: total(

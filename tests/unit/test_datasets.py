@@ -301,3 +301,14 @@ def test_transforms_take_transforms_and_admitted_sizes_only() -> None:
         run("torchvision.transforms.Pad", [1, 1, 1, 10**7])
     with pytest.raises(ValueError, match="expand"):
         run("torchvision.transforms.RandomRotation", 90, expand=True)
+
+
+def test_files_have_their_place_where_another_directory_is_a_loop_of_links(tmp_path: Path) -> None:
+    write_files(tmp_path / "digits" / "MNIST" / "raw")
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    dataset = mnist(Context({"loop": loop, "mnist": tmp_path / "digits"}), "mnist/")
+    assert dataset.place == "mnist/MNIST/raw"
+    again = mnist(Context({"": tmp_path}), "digits/MNIST", train=False)
+    assert again.place == "digits/MNIST/raw"
+    assert again.identity[0] == dataset.identity[0]

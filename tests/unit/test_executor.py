@@ -177,7 +177,7 @@ def test_data_sets_from_the_owners_directories_are_private_sources(tmp_path):
     x = d.ok("python.List.__getitem__", batch, 0)
     mean = d.facts(d.ok("torch.mean", x))
     assert (mean.kind, mean.min_records) == ("aggregate", 16)
-    assert mean.source_names == ("MNIST in 'mnist'",) and mean.sources[0] < -(2**39)
+    assert mean.source_names == ("files in 'mnist'",) and mean.sources[0] < -(2**39)
     assert d.facts(d.ok("torch.utils.data.Dataset.__len__", data)).kind == "metadata"
     failure = d.failed("torchvision.datasets.MNIST", "../other", train=True)
     assert failure.is_public and str(tmp_path) not in failure.text
