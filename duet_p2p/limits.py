@@ -171,6 +171,7 @@ DOWNLOAD_FILES: Final = 512  # large ones among them; each is an open file
 UPLOAD_FILES: Final = 64  # large uploads that are received ahead of the engine, a file each
 COMMANDS_PER_SECOND: Final = 20_000  # and as many at once; faster ones wait
 COMMAND_SECONDS: Final = 120  # wall time of one command, then the engine is ended; 0: no limit
+RUN_SECONDS: Final = 3_600  # of one message: all runs of a plan, a step with all of its closure's
 TIMED_PER_MINUTE: Final = 1_000  # operations on private data whose time depends on values
 TIMED_SECONDS: Final = 60.0  # the minute of that
 TIMED_TICK_SECONDS: Final = 0.25  # answers behind such an operation wait for it

@@ -200,6 +200,8 @@ class _Closure:
         self._executor.watch.begin(self._seq, _STEP)
         (slot,) = self._run.outputs()
         self._see(slot.label if isinstance(slot.value, Poison) else _whole(slot, self._lineage))
+        if not is_private(self._depends()):
+            self._executor.watch.is_public()
         self._check_failures(slot, self.events[told:])
         return self._loss(slot.value)
 

@@ -216,7 +216,9 @@ class _Process:
         self.was_private |= self._page.has_hidden
         # all of a session's processor time: the owner says whether there is more
         self.was_private |= code == -signal.SIGXCPU
-        reason = (reason or ended_by(code)) + during(running)
+        is_run_over = self._page.is_run_over and code == -signal.SIGALRM
+        self.was_private |= is_run_over and self._page.was_private_before
+        reason = (reason or ended_by(code, is_run_over=is_run_over)) + during(running)
         self._clean_up()
         if self.started.done():
             self._on_end(self, reason)
