@@ -44,6 +44,7 @@ UNREAD_BYTES: Final = 512  # an operation of more is read in the owner's process
 VALUE_DEPTH: Final = 32
 ARRAY_ITEMS: Final = 4_096
 PAIR_ITEMS: Final = 65_536
+ALIKE_KEYS: Final = 64  # of a dict or a set, with the same hash: Python compares them all
 VALUE_MAX_BYTES: Final = 16 * 1024 * 1024  # an encoded value that stands alone, as in a blob
 STRING_BYTES: Final = 1024 * 1024  # one str (in UTF-8) or bytes inside a value
 INT_BYTES: Final = 4_096  # one int beyond 64 bits
