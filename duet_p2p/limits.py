@@ -180,6 +180,7 @@ CLOSED_READS: Final = 0  # 1: the engine reads no files but those of torch and t
 ENGINE_CPU_SECONDS: Final = 0  # of one engine, all threads together; 0: no limit
 ENGINE_MEMORY_BYTES: Final = 0  # beyond torch's own; 0: three quarters of the machine's
 ENGINE_RESERVE_BYTES: Final = 32 * 1024 * 1024  # above that, for what is no operation
+ENGINE_LOG_BYTES: Final = 128 * 1024  # a minute, of what an engine writes to its terminal
 ENGINE_STACK_BYTES: Final = 512 * 1024 * 1024  # 180 for each operation of a graph as it is deleted
 ENGINE_KEPT_BYTES: Final = 256 * 1024 * 1024  # freed, and not given back to the kernel
 ENGINE_MAPPED_BYTES: Final = 32 * 1024 * 1024  # larger blocks are mapped; the most of glibc
