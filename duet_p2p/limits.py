@@ -164,6 +164,7 @@ FOLDER_STALE_SECONDS: Final = 60.0  # an unfinished folder or file of a dead pro
 OBJECTS: Final = 1_000_000  # in one session's store
 STORED_BYTES: Final = 4 * 1024**3  # logical bytes of the scientist's objects
 RESULT_BYTES: Final = 1024**3  # logical bytes of one result, checked before it runs
+LOADER_FACTS_BYTES: Final = 32_768  # of what is told of a loader's batches; else nothing is
 HIDDEN_NUMBERS: Final = 65_536  # that a result of hidden size counts for at least, if unbounded
 UPLOAD_BYTES: Final = 1024**3  # one transfer
 UPLOADS_BYTES: Final = 2 * 1024**3  # all transfers that are under way

@@ -3,12 +3,16 @@
 import pytest
 
 from duet_p2p.engine import messages as m
+from duet_p2p.owner.answers import Answers
 from duet_p2p.wire import messages as wire
+from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.values import Ref
 from tests.security.bomb_kit import LIMITS, check_usable, handle_id, opened, pid
 from tests.unit.engine_kit import Driver
 
 ITEMS, TIMES = 4_000, 50
+LOADER = "torch.utils.data.DataLoader"
+DATA_SET = "torch.utils.data.TensorDataset"
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +77,40 @@ def test_the_owner_may_look_at_it_and_it_is_not_sent(attack, raw):
     duet.requests[0].accept()
     denied = raw.answer(call)
     assert isinstance(denied, wire.Denied) and denied.reason == "this value cannot be sent"
+
+
+@pytest.mark.parametrize(("parts", "is_told"), [(3, True), (ITEMS, False)])
+def test_of_a_loader_is_told_what_a_message_holds(parts, is_told):
+    d = Driver()
+    data = d.ok(DATA_SET, *[d.ok("torch.ones", 4)] * parts)
+    loader = d.ok(LOADER, data, batch_size=2)
+    told = [event for event in d.last if isinstance(event, m.Learnt)]
+    assert bool(told) is is_told
+    batch = d.ok("python.next", d.ok("python.iter", loader))
+    assert d.ok("python.len", batch)
+
+
+def test_the_owners_process_hears_of_no_message_that_cannot_be_made(raw, caplog):
+    """Each such loader was a traceback on the owner's screen."""
+    data = raw.op(DATA_SET, *[raw.op("torch.ones", 4)] * ITEMS)
+    for _ in range(3):
+        raw.op("python.iter", raw.op(LOADER, data, batch_size=2))
+    raw.wait_for_end()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+def test_an_answer_that_cannot_be_made_is_noted():
+    noted = []
+
+    class Session:
+        def post(self, message):
+            return encode_message(message)
+
+    class Noting:
+        def record(self, kind, facts):
+            noted.append((kind, facts))
+
+    answers = Answers(Session(), Noting(), lambda started: (), {})
+    answers.tell(wire.Fail(1, "python.len", "TypeError", "x" * 100_000))
+    ((kind, facts),) = noted
+    assert kind == "fault" and facts["not_sent"] == "Fail" and facts["why"]
