@@ -62,7 +62,8 @@ class SignalingConfig:
     """The browser's pages, where this server is the one that people get them from."""
     is_own: Callable[[socket.socket], bool] | None = None
     """Whether a connection is of the user whom this server is for, where it is for one: others then
-    have half of the room, and what that user does is counted apart from what they do."""
+    have half of the room, what that user does is counted apart from what they do, and IDs that they
+    link among themselves make room for others first."""
 
 
 def version() -> str:
@@ -198,6 +199,7 @@ class SignalingApp:
         )
         challenge = secrets.token_bytes(32)
         member = self._rooms.enter(secrets.token_urlsafe(9), source, origin, challenge)
+        member.is_own = self._is_own(source)
         self._counts.enter(source)
         self._all_gone.clear()
         try:
@@ -295,6 +297,9 @@ class SignalingApp:
             request.headers.getall("Forwarded", []),
         )
 
+    def _is_own(self, source: str) -> bool:
+        return self._config.is_own is None or source == _OWN
+
     async def _admit(self, source: str) -> None:
         limits, counts = self._limits, self._counts
         if counts.of(source) >= limits.sockets_per_source:
@@ -304,7 +309,7 @@ class SignalingApp:
         if wait:
             self._metrics.count("rate_limited_total", scope="connect")
             raise web.HTTPTooManyRequests(headers=_retry(wait))
-        parts = 1 if self._config.is_own is None or source == _OWN else 2
+        parts = 1 if self._is_own(source) else 2
         if (
             counts.all >= limits.max_sockets // parts
             or counts.unregistered >= limits.max_unregistered // parts

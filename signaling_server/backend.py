@@ -92,11 +92,20 @@ class Backend(Protocol):
         """Ends; forgets nothing that others share."""
         ...
 
-    async def claim(self, id: str, role: Role, conn: str, ttl: float) -> int | None:
+    async def claim(
+        self, id: str, role: Role, conn: str, ttl: float, *, is_own: bool = True
+    ) -> int | None:
         """Makes a connection the holder of an ID; an older holder gets `Replaced`.
 
         Messages are delivered to the connection from now on, or stay queued while `deliver`
         returns False.
+
+        Args:
+            id: which was proved.
+            role: of the ID.
+            conn: the connection.
+            ttl: seconds that the ID stays known.
+            is_own: it is of the user whom this server is for; all are, on one for everybody.
 
         Returns:
             How many registrations the ID has had, or None where there is no room for another ID.

@@ -6,6 +6,11 @@ An ID stays known while it is offline, so that its queue and links outlive a los
 makes keys and registers them one after another could fill the table with such IDs; so when it is
 full, the ID that is offline and unlinked for the longest time makes room. IDs that are online or
 linked never do.
+
+A server in an owner's process is for that user. Strangers could fill it with IDs that they link
+among themselves. So those that are offline make room there as well, before any ID that is the
+user's or linked with one that is, and those that stay have half of the sessions, and what waits
+for them half of the bytes.
 """
 
 from __future__ import annotations
@@ -26,14 +31,26 @@ __all__ = ["MemoryBackend"]
 @dataclass(slots=True)
 class _Known:
     role: Role
+    is_own: bool
+    """Of the user whom this server is for; on one for everybody all are."""
     epoch: int = 0
     conn: str | None = None
     expires: float = 0.0
     partners: set[str] = field(default_factory=set)
     joiners: OrderedDict[str, None] = field(default_factory=OrderedDict)
     """Clients whose join this session was sent, newest last."""
-    queue: deque[tuple[float, Message]] = field(default_factory=deque)
-    """(time at which it is too old, message)."""
+    queue: deque[_Waiting] = field(default_factory=deque)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    until: float
+    message: Message
+    is_for_own: bool
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.message.body) + MESSAGE_OVERHEAD_BYTES
 
 
 class MemoryBackend:
@@ -49,8 +66,9 @@ class MemoryBackend:
             "owner": OrderedDict(),
             "scientist": OrderedDict(),
         }
+        self._has_strangers = False  # or ever had
         self._buckets = Buckets(limits.limiter_entries)
-        self._queued_bytes = 0
+        self._queued_bytes = {True: 0, False: 0}  # for those that serve the user, for others
         self._queued = 0
 
     def bind(self, deliver: Deliver) -> None:
@@ -64,16 +82,21 @@ class MemoryBackend:
     async def close(self) -> None:
         """Forgets everything."""
         self._known.clear()
-        self._queued = self._queued_bytes = 0
+        self._queued = 0
+        self._queued_bytes = {True: 0, False: 0}
 
-    async def claim(self, id: str, role: Role, conn: str, ttl: float) -> int | None:
+    async def claim(
+        self, id: str, role: Role, conn: str, ttl: float, *, is_own: bool = True
+    ) -> int | None:
         """See `Backend.claim`."""
         known = self._known.get(id)
         if known is None:
-            if not self._has_room(role):
+            if not self._has_room(role, is_own=is_own):
                 return None
-            known = self._known[id] = _Known(role)
+            known = self._known[id] = _Known(role, is_own)
             self._count[role] += 1
+        known.is_own = is_own
+        self._has_strangers |= not is_own
         older, known.conn = known.conn, conn
         known.epoch += 1
         known.expires = self._clock() + ttl
@@ -143,17 +166,20 @@ class MemoryBackend:
         now = self._clock()
         self._drop_old(known, now)
         for entry in known.queue:
-            if entry[1] == message:
+            if entry.message == message:
                 self._unqueue(known, entry)
                 break
-        size = len(message.body) + MESSAGE_OVERHEAD_BYTES
+        added = _Waiting(now + self._limits.queue_seconds, message, self._serves(message.to))
         if len(known.queue) >= self._limits.queue_messages:
             return False
-        if self._queued_bytes + size > self._limits.queue_total:
+        others, most = self._queued_bytes[False], self._limits.queue_total
+        if sum(self._queued_bytes.values()) + added.nbytes > most:
             return False
-        known.queue.append((now + self._limits.queue_seconds, message))
+        if not added.is_for_own and others + added.nbytes > most // 2:
+            return False
+        known.queue.append(added)
         self._queued += 1
-        self._queued_bytes += size
+        self._queued_bytes[added.is_for_own] += added.nbytes
         return True
 
     async def take(self, id: str) -> list[Message]:
@@ -165,8 +191,8 @@ class MemoryBackend:
         taken = list(known.queue)
         for entry in taken:
             self._unqueue(known, entry)
-            self._note_join(known, entry[1])
-        return [message for _, message in taken]
+            self._note_join(known, entry.message)
+        return [entry.message for entry in taken]
 
     async def presence(self, id: str, *, online: bool) -> None:
         """See `Backend.presence`."""
@@ -198,15 +224,43 @@ class MemoryBackend:
         """See `Backend.sessions`."""
         return self._count["owner"]
 
-    def _has_room(self, role: Role) -> bool:
+    def _has_room(self, role: Role, *, is_own: bool) -> bool:
         limit = self._limits.max_sessions if role == "owner" else self._limits.max_sockets
-        if self._count[role] < limit:
-            return True
+        if not is_own and role == "owner" and self._strangers(role) >= limit // 2:
+            return self._makes_room(role, of_own=False)
+        return self._count[role] < limit or self._makes_room(role, of_own=True)
+
+    def _strangers(self, role: Role) -> int:
+        return sum(known.role == role and not known.is_own for known in self._known.values())
+
+    def _makes_room(self, role: Role, *, of_own: bool) -> bool:
+        """Forgets one ID that is offline: one that does not serve the user, else one unlinked."""
+        linked = ""
+        unlinked = ""  # of the user's
         for id in self._offline[role]:
-            if not self._has_links(id):
-                self._forget(id)
-                return True
-        return False
+            has_links = self._has_links(id)
+            if not self._serves(id):
+                if not has_links:
+                    self._forget(id)
+                    return True
+                linked = linked or id
+            elif not has_links:
+                unlinked = unlinked or id
+                if not self._has_strangers:
+                    break
+        found = linked or (unlinked if of_own else "")
+        if found:
+            self._forget(found)
+        return bool(found)
+
+    def _serves(self, id: str) -> bool:
+        """Whether an ID is of the user whom this server is for, or linked with one that is."""
+        known = self._known[id]
+        return known.is_own or any(
+            self._known[partner].is_own
+            for partner in known.partners
+            if self._link_of(id, partner) is Link.BOTH
+        )
 
     def _forget(self, id: str) -> None:
         known = self._known.pop(id)
@@ -235,13 +289,13 @@ class MemoryBackend:
                 known.joiners.popitem(last=False)
 
     def _drop_old(self, known: _Known, now: float) -> None:
-        while known.queue and known.queue[0][0] <= now:
+        while known.queue and known.queue[0].until <= now:
             self._unqueue(known, known.queue[0])
 
-    def _unqueue(self, known: _Known, entry: tuple[float, Message]) -> None:
+    def _unqueue(self, known: _Known, entry: _Waiting) -> None:
         known.queue.remove(entry)
         self._queued -= 1
-        self._queued_bytes -= len(entry[1].body) + MESSAGE_OVERHEAD_BYTES
+        self._queued_bytes[entry.is_for_own] -= entry.nbytes
 
 
 def _no_sockets(conn: str, event: object) -> bool:

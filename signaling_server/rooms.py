@@ -62,6 +62,8 @@ class Member:
     messages: Bucket
     ice: Bucket
     active: float
+    is_own: bool = True
+    """Of the user whom this server is for; on one for everybody all are."""
     socket: Socket = field(init=False)
     id: str = ""
     role: Role = "scientist"
@@ -199,7 +201,7 @@ class Rooms:
             member.close(Close.PROOF, "proof failed")
             return
         epoch = await self._backend.claim(
-            frame.id, frame.role, member.conn, self._limits.ttl_unpaired
+            frame.id, frame.role, member.conn, self._limits.ttl_unpaired, is_own=member.is_own
         )
         if epoch is None:
             self._metrics.count("registrations_total", result="overload")

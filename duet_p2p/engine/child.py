@@ -61,6 +61,7 @@ def main(fd: int, parent: int, page: int) -> int:
         closed = landlock.close_files(first.data_dirs.values() if is_for_reads else None)
         watch = ProcessWatch(page)
         watch.seconds = first.quotas.get("command_seconds", 0)
+        watch.run_seconds = first.quotas.get("run_seconds", 0)
         return _serve(sock, reader, commands, first, watch, closed and is_for_reads)
     return 0
 

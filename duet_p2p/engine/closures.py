@@ -200,6 +200,8 @@ class _Closure:
         self._executor.watch.begin(self._seq, _STEP)
         (slot,) = self._run.outputs()
         self._see(slot.label if isinstance(slot.value, Poison) else _whole(slot, self._lineage))
+        if not is_private(self._depends()):
+            self._executor.watch.is_public()
         self._check_failures(slot, self.events[told:])
         return self._loss(slot.value)
 
@@ -318,12 +320,15 @@ class _Closure:
                 tracked = self._lineage.track(part)
                 tracked.content = join((tracked.content, every))
                 tracked.version += 1
-        if isinstance(self._optimizer, LBFGS) and is_private(every):
+        if is_private(every):
             self._mark_lengths(every)
 
     def _mark_lengths(self, label: Label) -> None:
-        """`LBFGS` keeps lists as long as it went on, and keys from its second iteration on."""
-        for part in reach(list(self._optimizer.state.values())):
+        """`LBFGS` keeps lists as long as it went on, and keys from its second iteration on.
+
+        Others keep nothing where the closure failed.
+        """
+        for part in reach(self._optimizer.state):
             if isinstance(part, list | dict):
                 tracked = self._lineage.track(part)
                 tracked.structure = join((tracked.structure, label))

@@ -45,7 +45,7 @@ from duet_p2p.engine.watch import Watch
 from duet_p2p.errors import ProtocolError, QuotaExceeded
 from duet_p2p.surface.context import Context, Quotas
 from duet_p2p.surface.values import from_wire, logical_numbers, pack
-from duet_p2p.wire.codec import decode_message
+from duet_p2p.wire.codec import decode_message, encode_value
 from duet_p2p.wire.messages import DefinePlan, Del, Op, Put, RunClosure, RunPlan
 
 __all__ = ["Engine"]
@@ -420,7 +420,7 @@ class Engine:
             return [m.Refused(command.call, "no such snapshot")]
         if frozen.facts.failed:
             return [m.Refused(command.call, frozen.facts.failed)]
-        return [_bytes(command.call, frozen)]
+        return [_bytes(command.call, frozen, is_sent=not command.is_look)]
 
     def _peek(self, command: m.Peek) -> m.Event:
         frozen = self._frozen.get(command.call)
@@ -457,12 +457,14 @@ class Engine:
         return _bytes(command.call, frozen)
 
 
-def _bytes(call: int, frozen: Frozen) -> m.Event:
+def _bytes(call: int, frozen: Frozen, *, is_sent: bool = False) -> m.Event:
     if frozen.parcel is not None:
         frozen.parcel.write()
         return m.Bytes(call, frozen.parcel.value, frozen.parcel.departure)
     try:
         packed = pack(frozen.opened())
+        if is_sent:  # the owner's process has better to do than to read it in vain
+            encode_value(packed.value, limits.MESSAGE_MAX_BYTES)
     except (TypeError, ValueError, RecursionError, MemoryError) as error:
         return m.Refused(call, str(error))
     if not packed.nbytes:

@@ -108,11 +108,14 @@ _MODULES: Final = frozenset({"builtins", NotAllowed.__module__, QuotaExceeded.__
 
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+_WRITES: Final = re.compile(r" is at version [0-9]+; expected version [0-9]+ instead")
+"""That something was written to is a public fact, but how often can be for values to decide."""
 
 
 def text_of(error: BaseException) -> str:
-    """Class and message, bounded, without addresses of the owner's memory."""
+    """Class and message, bounded, without addresses of the owner's memory and counts of writes."""
     text = _ADDRESS.sub("", f"{type(error).__name__}: {error}")
+    text = _WRITES.sub(" was written to since", text)
     if is_exhaustion(error) and _MEMORY not in text:  # in front: what torch says may be cut
         text = f"{type(error).__name__}: no memory is left {_MEMORY}: {error}"
     return text if len(text) <= _TEXT_CHARS else text[: _TEXT_CHARS - 1] + "…"

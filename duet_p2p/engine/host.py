@@ -24,6 +24,7 @@ from duet_p2p.engine import pipe
 from duet_p2p.engine.messages import Command, Configure, Died, Event, Started, Stop
 from duet_p2p.engine.process import during, ended_by, start
 from duet_p2p.engine.sender import Sender
+from duet_p2p.engine.terminal import Terminal
 from duet_p2p.engine.watch import Page
 from duet_p2p.errors import DuetError, ProtocolError
 from duet_p2p.limits import ENGINE_START_SECONDS, ENGINE_STOP_SECONDS
@@ -133,6 +134,7 @@ class _Process:
         self._on_end = on_end
         self.started: asyncio.Future[Started] = loop.create_future()
         self._reader = pipe.FrameReader()
+        self._terminal = Terminal()
         self._is_stopping = False
         self.was_private = False
         ours, theirs = socket.socketpair()
@@ -197,10 +199,7 @@ class _Process:
         if not data:
             self._loop.remove_reader(self._output)
             return
-        for line in data.decode(errors="replace").splitlines():
-            if line.strip():
-                # words of the scientist's can be in it
-                _log.info("%s", "".join(c if c.isprintable() else "?" for c in line))
+        self._terminal.say(data)
 
     # the end
 
@@ -216,7 +215,9 @@ class _Process:
         self.was_private |= self._page.has_hidden
         # all of a session's processor time: the owner says whether there is more
         self.was_private |= code == -signal.SIGXCPU
-        reason = (reason or ended_by(code)) + during(running)
+        is_run_over = self._page.is_run_over and code == -signal.SIGALRM
+        self.was_private |= is_run_over and self._page.was_private_before
+        reason = (reason or ended_by(code, is_run_over=is_run_over)) + during(running)
         self._clean_up()
         if self.started.done():
             self._on_end(self, reason)
@@ -253,6 +254,7 @@ class _Process:
         self._sock.close()
         self._reader.close()
         self._log_output()
+        self._terminal.end()
         self._loop.remove_reader(self._output)
         assert self._child.stdout is not None
         self._child.stdout.close()

@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from duet_p2p import limits
 from duet_p2p.engine import messages as m
 from duet_p2p.engine.arguments import is_private
 from duet_p2p.engine.batches import Pass, of_shapes
@@ -23,6 +24,7 @@ from duet_p2p.engine.store import Poison, Slot, Store
 from duet_p2p.surface.loader import loader_facts
 from duet_p2p.surface.python import RemoteIterator
 from duet_p2p.surface.table import TABLE, find
+from duet_p2p.wire.codec import encode_value
 from duet_p2p.wire.messages import Op
 from duet_p2p.wire.values import Ref
 
@@ -112,7 +114,8 @@ def _fact(id: int, slot: Slot, lineage: Lineage) -> m.Learnt | None:
             return None
         try:
             facts = loader_facts(value)
-        except Exception as error:  # its first item cannot be read; to read it will fail, too
+            encode_value(facts, limits.LOADER_FACTS_BYTES)
+        except Exception as error:  # its first item cannot be read, or has thousands of parts
             _log.info("nothing is told of a loader: %s", type(error).__name__)
             return None
         return m.Learnt(id, type_of(slot), None, None, _length(value), facts)

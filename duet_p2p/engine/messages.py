@@ -178,6 +178,8 @@ class Release:
     """Give the bytes of a frozen value (and forget the snapshot). Answered by `Bytes`."""
 
     call: int
+    is_look: bool = False
+    """For the owner's eyes. Else what no message holds, beside its tensors, is refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,10 +49,21 @@ def during(running: Running | None) -> str:
     return f", while it ran {running.name}" + (f" (#{running.seq})" if running.seq else "")
 
 
-def ended_by(code: int) -> str:
-    """Why a process ended by itself, from its exit code."""
+def ended_by(code: int, *, is_run_over: bool = False) -> str:
+    """Why a process ended by itself.
+
+    Args:
+        code: its exit code.
+        is_run_over: an alarm was that of a message as a whole.
+    """
     if code == -signal.SIGALRM:
-        return "one command took longer than the limit command_seconds"
+        took = (
+            "what one message asked for, runs of a plan or a step with its closure, took longer"
+            if is_run_over
+            else "one command took longer"
+        )
+        name = "run_seconds" if is_run_over else "command_seconds"
+        return f"{took} than the limit {name} (launch with a larger one if that is wanted work)"
     if code == -signal.SIGXCPU:
         return "the engine used up its processor time, the limit cpu_seconds"
     if code < 0:

@@ -80,7 +80,7 @@ class Answers:
             return
         try:
             self._session.post(message)
-        except DuetError as error:
+        except (DuetError, TypeError, ValueError) as error:
             self._journal.record("fault", {"not_sent": type(message).__name__, "why": str(error)})
 
     def tell_store(self, change: wire.StoreChanged) -> None:

@@ -226,7 +226,7 @@ class Desk:
             future = self._looks[call] = asyncio.get_running_loop().create_future()
             self._frozen.discard(call)  # `Release` gives the snapshot up
             self._outlet.to_engine(engine.Peek(call, limits.PRINTED_VALUE_CHARS))
-            self._outlet.to_engine(engine.Release(call))
+            self._outlet.to_engine(engine.Release(call, is_look=True))
         async with asyncio.timeout(limits.OWNER_CALL_SECONDS):
             return await asyncio.shield(future)
 

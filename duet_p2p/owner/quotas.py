@@ -23,6 +23,7 @@ QUOTAS: Final[Mapping[str, int]] = {
     "downloads_bytes": numbers.DOWNLOADS_BYTES,
     "commands_per_second": numbers.COMMANDS_PER_SECOND,
     "command_seconds": numbers.COMMAND_SECONDS,
+    "run_seconds": numbers.RUN_SECONDS,
     "closed_reads": numbers.CLOSED_READS,
     "cpu_seconds": numbers.ENGINE_CPU_SECONDS,
     "timed_per_minute": numbers.TIMED_PER_MINUTE,
@@ -32,6 +33,7 @@ QUOTAS: Final[Mapping[str, int]] = {
 
 _ZERO: Final = {
     "command_seconds": "no limit",
+    "run_seconds": "no limit",
     "cpu_seconds": "no limit",
     "memory_bytes": "three quarters of the machine",
     "closed_reads": "off",
@@ -42,6 +44,7 @@ _LEAST: Final = {"memory_bytes": numbers.ENGINE_MEMORY_MIN_BYTES}
 _MOST: Final = {
     "closed_reads": 1,
     "command_seconds": numbers.QUOTA_MAX_SECONDS,
+    "run_seconds": numbers.QUOTA_MAX_SECONDS,
     "cpu_seconds": numbers.QUOTA_MAX_SECONDS,
 }
 

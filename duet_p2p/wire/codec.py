@@ -44,15 +44,19 @@ class _Writer(threading.local):
 _writer = _Writer()
 
 
-def encode_value(value: Any) -> bytes:
+def encode_value(value: Any, most: int = limits.VALUE_MAX_BYTES) -> bytes:
     """The bytes of a value of the closed set.
+
+    Args:
+        value: of that set.
+        most: bytes.
 
     Raises:
         TypeError: something in it is not of the closed set.
-        ValueError: a limit is passed, of the value or of its `limits.VALUE_MAX_BYTES`.
+        ValueError: a limit is passed, of the value or of its bytes.
     """
     data: bytes = msgpack.packb(pack_value(value))
-    return _bounded(data, limits.VALUE_MAX_BYTES)
+    return _bounded(data, most)
 
 
 def decode_value(data: Buffer) -> Any:

@@ -25,6 +25,7 @@ import msgpack
 
 from duet_p2p import limits
 from duet_p2p.errors import ProtocolError
+from duet_p2p.wire.pairs import check_hashes
 from duet_p2p.wire.values import (
     Blob,
     Device,
@@ -169,16 +170,16 @@ def _pack_tuple(value: Any, depth: int, buffers: list[Buffer] | None) -> Any:
 
 
 def _pack_set(value: Any, depth: int, buffers: list[Buffer] | None) -> Any:
+    check_hashes(value)
     items = _pack_items(value, depth, buffers)
-    if (
-        buffers is None
-    ):  # a set lies in the order of hashes and addresses, which are nobody's business
+    if buffers is None:  # it lies in the order of hashes and addresses, nobody's business
         items.sort(key=msgpack.packb)
     return {"s": items}
 
 
 def _pairs(value: Any, depth: int, buffers: list[Buffer] | None) -> list[Any]:
     depth = _enter(depth, len(value), limits.PAIR_ITEMS)
+    check_hashes(value)
     return [
         [pack_item(key, depth, buffers), pack_item(item, depth, buffers)]
         for key, item in value.items()
@@ -376,6 +377,7 @@ def _unpack_tuple(packed: Any, depth: int, buffers: Sequence[Buffer] | None) -> 
 
 def _unpack_set(packed: Any, depth: int, buffers: Sequence[Buffer] | None) -> Any:
     items = _unpack_items(packed, depth, buffers)
+    check_hashes(items)
     value = set(items)
     if len(value) != len(items):
         raise ValueError("equal items in a set")
@@ -400,9 +402,9 @@ def _fill(
     if type(packed) is not list:
         raise ValueError("not a list of pairs")
     depth = _enter(depth, len(packed), limits.PAIR_ITEMS)
-    for pair in packed:
-        key, item = _list(pair, 2)
-        key = unpack_item(key, depth, buffers)
+    keys = [unpack_item(_list(pair, 2)[0], depth, buffers) for pair in packed]
+    check_hashes(keys)
+    for key, (_, item) in zip(keys, packed, strict=True):
         if key in value:
             raise ValueError("a key twice")
         value[key] = unpack_item(item, depth, buffers)

@@ -155,6 +155,29 @@ def for_ever(both: Joined) -> None:
     named_by_the_owners_errors(both, "command_seconds")
 
 
+@low("run_seconds", 1)
+def again_and_again(both: Joined) -> None:
+    duet = both.scientist
+    weight, square = duet.torch.ones(3), duet.torch.ones(700, 700)
+    weight.requires_grad_(True)
+    optimizer = duet.torch.optim.LBFGS(
+        [weight], max_iter=10_000, tolerance_grad=0, tolerance_change=0
+    )
+
+    @duet.step
+    def closure() -> Any:
+        optimizer.zero_grad()
+        torch_power(square, 2**10)
+        loss = weight.sum()
+        loss.backward()
+        return loss
+
+    torch_power = duet.torch.linalg.matrix_power
+    optimizer.step(closure)
+    duet._client.flush()
+    named_by_the_owners_errors(both, "run_seconds")
+
+
 @low("cpu_seconds", 1)
 def all_the_time(both: Joined) -> None:
     torch_ = both.scientist.torch
@@ -220,8 +243,8 @@ def test_a_number_that_makes_no_sense_is_refused_by_its_name(name: str) -> None:
         with pytest.raises(ValueError, match=f"'{name}' is a whole number from") as refused:
             checked_quotas({name: value})
         assert len(str(refused.value)) < 400
-    has_zero = name in ("command_seconds", "cpu_seconds", "memory_bytes", "closed_reads",
-                        "timed_per_minute")  # fmt: skip
+    has_zero = name in ("command_seconds", "run_seconds", "cpu_seconds", "memory_bytes",
+                        "closed_reads", "timed_per_minute")  # fmt: skip
     if has_zero:
         assert checked_quotas({name: 0})[name] == 0
     else:
@@ -232,7 +255,7 @@ def test_a_number_that_makes_no_sense_is_refused_by_its_name(name: str) -> None:
 def test_each_bound_is_allowed_and_one_past_it_is_not() -> None:
     for name in QUOTAS:
         least = limits.ENGINE_MEMORY_MIN_BYTES if name == "memory_bytes" else 1
-        is_time = name in ("command_seconds", "cpu_seconds")
+        is_time = name in ("command_seconds", "run_seconds", "cpu_seconds")
         most = limits.QUOTA_MAX_SECONDS if is_time else limits.QUOTA_MAX
         most = 1 if name == "closed_reads" else most
         assert checked_quotas({name: least})[name] == least

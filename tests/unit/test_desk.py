@@ -396,7 +396,7 @@ async def test_the_owner_looks_at_a_large_value_and_releases_those_bytes(stage):
     looking = asyncio.create_task(stage.desk.look(11))
     await stage.settle()
     peek = engine.Peek(11, limits.PRINTED_VALUE_CHARS)
-    assert stage.host.take()[-2:] == [peek, engine.Release(11)]
+    assert stage.host.take()[-2:] == [peek, engine.Release(11, is_look=True)]
     value = TensorData("uint8", (4,), Span(0, 4))
     stage.host.say(engine.Text(11, "tensor"), engine.Bytes(11, value, b"abcd"))
     record = await looking

@@ -12,9 +12,10 @@ import aiohttp
 import pytest
 
 from duet_p2p import meeting
+from signaling_server.app import SignalingConfig
 from signaling_server.embedded import EmbeddedServer
-from signaling_server.limits import CONNECT_BURST
-from tests.unit.signaling_kit import SECONDS
+from signaling_server.limits import CONNECT_BURST, Limits
+from tests.unit.signaling_kit import SECONDS, Raw, owner, running, scientist
 
 
 def free_port() -> int:
@@ -87,6 +88,27 @@ async def test_bare_connections_of_others_leave_room_for_the_owners(
     finally:
         for _, writer in lines:
             writer.close()
+
+
+async def test_ids_that_others_link_leave_room_for_the_owner_and_its_partner(
+    own_port: int,
+) -> None:
+    """They link them, and leave or stay; the partner comes from where they come from."""
+    config = SignalingConfig((), is_own=lambda line: line.getpeername()[1] == own_port)
+    connector = aiohttp.TCPConnector(local_addr=("127.0.0.1", own_port))
+    async with running(Limits(max_sessions=4, max_sockets=20), config) as run:
+        await run.pair(owner(1), scientist(1))
+        for number in range(2, 30):
+            for raw in await run.pair(owner(number), scientist(number)):
+                await raw.ws.close()
+        async with aiohttp.ClientSession(connector=connector) as http:
+            made = await http.ws_connect(run.url + "/v1/ws", protocols=("duet.v1",))
+            session = Raw(made)
+            session.hello = await session.next()
+            await session.register(owner(100))
+            partner = await run.member(scientist(100))
+            assert (await partner.join(owner(100).id))["status"] == "accepted"
+            assert (await session.next())["t"] == "join"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells it on Linux")
