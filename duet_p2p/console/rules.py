@@ -29,6 +29,7 @@ from duet_p2p.owner.handlers import (
     shown_tags,
 )
 from duet_p2p.owner.policy import ACCEPT, DENY, GUARDED_KINDS
+from duet_p2p.owner.rule_checks import misread
 
 __all__ = ["Meaning", "handler_of", "meaning_of"]
 
@@ -220,6 +221,7 @@ def _how_often(handler: Handler) -> Iterable[str]:
 def _warnings(handler: Handler) -> Iterable[str]:
     said = handler.conditions
     if handler.action != ACCEPT:
+        yield from filter(None, [misread(handler)])
         return
     if handler.is_open:
         yield (

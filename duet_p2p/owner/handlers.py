@@ -321,8 +321,8 @@ def _shown_tags(tags: tuple[str, ...]) -> frozenset[str]:
 
 def tag_filter(tags: Iterable[str] | None) -> frozenset[str] | None:
     """None or no tags: no filter. An empty text stands for "no tags"."""
-    if isinstance(tags, str):
-        raise TypeError("tags is a list of texts, not a text")
+    if tags is not None and (isinstance(tags, str) or not isinstance(tags, Iterable)):
+        raise TypeError(f"tags is a list of texts, not {tags!r}")
     given = None if tags is None else frozenset(tags)
     if given and not all(isinstance(tag, str) for tag in given):
         raise TypeError("tags is a list of texts")
