@@ -195,7 +195,7 @@ def _how_often(handler: Handler) -> Iterable[str]:
         kinds = said.kinds if not isinstance(said.kinds, Unset) else None
         if (kinds is None and not handler.is_guarded) or (kinds and "model" in kinds):
             yield "Of models, it lets one out."
-    if handler.element_quota is not None:
+    if handler.element_quota is not None and handler.action == ACCEPT:
         yield (
             f"It releases {_count(handler.element_quota, 'number')} in all; a request beyond that "
             "is denied."

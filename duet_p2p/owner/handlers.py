@@ -231,8 +231,10 @@ class Handler:
 
     @property
     def quota_left(self) -> int | None:
-        """Numbers that it may still release; None: no limit."""
-        return None if self.element_quota is None else max(0, self.element_quota - self.elements)
+        """Numbers that it may still release; None: no limit, or a rule that releases nothing."""
+        if self.element_quota is None or self.action == "deny":
+            return None
+        return max(0, self.element_quota - self.elements)
 
     def expires_at(self) -> float | None:
         """On the policy's clock; None: never."""
@@ -260,7 +262,7 @@ class Handler:
 
     def __repr__(self) -> str:
         said = ", ".join(filter(None, [f"action={self.action!r}", self.conditions.described()]))
-        left = "" if self.element_quota is None else f", {self.quota_left} numbers left"
+        left = "" if self.quota_left is None else f", {self.quota_left} numbers left"
         return f"<Handler {self.id[:8]} {said}; {self.uses} uses{left}>"
 
     def _repr_html_(self) -> str:

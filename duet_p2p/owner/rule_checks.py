@@ -8,12 +8,17 @@ records, and leaves single records; who wrote it most likely meant the other sid
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from duet_p2p.limits import QUOTA_MAX_SECONDS
 from duet_p2p.owner.handlers import ACTIONS, KINDS, UNSET, Handler, Unset
 
 __all__ = ["check", "kinds_of", "listed", "misread"]
+
+_NO_QUOTA: Final = (
+    "element_quota= bounds what a rule releases. This one releases nothing: it denies all that its "
+    "conditions hold of. Say element_quota= in a rule that accepts."
+)
 
 
 def check(handler: Handler) -> None:
@@ -90,7 +95,7 @@ def kinds_of(kinds: Any) -> frozenset[str] | Unset:
 
 
 def misread(handler: Handler) -> str:
-    """Of a rule that denies by a size, what it leaves; empty for every other rule."""
+    """Of a rule that denies by a size or has a quota, what it does not do; else empty."""
     said = handler.conditions
     if handler.action != "deny":
         return ""
@@ -105,7 +110,7 @@ def misread(handler: Handler) -> str:
         left.append("what something public met along its records (injected)")
         instead.append("allow_injected=False")
     if not left:
-        return ""
+        return _NO_QUOTA if handler.element_quota is not None else ""
     return (
         f"This rule denies only what its conditions hold of: it does not deny {' or '.join(left)}. "
         f"If that is what must not leave, say {', '.join(instead)} in the rules that accept, in "

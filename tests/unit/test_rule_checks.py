@@ -104,6 +104,14 @@ def test_a_rule_that_denies_by_a_size_says_that_it_leaves_the_other_side(case):
     assert misread(rule) in meaning.warnings
 
 
+def test_a_rule_that_denies_has_no_quota_and_says_so():
+    rule = handler("deny", element_quota=5)
+    assert "releases nothing" in misread(rule)
+    assert rule.quota_left is None and "numbers left" not in repr(rule)
+    meaning = meaning_of(rule, min_records=10, source_name=str)
+    assert misread(rule) in meaning.warnings and "It releases" not in " ".join(meaning.lines)
+
+
 @pytest.mark.parametrize(
     "rule",
     [
