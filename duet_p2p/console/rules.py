@@ -29,6 +29,7 @@ from duet_p2p.owner.handlers import (
     shown_tags,
 )
 from duet_p2p.owner.policy import ACCEPT, DENY, GUARDED_KINDS
+from duet_p2p.owner.rule_checks import misread
 
 __all__ = ["Meaning", "handler_of", "meaning_of"]
 
@@ -194,7 +195,7 @@ def _how_often(handler: Handler) -> Iterable[str]:
         kinds = said.kinds if not isinstance(said.kinds, Unset) else None
         if (kinds is None and not handler.is_guarded) or (kinds and "model" in kinds):
             yield "Of models, it lets one out."
-    if handler.element_quota is not None:
+    if handler.element_quota is not None and handler.action == ACCEPT:
         yield (
             f"It releases {_count(handler.element_quota, 'number')} in all; a request beyond that "
             "is denied."
@@ -220,6 +221,7 @@ def _how_often(handler: Handler) -> Iterable[str]:
 def _warnings(handler: Handler) -> Iterable[str]:
     said = handler.conditions
     if handler.action != ACCEPT:
+        yield from filter(None, [misread(handler)])
         return
     if handler.is_open:
         yield (

@@ -30,6 +30,8 @@ _SUMS = frozenset({
     "sum", "mean", "nansum", "nanmean", "std", "var", "count_nonzero", "std_mean", "var_mean",
 })  # fmt: skip
 """Not all that the table calls ``reduce``: an outer product is one of its names."""
+_HOW = frozenset({"dtype", "correction", "unbiased"})
+"""Their arguments that name no axis."""
 _MASKS = frozenset({torch.bool, torch.uint8})
 """Types of an index that takes each part once at most."""
 _JOINS = frozenset({"cat", "stack", "hstack", "vstack", "dstack", "collect"})
@@ -50,6 +52,8 @@ def bound_of(rule: Rule, given: Arguments, lineage: Lineage) -> int:
     at_least = max(HIDDEN_NUMBERS, most)
     if short in ("getitem", "index_select"):
         return min(at_least, most * _times(given, lineage))
+    if short in _SUMS and _is_over_all(rule, given):
+        return 1  # of each result, whatever the shape was
     if short in axes.COPIES or short in _SELECTS or short in _SUMS:
         return most
     if short in LOSSES and is_reduced(short, given.args, given.kwargs):
@@ -58,6 +62,12 @@ def bound_of(rule: Rule, given: Arguments, lineage: Lineage) -> int:
     if (short in axes.ELEMENTWISE or short in LOSSES) and sum(many) < 2:
         return most  # two of them can be broadcast to a product of their sizes
     return max(HIDDEN_NUMBERS, sum(numbers)) if short in _JOINS else at_least
+
+
+def _is_over_all(rule: Rule, given: Arguments) -> bool:
+    """Whether it sums one tensor up, along no axis that was named."""
+    is_one = rule.name.startswith("torch.") and len(given.args) == 1 and given.kwargs.keys() <= _HOW
+    return is_one and type(given.args[0]) is torch.Tensor
 
 
 def _times(given: Arguments, lineage: Lineage) -> int:

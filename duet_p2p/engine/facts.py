@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -281,7 +281,10 @@ def label_of_slot(slot: Slot, lineage: Lineage) -> Label:
             entry = lineage.own(part)
             if is_private(entry.label):
                 labels.append(to_per_record(entry.label))
-    return join(labels)
+    label = join(labels)
+    if slot.is_shared and label.kind is Kind.PER_RECORD and len(label.sources) == 1:
+        return replace(label, kind=Kind.VERBATIM)  # its shape is private, and it is raw data
+    return label
 
 
 def type_of(slot: Slot) -> str:

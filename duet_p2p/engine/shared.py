@@ -40,6 +40,7 @@ def share(command: Share, store: Store, lineage: Lineage) -> Shared:
             description=command.description,
             listed=True,
             type=command.type,
+            is_shared=True,
         )
         text = f"store[{command.tags[0]!r}]" if command.tags else f"{command.id}"
         slot.made = boundary(text, hashed("owner", str(command.id)))

@@ -133,6 +133,8 @@ class Slot:
     """The `Rows.key` that belongs to the likeness."""
     seen: int = -1
     """`Lineage.count` when the tensor was looked at last."""
+    is_shared: bool = False
+    """It is an object of the owner's itself, and nothing that was made of one."""
 
 
 @dataclass(frozen=True, slots=True)

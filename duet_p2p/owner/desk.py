@@ -29,6 +29,7 @@ from duet_p2p.owner.policy import ACCEPT, DENY, Decision, Look, Policy
 from duet_p2p.owner.printing import Printer
 from duet_p2p.owner.release import Leaving, Outlet, Releases, facts_for_journal
 from duet_p2p.owner.requests import Record, RequestBook, Status, Why, request_id
+from duet_p2p.owner.rule_checks import misread
 from duet_p2p.wire import messages as wire
 
 __all__ = ["Desk"]
@@ -180,6 +181,8 @@ class Desk:
         )
         if handler.is_open:
             self._printer.warn_open()
+        if text := misread(handler):
+            self._printer.warn(text)
         for record in self.book.pending():
             if record.is_pending:  # an answer that cannot be sent ends the session, and all of them
                 self._judge(record)

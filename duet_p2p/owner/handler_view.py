@@ -18,8 +18,10 @@ from duet_p2p.owner.handlers import (
     normal_name,
     tag_filter,
 )
+from duet_p2p.owner.handles import Handle
 from duet_p2p.owner.plan_terms import PlanTerms
 from duet_p2p.owner.request_view import Caller, OwnerRequest, RequestList, ValueReader
+from duet_p2p.owner.rule_checks import kinds_of, listed
 
 __all__ = ["HANDLER_COLUMNS", "HandlerList", "OwnerRequests"]
 
@@ -105,6 +107,8 @@ class HandlerList:
 
     def _in_row(self, row: int, handlers: list[Handler]) -> Handler:
         rows = self._shown + [handler for handler in handlers if handler not in self._shown]
+        if not -len(rows) <= row < len(rows):
+            raise IndexError(f"there are {len(rows)} handlers, none at {row}")
         handler = self._shown[row] if row < 0 and self._shown else rows[row]
         if handler not in handlers:
             raise KeyError(
@@ -180,6 +184,10 @@ class OwnerRequests(RequestList):
         you. A guard limits number and form of what leaves, not what can be worked out from it:
         the scientist chooses the model's weights, so "a loss" can be any question about a batch.
 
+        What is said are conditions: a rule takes the values that all of them hold of. So one that
+        *denies* ``min_records=10`` denies what comes from 10 records and leaves single ones; it
+        says so when it is added.
+
         Args:
             action: ``accept`` or ``deny``. Deny goes first. ``accept`` with nothing else accepts
                 everything.
@@ -209,8 +217,9 @@ class OwnerRequests(RequestList):
             The handler. It replaces an earlier one with the same filters and conditions.
 
         Raises:
-            TypeError: `name` or a tag is no text.
-            ValueError: a value that does not exist or makes no sense.
+            TypeError: what has to be a text or a list is none.
+            ValueError: a value that does not exist or makes no sense, an empty list too.
+            KeyError, IndexError: no object, or more than one, is called like one of `sources`.
             NotAllowed: a request that nothing can be bound to.
         """
         if name is not None and not isinstance(name, str):
@@ -220,7 +229,7 @@ class OwnerRequests(RequestList):
         conditions = Conditions(
             name=None if name is None else normal_name(name),
             tags=tag_filter(tags),
-            kinds=_kinds(kinds),
+            kinds=kinds_of(kinds),
             max_elements=max_elements,
             min_records=min_records,
             sources=found,
@@ -304,8 +313,7 @@ class OwnerRequests(RequestList):
                 is not given.
             ValueError: no digest, no output, or no number of runs.
         """
-        chosen = frozenset([outputs] if isinstance(outputs, int) else outputs)
-        _check_plan_terms(digest, chosen, max_runs)
+        chosen = _checked_outputs(digest, outputs, max_runs)
         outputs_of = self._caller.run(self._desk.outputs_of_plan, digest)
         shown = [record.facts for record in outputs_of if record in self._positions.shown]
         seen = [f for f in shown if f and f.plan_output in chosen and not f.failed]
@@ -343,7 +351,7 @@ class OwnerRequests(RequestList):
             given = tag_filter(wanted["tags"])
             wanted["tags"] = None if given is None else sorted(given)
         if wanted.get("kinds") is not None:
-            wanted["kinds"] = _kinds(wanted["kinds"])
+            wanted["kinds"] = kinds_of(wanted["kinds"])
         if wanted.get("sources") is not None:
             wanted["sources"] = self._source_ids(wanted["sources"])
         found = [
@@ -359,8 +367,9 @@ class OwnerRequests(RequestList):
     def _source_ids(self, sources: Iterable[Any] | Unset) -> frozenset[int] | Unset:
         if isinstance(sources, Unset):
             return UNSET
-        given = [sources] if isinstance(sources, str) else sources
-        return frozenset(self._resolve_source(source) for source in given)
+        given = [sources] if isinstance(sources, str | int | Handle) else sources
+        what = "an object of yours or a list of them: tags, ids or handles"
+        return frozenset(map(self._resolve_source, listed("sources", given, what)))
 
     def _named(self, sources: frozenset[int] | Unset) -> frozenset[str] | None:
         if isinstance(sources, Unset):
@@ -385,17 +394,18 @@ def _bound(
     return recipe.recipe, None
 
 
-def _kinds(kinds: Iterable[str] | Unset) -> frozenset[str] | Unset:
-    if isinstance(kinds, Unset):
-        return UNSET
-    return frozenset([kinds] if isinstance(kinds, str) else kinds)
-
-
-def _check_plan_terms(digest: str, outputs: frozenset[int], max_runs: int) -> None:
-    """Raises `ValueError` for what is no digest, no output or no number of runs."""
-    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+def _checked_outputs(digest: str, outputs: Iterable[int] | int, max_runs: int) -> frozenset[int]:
+    """The outputs; raises `ValueError` for what is no digest, no output or no number of runs."""
+    if (
+        not isinstance(digest, str)
+        or len(digest) != 64
+        or not set(digest) <= set("0123456789abcdef")
+    ):
         raise ValueError("a digest has 64 hex digits: duet.plans[…].digest")
-    if not outputs or any(type(output) is not int or output < 0 for output in outputs):
+    given = [outputs] if isinstance(outputs, int) else outputs
+    chosen = list(given) if isinstance(given, Iterable) else []
+    if not chosen or any(type(output) is not int or output < 0 for output in chosen):
         raise ValueError("outputs= is a list of positions, counted from 0")
     if type(max_runs) is not int or max_runs < 1:
         raise ValueError(f"max_runs is a number of at least 1, not {max_runs!r}")
+    return frozenset(chosen)

@@ -231,8 +231,10 @@ class Handler:
 
     @property
     def quota_left(self) -> int | None:
-        """Numbers that it may still release; None: no limit."""
-        return None if self.element_quota is None else max(0, self.element_quota - self.elements)
+        """Numbers that it may still release; None: no limit, or a rule that releases nothing."""
+        if self.element_quota is None or self.action == "deny":
+            return None
+        return max(0, self.element_quota - self.elements)
 
     def expires_at(self) -> float | None:
         """On the policy's clock; None: never."""
@@ -260,7 +262,7 @@ class Handler:
 
     def __repr__(self) -> str:
         said = ", ".join(filter(None, [f"action={self.action!r}", self.conditions.described()]))
-        left = "" if self.element_quota is None else f", {self.quota_left} numbers left"
+        left = "" if self.quota_left is None else f", {self.quota_left} numbers left"
         return f"<Handler {self.id[:8]} {said}; {self.uses} uses{left}>"
 
     def _repr_html_(self) -> str:
@@ -321,8 +323,8 @@ def _shown_tags(tags: tuple[str, ...]) -> frozenset[str]:
 
 def tag_filter(tags: Iterable[str] | None) -> frozenset[str] | None:
     """None or no tags: no filter. An empty text stands for "no tags"."""
-    if isinstance(tags, str):
-        raise TypeError("tags is a list of texts, not a text")
+    if tags is not None and (isinstance(tags, str) or not isinstance(tags, Iterable)):
+        raise TypeError(f"tags is a list of texts, not {tags!r}")
     given = None if tags is None else frozenset(tags)
     if given and not all(isinstance(tag, str) for tag in given):
         raise TypeError("tags is a list of texts")

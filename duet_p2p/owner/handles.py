@@ -6,7 +6,6 @@ An owner has the data itself, so a handle computes nothing; it is for looking af
 from __future__ import annotations
 
 import builtins
-import contextlib
 import keyword
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Protocol, overload
@@ -173,10 +172,6 @@ class Handle:
             "id": self.id,
         }
         return cards.card("Shared object", facts, state=state)
-
-
-class _NoneFits(KeyError):
-    """No object is called so."""
 
 
 class OwnerStore:
@@ -352,23 +347,29 @@ class OwnerStore:
         """A listed object. What fits one of the owner's is none of the scientist's."""
         items = self._listed()
         mine = [item for item in items if item.is_mine]
-        if isinstance(key, str) and mine:
-            with contextlib.suppress(_NoneFits):
-                return self._one_of(mine, key)
+        if isinstance(key, str) and self._called(mine, key):
+            return self._one_of(mine, key)
         return self._one_of(items, key)
 
     def _one_of(self, items: list[Item], key: object) -> Item:
         if isinstance(key, int) and not isinstance(key, bool):
+            if not -len(items) <= key < len(items):
+                raise IndexError(f"there are {len(items)} objects, none at {key}")
             return items[key]
         if not isinstance(key, str):
             raise TypeError(f"an object is named by position, tag or id, not by {key!r}")
+        found = self._called(items, key)
+        if not found:
+            raise KeyError(f"no object has the tag or id {key!r}: look at duet.store")
+        if len(found) > 1:
+            several = ", ".join(self.key(item.id)[:10] for item in found)
+            raise KeyError(f"{key!r} fits several objects: {several}")
+        return found[0]
+
+    def _called(self, items: list[Item], key: str) -> list[Item]:
+        """Those of this id, else of this tag, else of an id that begins so."""
         found = [item for item in items if self.key(item.id) == key.lower()]
         found = found or [item for item in items if key in item.tags]
         if not found and len(key) >= 5:
             found = [item for item in items if self.key(item.id).startswith(key.lower())]
-        if len(found) != 1:
-            several = ", ".join(self.key(item.id)[:10] for item in found)
-            if found:
-                raise KeyError(f"{key!r} fits several objects: {several}")
-            raise _NoneFits(key)
-        return found[0]
+        return found

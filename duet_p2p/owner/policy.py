@@ -45,14 +45,13 @@ from duet_p2p.owner.guard import (
 )
 from duet_p2p.owner.handlers import (
     ACTIONS,
-    KINDS,
     UNSET,
     Case,
     Conditions,
     Handler,
-    Unset,
 )
 from duet_p2p.owner.plan_terms import Run
+from duet_p2p.owner.rule_checks import check
 from duet_p2p.owner.rule_quotas import element_quota_against, source_quota_against
 
 __all__ = ["ACCEPT", "DENY", "GUARDED_KINDS", "QUEUE", "Decision", "Look", "Policy", "Reservation"]
@@ -129,7 +128,7 @@ class Policy:
         Raises:
             ValueError: an action, kind, number or limit that does not exist.
         """
-        _check(handler)
+        check(handler)
         replaced = [h for h in self._handlers if h.conditions == handler.conditions]
         for old in replaced:  # said once more, it goes on denying what it denied
             if handler.action == DENY:
@@ -453,31 +452,3 @@ def _said(handler: Handler) -> str:
 def _is_alive(handler: Handler, now: float) -> bool:
     end = handler.expires_at()
     return end is None or now < end
-
-
-def _check(handler: Handler) -> None:
-    said = handler.conditions
-    if handler.action not in ACTIONS:
-        raise ValueError(f"action is 'accept' or 'deny', not {handler.action!r}")
-    if said.kinds is not UNSET and not said.kinds <= KINDS:
-        wrong = sorted(said.kinds - KINDS)
-        raise ValueError(f"no such kind: {wrong}; there are {sorted(KINDS)}")
-    numbers = {
-        "max_elements": said.max_elements,
-        "min_records": said.min_records,
-        "max_uses": said.max_uses,
-        "element_quota": handler.element_quota,
-    }
-    for name, value in numbers.items():
-        if value is UNSET or (value is None and name != "min_records"):
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ValueError(f"{name} is a number of at least 0, not {value!r}")
-    if not isinstance(said.recipe, str | Unset):
-        raise ValueError(f"recipe is a request or its recipe as a text, not {said.recipe!r}")
-    for name, flag in (("allow_injected", said.allow_injected), ("seen_only", said.seen_only)):
-        if not isinstance(flag, bool | Unset):
-            raise ValueError(f"{name} is True or False, not {flag!r}")
-    life = handler.timeout_secs
-    if isinstance(life, bool) or not (life == -1 or 0 <= life < float("inf")):
-        raise ValueError(f"timeout_secs is a number of seconds, or -1 for ever, not {life!r}")

@@ -102,7 +102,11 @@ class Printer:
 
     def warn_open(self) -> None:
         """Says what an accept-everything handler means."""
-        self._thread.tell(_log.warning if not self._is_on else _show, OPEN_WARNING)
+        self.warn(OPEN_WARNING)
+
+    def warn(self, text: str) -> None:
+        """Says it on the screen, or in the log where nothing is shown."""
+        self._thread.tell(_log.warning if not self._is_on else _show, text)
 
     def say(self, text: str) -> None:
         """One line about the session."""

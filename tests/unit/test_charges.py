@@ -120,3 +120,15 @@ def test_what_is_not_hidden_counts_as_it_is():
     d = driver(torch.ones(1000))
     assert d.facts(d.ok("torch.Tensor.__add__", X, 1.0)).charge == 1000
     assert d.facts(d.ok("torch.Tensor.sum", X)).charge == 1
+
+
+@pytest.mark.parametrize("values", [torch.zeros(1000), torch.ones(1000)])
+@pytest.mark.parametrize("name", ["sum", "mean", "std", "count_nonzero", "nansum"])
+def test_a_sum_over_all_is_one_number_however_many_there_were(values, name):
+    """A mean over those that a mask chose counted as all of them, as if its size were private."""
+    d = driver(values)
+    value = chosen(d)
+    facts = d.facts(d.ok(f"torch.Tensor.{name}", value))
+    assert max(facts.charge, facts.elements) <= 1
+    over_rows = d.ok("torch.Tensor.sum", d.ok("torch.Tensor.unsqueeze", value, 1), 1)
+    assert d.facts(over_rows).charge >= 1000
