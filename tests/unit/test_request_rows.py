@@ -53,6 +53,16 @@ async def test_a_row_says_what_is_asked_and_of_which_data(stage: Stage) -> None:
     assert of(stage, "recipe") == []
 
 
+async def test_each_row_has_the_facts_of_its_own_request(stage: Stage) -> None:
+    for call, many in ((11, 10), (12, 20)):
+        stage.receive(ask(call, id=call))
+        stage.candidate(call, replace(TOLD, elements=many, sources=(-many,)))
+    stage.desk.deny(11)
+    stage.desk.deny(12)
+    found = [(row["elements"], row["source_names"]) for row in of(stage, "request", "decision")]
+    assert found == [(10, ["object -10"]), (20, ["object -20"])] * 2
+
+
 async def test_what_is_accepted_at_once_is_told_in_a_row_behind_its_release(stage: Stage) -> None:
     stage.desk.add_handler(handler("accept", name="loss"))
     stage.receive(ask())
