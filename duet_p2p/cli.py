@@ -17,7 +17,7 @@ from duet_p2p.demo.command import demo
 from duet_p2p.identity.keys import format_id
 from duet_p2p.identity.known_peers import KnownPeers
 from duet_p2p.owner.audit_file import audit_path
-from duet_p2p.owner.audit_view import AuditView, check_export, line_of
+from duet_p2p.owner.audit_view import AuditView, check_export, line_of, whole_of
 from duet_p2p.web import LOCAL_SIGNALLING, PORT, serve
 from signaling_server.pages import PagesMissing, TakenPort
 from signaling_server.urls import normalise_url
@@ -162,11 +162,21 @@ def _view(path: Path | None) -> AuditView:
 @audit.command()
 def show(
     last: Annotated[int, typer.Option(min=1, help="How many rows, the newest ones.")] = 50,
+    request: Annotated[
+        str, typer.Option(help="The number of a request: all that the newest rows say of it.")
+    ] = "",
     path: Log = None,
 ) -> None:
-    """Show the newest rows, one a line."""
-    for row in _view(path).rows(last):
-        typer.echo(line_of(row))
+    """Show the newest rows, one a line, or with --request those of one request in full."""
+    if not request:
+        for row in _view(path).rows(last):
+            typer.echo(line_of(row))
+        return
+    found = _view(path).find(request, limit=last)
+    for row in reversed(found):
+        typer.echo(whole_of(row))
+    if not found:
+        typer.echo("No row is about such a request.")
 
 
 @audit.command()

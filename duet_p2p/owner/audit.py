@@ -34,7 +34,7 @@ from duet_p2p.engine.messages import Departure, Payload
 from duet_p2p.errors import AuditUnavailable
 from duet_p2p.identity.keys import Key
 from duet_p2p.identity.signed_head import SignedHead
-from duet_p2p.owner.audit_bursts import Bursts
+from duet_p2p.owner.audit_bursts import LATER, Bursts
 from duet_p2p.owner.audit_chain import GENESIS, Entry, facts_text
 from duet_p2p.owner.audit_file import AuditFile, LogInUse
 from duet_p2p.owner.journal import Content, LogJournal, SignHead
@@ -96,6 +96,7 @@ class AuditLog:
         self._first: dict[str, _Pending] = {}  # of each kind
         self._bursts: dict[tuple[Any, ...], _Pending] = {}  # once there is another one
         self._alike = Bursts()
+        self._later: dict[str, _Pending] = {}  # by what they say; behind what comes meanwhile
         self._repeats = 0
         self._lost = 0  # rows that there was no room for while the disk refused
         self._is_urgent = False
@@ -184,6 +185,7 @@ class AuditLog:
             AuditUnavailable: it cannot be written.
         """
         with self._lock:
+            self._put_later()
             upto = self._put_rows
             self._is_urgent = True
             self._lock.notify_all()
@@ -213,20 +215,45 @@ class AuditLog:
             if self._is_ending:
                 self._refuse(row, "The audit log is closed.")
                 return
-            if self._merge(row):
+            if row.kind in LATER:
+                self._keep_for_later(row)
                 return
-            if len(self._pending) >= limits.AUDIT_PENDING_ROWS:
-                self._lost += 1
-                self._refuse(row, self.trouble or "The audit log cannot be written fast enough.")
+            if self._merge(row) or not self._append(row):
                 return
-            self._pending.append(row)
-            self._put_rows += 1
             # a writer that waits for company is woken for what cannot wait only
             if row.wait is not None:
                 self._is_urgent = True
                 self._lock.notify_all()
             elif len(self._pending) == 1:
                 self._wake_soon()
+
+    def _append(self, row: _Pending) -> bool:
+        """False: there is no room for it. With the lock held."""
+        if len(self._pending) >= limits.AUDIT_PENDING_ROWS:
+            self._lost += 1
+            self._refuse(row, self.trouble or "The audit log cannot be written fast enough.")
+            return False
+        self._pending.append(row)
+        self._put_rows += 1
+        return True
+
+    def _keep_for_later(self, row: _Pending) -> None:
+        """One row for all that say the same within a moment, each by its request."""
+        said = facts_text({**row.facts, "request": ""})
+        first = self._later.setdefault(said, row)
+        if first is not row:
+            first.times += 1
+            first.requests.append(row.facts["request"])
+        if max(len(self._later), len(first.requests)) >= limits.AUDIT_MERGED_IDS:
+            self._put_later()
+        elif first is row and len(self._later) == 1:
+            self._wake_soon()
+
+    def _put_later(self) -> None:
+        """Has those written next. With the lock held."""
+        for row in self._later.values():
+            self._append(row)
+        self._later.clear()
 
     def _wake_soon(self) -> None:
         """Has the writer look, but not beside an answer that is on its way. With the lock held."""
@@ -241,7 +268,7 @@ class AuditLog:
 
     def _wake(self) -> None:
         self._is_wake_due = False
-        if self._pending:
+        if self._pending or self._later:
             with self._lock:
                 self._lock.notify_all()
 
@@ -306,7 +333,7 @@ class AuditLog:
         is_ending = has_room = False
         while not is_ending:
             with self._lock:
-                self._lock.wait_for(lambda: self._pending or self._is_ending)
+                self._lock.wait_for(lambda: self._pending or self._later or self._is_ending)
                 # Company for rows that nobody waits for, and a pause for a disk that refuses.
                 self._lock.wait_for(
                     lambda: self._is_ending or (self._is_urgent and not self.trouble),
@@ -315,6 +342,7 @@ class AuditLog:
             with self._writing:
                 with self._lock:
                     is_ending = self._is_ending
+                    self._put_later()
                     group = self._take()
                 self._write(group)
                 if group and not (has_room or is_ending):

@@ -16,7 +16,10 @@ from typing import Any, Final
 
 from duet_p2p import limits
 
-__all__ = ["Bursts", "is_by_hand"]
+__all__ = ["LATER", "Bursts", "is_by_hand"]
+
+LATER: Final = frozenset({"recipe"})
+"""Kinds that say more of what has a row: no release is written with them."""
 
 _Likeness = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 _NUMBER: Final = re.compile(r"\d+")

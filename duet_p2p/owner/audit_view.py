@@ -26,15 +26,23 @@ from duet_p2p.wire.pairs import unique
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["AuditView", "check_export", "exported", "line_of"]
+__all__ = ["AuditView", "check_export", "exported", "line_of", "whole_of"]
 
 _SHOWN_ROWS: Final = 20
-_LINE_CHARS: Final = 160
+_LINE_CHARS: Final = 240
 _WORD_CHARS: Final = 32
 _SAID_CHARS: Final = 48
+_WHAT_CHARS: Final = 80
+_FACT_CHARS: Final = 2_000
 _FIRST: Final = ("status", "how", "action", "state")
+_ASKED: Final = ("what", "value_kind", "elements", "min_records", "injected", "source_names")
+"""What a request is about, as far as the engine worked it out."""
 _WORDS: Final = ("name", "reason", "tags", "description")
 """Facts of the scientist's choice, or of whoever shared something."""
+_ORDER: Final = (*_FIRST, *_ASKED, *_WORDS, "request")
+"""What became of it, what it is, then the words, and what other rows about it say, too."""
+_IF_TRUE: Final = ("injected", "failed")
+_ROOM: Final = {"what": _WHAT_CHARS, **dict.fromkeys(_WORDS, _SAID_CHARS)}
 _ONE_WORD: Final = re.compile(r"[^\s='\"]+")
 
 
@@ -175,19 +183,40 @@ class AuditView:
 
 def line_of(row: Row) -> str:
     """One row for people; texts of the scientist are cleaned and cut."""
+    return f"{_begun(row)}  {_told(row)}"
+
+
+def whole_of(row: Row) -> str:
+    """One row with all that it says, a fact a line; texts of the scientist are cleaned."""
+    facts = _told_facts(_facts(row))
+    names = dict.fromkeys([*(key for key in _ORDER if key in facts), *facts])
+    shown = [(clean_line(key, _WORD_CHARS), clean_line(str(facts[key]), _FACT_CHARS))
+             for key in names]  # fmt: skip
+    return "\n".join([_begun(row).rstrip(), *(f"        {key:<14} {text}" for key, text in shown)])
+
+
+def _begun(row: Row) -> str:
     entry = row.entry  # as it stands there: somebody may have changed it
     time, kind = (clean_line(text, _WORD_CHARS) for text in (entry.time[:19], entry.kind))
-    return f"{row.number:>6}  {time}  {kind:<8}  {_told(row)}"
+    return f"{row.number:>6}  {time}  {kind:<8}"
+
+
+def _told_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """Those that say something."""
+    return {
+        key: value
+        for key, value in facts.items()
+        if value not in ("", None, [], {}) and (value is not False or key not in _IF_TRUE)
+    }
 
 
 def _told(row: Row) -> str:
     facts = _facts(row)
-    said = {key: _plain(value) for key, value in facts.items() if value not in ("", None, [], {})}
-    for key in _WORDS:
-        if len(said.get(key, "")) > _SAID_CHARS:  # long words leave room for what is known
-            said[key] = repr(clean_line(facts[key], _SAID_CHARS - 2))
-    # what became of it, then the words, then all the rest, which may be cut off
-    order = dict.fromkeys([*_FIRST, *_WORDS, *said])
+    said = {key: _plain(value) for key, value in _told_facts(facts).items()}
+    for key, chars in _ROOM.items():
+        if len(said.get(key, "")) > chars:  # long words leave room for what is known
+            said[key] = repr(clean_line(facts[key], chars - 2))
+    order = dict.fromkeys([*_ORDER, *said])  # all the rest may be cut off
     return clean_line(" ".join(f"{key}={said[key]}" for key in order if key in said), _LINE_CHARS)
 
 

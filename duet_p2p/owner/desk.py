@@ -13,8 +13,7 @@ Nothing here raises into the loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from duet_p2p import limits
 from duet_p2p.engine import messages as engine
@@ -27,7 +26,8 @@ from duet_p2p.owner.intake import Intake, case_of, refusal_of
 from duet_p2p.owner.journal import Journal
 from duet_p2p.owner.policy import ACCEPT, DENY, Decision, Look, Policy
 from duet_p2p.owner.printing import Printer
-from duet_p2p.owner.release import Leaving, Outlet, Releases, facts_for_journal
+from duet_p2p.owner.release import Leaving, Outlet, Releases
+from duet_p2p.owner.request_rows import RequestRows
 from duet_p2p.owner.requests import Record, RequestBook, Status, Why, request_id
 from duet_p2p.owner.rule_checks import misread
 from duet_p2p.wire import messages as wire
@@ -47,6 +47,7 @@ class Desk:
         journal: Journal,
         printer: Printer,
         clock: Callable[[], float],
+        source_name: Callable[[int], str],
         requester: str = "",
     ) -> None:
         self.policy = policy
@@ -59,13 +60,13 @@ class Desk:
         )
         self._outlet = outlet
         self._journal = journal
+        self._rows = RequestRows(journal, source_name)
         self._printer = printer
         self._clock = clock
         self._frozen: set[int] = set()  # calls of which the engine holds a snapshot
         self._peeks: dict[int, tuple[Record, Handler, str]] = {}
         self._looks: dict[int, asyncio.Future[Record]] = {}  # the owner reads a pending value
         self._waiters: dict[int, list[asyncio.Future[None]]] = {}
-        self._logged = 0  # characters of names and reasons in the journal
 
     # from the scientist
 
@@ -85,18 +86,19 @@ class Desk:
     def arrived(self, record: Record) -> None:
         """The engine froze what a request wants, and its facts are there."""
         self._frozen.add(record.call)
-        self._note("request", record)
+        self._rows.asked(record)
         self._judge(record)
 
     def accepted_at_once(self, record: Record, decision: Decision) -> None:
         """The same, for one that a handler took before all of its facts were there."""
         self._frozen.add(record.call)
-        self._note("request", record)
+        self._rows.asked(record)
         self._accepted(record, decision, decision.why)
 
     def told(self, record: Record) -> None:
         """All facts of such a one are there: who waits for its end sees it whole."""
         record.is_told = True
+        self._rows.told(record)
         self._tell_end(record)
 
     def bytes(self, event: engine.Bytes) -> None:
@@ -384,7 +386,7 @@ class Desk:
         self._frozen.discard(record.call)
         # The history keeps facts, not values.
         record.value, record.has_value, record.data, record.text = None, False, None, ""
-        self._note("decision", record)
+        self._rows.decided(record)
 
     def _not_sent(self, call: int, reason: str) -> None:
         """What was accepted did not leave: the owner must not read that it did."""
@@ -423,30 +425,6 @@ class Desk:
             to_screen=handler.print_local,
             to_log=handler.log_local,
         )
-
-    def _note(self, kind: str, record: Record) -> None:
-        if not self._journal.is_kept:
-            return
-        facts: Mapping[str, Any] = facts_for_journal(record.facts) if record.facts else {}
-        self._journal.record(
-            kind,
-            {
-                "request": record.id,
-                "requester": record.requester,
-                "object": record.object_id,
-                "name": self._for_log(record.name),
-                "reason": self._for_log(record.reason),
-                "status": record.status.value,
-                "why": record.why,
-                **({"answer": record.answer} if record.answer else {}),
-                **facts,
-            },
-        )
-
-    def _for_log(self, word: str) -> str:
-        """A word of the scientist; none after very many, which would fill the owner's disk."""
-        self._logged += len(word)
-        return word if self._logged <= limits.AUDIT_WORDS_CHARS else word and "…"
 
 
 def _facts(record: Record) -> engine.Facts:

@@ -45,7 +45,7 @@ class Journal(Protocol):
         Args:
             kind: ``session``, ``peer``, ``share``, ``drop``, ``handler``, ``request``,
                 ``decision``, ``refusal``, ``public`` (a value that needed no decision left),
-                ``engine`` or ``fault``.
+                ``recipe`` (of what was decided before it was known), ``engine`` or ``fault``.
             facts: names, ids, numbers and decisions; no values.
         """
         ...

@@ -22,6 +22,7 @@ __all__ = [
     "rows_texts",
     "tagged_texts",
     "training_text",
+    "what_text",
 ]
 
 MODEL_WARNING: Final = "A model can contain exact records of the data that it was trained on."
@@ -107,7 +108,7 @@ def training_text(facts: Facts) -> list[str]:
     return [*facts.training, MODEL_WARNING] if is_model else []
 
 
-def _what(facts: Facts) -> str:
+def what_text(facts: Facts) -> str:
     """One line; the recipe of what an optimizer changed ends where it was first made."""
     text = clean_line(facts.summary, _LINE_CHARS) or facts.type
     steps = [line for line in facts.training if line.startswith("trained ")]
@@ -132,7 +133,7 @@ def full_text(
     if facts.failed:
         lines.append(f"  FAILED      {clean_line(facts.failed, _LINE_CHARS)}")
     else:
-        lines.append(f"  what        {_what(facts)}")
+        lines.append(f"  what        {what_text(facts)}")
         lines.append(
             f"  value       {facts.kind}: {facts.type}{shape}, {facts.elements:,} "
             f"number{'s' * (facts.elements != 1)}, {facts.nbytes:,} bytes"

@@ -101,6 +101,7 @@ class Service:
             journal=journal,
             printer=printer,
             clock=clock.seconds,
+            source_name=self.catalog.source_name,
         )
         self.desk.releases.together = configure.quotas["downloads_bytes"]
         self.desk.on_change, self.desk.on_end = self._changed, self._tell_watchers

@@ -238,6 +238,15 @@ async def test_the_end_writes_what_is_left_and_gives_the_last_head(path):
     log.record("session", {})
 
 
+async def test_nor_is_a_repeat_among_very_many_kept_after_the_end(log, monkeypatch):
+    """Those are counted, and nobody counts any more."""
+    monkeypatch.setattr(limits, "AUDIT_REPEATS", 0)
+    assert await log.commit("repeat", {"request": "a"}, VALUE)
+    await log.finish()
+    with pytest.raises(AuditUnavailable, match="closed"):
+        await log.commit("repeat", {"request": "b"}, VALUE)
+
+
 async def test_the_loop_does_not_wait_for_the_disk(log, path):
     hold = threading.Event()
     original = log.file.append

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import given
@@ -90,6 +91,35 @@ def test_a_clock_that_was_set_back_is_no_damage():
     assert not check(sorted(rows, key=lambda row: row.entry.time))
 
 
+def test_rows_that_begin_anew_further_back_are_found():
+    """Hashes that fit each other: somebody left out what came first and worked them out again."""
+    rows, previous = [], GENESIS
+    for number in (3, 4, 9):
+        rows.append(next_row(number, previous, Entry("t", KEY.id, "request", "{}")))
+        previous = rows[-1].hash
+    found = check(rows)
+    assert not found and found.problems[0].startswith("row 3 stands at place 1")
+    assert len(found.problems) == 3
+
+
+def test_one_changed_row_is_one_problem_and_very_many_are_twenty():
+    rows = chain(60)
+    changed = replace(rows[7], entry=replace(rows[7].entry, facts="{}"))
+    assert check([*rows[:7], changed, *rows[8:]]).problems == (
+        "row 8 is not what was written behind the row before it",
+    )
+    for broken in ([replace(row, hash=bytes(32)) for row in rows], rows[30:] + rows[:30]):
+        found = check(broken)
+        assert (len(found.problems), found.rows) == (20, 60)
+        assert len(str(found).splitlines()) == 21
+
+
+def test_facts_are_text_whatever_they_are_and_in_one_order():
+    """What JSON does not know stops no row; a table of them has its columns at one place."""
+    text = facts_text({"b": PurePosixPath("/data/x"), "a": {"d": 1, "c": "ü"}})
+    assert text == '{"a": {"c": "ü", "d": 1}, "b": "/data/x"}'
+
+
 def test_text_cannot_move_between_neighbouring_fields():
     (row,) = chain(1)
     entry = replace(row.entry, session=row.entry.session + "re", kind=row.entry.kind[2:])
@@ -134,7 +164,11 @@ def test_only_the_session_itself_signs_its_heads():
     assert not replace(head, pub=bytes(33)).is_genuine
     forged = SignedHead.sign(OTHER, head.head)
     assert not replace(forged, session_id=KEY.id).is_genuine
+    rows = chain(1)
+    theirs = replace(SignedHead.sign(OTHER, rows[-1].hash), session_id=KEY.id)
+    assert "was not signed by that session" in str(check(rows, [theirs]))
     assert not check(chain(1), [replace(forged, session_id=KEY.id)])
+    assert check(chain(1), [SignedHead.sign(KEY, GENESIS)])  # of a log that was empty yet
 
 
 def test_a_head_survives_being_text():

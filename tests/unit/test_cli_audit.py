@@ -43,6 +43,26 @@ def test_show_prints_the_newest_rows(log):
     assert "name=n4" in lines[1]
 
 
+def test_show_prints_all_that_is_known_of_one_request(log):
+    rows = [
+        ("request", {"request": "00a1", "name": "n", "what": "mean of x", "reason": "r" * 300}),
+        ("request", {"request": "00b2", "name": "another\x1b[2J", "what": ""}),
+        ("release", {"request": "00a1", "how": "by hand", "injected": False}),
+        ("recipe", {"request": "00b2", "what": "sum", "times": 2, "more_requests": ["00a1"]}),
+    ]
+    log.append([Entry("2026-01-01T00:00:00", KEY.id, kind, json.dumps(f)) for kind, f in rows])
+    lines = run("show", "--request", "00a1").output.splitlines()
+    begun = [line for line in lines if not line.startswith("        ")]
+    assert [line.split() for line in begun] == [
+        [str(number), "2026-01-01T00:00:00", kind]
+        for number, kind in ((1, "request"), (3, "release"), (4, "recipe"))
+    ]
+    assert [line.split()[0] for line in lines[1:5]] == ["what", "name", "reason", "request"]
+    assert "r" * 300 in lines[3] and not any("injected" in line for line in lines)
+    assert "\x1b" not in run("show", "--request", "00b2").output
+    assert run("show", "--request", "00c3").output == "No row is about such a request.\n"
+
+
 def test_what_somebody_wrote_into_the_log_is_shown_as_text(log):
     """Past the triggers too: a log that was changed is looked at before it is verified."""
     fill(log)
@@ -55,6 +75,8 @@ def test_what_somebody_wrote_into_the_log_is_shown_as_text(log):
     assert len(shown.splitlines()) == 5
     assert not set("\x1b\x07\r\u202e") & set(shown)
     assert run("verify").exit_code == 1
+    whole = run("show", "--request", "ok").output
+    assert not set("\x1b\x07\r\u202e") & set(whole) and len(whole.splitlines()) == 2
 
 
 def test_verify_says_whether_the_log_is_whole(log):

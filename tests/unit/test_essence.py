@@ -31,6 +31,17 @@ NAMED = LOSS.replace("\n", "\nv3 = ")
         "v3[...]",
         "v3[None]",
         "v3[:]",
+        "v3[()]",
+        "v3 + -0.0",
+        "v3 - 0",
+        "v3 ** 1",
+        "torch.sub(v3, 0)",
+        "torch.div(v3, 1.0)",
+        "torch.pow(v3, 1)",
+        "python.List([v3])",
+        "python.Tuple(v3)",
+        "python.Float(v3)",
+        "v12 = v3.clone()\nv13 = v12.detach()\nv13.view(())",
         "v3.data",
         "+v3",
         "python.collect(v3)",
@@ -87,6 +98,13 @@ def test_no_recipe_is_longer_to_be_read_than_it_is(monkeypatch: pytest.MonkeyPat
         LOSS.replace("relu", "tanh"),
         LOSS.replace("store['y']", "store['z']"),
         f"{NAMED}\nv3 * 2",
+        f"{NAMED}\nv3 * 1.5",
+        f"{NAMED}\nv3 + 5",
+        f"{NAMED}\nv3 - 0.5",
+        f"{NAMED}\ntorch.add(v3, 7)",
+        f"{NAMED}\ntorch.pow(v3, 2)",
+        f"{NAMED}\nv3.clone() * 2",
+        f"{NAMED}\n+v3 - v1",
         f"{NAMED}\nv3 + v1",
         f"{NAMED}\ntorch.add(v3, v1)",
         f"{NAMED}\nv1",
@@ -97,6 +115,20 @@ def test_no_recipe_is_longer_to_be_read_than_it_is(monkeypatch: pytest.MonkeyPat
 )
 def test_another_value_has_another_essence(other: str) -> None:
     assert essence_of(other) != essence_of(LOSS)
+
+
+def test_what_is_written_into_is_no_name() -> None:
+    """A line may say what an assignment did: what stands before its sign is part of it."""
+    assert essence_of("store['x'][0] = 5") != essence_of("store['y'][0] = 5")
+    into = "v1 = torch.zeros(3)\nv1[0] = "
+    assert essence_of(f"{into}store['x']") != essence_of("store['x']")
+
+
+def test_a_copy_of_what_takes_long_to_write_is_a_copy() -> None:
+    long = "store['" + "x" * 500 + "']"
+    assert essence_of(f"{long}.clone()") == essence_of(long)
+    assert essence_of(f"v1 = {long}.clone()\nv1.view(3)") == essence_of(long)
+    assert essence_of(long) != essence_of(long.replace("xx']", "xy']"))
 
 
 def test_an_essence_is_short_whatever_a_text_among_the_arguments_says() -> None:

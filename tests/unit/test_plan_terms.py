@@ -52,6 +52,9 @@ def test_an_output_that_was_allowed_leaves_under_any_name() -> None:
         ({"min_records": 9}, "9 records"),
         ({"kind": "model", "min_records": 1}, "1 records"),
         ({"sources": (-1, -2)}, "other sources"),
+        ({"sources": (-2,)}, "other sources"),
+        ({"writers": ("*",)}, "cannot be told"),
+        ({"form": ""}, "cannot be told"),
         ({"failed": "IndexError: 7"}, "failed"),
     ],
 )
@@ -59,6 +62,21 @@ def test_everything_else_waits_for_the_owner(change: dict[str, Any], why: str) -
     policy, _ = allowed()
     decision = policy.decide(Case("loss", replace(OUTPUT, **change)), 0)
     assert decision.action == QUEUE and why in decision.why
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"min_records": 10},  # as many as are needed
+        {"kind": "metadata", "min_records": 0},
+        {"recipe": "# … earlier operations left out\nx"},  # the owner reads the listing
+        {"plan_output": 2},
+        {"sources": ()},
+    ],
+)
+def test_what_keeps_to_the_terms_leaves(change: dict[str, Any]) -> None:
+    policy, _ = allowed()
+    assert policy.decide(Case("loss", replace(OUTPUT, **change)), 0).action == ACCEPT
 
 
 def test_runs_are_counted_and_not_releases() -> None:
@@ -116,6 +134,16 @@ def test_runs_are_those_that_something_left_of_or_failed(seed: int) -> None:
         assert terms.runs == sum(runs for _, _, runs in {*reserved, *failed})
 
 
+@pytest.mark.parametrize("other", [{"plan": "cd" * 32}, {"plan_output": 1}, {"plan": ""}])
+def test_a_failure_of_something_else_is_no_run(other: dict[str, Any]) -> None:
+    """Its rule is silent about it anyway, so it would use up what the plan was allowed."""
+    policy, handler = allowed(max_runs=1)
+    failed = replace(OUTPUT, plan_run=9, failed="IndexError: 7", **other)
+    assert policy.decide(Case("", failed), 0).action == QUEUE
+    assert handler.conditions.plan is not None and handler.conditions.plan.runs == 0
+    assert policy.decide(Case("", OUTPUT), 0).action == ACCEPT
+
+
 def test_a_list_over_n_runs_counts_as_n() -> None:
     policy, _ = allowed(max_runs=10)
     several = replace(OUTPUT, type="python.List", plan_runs=8)
@@ -161,6 +189,16 @@ def test_the_first_value_binds_form_and_group_of_the_next() -> None:
         assert policy.decide(Case("", other), 0).action == QUEUE
     grown = replace(OUTPUT, plan_run=2, min_records=100, recipe="another text")
     assert policy.decide(Case("", grown), 0).action == ACCEPT
+    again = replace(OUTPUT, plan_run=3)  # it is the first value that binds, and not the last
+    assert policy.decide(Case("", again), 0).action == ACCEPT
+
+
+def test_each_output_is_bound_by_itself() -> None:
+    policy, _ = allowed()
+    assert policy.decide(Case("", OUTPUT), 0).action == ACCEPT
+    other = replace(OUTPUT, plan_output=2, type="torch.Tensor", shape=(2,), form="another")
+    assert policy.decide(Case("", other), 0).action == ACCEPT
+    assert policy.decide(Case("", replace(other, plan_run=2, plan_output=0)), 0).action == QUEUE
 
 
 def test_a_deny_handler_goes_first() -> None:

@@ -9,9 +9,11 @@ import { counted, number, shown } from './text.js';
 
 const PAUSE = 200;
 /** What a person looks for first; the rest follows as it stands. */
-const FIRST = ['name', 'reason', 'status', 'why', 'how', 'said', 'state', 'value_kind', 'elements', 'min_records'];
+const FIRST = [
+  'what', 'source_names', 'name', 'reason', 'status', 'why', 'how', 'said', 'state', 'value_kind', 'elements', 'min_records',
+];
 const EXPORTED = 100_000;
-const KINDS = ['', 'request', 'decision', 'release', 'repeat', 'refusal', 'handler', 'share', 'drop', 'session', 'peer', 'engine', 'fault'];
+const KINDS = ['', 'request', 'decision', 'release', 'recipe', 'repeat', 'refusal', 'handler', 'share', 'drop', 'session', 'peer', 'engine', 'fault'];
 
 export class AuditPart {
   /**
