@@ -27,7 +27,7 @@ from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
-from duet_p2p.engine.ties import entry_for, entry_of, perhaps_behind, tie
+from duet_p2p.engine.ties import add, entry_for, entry_of, perhaps_behind, tie
 
 __all__ = [
     "apart", "apart_views", "choose", "mark", "mark_graphs", "mark_items", "mark_leaves",
@@ -276,7 +276,7 @@ def _mark_behind(
         tracked = lineage.track(part)
         tracked.structure = join((tracked.structure, label))
         part.is_public, part.label = False, join((part.label, label))
-        return mark_leaves(leaves, part, label, lineage)
+        return [*mark_leaves(leaves, part, label, lineage), *_mark_held(part, label, lineage)]
     entry: Owned | Tracked | None
     reached: list[Owned | Tracked] = []
     if isinstance(part, torch.Tensor):
@@ -305,6 +305,7 @@ def mark_leaves(
             for tracked in map(lineage.track, names):
                 tracked.content = join((tracked.content, label))
                 entries.append(tracked)
+            entries += _mark_held(leaf, label, lineage)
             continue
         entries.append(entry_for(leaf, lineage))
         lineage.add(leaf, label)
@@ -312,6 +313,15 @@ def mark_leaves(
         if (grad := held_gradient(leaf)) is not None:
             lineage.add(grad, label, hidden=leaf is part)  # as it is when it is read
             entries.append(lineage.own(grad))
+    return entries
+
+
+def _mark_held(part: Poison, label: Label, lineage: Lineage) -> list[Owned | Tracked]:
+    """The gradient of what is missing: one that was set, or that a backward would have left."""
+    grads = [grad for grad in part.gradient if isinstance(grad, torch.Tensor | Poison)]
+    entries = [entry for grad in grads if (entry := entry_of(grad, lineage)) is not None]
+    for entry in entries:
+        add(entry, label)
     return entries
 
 

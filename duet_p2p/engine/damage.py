@@ -39,7 +39,7 @@ from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.missing_containers import container_for, fill, slot_of
 from duet_p2p.engine.missing_distributions import put_into
-from duet_p2p.engine.missing_graphs import give_graph, missing_in
+from duet_p2p.engine.missing_graphs import give_graph, known_behind, missing_in
 from duet_p2p.engine.missing_steps import mark_moved
 from duet_p2p.engine.missing_views import name_of
 from duet_p2p.engine.nodes import is_joined
@@ -149,15 +149,16 @@ class Damage:
         With the leaves that a backward through its results reaches, and all that they depend on.
         """
         only = rule.name.startswith("torch.optim.")  # not what the graph of a setting goes back to
+        if poison.is_public:
+            leaves = known_behind(given, self._lineage, only_given=only)
+            return replace(poison, leaves=leaves, made_of=())
         found = {id(leaf): leaf for leaf in leaves_met(given, only_given=only)}
         missing = missing_in(given, is_deep=not only)
         for part in missing:
             found |= part.leaves
-        is_result = "tensor" in rule.result and not poison.is_public
+        is_result = "tensor" in rule.result
         if found and is_result and not has_graph(rule, given, mode, self._lineage):
             found = {}
-        if poison.is_public:
-            return replace(poison, leaves=found, made_of=())
         found = missing_gradients.behind_result(rule.name, found, given)
         made_of = missing_gradients.graph_behind(rule.name, given, missing) if found else ()
         extra = self._effects.extra(rule.name, given)
@@ -249,7 +250,7 @@ class Damage:
     ) -> Slot:  # fmt: skip
         """The slot of one of so many results that nothing can stand in for."""
         if poison.is_public:
-            return Slot(poison)
+            return Slot(replace(poison))  # it may be chosen, and then what it spoilt is not
         poison = standing_for(poison, named, outs, id)
         tracked, label = name_of(poison, self._lineage), to_per_record(poison.label)
         tracked.content = join((tracked.content, label))

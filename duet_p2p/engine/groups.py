@@ -21,7 +21,7 @@ from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison
 
 __all__ = [
-    "FILLING", "after_scheduler", "before_group", "before_optimizer", "before_scheduler",
+    "FILLING", "after_optimizer", "after_scheduler", "before_group", "before_optimizer", "before_scheduler",
     "copied_lengths", "grown", "hide_held", "mark_settings",
 ]  # fmt: skip
 
@@ -112,6 +112,18 @@ def before_optimizer(given: Arguments, lineage: Lineage) -> None:
             tracked.content = join((tracked.content, chosen))
             tracked.structure = join((tracked.structure, to_per_record(chosen)))
             tracked.version += 1
+
+
+def after_optimizer(given: Arguments, optimizer: Optimizer, lineage: Lineage) -> None:
+    """It has lists of its own, as long as those that it was given."""
+    first = given.args[0] if given.args else given.kwargs.get("params")
+    length = join([
+        entry.structure for part in reach(first)
+        if isinstance(part, list | tuple | set) and (entry := lineage.find(part)) is not None
+    ])  # fmt: skip
+    for group in groups_of(optimizer) if is_private(length) else ():
+        entry = lineage.track(group["params"])
+        entry.structure = join((entry.structure, length))
 
 
 def grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:

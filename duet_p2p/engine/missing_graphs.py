@@ -12,12 +12,14 @@ from typing import Any
 import torch
 
 from duet_p2p.engine.arguments import Arguments
+from duet_p2p.engine.gradients import leaves_of
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import may_join
+from duet_p2p.engine.lineage import Lineage
 from duet_p2p.engine.nodes import is_leaf, node_of
 from duet_p2p.engine.store import Poison
 
-__all__ = ["below", "give_graph", "graph_of", "missing_in"]
+__all__ = ["below", "give_graph", "graph_of", "is_missing", "known_behind", "missing_in"]
 
 
 def missing_in(given: Arguments, *, is_deep: bool = True) -> list[Poison]:
@@ -29,12 +31,38 @@ def missing_in(given: Arguments, *, is_deep: bool = True) -> list[Poison]:
     """
     found = {id(slot.value): slot.value for slot in given.slots.values()}
     if is_deep:
-        found |= {id(part): part for part in given.reached() if _is_tensor(part)}
+        found |= {id(part): part for part in given.reached() if is_missing(part)}
     return [part for part in found.values() if isinstance(part, Poison)]
 
 
-def _is_tensor(part: Any) -> bool:
+def is_missing(part: Any) -> bool:
+    """Whether this stands for a tensor, or what may be one, that failed in private."""
     return isinstance(part, Poison) and not (part.is_public or part.is_object or part.is_list)
+
+
+def known_behind(
+    given: Arguments, lineage: Lineage, *, only_given: bool = False
+) -> dict[int, Any]:  # fmt: skip
+    """Leaves that a backward through a failure for all to see would have reached, by identity.
+
+    Not those behind what is hidden: in another data set that has another graph, or is missing.
+
+    Args:
+        given: the arguments of the command that failed.
+        lineage: knows what is hidden.
+        only_given: only those that are arguments themselves.
+    """
+    loose = {id(slot.value) for slot in given.slots.values() if slot.is_loose}
+    tensors = [
+        tensor for tensor in given.tensors()
+        if tensor.requires_grad and not (id(tensor) in loose or lineage.hidden(tensor))
+    ]  # fmt: skip
+    leaves = leaves_of(tensor for tensor in tensors if is_leaf(tensor) or not only_given)
+    found: dict[int, Any] = {id(leaf): leaf for leaf in leaves}
+    for part in missing_in(given, is_deep=not only_given):
+        if part.is_public:
+            found |= part.leaves
+    return found
 
 
 def graph_of(given: Iterable[Any], missing: Iterable[Poison]) -> tuple[Any, ...]:

@@ -343,7 +343,6 @@ def test_nor_does_it_show_if_what_was_chosen_has_a_graph(
     assert shown[0] == shown[1] == shown[2]
 
 
-@pytest.mark.xfail(reason="only what is there is labelled; see the threat model", strict=True)
 def test_a_backward_that_reaches_nothing_does_not_show_if_what_it_names_is_there() -> None:
     shown = []
     for number in (1, 2):

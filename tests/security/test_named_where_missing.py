@@ -1,0 +1,115 @@
+"""What a command names has the same sources whether it is there, and whatever else has failed.
+
+Each program runs on two data sets; on the second one a tensor is missing that is there on the
+first. What a rule may go by of all that the programs name is the same in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from duet_p2p.wire.values import Ref
+from tests.security.missing_kit import Side, T
+
+# torch warns of gradients that are asked of tensors in a graph
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def failed(s: Side) -> Ref:
+    """A failure for all to see."""
+    return s.op("torch.zeros", "x")
+
+
+def named_by_a_way_back(s: Side) -> list[Ref]:
+    tensor = s.missing(s.leaf)
+    total = s.op("torch.sum", s.op("torch.mul", tensor, s.third()))
+    s.do(T + "backward", total, inputs=[tensor])
+    return [tensor]
+
+
+def set_where_there_is_no_tensor(s: Side) -> list[Ref]:
+    tensor = s.missing(s.leaf)
+    s.put(s.gradient(s.op("torch.mul", s.other, s.third())), tensor)
+    return [tensor]
+
+
+def given_beside_a_private_size(s: Side) -> list[Ref]:
+    tensor = s.missing(s.leaf)
+    hidden = s.op(T + "view", s.op("torch.mul", s.third(), 1.0), s.place, -1)
+    s.do("torch.matmul", tensor, hidden)
+    return [tensor, s.op("torch.matmul", tensor, hidden)]
+
+
+def retained_and_not_named(s: Side) -> list[Ref]:
+    tensor = s.missing(s.other)
+    s.do(T + "retain_grad", tensor)
+    total = s.op("torch.sum", s.op("torch.mul", s.leaf, tensor))
+    s.do(T + "backward", total, create_graph=True, inputs=[s.other])
+    s.do(T + "mul_", s.op(T + "detach", s.leaf), s.third())
+    return [tensor]
+
+
+def chosen_with_the_gradient_that_came_to_it(s: Side) -> list[Ref]:
+    tensor = s.missing(s.leaf)
+    total = s.op("torch.sum", s.op("torch.mul", tensor, s.third()))
+    s.do(T + "backward", total, inputs=[tensor])
+    s.choose(tensor)
+    return [tensor]
+
+
+def chosen_with_the_gradient_that_was_set(s: Side) -> list[Ref]:
+    tensor, gradient = s.missing(s.leaf), s.op("torch.mul", s.third(), 1.0)
+    s.put(tensor, gradient)
+    s.choose(tensor)
+    return [tensor, gradient]
+
+
+def filled_with_what_failed(s: Side) -> list[Ref]:
+    tensor = s.missing(s.ones())
+    made = s.op(T + "mul_", tensor, failed(s))
+    s.choose(made)
+    return [tensor, made]
+
+
+PROGRAMS = (
+    named_by_a_way_back, set_where_there_is_no_tensor, given_beside_a_private_size,
+    retained_and_not_named, chosen_with_the_gradient_that_came_to_it,
+    chosen_with_the_gradient_that_was_set, filled_with_what_failed,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_is_named_has_the_same_sources_whether_it_is_there(
+    program: Callable[[Side], list[Ref]],
+) -> None:
+    shown = []
+    for number in (1, 2):
+        side = Side(number)
+        made = program(side)
+        shown.append((side.shown(*made), side.told(), len(side.failures())))
+    assert shown[0] == shown[1]
+
+
+def test_a_failure_for_all_to_see_goes_back_to_nothing_that_a_private_value_chose() -> None:
+    """One of three has a gradient with a graph."""
+    shown = []
+    for number in (0, 1, 2):
+        side = Side(number)
+        square = side.op("torch.mul", side.other, side.other)
+        side.do(T + "backward", side.op("torch.sum", square), create_graph=True)
+        box = side.op("python.collect", side.ones(), side.leaf, side.other)
+        gradient = side.gradient(side.op("python.List.__getitem__", box, side.place))
+        made = side.op("torch.mul", failed(side), gradient)
+        side.choose(made)
+        side.go_back(made)
+        shown.append(side.shown(gradient, made))
+    assert shown[0] == shown[1] == shown[2]
+
+
+def test_a_failure_for_all_to_see_goes_back_to_a_leaf_that_is_known() -> None:
+    side = Side(0)
+    side.go_back(side.op("torch.mul", failed(side), side.inner(side.leaf)))
+    assert side.engine.facts(side.leaf).failed_is_public
+    assert not side.engine.facts(side.other).failed
