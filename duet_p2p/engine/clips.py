@@ -9,7 +9,7 @@ import torch
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.labels import join, to_per_record, written_by
-from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.lineage import Lineage, Owned, Tracked
 from duet_p2p.engine.ties import add
 
 __all__ = ["CLIPS", "clipped_by", "label_clipped"]
@@ -35,12 +35,14 @@ def label_clipped(given: Arguments, result: Any, lineage: Lineage, writers: froz
     if not is_private(every):
         return
     every = written_by(every, writers)
+    entry: Owned | Tracked | None
     for part in given.reached():  # of one that was chosen there may be none
-        is_tensor = isinstance(part, torch.Tensor)
-        entry = lineage.entry(part) if is_tensor else lineage.find(part)  # or it was to lie in that
+        if isinstance(part, torch.Tensor):
+            entry = lineage.entry(part) if held_gradient(part) is None else None
+        else:
+            entry = lineage.find(part)  # of a list to which it was perhaps added
         if entry is not None and entry.tie is not None:
-            if not is_tensor or held_gradient(part) is None:
-                add(entry, to_per_record(every))
+            add(entry, to_per_record(every))
     for tensor in (*grads, *([result] if isinstance(result, torch.Tensor) else ())):
         entry = lineage.own(tensor)
         entry.label = join((entry.label, every))

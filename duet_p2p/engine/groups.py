@@ -21,8 +21,8 @@ from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison
 
 __all__ = [
-    "FILLING", "after_optimizer", "after_scheduler", "before_group", "before_optimizer", "before_scheduler",
-    "copied_lengths", "grown", "hide_held", "mark_settings",
+    "FILLING", "after_optimizer", "after_scheduler", "before_group", "before_optimizer",
+    "before_scheduler", "copied_lengths", "grown", "hide_held", "mark_settings",
 ]  # fmt: skip
 
 FILLING: Final = frozenset({"add_param_group", "follow"})

@@ -30,7 +30,7 @@ from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.missing_graphs import below, graph_of
 from duet_p2p.engine.store import Poison
 from duet_p2p.engine.ties import add, tie
-from duet_p2p.engine.unmade import BACKWARD, spoil_gradients
+from duet_p2p.engine.unmade import BACKWARD, WAYS_BACK, spoil_gradients, use_up_graphs
 from duet_p2p.surface.table import Rule
 
 __all__ = [
@@ -77,6 +77,8 @@ def left_out(
     first = given.args[0] if given.args else None
     if name == BACKWARD:
         _go_back(given, poison, lineage, retained)
+    if name in WAYS_BACK:
+        use_up_graphs(name, given)
     elif isinstance(first, Poison) and name == _RETAIN:
         first.gradient.is_kept = True
     elif isinstance(first, Poison) and name in _FLAGS:

@@ -11,15 +11,17 @@ from typing import Any
 
 import torch
 
-from duet_p2p.engine.arguments import Arguments
+from duet_p2p.engine.arguments import Arguments, tensors_in
 from duet_p2p.engine.gradients import leaves_of
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import may_join
-from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.nodes import is_leaf, node_of
 from duet_p2p.engine.store import Poison
 
-__all__ = ["below", "give_graph", "graph_of", "is_missing", "known_behind", "missing_in"]
+__all__ = [
+    "below", "give_graph", "gone_through", "graph_of", "is_missing", "known_behind", "missing_in",
+]  # fmt: skip
 
 
 def missing_in(given: Arguments, *, is_deep: bool = True) -> list[Poison]:
@@ -89,6 +91,39 @@ def below(roots: Iterable[Any]) -> tuple[set[Any], list[Poison]]:
             nodes.add(part)
             stack += [node for node, _ in part.next_functions]
     return nodes, list(missing.values())
+
+
+def gone_through(
+    roots: Iterable[Any], inputs: Any = None, *, puts_gradients: bool = False
+) -> set[Any]:  # fmt: skip
+    """The nodes that a way back from these uses up, tensors and missing ones.
+
+    Args:
+        roots: what it goes back from.
+        inputs: what it goes back to; None: to all leaves.
+        puts_gradients: it leaves gradients there, for which torch goes to the end of their nodes.
+    """
+    nodes, missing = below(roots)
+    if inputs is None:
+        return nodes
+    named = [part for part in reach(inputs) if isinstance(part, torch.Tensor | Poison)]
+    ends = {id(part.gradient if isinstance(part, Poison) else part) for part in named}
+    inner = {node for part in tensors_in(named) if (node := node_of(part)) is not None}
+    above: dict[Any, list[Any]] = {}
+    for part in (*nodes, *missing):
+        is_missing = isinstance(part, Poison)
+        for child in part.made_of if is_missing else [node for node, _ in part.next_functions]:
+            above.setdefault(child, []).append(part)
+    stack = [
+        part for part in (*nodes, *missing)
+        if part in inner or id(getattr(part, "variable", part)) in ends
+        or (isinstance(part, Poison) and id(part.gradient) in ends)
+    ]  # fmt: skip
+    found: set[Any] = set(inner) if puts_gradients else set()
+    while stack:
+        stack += [part for part in above.pop(stack.pop(), ()) if part not in found]
+        found.update(stack)
+    return found & nodes
 
 
 def give_graph(
