@@ -32,7 +32,7 @@ from duet_p2p.engine.containers import GETTERS, LENGTHS
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_met
-from duet_p2p.engine.groups import FILLING, before_group, mark_settings
+from duet_p2p.engine.groups import before_group, mark_settings, takes_up
 from duet_p2p.engine.judge import hides, hides_graph
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
@@ -362,7 +362,7 @@ class Damage:
             if isinstance(first, Poison):  # its parameters, which it was made of
                 targets += first.leaves.values()
             every = mark_moved(first, targets, poison, self._lineage)
-            if short in FILLING and not poison.is_public:
+            if not poison.is_public and takes_up(first, short, given, self._lineage):
                 before_group(given, every, self._lineage)
             hidden = False  # no step changes a shape
         if hidden and (rule.form == "setter" or rule.short in _FLAGS):

@@ -21,11 +21,11 @@ from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison
 
 __all__ = [
-    "FILLING", "after_optimizer", "after_scheduler", "before_group", "before_optimizer",
-    "before_scheduler", "copied_lengths", "grown", "hide_held", "mark_settings",
+    "after_optimizer", "after_scheduler", "before_group", "before_optimizer",
+    "before_scheduler", "copied_lengths", "grown", "hide_held", "mark_settings", "takes_up",
 ]  # fmt: skip
 
-FILLING: Final = frozenset({"add_param_group", "follow"})
+_FILLING: Final = frozenset({"add_param_group", "follow"})
 """Last parts of names by which an optimizer gets parameters."""
 
 
@@ -99,6 +99,18 @@ def before_group(given: Arguments, every: Label, lineage: Lineage) -> None:
     """
     for value in given.beside_first():
         lineage.add(value, every)
+
+
+def takes_up(stepper: Any, short: str, given: Arguments, lineage: Lineage) -> bool:
+    """Whether what a command is given may lie in a stepper behind it, if that is there.
+
+    A scheduler keeps the epoch that it is told. Where private values decided whether there is one,
+    nobody can tell which of them it would be, so the loss that another kind looks at counts, too.
+    """
+    if short in _FILLING:
+        return True
+    is_scheduler = isinstance(stepper, LRScheduler) and is_private(given.structure(lineage))
+    return short == "step" and (isinstance(stepper, Poison) or is_scheduler)
 
 
 def before_optimizer(given: Arguments, lineage: Lineage) -> None:
