@@ -50,7 +50,7 @@ from duet_p2p.engine.stand_ins import (
     standing_for,
     values_for,
 )
-from duet_p2p.engine.store import Poison, Slot
+from duet_p2p.engine.store import Memory, MissingGradient, Poison, Slot
 from duet_p2p.engine.ties import add, tied
 from duet_p2p.engine.trial import Mode, has_graph, is_as_expected
 from duet_p2p.engine.unmade import (
@@ -250,7 +250,10 @@ class Damage:
     ) -> Slot:  # fmt: skip
         """The slot of one of so many results that nothing can stand in for."""
         if poison.is_public:
-            return Slot(replace(poison))  # it may be chosen, and then what it spoilt is not
+            # of its own: it may be chosen, and then what else it spoilt is not
+            poison = replace(poison, memory=Memory(), gradient=MissingGradient())
+            name_of(poison, self._lineage)
+            return Slot(poison)
         poison = standing_for(poison, named, outs, id)
         tracked, label = name_of(poison, self._lineage), to_per_record(poison.label)
         tracked.content = join((tracked.content, label))
@@ -348,12 +351,11 @@ class Damage:
         if not rule.name.startswith("python."):  # several that are given as one
             lists = [target for target in targets if isinstance(target, list | tuple)]
             targets += [part for target in lists for part in tensors_in(target)]
-        for missing in listed if not poison.is_public else ():
+        for missing in listed:
             if isinstance(missing, Poison) and not missing.is_public:
-                tracked = self._lineage.track(missing)
-                tracked.content = join((tracked.content, to_per_record(poison.label)))
-                if mode == "g" and joins_graph(rule):  # as what was written would have been
-                    missing.leaves |= poison.leaves
+                add(self._lineage.track(missing), to_per_record(poison.label))
+                if mode == "g" and joins_graph(rule) and not poison.is_public:
+                    missing.leaves |= poison.leaves  # as what was written would have been
         if mode == "g" and joins_graph(rule) and not poison.is_public:
             self.join(tensors_in(targets), given, tensors_in(list(poison.leaves.values())))
         if (short in _OF_OPTIMIZERS or short == "feed") and given.args:

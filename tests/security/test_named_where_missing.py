@@ -73,7 +73,39 @@ def filled_with_what_failed(s: Side) -> list[Ref]:
     return [tensor, made]
 
 
+def filled_with_what_failed_on_private_values(s: Side) -> list[Ref]:
+    """A leaf is written to, which is refused for all to see."""
+    own, tensor = s.ones(), s.missing(s.ones())
+    s.do(T + "mul_", own, s.third())
+    return [tensor, s.op(T + "mul_", tensor, s.op(T + "mul_", s.leaf, own))]
+
+
+def a_gradient_that_failed_for_all_to_see(s: Side) -> list[Ref]:
+    s.put(s.leaf, s.other)
+    s.put(s.other, s.other)  # which is refused
+    s.go_back(s.op("torch.mul", s.leaf, s.missing(s.ones())))
+    return []
+
+
+def held_by_what_holds_something_missing(s: Side) -> list[Ref]:
+    s.put(s.leaf, s.other)
+    s.go_back_with(s.leaf)
+    s.put(s.leaf, s.missing(s.ones(has_gradient=True)))
+    s.put(s.other, s.leaf)
+    return []
+
+
+def set_as_the_gradient_of_what_was_written_to(s: Side) -> list[Ref]:
+    tensor, own = s.missing(s.leaf), s.op(T + "mul_", s.ones(), s.third())
+    s.do(T + "mul_", tensor, s.third())
+    s.put(tensor, s.other)
+    s.choose(s.op("torch.mul", s.missing(s.ones(has_gradient=True)), own))
+    return [tensor]
+
+
 PROGRAMS = (
+    filled_with_what_failed_on_private_values, a_gradient_that_failed_for_all_to_see,
+    held_by_what_holds_something_missing, set_as_the_gradient_of_what_was_written_to,
     named_by_a_way_back, set_where_there_is_no_tensor, given_beside_a_private_size,
     retained_and_not_named, chosen_with_the_gradient_that_came_to_it,
     chosen_with_the_gradient_that_was_set, filled_with_what_failed,
@@ -105,6 +137,32 @@ def test_a_failure_for_all_to_see_goes_back_to_nothing_that_a_private_value_chos
         side.choose(made)
         side.go_back(made)
         shown.append(side.shown(gradient, made))
+    assert shown[0] == shown[1] == shown[2]
+
+
+def test_nor_does_it_show_if_a_failure_for_all_to_see_was_chosen() -> None:
+    shown = []
+    for number in (0, 1, 2):
+        side = Side(number)
+        made = failed(side)
+        box = side.op("python.collect", side.leaf, side.ones(), made)
+        chosen = side.op("python.List.__getitem__", box, side.place)
+        view = side.op(T + "detach", made)
+        side.choose(chosen)
+        shown.append(side.shown(view, chosen))
+    assert shown[0] == shown[1] == shown[2]
+
+
+def test_what_is_to_be_named_may_be_nothing() -> None:
+    shown = []
+    for number in (0, 1, 2):
+        side = Side(number)
+        parts = side.op("python.collect", side.gradient(side.ones()), side.ones(), side.ones())
+        named = side.op("python.List.__getitem__", parts, side.place)
+        product = side.op("torch.mul", side.leaf, side.op("torch.mul", side.other, side.third()))
+        total = side.op("torch.sum", product)
+        side.do(T + "backward", total, create_graph=True, inputs=[named])
+        shown.append(side.shown(named))
     assert shown[0] == shown[1] == shown[2]
 
 
