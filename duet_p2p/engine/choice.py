@@ -117,7 +117,6 @@ class _Marks:
         lineage = self._lineage
         if isinstance(part, torch.Tensor | Poison) and lineage.ties:
             self.before.append(lineage.whole(part))
-        note([part], lineage)
         if isinstance(part, torch.Tensor):
             entry = lineage.own(part)
             entry.label, entry.hidden = self._with(entry.label), True
@@ -134,11 +133,12 @@ class _Marks:
             self.entries.append(lineage.track(part))
             for other in [name() for name in part.memory]:
                 if other is not None and other is not part:
-                    note([other], lineage)
                     other.is_public, other.label = False, join((other.label, self._label))
+                    note([other], lineage)
         leaves = _leaves_behind(part)
         self.reaches = self.reaches or bool(leaves)
         self.entries += _mark_behind(part, leaves, self._label, lineage)
+        note([part], lineage)  # also what had failed for all to see until now
 
     def _with(self, before: Label, *, is_hidden: bool = False) -> Label:
         key = id(before), is_hidden

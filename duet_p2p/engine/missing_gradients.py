@@ -151,7 +151,7 @@ def put(given: Arguments, poison: Poison, lineage: Lineage) -> None:
     """
     holder, gradient = given.args[:2] if len(given.args) > 1 else (None, None)
     if isinstance(holder, Poison):
-        holder.gradient[:] = [gradient]
+        holder.gradient[:] = [] if gradient is None else [gradient]
         return
     leaves = tensors_in(list(leaves_behind([gradient]).values()))
     if not isinstance(holder, torch.Tensor) or lineage.own(holder).is_shared:

@@ -354,6 +354,19 @@ def test_a_backward_that_reaches_nothing_does_not_show_if_what_it_names_is_there
     assert shown[0] == shown[1]
 
 
+@pytest.mark.xfail(reason="nobody knows what it would have kept; see the threat model", strict=True)
+def test_what_is_missing_would_have_kept_a_tensor_that_was_chosen_since() -> None:
+    shown = []
+    for number in (1, 2):
+        side = Side(number)
+        own, tensor = side.ones(), side.missing(side.leaf)
+        product = side.op("torch.mul", side.op("torch.mul", tensor, own), tensor)
+        side.choose(own)
+        back(side, product)
+        shown.append(side.shown())
+    assert shown[0] == shown[1]
+
+
 def test_what_has_other_sources_goes_back_to_none_of_what_was_chosen() -> None:
     side = Side(0)
     one_without_a_graph(side)

@@ -95,6 +95,14 @@ def held_by_what_holds_something_missing(s: Side) -> list[Ref]:
     return []
 
 
+def a_gradient_that_was_taken_away(s: Side) -> list[Ref]:
+    tensor = s.missing(s.ones())
+    s.put(tensor, None)
+    gradient = s.gradient(tensor)
+    s.choose(s.op(T + "detach", gradient))
+    return [gradient]
+
+
 def set_as_the_gradient_of_what_was_written_to(s: Side) -> list[Ref]:
     tensor, own = s.missing(s.leaf), s.op(T + "mul_", s.ones(), s.third())
     s.do(T + "mul_", tensor, s.third())
@@ -105,7 +113,8 @@ def set_as_the_gradient_of_what_was_written_to(s: Side) -> list[Ref]:
 
 PROGRAMS = (
     filled_with_what_failed_on_private_values, a_gradient_that_failed_for_all_to_see,
-    held_by_what_holds_something_missing, set_as_the_gradient_of_what_was_written_to,
+    held_by_what_holds_something_missing, a_gradient_that_was_taken_away,
+    set_as_the_gradient_of_what_was_written_to,
     named_by_a_way_back, set_where_there_is_no_tensor, given_beside_a_private_size,
     retained_and_not_named, chosen_with_the_gradient_that_came_to_it,
     chosen_with_the_gradient_that_was_set, filled_with_what_failed,
@@ -151,6 +160,18 @@ def test_nor_does_it_show_if_a_failure_for_all_to_see_was_chosen() -> None:
         side.choose(chosen)
         shown.append(side.shown(view, chosen))
     assert shown[0] == shown[1] == shown[2]
+
+
+def test_nor_by_what_it_may_be_given_then() -> None:
+    told = []
+    for number in (0, 1, 2):
+        side = Side(number)
+        made = failed(side)
+        box = side.op("python.collect", side.ones(), side.ones(), made)
+        side.op("python.List.__getitem__", box, side.place)
+        side.put(made, side.leaf)
+        told.append([(fail.op, fail.code) for fail in side.failures()])
+    assert told[0] == told[1] == told[2]
 
 
 def test_what_is_to_be_named_may_be_nothing() -> None:
