@@ -174,6 +174,17 @@ def test_nor_by_what_it_may_be_given_then() -> None:
     assert told[0] == told[1] == told[2]
 
 
+def test_nor_by_what_may_be_set_if_it_was_written_to_in_place() -> None:
+    told = []
+    for number in (1, 2):
+        side = Side(number)
+        tensor = side.missing(side.leaf)
+        side.op(T + "detach", side.op(T + "mul_", tensor, side.ones()))
+        side.put(tensor, side.leaf)
+        told.append([(fail.op, fail.code) for fail in side.failures()])
+    assert told[0] == told[1] == [(T + "grad=", "NotAllowed")]
+
+
 def test_what_is_to_be_named_may_be_nothing() -> None:
     shown = []
     for number in (0, 1, 2):
