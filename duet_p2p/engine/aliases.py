@@ -179,6 +179,9 @@ def note(values: Iterable[Any], lineage: Lineage) -> None:
             entry.may_alias = entry.may_alias or entry.is_apart or not entry.is_shared
         elif isinstance(part, Poison) and not part.is_public:
             part.may_alias = True
+            for other in [name() for name in part.memory]:  # as of what is there: one storage
+                if other is not None and not other.is_public:
+                    other.may_alias = True
 
 
 def hand_on(rule: Rule, given: Arguments, results: Any, lineage: Lineage) -> None:

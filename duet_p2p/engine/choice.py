@@ -27,7 +27,7 @@ from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.store import Poison
-from duet_p2p.engine.ties import entry_for, entry_of, perhaps_behind, tie
+from duet_p2p.engine.ties import Tie, add, entry_for, entry_of, perhaps_behind, tie
 
 __all__ = [
     "apart", "apart_views", "choose", "mark", "mark_graphs", "mark_items", "mark_leaves",
@@ -42,7 +42,7 @@ _ONLY_LIKE: Final = frozenset({
 
 def mark(
     elements: Iterable[Any], label: Label, lineage: Lineage, *, to: Owned | Tracked | None = None,
-    beside: Label = PUBLIC,
+    beside: Label = PUBLIC, holders: Iterable[Owned | Tracked] = (), known: Iterable[Tie] = (),
 ) -> None:  # fmt: skip
     """One of these is chosen: all that can be written to are marked, since one would tell it.
 
@@ -57,11 +57,14 @@ def mark(
         lineage: gets the labels.
         to: what else has one label with them from now on.
         beside: of what may be a number or nothing among them, and otherwise might have a graph.
+        holders: of what they lie in, where that is tied to what may lie there: it may be empty.
+        known: to what else that is tied which has no entry.
     """
     made, marks = _Apart(lineage), _Marks(label, lineage)
     # identities are taken while `kept` holds the parts, some of which are made on the fly
     # one that stands apart was chosen: it might be missing instead, which is marked
-    kept = [value for value in elements if not _is_left(value, lineage, but_apart=True)]
+    once = {id(value): value for value in elements}  # how often a private number may have said
+    kept = [value for value in once.values() if not _is_left(value, lineage, but_apart=True)]
     seen = set(map(id, kept))
     stack = list(kept)
     while stack:
@@ -82,9 +85,14 @@ def mark(
                 seen.add(id(below))
                 kept.append(below)
                 marks.put_on(below)
+    for holder in (holders := list(holders)):
+        add(holder, label)
+    for tied in (known := list(known)):
+        tied.label = join((tied.label, label))
     others = perhaps_behind((*marks.before, beside), lineage)
     way = label if marks.reaches or others else PUBLIC
-    tie(marks.entries if to is None else [*marks.entries, to], lineage, (), others, way=way)
+    entries = [*marks.entries, *holders, *(() if to is None else (to,))]
+    tie(entries, lineage, (), [*others, *known], way=way)
 
 
 def mark_items(given: Arguments, label: Label, lineage: Lineage) -> None:
@@ -109,7 +117,6 @@ class _Marks:
         lineage = self._lineage
         if isinstance(part, torch.Tensor | Poison) and lineage.ties:
             self.before.append(lineage.whole(part))
-        note([part], lineage)
         if isinstance(part, torch.Tensor):
             entry = lineage.own(part)
             entry.label, entry.hidden = self._with(entry.label), True
@@ -126,11 +133,12 @@ class _Marks:
             self.entries.append(lineage.track(part))
             for other in [name() for name in part.memory]:
                 if other is not None and other is not part:
-                    note([other], lineage)
                     other.is_public, other.label = False, join((other.label, self._label))
+                    note([other], lineage)
         leaves = _leaves_behind(part)
         self.reaches = self.reaches or bool(leaves)
         self.entries += _mark_behind(part, leaves, self._label, lineage)
+        note([part], lineage)  # also what had failed for all to see until now
 
     def _with(self, before: Label, *, is_hidden: bool = False) -> Label:
         key = id(before), is_hidden
@@ -144,7 +152,7 @@ def mark_set(given: Arguments, lineage: Lineage) -> None:
     """What is set as the gradient of one of several tensors may be read from any of them."""
     chosen, grad = given.args[:2] if len(given.args) > 1 else (None, None)
     if isinstance(chosen, Poison):
-        label = PUBLIC if chosen.is_public else chosen.label
+        label = PUBLIC if chosen.is_public else join((chosen.label, lineage.whole(chosen)))
     else:
         is_one = isinstance(chosen, torch.Tensor) and lineage.hidden(chosen)
         label = lineage.label(chosen) if is_one else PUBLIC
@@ -276,7 +284,7 @@ def _mark_behind(
         tracked = lineage.track(part)
         tracked.structure = join((tracked.structure, label))
         part.is_public, part.label = False, join((part.label, label))
-        return mark_leaves(leaves, part, label, lineage)
+        return [*mark_leaves(leaves, part, label, lineage), *_mark_held(part, label, lineage)]
     entry: Owned | Tracked | None
     reached: list[Owned | Tracked] = []
     if isinstance(part, torch.Tensor):
@@ -305,6 +313,7 @@ def mark_leaves(
             for tracked in map(lineage.track, names):
                 tracked.content = join((tracked.content, label))
                 entries.append(tracked)
+            entries += _mark_held(leaf, label, lineage)
             continue
         entries.append(entry_for(leaf, lineage))
         lineage.add(leaf, label)
@@ -312,6 +321,15 @@ def mark_leaves(
         if (grad := held_gradient(leaf)) is not None:
             lineage.add(grad, label, hidden=leaf is part)  # as it is when it is read
             entries.append(lineage.own(grad))
+    return entries
+
+
+def _mark_held(part: Poison, label: Label, lineage: Lineage) -> list[Owned | Tracked]:
+    """The gradient of what is missing: one that was set, or that a backward would have left."""
+    grads = [grad for grad in part.gradient if isinstance(grad, torch.Tensor | Poison)]
+    entries = [entry for grad in grads if (entry := entry_of(grad, lineage)) is not None]
+    for entry in entries:
+        add(entry, label)
     return entries
 
 
@@ -348,11 +366,14 @@ def mark_parts(given: Arguments, lineage: Lineage) -> None:
     label = to_per_record(given.all(lineage))
     for whole in given.values():
         if isinstance(whole, torch.Tensor) and lineage.hidden(whole):
-            marked = mark_leaves(leaves_of([whole]), None, label, lineage)
-            tie([lineage.own(whole), *marked] if marked else [], lineage)
+            leaves: Iterable[Any] = leaves_of([whole])
         elif isinstance(whole, Poison) and not (whole.is_public or whole.is_object):
-            marked = mark_leaves(whole.leaves.values(), None, label, lineage)
-            tie([lineage.track(whole), *marked] if marked else [], lineage)
+            leaves = whole.leaves.values()
+        else:
+            continue
+        marked = mark_leaves(leaves, None, label, lineage)
+        others = perhaps_behind((lineage.whole(whole),), lineage)  # where it has another graph
+        tie([entry_for(whole, lineage), *marked] if marked or others else [], lineage, (), others)
 
 
 def apart(chosen: Any, lineage: Lineage, *, is_new: bool = False) -> Any:

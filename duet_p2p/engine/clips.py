@@ -9,7 +9,8 @@ import torch
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.labels import join, to_per_record, written_by
-from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.lineage import Lineage, Owned, Tracked
+from duet_p2p.engine.ties import add
 
 __all__ = ["CLIPS", "clipped_by", "label_clipped"]
 
@@ -34,10 +35,14 @@ def label_clipped(given: Arguments, result: Any, lineage: Lineage, writers: froz
     if not is_private(every):
         return
     every = written_by(every, writers)
-    for tensor in given.tensors():  # of one that was chosen there may be none
-        entry = lineage.entry(tensor)
-        if entry is not None and entry.tie is not None and held_gradient(tensor) is None:
-            entry.label = join((entry.label, to_per_record(every)))
+    entry: Owned | Tracked | None
+    for part in given.reached():  # of one that was chosen there may be none
+        if isinstance(part, torch.Tensor):
+            entry = lineage.entry(part) if held_gradient(part) is None else None
+        else:
+            entry = lineage.find(part)  # of a list to which it was perhaps added
+        if entry is not None and entry.tie is not None:
+            add(entry, to_per_record(every))
     for tensor in (*grads, *([result] if isinstance(result, torch.Tensor) else ())):
         entry = lineage.own(tensor)
         entry.label = join((entry.label, every))

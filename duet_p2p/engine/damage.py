@@ -32,14 +32,14 @@ from duet_p2p.engine.containers import GETTERS, LENGTHS
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_met
-from duet_p2p.engine.groups import FILLING, before_group, mark_settings
+from duet_p2p.engine.groups import before_group, mark_settings, takes_up
 from duet_p2p.engine.judge import hides, hides_graph
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.missing_containers import container_for, fill, slot_of
 from duet_p2p.engine.missing_distributions import put_into
-from duet_p2p.engine.missing_graphs import give_graph, missing_in
+from duet_p2p.engine.missing_graphs import give_graph, known_behind, missing_in
 from duet_p2p.engine.missing_steps import mark_moved
 from duet_p2p.engine.missing_views import name_of
 from duet_p2p.engine.nodes import is_joined
@@ -50,7 +50,7 @@ from duet_p2p.engine.stand_ins import (
     standing_for,
     values_for,
 )
-from duet_p2p.engine.store import Poison, Slot
+from duet_p2p.engine.store import Memory, MissingGradient, Poison, Slot
 from duet_p2p.engine.ties import add, tied
 from duet_p2p.engine.trial import Mode, has_graph, is_as_expected
 from duet_p2p.engine.unmade import (
@@ -149,15 +149,16 @@ class Damage:
         With the leaves that a backward through its results reaches, and all that they depend on.
         """
         only = rule.name.startswith("torch.optim.")  # not what the graph of a setting goes back to
+        if poison.is_public:
+            leaves = known_behind(given, self._lineage, only_given=only)
+            return replace(poison, leaves=leaves, made_of=())
         found = {id(leaf): leaf for leaf in leaves_met(given, only_given=only)}
         missing = missing_in(given, is_deep=not only)
         for part in missing:
             found |= part.leaves
-        is_result = "tensor" in rule.result and not poison.is_public
+        is_result = "tensor" in rule.result
         if found and is_result and not has_graph(rule, given, mode, self._lineage):
             found = {}
-        if poison.is_public:
-            return replace(poison, leaves=found, made_of=())
         found = missing_gradients.behind_result(rule.name, found, given)
         made_of = missing_gradients.graph_behind(rule.name, given, missing) if found else ()
         extra = self._effects.extra(rule.name, given)
@@ -249,6 +250,9 @@ class Damage:
     ) -> Slot:  # fmt: skip
         """The slot of one of so many results that nothing can stand in for."""
         if poison.is_public:
+            # of its own: it may be chosen, and then what else it spoilt is not
+            poison = replace(poison, memory=Memory(), gradient=MissingGradient())
+            name_of(poison, self._lineage)
             return Slot(poison)
         poison = standing_for(poison, named, outs, id)
         tracked, label = name_of(poison, self._lineage), to_per_record(poison.label)
@@ -347,12 +351,11 @@ class Damage:
         if not rule.name.startswith("python."):  # several that are given as one
             lists = [target for target in targets if isinstance(target, list | tuple)]
             targets += [part for target in lists for part in tensors_in(target)]
-        for missing in listed if not poison.is_public else ():
+        for missing in listed:
             if isinstance(missing, Poison) and not missing.is_public:
-                tracked = self._lineage.track(missing)
-                tracked.content = join((tracked.content, to_per_record(poison.label)))
-                if mode == "g" and joins_graph(rule):  # as what was written would have been
-                    missing.leaves |= poison.leaves
+                add(self._lineage.track(missing), to_per_record(poison.label))
+                if mode == "g" and joins_graph(rule) and not poison.is_public:
+                    missing.leaves |= poison.leaves  # as what was written would have been
         if mode == "g" and joins_graph(rule) and not poison.is_public:
             self.join(tensors_in(targets), given, tensors_in(list(poison.leaves.values())))
         if (short in _OF_OPTIMIZERS or short == "feed") and given.args:
@@ -361,7 +364,7 @@ class Damage:
             if isinstance(first, Poison):  # its parameters, which it was made of
                 targets += first.leaves.values()
             every = mark_moved(first, targets, poison, self._lineage)
-            if short in FILLING and not poison.is_public:
+            if not poison.is_public and takes_up(first, short, given, self._lineage):
                 before_group(given, every, self._lineage)
             hidden = False  # no step changes a shape
         if hidden and (rule.form == "setter" or rule.short in _FLAGS):

@@ -33,7 +33,6 @@ from duet_p2p.engine.gradients import (
     reached_by,
 )
 from duet_p2p.engine.groups import (
-    FILLING,
     after_scheduler,
     before_group,
     before_optimizer,
@@ -41,6 +40,7 @@ from duet_p2p.engine.groups import (
     copied_lengths,
     grown,
     hide_held,
+    takes_up,
 )
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.holding import parameters_of
@@ -241,7 +241,7 @@ class Effects:
                 tracked = lineage.track(part)
                 tracked.content = every
                 tracked.version += 1
-        if short in FILLING and is_private(every):
+        if is_private(every) and takes_up(stepper, short, given, lineage):
             before_group(given, every, lineage)
 
     # after

@@ -277,7 +277,10 @@ def is_hidden_way(given: Arguments, lineage: Lineage) -> bool:
 
     Where what it goes back from is missing nobody can tell. So all of them go back to all leaves.
     """
-    return keeps_graph(given) and any(map(lineage.hidden, given.tensors()))
+    if not keeps_graph(given):
+        return False
+    is_loose = any([slot.is_loose for slot in given.slots.values()])  # it may be no tensor
+    return is_loose or any(map(lineage.hidden, given.tensors()))
 
 
 def goes_back_to(grad: torch.Tensor, leaves: list[torch.Tensor]) -> torch.Tensor:

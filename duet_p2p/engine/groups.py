@@ -21,11 +21,11 @@ from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.store import Poison
 
 __all__ = [
-    "FILLING", "after_scheduler", "before_group", "before_optimizer", "before_scheduler",
-    "copied_lengths", "grown", "hide_held", "mark_settings",
+    "after_optimizer", "after_scheduler", "before_group", "before_optimizer",
+    "before_scheduler", "copied_lengths", "grown", "hide_held", "mark_settings", "takes_up",
 ]  # fmt: skip
 
-FILLING: Final = frozenset({"add_param_group", "follow"})
+_FILLING: Final = frozenset({"add_param_group", "follow"})
 """Last parts of names by which an optimizer gets parameters."""
 
 
@@ -101,6 +101,18 @@ def before_group(given: Arguments, every: Label, lineage: Lineage) -> None:
         lineage.add(value, every)
 
 
+def takes_up(stepper: Any, short: str, given: Arguments, lineage: Lineage) -> bool:
+    """Whether what a command is given may lie in a stepper behind it, if that is there.
+
+    A scheduler keeps the epoch that it is told. Where private values decided whether there is one,
+    nobody can tell which of them it would be, so the loss that another kind looks at counts, too.
+    """
+    if short in _FILLING:
+        return True
+    is_scheduler = isinstance(stepper, LRScheduler) and is_private(given.structure(lineage))
+    return short == "step" and (isinstance(stepper, Poison) or is_scheduler)
+
+
 def before_optimizer(given: Arguments, lineage: Lineage) -> None:
     """A new optimizer writes its settings into groups that it is given, until one is refused."""
     chosen = given.settings(lineage)
@@ -112,6 +124,18 @@ def before_optimizer(given: Arguments, lineage: Lineage) -> None:
             tracked.content = join((tracked.content, chosen))
             tracked.structure = join((tracked.structure, to_per_record(chosen)))
             tracked.version += 1
+
+
+def after_optimizer(given: Arguments, optimizer: Optimizer, lineage: Lineage) -> None:
+    """It has lists of its own, as long as those that it was given."""
+    first = given.args[0] if given.args else given.kwargs.get("params")
+    length = join([
+        entry.structure for part in reach(first)
+        if isinstance(part, list | tuple | set) and (entry := lineage.find(part)) is not None
+    ])  # fmt: skip
+    for group in groups_of(optimizer) if is_private(length) else ():
+        entry = lineage.track(group["params"])
+        entry.structure = join((entry.structure, length))
 
 
 def grown(given: Arguments, lineage: Lineage) -> Iterator[Label]:

@@ -40,9 +40,9 @@ def nodes_of(roots: Iterable[torch.Tensor]) -> Iterator[Any]:
             stack += [below for below, _ in node.next_functions if below is not None]
 
 
-def use_up(roots: Iterable[torch.Tensor]) -> None:
-    """Nothing goes back through the graphs of these a second time."""
-    for node in nodes_of(roots):
+def use_up(nodes: Iterable[Any]) -> None:
+    """Nothing goes back through these a second time."""
+    for node in nodes:
         node.metadata[_USED_UP] = True
 
 

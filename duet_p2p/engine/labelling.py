@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
+from torch.optim import Optimizer
 
 from duet_p2p.engine import axes, choice, containers
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.effects import Effects, label_apart
 from duet_p2p.engine.failures import is_structural
+from duet_p2p.engine.groups import after_optimizer
 from duet_p2p.engine.judge import Verdict, apply, hides, hides_graph, label_written
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach, storage_of
@@ -230,6 +232,8 @@ class Labelling:
     def _label_object(self, run: Running, made: Any) -> None:
         """What an object holds keeps its own labels; the rest of its arguments are its content."""
         given, lineage = run.given, self._lineage
+        if isinstance(made, Optimizer):
+            after_optimizer(given, made, lineage)
         chosen = chosen_by(run.rule, given, lineage)
         every = join((given.beside(lineage), chosen, run.extra))
         if is_private(every):

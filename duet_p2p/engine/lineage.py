@@ -355,7 +355,8 @@ class Lineage:
         label = to_per_record(poison.label)
         if isinstance(value, torch.Tensor):
             owned = self.written(value)
-            owned.poison = poison
+            if owned.poison is None or not owned.poison.is_public:  # that stays told
+                owned.poison = poison
             owned.label = join((owned.label, label))
             if hidden:
                 self.hide(value)

@@ -17,6 +17,7 @@ from duet_p2p.engine.choice import mark, mark_leaves
 from duet_p2p.engine.containers import GETTERS
 from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, reach
+from duet_p2p.engine.missing_groups import mark_group
 from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.selection import candidates, chooser, is_perhaps_one
 from duet_p2p.engine.store import Poison
@@ -51,6 +52,8 @@ def mark_missing(rule: Rule, given: Arguments, lineage: Lineage) -> None:
     if first.records == "many":
         mark(first.parts, label, lineage)
     if is_private(chooser(given, lineage)):
+        if first.is_group:
+            mark_group(first, label, lineage)
         tie(mark_leaves(first.leaves.values(), first, label, lineage), lineage)
         note([first], lineage)
         given.is_alias = True

@@ -25,10 +25,12 @@ from duet_p2p.engine.gradients import keeps_graph, leaves_behind, tensors_within
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import may_join
+from duet_p2p.engine.labels import to_per_record
 from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.missing_graphs import below, graph_of
 from duet_p2p.engine.store import Poison
-from duet_p2p.engine.unmade import BACKWARD, spoil_gradients
+from duet_p2p.engine.ties import add, tie
+from duet_p2p.engine.unmade import BACKWARD, WAYS_BACK, spoil_gradients, use_up_graphs
 from duet_p2p.surface.table import Rule
 
 __all__ = [
@@ -75,6 +77,8 @@ def left_out(
     first = given.args[0] if given.args else None
     if name == BACKWARD:
         _go_back(given, poison, lineage, retained)
+    if name in WAYS_BACK:
+        use_up_graphs(name, given)
     elif isinstance(first, Poison) and name == _RETAIN:
         first.gradient.is_kept = True
     elif isinstance(first, Poison) and name in _FLAGS:
@@ -102,10 +106,24 @@ def _go_back(
     wanted = [*inner, *(part for part in named if id(part) in leaves)]
     if keeps_graph(given):
         behind = leaves | leaves_behind([given.setting("gradient", 1, None)])
-        mark_graphs(behind.values(), [*wanted, *holders], lineage, poison.label, poison.label)
-        for gradient in {id(part.gradient): part.gradient for part in holders}.values():
-            gradient.append(replace(poison, parts=(), made_of=()))
+        kept = [*tensors_within(retained, nodes), *(p for p in missing if p.gradient.is_kept)]
+        by = poison.label  # also what keeps one and is not named in `inputs=`
+        mark_graphs(behind.values(), [*wanted, *holders, *kept], lineage, by, by)
+    for holder in {id(part.gradient): part for part in holders}.values():
+        _leave(holder, poison, lineage, has_graph=keeps_graph(given))
     spoil_gradients(poison, lineage, wanted, has_graph=keeps_graph(given))
+
+
+def _leave(holder: Poison, poison: Poison, lineage: Lineage, *, has_graph: bool) -> None:
+    """What is missing gets a gradient, or more is added to the one that it has."""
+    last = holder.gradient[-1] if holder.gradient else None
+    if has_graph or not (isinstance(last, Poison) and not last.leaves):
+        leaves = poison.leaves if has_graph else {}
+        last = replace(poison, parts=(), made_of=(), leaves=leaves)
+        holder.gradient.append(last)
+    add(lineage.track(last), to_per_record(poison.label))
+    if (known := lineage.track(holder)).tie is not None:
+        tie([known, lineage.track(last)], lineage)  # as of what is there: see Gradients.after
 
 
 def new_leaf(poison: Poison) -> None:
@@ -133,7 +151,7 @@ def put(given: Arguments, poison: Poison, lineage: Lineage) -> None:
     """
     holder, gradient = given.args[:2] if len(given.args) > 1 else (None, None)
     if isinstance(holder, Poison):
-        holder.gradient[:] = [gradient]
+        holder.gradient[:] = [] if gradient is None else [gradient]
         return
     leaves = tensors_in(list(leaves_behind([gradient]).values()))
     if not isinstance(holder, torch.Tensor) or lineage.own(holder).is_shared:

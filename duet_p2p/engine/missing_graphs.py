@@ -11,13 +11,17 @@ from typing import Any
 
 import torch
 
-from duet_p2p.engine.arguments import Arguments
+from duet_p2p.engine.arguments import Arguments, tensors_in
+from duet_p2p.engine.gradients import leaves_of
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import may_join
+from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.nodes import is_leaf, node_of
 from duet_p2p.engine.store import Poison
 
-__all__ = ["below", "give_graph", "graph_of", "missing_in"]
+__all__ = [
+    "below", "give_graph", "gone_through", "graph_of", "is_missing", "known_behind", "missing_in",
+]  # fmt: skip
 
 
 def missing_in(given: Arguments, *, is_deep: bool = True) -> list[Poison]:
@@ -29,12 +33,38 @@ def missing_in(given: Arguments, *, is_deep: bool = True) -> list[Poison]:
     """
     found = {id(slot.value): slot.value for slot in given.slots.values()}
     if is_deep:
-        found |= {id(part): part for part in given.reached() if _is_tensor(part)}
+        found |= {id(part): part for part in given.reached() if is_missing(part)}
     return [part for part in found.values() if isinstance(part, Poison)]
 
 
-def _is_tensor(part: Any) -> bool:
+def is_missing(part: Any) -> bool:
+    """Whether this stands for a tensor, or what may be one, that failed in private."""
     return isinstance(part, Poison) and not (part.is_public or part.is_object or part.is_list)
+
+
+def known_behind(
+    given: Arguments, lineage: Lineage, *, only_given: bool = False
+) -> dict[int, Any]:  # fmt: skip
+    """Leaves that a backward through a failure for all to see would have reached, by identity.
+
+    Not those behind what is hidden: in another data set that has another graph, or is missing.
+
+    Args:
+        given: the arguments of the command that failed.
+        lineage: knows what is hidden.
+        only_given: only those that are arguments themselves.
+    """
+    loose = {id(slot.value) for slot in given.slots.values() if slot.is_loose}
+    tensors = [
+        tensor for tensor in given.tensors()
+        if tensor.requires_grad and not (id(tensor) in loose or lineage.hidden(tensor))
+    ]  # fmt: skip
+    leaves = leaves_of(tensor for tensor in tensors if is_leaf(tensor) or not only_given)
+    found: dict[int, Any] = {id(leaf): leaf for leaf in leaves}
+    for part in missing_in(given, is_deep=not only_given):
+        if part.is_public:
+            found |= part.leaves
+    return found
 
 
 def graph_of(given: Iterable[Any], missing: Iterable[Poison]) -> tuple[Any, ...]:
@@ -61,6 +91,39 @@ def below(roots: Iterable[Any]) -> tuple[set[Any], list[Poison]]:
             nodes.add(part)
             stack += [node for node, _ in part.next_functions]
     return nodes, list(missing.values())
+
+
+def gone_through(
+    roots: Iterable[Any], inputs: Any = None, *, puts_gradients: bool = False
+) -> set[Any]:  # fmt: skip
+    """The nodes that a way back from these uses up, tensors and missing ones.
+
+    Args:
+        roots: what it goes back from.
+        inputs: what it goes back to; None: to all leaves.
+        puts_gradients: it leaves gradients there, for which torch goes to the end of their nodes.
+    """
+    nodes, missing = below(roots)
+    if inputs is None:
+        return nodes
+    named = [part for part in reach(inputs) if isinstance(part, torch.Tensor | Poison)]
+    ends = {id(part.gradient if isinstance(part, Poison) else part) for part in named}
+    inner = {node for part in tensors_in(named) if (node := node_of(part)) is not None}
+    above: dict[Any, list[Any]] = {}
+    for part in (*nodes, *missing):
+        is_missing = isinstance(part, Poison)
+        for child in part.made_of if is_missing else [node for node, _ in part.next_functions]:
+            above.setdefault(child, []).append(part)
+    stack = [
+        part for part in (*nodes, *missing)
+        if part in inner or id(getattr(part, "variable", part)) in ends
+        or (isinstance(part, Poison) and id(part.gradient) in ends)
+    ]  # fmt: skip
+    found: set[Any] = set(inner) if puts_gradients else set()
+    while stack:
+        stack += [part for part in above.pop(stack.pop(), ()) if part not in found]
+        found.update(stack)
+    return found & nodes
 
 
 def give_graph(

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from duet_p2p.engine import choice, ties
 from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
-from duet_p2p.engine.lineage import Lineage, Tracked
+from duet_p2p.engine.lineage import Lineage, Owned, Tracked
 from duet_p2p.engine.store import Poison
 
 __all__ = [
@@ -53,8 +53,19 @@ def choose(given: Arguments, lineage: Lineage) -> None:
     if not (is_private(index) and (isinstance(holder, HOLDING) or is_perhaps_one(given))):
         return
     given.is_alias, label = True, to_per_record(join((index, given.all(lineage))))
-    beside = join((labels_of([holder], lineage)[0], of_loose(given)))
-    choice.mark(candidates(given), label, lineage, beside=beside)
+    beside = join((*labels_of([holder], lineage), given.label_at(0), of_loose(given)))
+    holders, known = _tied_holders([holder], given, lineage)
+    choice.mark(
+        candidates(given), label, lineage, beside=beside, holders=holders, known=known
+    )  # fmt: skip
+
+
+def _tied_holders(
+    values: list[Any], given: Arguments, lineage: Lineage
+) -> tuple[list[Owned | Tracked], list[ties.Tie]]:  # fmt: skip
+    """What is tied to a container is chosen with what lies in it, which may be nothing here."""
+    found = [lineage.find(value) for value in values if isinstance(value, HOLDING)]
+    return ties.tied(found), ties.by_slots(given.at[:1], lineage)
 
 
 def candidates(given: Arguments) -> list[Any]:
@@ -108,7 +119,9 @@ def pick(
             parts += value.values() if isinstance(value, dict) else value
         else:
             parts.append(value)
-    choice.mark(parts, label, lineage, to=to)
+    holders, known = _tied_holders(given.values(), given, lineage)
+    beside = join((*labels_of(given.values(), lineage), given.label_at(0)))
+    choice.mark(parts, label, lineage, to=to, beside=beside, holders=holders, known=known)
 
 
 def are_dicts(values: list[Any]) -> bool:

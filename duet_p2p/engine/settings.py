@@ -23,10 +23,11 @@ from duet_p2p.engine.call import Call
 from duet_p2p.engine.choice import choose, mark_items, mark_leaves
 from duet_p2p.engine.gradients import leaves_met
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
-from duet_p2p.engine.lineage import Lineage, is_atomic, reach
+from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach
+from duet_p2p.engine.missing_graphs import is_missing
 from duet_p2p.engine.selection import of_loose
 from duet_p2p.engine.store import Poison, Slot, Store
-from duet_p2p.engine.ties import tie
+from duet_p2p.engine.ties import add, entry_for, tie
 from duet_p2p.engine.unmade import GRAD, is_differentiable
 from duet_p2p.errors import NotAllowed
 from duet_p2p.surface.table import TABLE, Rule, switches
@@ -79,6 +80,8 @@ _VIEWS_ELSEWHERE: Final = frozenset({
         "crop", "erase", "five_crop", "pad", "resize", "resized_crop", "ten_crop",
     )),
 })  # fmt: skip
+_DATA: Final = "torch.Tensor.data="
+"""It gives nothing, and makes the one tensor a name of the other's memory."""
 _GROUPS: Final = "torch.optim.Optimizer.add_param_group"
 _KEYWORDS: Final = frozenset({"training", "train", "use_input_stats", "inplace", "dropout_p"})
 _ALL: Final = frozenset({
@@ -226,10 +229,13 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
 
     So the tensor is marked either way, as the one that a result is a view of, and hidden where that
     can be: a graph that is written into a view is one of the tensor. What draws masks gives copies.
+    So is what stands for a tensor that is missing, since another data set has that.
     """
     name, base = rule.name, base_name(rule.name)
     if rule.record == "metadata" or rule.form in ("factory", "property") or base in BY_VALUES:
         return
+    if rule.result == "none" and name != _DATA:
+        return  # there is no view
     is_view = gives_views(name) and (base != "einsum" or len(given.tensors()) == 1)
     numbers = _numbers(name, given) if is_view else []
     if name == _ITEM:  # which one, and not what lies in the data set
@@ -245,14 +251,17 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
     if is_view:
         aliases.note_chosen(given, lineage, but=numbers)
     is_operation = base and name not in _VIEWS_ELSEWHERE
-    for tensor in _viewed(name, given) if is_operation else given.tensors():
-        entry = lineage.own(tensor)
-        if not entry.is_shared and not any(tensor is number for number in numbers):
-            entry.label = join((entry.label, to_per_record(chooser)))
+    public = [number for number in numbers if not lineage.hidden(number)]
+    for part in _viewed(name, given, is_operation=bool(is_operation)):
+        entry = entry_for(part, lineage)
+        if entry.is_shared or any(part is number for number in public):
+            continue
+        add(entry, to_per_record(chooser))
+        if isinstance(entry, Owned):
             entry.stays, entry.hidden = True, entry.hidden or is_view
-            choose(tensor, lineage)
-            if is_view:
-                tie([entry], lineage)
+            choose(part, lineage)
+        if is_view:
+            tie([entry], lineage)
 
 
 def _mark_met(given: Arguments, lineage: Lineage) -> None:
@@ -268,18 +277,20 @@ def _mark_met(given: Arguments, lineage: Lineage) -> None:
     tie(mark_leaves([*leaves_met(given), *behind], None, chosen, lineage), lineage)
 
 
-def _viewed(name: str, given: Arguments) -> list[torch.Tensor]:
-    """Of which an operation may give views: no index, nothing that a distribution holds, or would.
+def _viewed(name: str, given: Arguments, *, is_operation: bool) -> list[Any]:
+    """Tensors, and what stands for some, of which a call may give views.
 
-    An index that a private value chose may be missing, and is marked by nothing then.
+    Of an operation that is no index, and nothing that a distribution holds, or would have.
     """
-    if name == "torch.Tensor.__getitem__":
-        return [part for part in given.args[:1] if isinstance(part, torch.Tensor)]
-    values = [value for value in given.values() if not is_atomic(value)]
-    others = [value for value in values if not _holds_copies(value)]
-    if len(others) == len(values):
-        return given.tensors()
-    return [part for value in others for part in reach(value) if isinstance(part, torch.Tensor)]
+    named = given.args[:1] if name == "torch.Tensor.__getitem__" else given.values()
+    values = [value for value in named if not is_atomic(value)]
+    if is_operation:
+        values = [value for value in values if not _holds_copies(value)]
+    found = {id(part): part for value in values for part in reach(value)}
+    return [
+        part for part in found.values()
+        if isinstance(part, torch.Tensor) or (is_missing(part) and not part.is_number)
+    ]  # fmt: skip
 
 
 def _holds_copies(value: Any) -> bool:

@@ -12,6 +12,7 @@ from duet_p2p.engine.arguments import Arguments
 from duet_p2p.engine.containers import GETTERS
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.lineage import is_atomic, reach
+from duet_p2p.engine.missing_groups import fill_group
 from duet_p2p.engine.missing_numbers import NUMBERS, number_for
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.store import Memory, MissingGradient, Poison
@@ -138,7 +139,7 @@ def standing_for(
     is_same_memory = is_same or (rule is not None and is_always_view(rule.name))
     made = replace(
         poison, is_list=False, is_tensor=False, is_number=False, is_tuple=False,
-        has_batches=False, may_alias=False,
+        has_batches=False, is_group=False, may_alias=False,
         gradient=first.gradient if is_same and isinstance(first, Poison) else MissingGradient(),
         is_object=rule is not None and rule.form == "constructor" and rule.name not in _NO_OBJECTS,
         is_loader=is_loader(named), records=records_of(named),
@@ -152,6 +153,7 @@ def standing_for(
             made.parts = ()  # those of an object that it was to come from
         if rule.short == "state_dict":  # in which no tensor has a graph
             made.leaves, made.made_of = {}, ()
+        fill_group(made, rule, first)
     return made
 
 

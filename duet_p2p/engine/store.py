@@ -83,6 +83,8 @@ class Poison:
     """It stands for a loader or a pass over one, which gives copies of its records."""
     has_batches: bool = False
     """It stands for a loader that was given its batches, and so has no size of them."""
+    is_group: bool = False
+    """It stands for groups, settings or a state of an optimizer, or for a part of those."""
     may_alias: bool = False
     """It stands for what might lie where another tensor does, see aliases.py."""
     records: str = ""

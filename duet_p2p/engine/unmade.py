@@ -16,7 +16,8 @@ from duet_p2p.engine.arguments import Arguments, tensors_in
 from duet_p2p.engine.gradients import goes_back_to, gradient_of, keeps_graph, leaves_of
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.kept import use_up
-from duet_p2p.engine.lineage import Lineage
+from duet_p2p.engine.lineage import Lineage, reach
+from duet_p2p.engine.missing_graphs import gone_through
 from duet_p2p.engine.nodes import is_leaf
 from duet_p2p.engine.retraced import retraced
 from duet_p2p.engine.store import Poison
@@ -25,7 +26,7 @@ from duet_p2p.surface.sparse import settled
 
 __all__ = [
     "BACKWARD", "GRAD", "WAYS_BACK", "asked_for", "drop_gradients", "gone_back",
-    "is_differentiable", "spoil_gradients",
+    "is_differentiable", "spoil_gradients", "use_up_graphs",
 ]  # fmt: skip
 
 GRAD: Final = "torch.autograd.grad"
@@ -45,13 +46,22 @@ def gone_back(
         lineage: gets the labels.
         retained: tensors that keep a gradient although they are no leaves.
     """
+    if name == BACKWARD:
+        _put_gradients(poison, given, lineage, retained)
+    use_up_graphs(name, given)
+
+
+def use_up_graphs(name: str, given: Arguments) -> None:
+    """A way back that did not work leaves of its graphs what one that works does."""
     place, has_graph = 3, is_differentiable(given)
+    inputs = given.setting("inputs", 1, None)
     if name == BACKWARD:
         place, has_graph = 2, keeps_graph(given)
-        _put_gradients(poison, given, lineage, retained)
+        inputs = given.setting("inputs", 4, None)
     is_said = given.setting("retain_graph", place, None) is not None
     if not (given.flag("retain_graph", place) if is_said else has_graph):
-        use_up(tensors_in(given.args[0] if given.args else given.kwargs.get("outputs")))
+        roots = reach(given.setting("outputs", 0, None))
+        use_up(gone_through(roots, inputs, puts_gradients=name == BACKWARD))
 
 
 def is_differentiable(given: Arguments) -> bool:

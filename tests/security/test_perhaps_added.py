@@ -34,6 +34,18 @@ def a_list_or_a_failure(p: Any, own: Ref, other: Ref) -> Ref:
     return chosen(p, other, own)
 
 
+def a_tensor_or_a_number(p: Any) -> Ref:
+    return either(p, p.put(torch.ones(2, 2)), p.put(1))
+
+
+def a_number_or_a_tensor_with_a_graph(p: Any) -> Ref:
+    return either(p, p.put(1), p.op("torch.mul", weights(p, 2, 2), 1.0))
+
+
+def a_text_or_a_failure(p: Any) -> Ref:
+    return chosen(p, p.put(1), p.put("ab"))
+
+
 def added(p: Any, box: Ref, perhaps: Ref) -> Ref:
     return p.op(LIST + ".__add__", box, perhaps)
 
@@ -104,6 +116,27 @@ def test_what_was_perhaps_added_shows_nowhere(
         p.do(T + "backward", p.op("torch.sum", parts[1]))
         others = use(p, box, source)
         return [*others, box, *parts, *(p.op(T + "grad", part) for part in parts)]
+
+    with torch.random.fork_rng(()):
+        assert not difference(*[Side(data).shown(made) for data in (ONE, OTHER)])
+        one, other = Side(ONE), Side(OTHER)
+        assert not differences(one, other, list(zip(made(one), made(other), strict=True)))
+
+
+@pytest.mark.parametrize("use", [step, clip, stack])
+@pytest.mark.parametrize("make", [extended, extended_in_place])
+@pytest.mark.parametrize("choice", [
+    a_tensor_or_a_number, a_number_or_a_tensor_with_a_graph, a_text_or_a_failure,
+])  # fmt: skip
+def test_nor_do_parts_of_a_tensor_or_a_text(
+    choice: Callable[..., Ref], make: Callable[..., Ref], use: Callable[..., list[Ref]]
+) -> None:
+    def made(p: Any) -> list[Ref]:
+        weight = weights(p, 2)
+        source = p.op("torch.mul", p.op(T + "__getitem__", P, slice(0, 2)), 1.0)
+        box = make(p, p.op("python.collect", weight), choice(p))
+        p.do(T + "backward", p.op("torch.sum", p.op("torch.mul", weight, source)))
+        return [*use(p, box, source), box, weight, p.op(T + "grad", weight)]
 
     with torch.random.fork_rng(()):
         assert not difference(*[Side(data).shown(made) for data in (ONE, OTHER)])
