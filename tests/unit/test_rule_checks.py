@@ -121,7 +121,7 @@ def test_a_rule_that_denies_has_no_quota_and_says_so():
         handler("deny", kinds=frozenset({"verbatim"})),
         handler("deny", min_records=1, max_elements=None, allow_injected=True),
     ],
-    ids=str,
+    ids=lambda rule: f"{rule.action} {rule.conditions.described()}",
 )
 def test_no_other_rule_says_so(rule):
     assert misread(rule) == ""
