@@ -39,6 +39,7 @@ _STEP: Final = "torch.optim.Optimizer.step"
 _ZERO_GRAD: Final = "torch.optim.Optimizer.zero_grad"
 _GRAD: Final = "torch.Tensor.grad="
 BACKWARD: Final = "torch.Tensor.backward"
+_ITER: Final = frozenset({"python.iter", "python.Iterator.__iter__", "python.Any.__iter__"})
 _NEXT: Final = frozenset({"python.next", "python.Iterator.__next__", "python.Any.__next__"})
 _LEAVES_NO_NODE: Final = frozenset({
     *CLIPS, *_NEXT, _STEP, BACKWARD,
@@ -123,7 +124,7 @@ class Provenance:
         if name == _STEP:
             writer = self._step(given)
         elif name == BACKWARD or name in CLIPS or axes.base_name(name) in NORMS:
-            node = made(name, op.args, op.kwargs, nodes, forms)
+            node = made(name, op.args, op.kwargs, nodes, forms, op.mode)
             if name == BACKWARD:
                 sums = self._sums(given) if targets else sums
                 lineage.backward = lineage.backward if self.run else node
@@ -187,7 +188,8 @@ class Provenance:
         return boundary("parameter", form_of(node) if origin.forms else "")
 
     def _node(self, op: Op, name: str, given: Arguments, origin: Origin) -> Made:
-        node = made(name, op.args, self._settings(op, name, given), origin.nodes, origin.forms)
+        settings = self._settings(op, name, given)
+        node = made(name, op.args, settings, origin.nodes, origin.forms, op.mode)
         if is_random(name) and name not in _NEXT and not name.endswith(".iter"):
             node.has_random = True
         return node
@@ -252,8 +254,8 @@ class Provenance:
         if is_met and not (is_simple and _are_their_nodes(entries)):
             # contents, settings and what training made are in the form
             nodes, forms = inputs_of(given.slots, self._lineage)
-            return made(name, op.args, op.kwargs, nodes, forms)
-        return made(name, op.args, op.kwargs, nodes)
+            return made(name, op.args, op.kwargs, nodes, forms, op.mode)
+        return made(name, op.args, op.kwargs, nodes, mode=op.mode)
 
     def keep(self, node: Made, result: torch.Tensor) -> None:
         """The node of a private tensor stays with its storage, if that has none."""
@@ -280,12 +282,12 @@ class Provenance:
 
         Whether it is a batch, and of what, is said by the commands, and its size where that is
         told. Otherwise a rule that denied another batch would tell by its answer whether this one
-        is missing.
+        is missing. What else is iterated over is read as it was made.
         """
-        form = form_of(node)
         is_batch, name = _data_of(next(iter(given.slots.values())).made if given.slots else None)
         if not is_batch:
-            return boundary("next element", form)
+            return node
+        form = form_of(node)
         parts = result if isinstance(result, list | tuple) else ()
         tensors = [p for p in parts if isinstance(p, torch.Tensor) and p.ndim]
         many = f" of {tensors[0].shape[0]}" if tensors else ""
@@ -321,13 +323,18 @@ NORMS: Final = frozenset({"batch_norm", "instance_norm"})
 
 
 def _data_of(node: Made | None) -> tuple[bool, str]:
-    """Whether an iterator goes over a loader, and the data set or object behind it, in words."""
-    is_loader = False
+    """Whether an iterator goes over a loader, and the data set or object behind it, in words.
+
+    A list of a loader and of other things is none.
+    """
     for _ in range(8):
+        if node is not None and node.op in _ITER:
+            node = next(iter(node.inputs.values()), None)
+    is_loader = node is not None and node.op == "torch.utils.data.DataLoader"
+    for _ in range(6):
         if node is None or node.is_boundary:
             break
         if node.op.startswith("torchvision.datasets."):
             return is_loader, node.op.rpartition(".")[2]
-        is_loader = is_loader or node.op == "torch.utils.data.DataLoader"
         node = next(iter(node.inputs.values()), None)
     return is_loader, "" if node is None or not node.is_boundary else node.op
