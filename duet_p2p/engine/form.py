@@ -275,18 +275,26 @@ def _of_tensor(tensor: torch.Tensor, node: Made | None, lineage: Lineage) -> str
 
 
 def _inside(value: Any, lineage: Lineage) -> Iterator[str]:
-    """What is in an object and may have come or changed after it was made."""
+    """What is in an object and may have come or changed after it was made.
+
+    What stands for a tensor that is missing was written to as well as one that is there.
+    """
+    told: set[int] = set()
     for part in reach(value):
+        entry: Owned | Tracked | None
         if isinstance(part, torch.Tensor):
             entry = lineage.entry(part)
             if entry is None or entry.label.kind is Kind.PUBLIC:
                 yield content_of(part, lineage)
-            elif entry.root or entry.written is not None:
+                continue
+            if entry.root:
                 yield _of_tensor(part, entry.made, lineage)
-        elif not isinstance(part, Poison):
-            tracked = lineage.find(part)
-            if tracked is not None and tracked.written is not None:
-                yield form_of(tracked.written)
+                continue
+        else:
+            entry = lineage.find(part)
+        if entry is not None and entry.written is not None and id(entry.written) not in told:
+            told.add(id(entry.written))
+            yield form_of(entry.written)
 
 
 def content_of(tensor: torch.Tensor, lineage: Lineage) -> str:

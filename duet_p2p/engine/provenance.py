@@ -38,12 +38,13 @@ __all__ = ["BACKWARD", "NORMS", "NOTHING", "OPTIMIZING", "RANDOM", "Origin", "Pr
 _STEP: Final = "torch.optim.Optimizer.step"
 _ZERO_GRAD: Final = "torch.optim.Optimizer.zero_grad"
 _GRAD: Final = "torch.Tensor.grad="
+_WANTS_GRAD: Final = "torch.Tensor.requires_grad="
 BACKWARD: Final = "torch.Tensor.backward"
 _ITER: Final = frozenset({"python.iter", "python.Iterator.__iter__", "python.Any.__iter__"})
 _NEXT: Final = frozenset({"python.next", "python.Iterator.__next__", "python.Any.__next__"})
 _LEAVES_NO_NODE: Final = frozenset({
     *CLIPS, *_NEXT, _STEP, BACKWARD,
-    _ZERO_GRAD, "torch.Tensor.requires_grad=",
+    _ZERO_GRAD,
     # what schedulers do is seen at the next step, in the settings that it has
     MOVE, "torch.optim.lr_scheduler.LRScheduler.feed",
 })  # fmt: skip
@@ -205,6 +206,8 @@ class Provenance:
             return
         for target in targets:
             entry = self._lineage.own(target)
+            if name == _WANTS_GRAD and (entry.root or entry.label.is_public):
+                continue  # what is known by a content is known with this
             if not entry.is_shared:  # an owner's object, which the command was refused
                 entry.written = node
         for value in written(rule, given.args, given.kwargs, given.slots):

@@ -68,6 +68,29 @@ def test_a_gradient_through_one_of_two_ways_is_another_value() -> None:
     assert gradient("g", "n") == gradient("g", "n")
 
 
+@pytest.mark.parametrize("is_private", [False, True])
+def test_weights_that_are_held_still_for_one_of_two_ways_are_others(is_private: bool) -> None:
+    """Those of private values have no first content that would tell."""
+    driver = Driver()
+    images, _ = digits(64)
+    driver.share(images.flatten(1))
+
+    def loss(*flags: bool) -> str:
+        weights = driver.ok("torch.mean", X, 0) if is_private else driver.put(torch.ones(64))
+        driver.ok(T + "requires_grad=", weights, True, outs=0)
+        ways = []
+        for flag in flags:
+            if not flag:
+                driver.ok(T + "requires_grad=", weights, flag, outs=0)
+            ways.append(driver.ok("torch.matmul", X, weights))
+            if not flag:
+                driver.ok(T + "requires_grad=", weights, True, outs=0)
+        return driver.facts(driver.ok("torch.mean", driver.ok("torch.mul", *ways))).form
+
+    assert len({loss(True, True), loss(False, True), loss(True, False)}) == 3
+    assert loss(False, True) == loss(False, True)
+
+
 def writers(which: int) -> tuple[str, set[str]]:
     """Form and steps of a loss of two parameters over one memory, one of which is trained."""
     driver = Driver()
