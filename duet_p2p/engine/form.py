@@ -29,6 +29,7 @@ import torch
 from torch.distributions import Distribution
 from torch.optim import Optimizer
 
+from duet_p2p.engine.batches import Pass
 from duet_p2p.engine.holding import Holding, groups_of, holding_of
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
@@ -402,12 +403,19 @@ def _as_it_is(slot: Slot, lineage: Lineage) -> Made:
 
 
 def _changes_inside(slot: Slot, node: Made, lineage: Lineage) -> list[Made]:
-    """What was written into a container's parts since they came into it."""
+    """What was written into a container's parts since they came into it.
+
+    A pass over a loader is asked with each batch, whose text begins with itself.
+    """
     value = slot.value
     if isinstance(value, torch.Tensor | Optimizer) or is_atomic(value):
         return []
+    entry = lineage.find(value)
+    is_pass = entry is not None and isinstance(entry.origin, Pass)
+    if is_pass or (isinstance(value, Poison) and value.records == "one"):
+        return []
     parts = [part for part in reach(value) if part is not value]
-    entries = [entry for part in parts if (entry := _entry_of(part, lineage)) is not None]
+    entries = [e for part in parts if (e := _entry_of(part, lineage)) is not None]
     found = {id(e.written): e.written for e in entries if e.written is not None}
     if found:
         for known in collected(node)[0]:  # a part that was written before says so itself
