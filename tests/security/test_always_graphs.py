@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from duet_p2p.owner.binding import Binding
 from duet_p2p.wire.values import Ref
 from tests.security.always_kit import OPTIM, STEP, F, Loop, T, X, Y, check_is_seen
 from tests.unit.engine_kit import Driver, digits
@@ -89,6 +90,31 @@ def test_weights_that_are_held_still_for_one_of_two_ways_are_others(is_private: 
 
     assert len({loss(True, True), loss(False, True), loss(True, False)}) == 3
     assert loss(False, True) == loss(False, True)
+
+
+def _of_list(driver: Driver, which: int) -> Ref:
+    parts = [driver.ok("torch.mean", X, 0) for _ in range(2)]
+    held = driver.ok("python.List", parts)
+    driver.ok(T + "mul_", parts[which], 7.0)
+    weights = driver.put(torch.tensor([1.0, 0.0]))
+    return driver.ok("torch.matmul", weights, driver.ok("torch.stack", held))
+
+
+def _of_weights(driver: Driver, which: int) -> Ref:
+    weights = [driver.ok("torch.nn.Parameter", driver.put(torch.ones(64))) for _ in range(2)]
+    ways = [driver.ok("torch.matmul", X, weights[place]) for place in (0, which)]
+    return driver.ok("torch.mean", driver.ok("torch.mul", *ways))
+
+
+@pytest.mark.parametrize("made", [_of_list, _of_weights])
+def test_which_of_several_that_are_alike_it_is_is_part_of_the_question(
+    made: Callable[[Driver, int], Ref],
+) -> None:
+    driver = Driver()
+    driver.share(digits(64)[0].flatten(1))
+    binding = Binding.of(driver.facts(made(driver, 0)))
+    assert binding.difference(driver.facts(made(driver, 0))) == ""  # the control
+    assert binding.difference(driver.facts(made(driver, 1))) == "the recipe is another one"
 
 
 def writers(which: int) -> tuple[str, set[str]]:
