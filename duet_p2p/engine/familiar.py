@@ -229,6 +229,8 @@ class Familiar:
         else:
             inputs, forms = inputs_of(operands, lineage)
             node = Made(known.name, op.args, op.kwargs, inputs, forms)
+        if op.mode != "g":
+            node.mode = op.mode
         slot = Slot(result, tags=known.tagged(operands.values()), made=node)
         if label is not None:
             entry = lineage.enter(storage, address)

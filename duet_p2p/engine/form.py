@@ -29,11 +29,12 @@ import torch
 from torch.distributions import Distribution
 from torch.optim import Optimizer
 
+from duet_p2p.engine.batches import Pass
 from duet_p2p.engine.holding import Holding, groups_of, holding_of
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.rates import are_public
-from duet_p2p.engine.recipe import Made, made
+from duet_p2p.engine.recipe import Made, collected, made
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.wire import values as wire
 
@@ -100,7 +101,7 @@ _FORMS_KEPT: Final = 4096
 
 def _facts(step: Made) -> tuple[Any, ...] | None:
     """What the form of a node is a hash of; None if that takes more than a look."""
-    parts: list[Any] = [step.op, len(step.args)]
+    parts: list[Any] = [step.op, step.mode, len(step.args)]
     values = step.args
     if step.kwargs:
         names = sorted(step.kwargs)
@@ -128,7 +129,7 @@ def _worked_out(step: Made) -> str:
     parts += [f"{key}={_canonical(step.kwargs[key], step)}" for key in sorted(step.kwargs)]
     if any(part.endswith(UNBOUND) for part in parts):
         return UNBOUND
-    return hashed(step.op, *parts)
+    return hashed(step.op if step.mode == "g" else f"{step.mode} {step.op}", *parts)
 
 
 _LONG_INT: Final = 4_096  # bits
@@ -154,9 +155,13 @@ def _canonical(value: Any, step: Made) -> str:
     if isinstance(value, set | frozenset):
         texts = sorted(_canonical(item, step) for item in value)
         return UNBOUND if any(text.endswith(UNBOUND) for text in texts) else f"set{texts}"
-    # Python writes no int of thousands of digits, but each in hex
-    text = hex(value) if type(value) is int and value.bit_length() > _LONG_INT else repr(value)
+    text = _written_out(value)
     return f"{type(value).__name__}:{len(text)}:{text}."
+
+
+def _written_out(value: Any) -> str:
+    """Python writes no int of thousands of digits, but each in hex."""
+    return hex(value) if type(value) is int and value.bit_length() > _LONG_INT else repr(value)
 
 
 def _joined(kind: str, values: Iterable[Any], step: Made) -> str:
@@ -185,7 +190,7 @@ def reference(slot: Slot, lineage: Lineage) -> str:
         return UNBOUND  # as `settings_of` would say
     if is_atomic(value):
         if slot.label.kind is Kind.PUBLIC and not isinstance(value, torch.Generator):
-            return hashed(type(value).__name__, repr(value))
+            return hashed(type(value).__name__, _written_out(value))
         return ""
     if isinstance(value, Optimizer):  # it is what it holds, whoever made that and when
         return _of_optimizer(value, lineage)
@@ -220,7 +225,7 @@ def _written(optimizer: Optimizer, holding: Holding, lineage: Lineage) -> list[A
         entry = None if tensor.is_sparse else at(tensor.untyped_storage()._cdata)
         if entry is None or entry.label.kind is Kind.PUBLIC:
             return None
-        facts += (entry.root, entry.written, entry.made)
+        facts += (entry.root, entry.written, entry.made, tensor.requires_grad)
     for part in (optimizer, *holding.objects):
         tracked = find(part)
         facts += (None, None) if tracked is None else (tracked.written, tracked.structure)
@@ -255,7 +260,7 @@ def _is_chosen(part: Any, lineage: Lineage) -> bool:
 def _setting(value: Any, lineage: Lineage) -> str:
     if isinstance(value, torch.Tensor):
         return reference(Slot(value), lineage) or UNBOUND
-    return repr(value)
+    return _written_out(value)
 
 
 def _of_tensor(tensor: torch.Tensor, node: Made | None, lineage: Lineage) -> str:
@@ -264,25 +269,33 @@ def _of_tensor(tensor: torch.Tensor, node: Made | None, lineage: Lineage) -> str
         return content_of(tensor, lineage)
     base = ""
     if entry.root:
-        base = _state(entry.root, _geometry(tensor))
+        base = _state(entry.root, _geometry(tensor, lineage))
     if entry.written is None:
         return base
     return hashed(base or form_of(node), form_of(entry.written))
 
 
 def _inside(value: Any, lineage: Lineage) -> Iterator[str]:
-    """What is in an object and may have come or changed after it was made."""
+    """What is in an object and may have come or changed after it was made.
+
+    What stands for a tensor that is missing was written to as well as one that is there.
+    """
+    told: set[int] = set()
     for part in reach(value):
+        entry: Owned | Tracked | None
         if isinstance(part, torch.Tensor):
             entry = lineage.entry(part)
             if entry is None or entry.label.kind is Kind.PUBLIC:
                 yield content_of(part, lineage)
-            elif entry.root or entry.written is not None:
+                continue
+            if entry.root:
                 yield _of_tensor(part, entry.made, lineage)
-        elif not isinstance(part, Poison):
-            tracked = lineage.find(part)
-            if tracked is not None and tracked.written is not None:
-                yield form_of(tracked.written)
+                continue
+        else:
+            entry = lineage.find(part)
+        if entry is not None and entry.written is not None and id(entry.written) not in told:
+            told.add(id(entry.written))
+            yield form_of(entry.written)
 
 
 def content_of(tensor: torch.Tensor, lineage: Lineage) -> str:
@@ -290,7 +303,7 @@ def content_of(tensor: torch.Tensor, lineage: Lineage) -> str:
 
     The whole storage, so that a parameter and a view of it share one hash.
     """
-    return _state(_storage_hash(tensor, lineage), _geometry(tensor))
+    return _state(_storage_hash(tensor, lineage), _geometry(tensor, lineage))
 
 
 def _storage_hash(tensor: torch.Tensor, lineage: Lineage) -> str:
@@ -316,7 +329,13 @@ def _hash(tensor: torch.Tensor) -> str:
         return UNBOUND
 
 
-def _geometry(tensor: torch.Tensor) -> tuple[Any, ...]:
+def _geometry(tensor: torch.Tensor, lineage: Lineage) -> tuple[Any, ...]:
+    """How a tensor lies over its storage, and whether gradients reach it, if that is public."""
+    wants_grad = tensor.requires_grad and not lineage.hidden(tensor)
+    return (*_place(tensor), wants_grad)
+
+
+def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
     place: tuple[Any, ...] = ()
     if not tensor.is_sparse:
         place = (tensor.storage_offset(), tensor.stride())
@@ -353,7 +372,7 @@ def inputs_of(
                 if slot.made is not None:
                     nodes[id] = slot.made
                 if entry.root:
-                    forms[id] = _state(entry.root, _geometry(slot.value))
+                    forms[id] = _state(entry.root, _geometry(slot.value, lineage))
                 continue
         if slot.made is not None:
             nodes[id] = _as_it_is(slot, lineage)
@@ -373,9 +392,35 @@ def _as_it_is(slot: Slot, lineage: Lineage) -> Made:
     if may_be_another(slot, lineage):
         return made("perhaps changed", (wire.Ref(0), "…"), {}, {0: slot.made})
     entry = _entry_of(slot.value, lineage)
-    if entry is None or entry.written is None or entry.written is slot.made:
+    changes = []
+    if entry is not None and entry.written is not None and entry.written is not slot.made:
+        changes.append(entry.written)
+    changes += _changes_inside(slot, slot.made, lineage)
+    if not changes:
         return slot.made
-    return made("changed", (wire.Ref(0), wire.Ref(1)), {}, {0: slot.made, 1: entry.written})
+    nodes = dict(enumerate([slot.made, *changes]))
+    return made("changed", tuple(map(wire.Ref, nodes)), {}, nodes)
+
+
+def _changes_inside(slot: Slot, node: Made, lineage: Lineage) -> list[Made]:
+    """What was written into a container's parts since they came into it.
+
+    A pass over a loader is asked with each batch, whose text begins with itself.
+    """
+    value = slot.value
+    if isinstance(value, torch.Tensor | Optimizer) or is_atomic(value):
+        return []
+    entry = lineage.find(value)
+    is_pass = entry is not None and isinstance(entry.origin, Pass)
+    if is_pass or (isinstance(value, Poison) and value.records == "one"):
+        return []
+    parts = [part for part in reach(value) if part is not value]
+    entries = [e for part in parts if (e := _entry_of(part, lineage)) is not None]
+    found = {id(e.written): e.written for e in entries if e.written is not None}
+    if found:
+        for known in collected(node)[0]:  # a part that was written before says so itself
+            found.pop(id(known), None)
+    return sorted(found.values(), key=form_of)
 
 
 def _entry_of(value: Any, lineage: Lineage) -> Owned | Tracked | None:
@@ -393,11 +438,16 @@ def may_be_another(slot: Slot, lineage: Lineage) -> bool:
 
 
 def first_content(tensor: torch.Tensor, lineage: Lineage) -> str:
-    """The form of what a parameter was before private values were written over it."""
+    """The form of what a parameter was before private values were written over it.
+
+    With its place: several parameters can lie over one storage.
+    """
     entry = lineage.entry(tensor)
     if entry is None or entry.label.kind is Kind.PUBLIC:
-        return _storage_hash(tensor, lineage)
-    return entry.root or form_of(entry.made)
+        content = _storage_hash(tensor, lineage)
+    else:
+        content = entry.root or form_of(entry.made)
+    return _state(content, _place(tensor))
 
 
 def grads_of(tensors: Iterable[torch.Tensor], lineage: Lineage) -> Iterator[str]:

@@ -38,11 +38,13 @@ __all__ = ["BACKWARD", "NORMS", "NOTHING", "OPTIMIZING", "RANDOM", "Origin", "Pr
 _STEP: Final = "torch.optim.Optimizer.step"
 _ZERO_GRAD: Final = "torch.optim.Optimizer.zero_grad"
 _GRAD: Final = "torch.Tensor.grad="
+_WANTS_GRAD: Final = "torch.Tensor.requires_grad="
 BACKWARD: Final = "torch.Tensor.backward"
+_ITER: Final = frozenset({"python.iter", "python.Iterator.__iter__", "python.Any.__iter__"})
 _NEXT: Final = frozenset({"python.next", "python.Iterator.__next__", "python.Any.__next__"})
 _LEAVES_NO_NODE: Final = frozenset({
     *CLIPS, *_NEXT, _STEP, BACKWARD,
-    _ZERO_GRAD, "torch.Tensor.requires_grad=",
+    _ZERO_GRAD,
     # what schedulers do is seen at the next step, in the settings that it has
     MOVE, "torch.optim.lr_scheduler.LRScheduler.feed",
 })  # fmt: skip
@@ -123,7 +125,7 @@ class Provenance:
         if name == _STEP:
             writer = self._step(given)
         elif name == BACKWARD or name in CLIPS or axes.base_name(name) in NORMS:
-            node = made(name, op.args, op.kwargs, nodes, forms)
+            node = made(name, op.args, op.kwargs, nodes, forms, op.mode)
             if name == BACKWARD:
                 sums = self._sums(given) if targets else sums
                 lineage.backward = lineage.backward if self.run else node
@@ -187,7 +189,8 @@ class Provenance:
         return boundary("parameter", form_of(node) if origin.forms else "")
 
     def _node(self, op: Op, name: str, given: Arguments, origin: Origin) -> Made:
-        node = made(name, op.args, self._settings(op, name, given), origin.nodes, origin.forms)
+        settings = self._settings(op, name, given)
+        node = made(name, op.args, settings, origin.nodes, origin.forms, op.mode)
         if is_random(name) and name not in _NEXT and not name.endswith(".iter"):
             node.has_random = True
         return node
@@ -203,6 +206,8 @@ class Provenance:
             return
         for target in targets:
             entry = self._lineage.own(target)
+            if name == _WANTS_GRAD and (entry.root or entry.label.is_public):
+                continue  # what is known by a content is known with this
             if not entry.is_shared:  # an owner's object, which the command was refused
                 entry.written = node
         for value in written(rule, given.args, given.kwargs, given.slots):
@@ -252,8 +257,8 @@ class Provenance:
         if is_met and not (is_simple and _are_their_nodes(entries)):
             # contents, settings and what training made are in the form
             nodes, forms = inputs_of(given.slots, self._lineage)
-            return made(name, op.args, op.kwargs, nodes, forms)
-        return made(name, op.args, op.kwargs, nodes)
+            return made(name, op.args, op.kwargs, nodes, forms, op.mode)
+        return made(name, op.args, op.kwargs, nodes, mode=op.mode)
 
     def keep(self, node: Made, result: torch.Tensor) -> None:
         """The node of a private tensor stays with its storage, if that has none."""
@@ -280,12 +285,12 @@ class Provenance:
 
         Whether it is a batch, and of what, is said by the commands, and its size where that is
         told. Otherwise a rule that denied another batch would tell by its answer whether this one
-        is missing.
+        is missing. What else is iterated over is read as it was made.
         """
-        form = form_of(node)
         is_batch, name = _data_of(next(iter(given.slots.values())).made if given.slots else None)
         if not is_batch:
-            return boundary("next element", form)
+            return node
+        form = form_of(node)
         parts = result if isinstance(result, list | tuple) else ()
         tensors = [p for p in parts if isinstance(p, torch.Tensor) and p.ndim]
         many = f" of {tensors[0].shape[0]}" if tensors else ""
@@ -321,13 +326,18 @@ NORMS: Final = frozenset({"batch_norm", "instance_norm"})
 
 
 def _data_of(node: Made | None) -> tuple[bool, str]:
-    """Whether an iterator goes over a loader, and the data set or object behind it, in words."""
-    is_loader = False
+    """Whether an iterator goes over a loader, and the data set or object behind it, in words.
+
+    A list of a loader and of other things is none.
+    """
     for _ in range(8):
+        if node is not None and node.op in _ITER:
+            node = next(iter(node.inputs.values()), None)
+    is_loader = node is not None and node.op == "torch.utils.data.DataLoader"
+    for _ in range(6):
         if node is None or node.is_boundary:
             break
         if node.op.startswith("torchvision.datasets."):
             return is_loader, node.op.rpartition(".")[2]
-        is_loader = is_loader or node.op == "torch.utils.data.DataLoader"
         node = next(iter(node.inputs.values()), None)
     return is_loader, "" if node is None or not node.is_boundary else node.op

@@ -40,6 +40,8 @@ class Made:
     """What form.py works out; kept, also when the inputs are forgotten."""
     has_random: bool = False
     """Random numbers took part that were drawn for this value."""
+    mode: str = "g"
+    """Grad mode: what is computed without gradients passes none on, and is the same for people."""
 
     def __init__(
         self,
@@ -103,6 +105,8 @@ class Made:
             copy.form = node.form
         if node.has_random:
             copy.has_random = True
+        if node.mode != "g":
+            copy.mode = node.mode
         return copy
 
 
@@ -127,13 +131,17 @@ def made(
     kwargs: Mapping[str, Any],
     inputs: dict[int, Made],
     forms: Mapping[int, str] = _NO_FORMS,
+    mode: str = "g",
 ) -> Made:
     """The node of one operation; `inputs` by the ids that its arguments name."""
     for value in args:
         if type(value) not in _KEPT:
             args = tuple([_short(value) for value in args])
             break
-    return Made(op, args, kwargs, inputs, forms)
+    node = Made(op, args, kwargs, inputs, forms)
+    if mode != "g":
+        node.mode = mode
+    return node
 
 
 _SHOWN_PARTS = 16  # of a container among the arguments

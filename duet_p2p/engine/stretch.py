@@ -34,7 +34,7 @@ from duet_p2p.engine.labels import PUBLIC
 from duet_p2p.engine.lineage import Lineage
 from duet_p2p.engine.played import Backward, Command, Halt, Optimizing, Plain, Scene, ended
 from duet_p2p.engine.provenance import Provenance
-from duet_p2p.engine.recipe import Made
+from duet_p2p.engine.recipe import Made, made
 from duet_p2p.engine.short_ways import ShortWays
 from duet_p2p.engine.store import Slot, Store
 from duet_p2p.engine.watch import Watch
@@ -214,7 +214,9 @@ class Stretch:
                 continue
             inputs = {local: now[local] for local in old.inputs}
             if any([inputs[local] is not node for local, node in old.inputs.items()]):
-                self._nodes[place] = old = Made(old.op, old.args, old.kwargs, inputs, old.forms)
+                mode = old.mode
+                old = made(old.op, old.args, old.kwargs, inputs, old.forms, mode)
+                self._nodes[place] = old
             now[command.call.op.outs[0]] = old
         before.update(given)
 

@@ -297,7 +297,8 @@ class OwnerRequests(RequestList):
         so that nothing that came since says over which data; name `sources` where there is none.
         Only values that name no single record leave (public, metadata, aggregate, model, over at
         least ``min_records`` records, nothing injected), and only while nothing wrote them since
-        the run. First weights, masks and other contents that the scientist chose are not bound.
+        the run. First weights, masks and other contents that the scientist chose are those of what
+        was shown, or else of the first output that leaves.
 
         Args:
             digest: all of it, 64 hex digits.

@@ -3,8 +3,9 @@
 The commands are bound by the digest, which the owner's engine worked out of the commands that it
 runs. What a run is *given* is not in it, so that is bound as `accept(always=True)` binds it: form
 (contents of all public inputs, settings of loaders), sources, kind, smallest group, type and shape
-of each output are those that the owner has seen, or of the first one that leaves; nothing may have
-been injected. State may have been trained by runs of this plan that were given the same, and by
+of each output are those that the owner has seen, or of the first one that leaves; all outputs, of
+one run or of several as a list, are of runs that were given the same; nothing may have been
+injected. State may have been trained by runs of this plan that were given the same, and by
 nothing else that the owner has not seen.
 """
 
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from duet_p2p.engine.messages import Facts
+from duet_p2p.engine.provenance import RANDOM
 from duet_p2p.owner.binding import Binding, why_unbound
 
 __all__ = ["PlanTerms", "Run"]
@@ -65,12 +67,26 @@ class PlanTerms:
         if not self.sources.issuperset(facts.sources):
             return "it depends on other sources than those that the plan was allowed for"
         known = self.bindings.get(_place(facts))
-        if known is not None and (difference := known.difference(facts)):
+        if difference := self._of_others(facts) if known is None else known.difference(facts):
             return difference
         if unbound := why_unbound(facts, is_listed=True):
             return unbound
         if not self._has_room(self._run(facts)):
             return f"{self.runs} of {self.max_runs} runs were used (max_runs)"
+        return ""
+
+    def _of_others(self, facts: Facts) -> str:
+        """Why an output of which nothing is bound comes from no run like those of the others."""
+        if not self.bindings:
+            return ""
+        given = {known.run for known in self.bindings.values()}
+        if facts.plan_given not in given:
+            return "the run was given other public inputs than those of the outputs that were seen"
+        seen = {f"{RANDOM}{run}" for run in given}.union(
+            given, *(known.writers for known in self.bindings.values())
+        )
+        if not seen.issuperset(facts.writers):
+            return "its state was trained by steps that are behind no output that was seen"
         return ""
 
     def _run(self, facts: Facts) -> Run:

@@ -22,6 +22,7 @@ from tests.security import (
     failing_graphs,
     failing_loaders,
     failing_matrices,
+    failing_parts,
     failing_places,
     failing_plans,
     failing_python,
@@ -35,7 +36,7 @@ from tests.unit.test_datasets import write_files
 SUBJECTS = (
     failing_matrices, failing_draws, failing_places, failing_python, failing_training,
     failing_plans, failing_loaders, failing_gradients, failing_graphs, failing_choices,
-    failing_arguments, failing_rates, failing_views,
+    failing_arguments, failing_rates, failing_views, failing_parts,
 )  # fmt: skip
 PROGRAMS: dict[str, Program] = {
     name: made for subject in SUBJECTS for name, made in subject.PROGRAMS.items()

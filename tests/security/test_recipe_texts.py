@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from duet_p2p.wire.values import Ref
@@ -48,3 +49,55 @@ def last_of_many(raw: RawPeer, name: str, *more: int) -> Ref:
 def test_what_stands_behind_the_sixteenth_is_not_left_out_in_silence(session: Session) -> None:
     for name in ("torch.cat", "torch.stack"):
         assert recipe(session, last_of_many(session[1], name)).count("…") == 1
+
+
+def test_an_element_of_a_list_is_read_as_what_it_is_an_element_of(session: Session) -> None:
+    """It was read as ``next element``, however the list had been made, and could be accepted."""
+    _, raw = session
+    means = raw.op("python.List", [raw.op("torch.mean", raw.op("torch.mul", TABLE, 3.0))])
+    text = recipe(session, raw.op("python.next", raw.op("python.iter", means)))
+    assert "torch.mean" in text and "3.0" in text
+
+
+def test_a_list_with_a_loader_in_it_has_no_batches(session: Session) -> None:
+    """Whatever stood behind the loader was read as a batch of its data."""
+    _, raw = session
+    data = raw.op("torch.utils.data.TensorDataset", TABLE)
+    loader = raw.op("torch.utils.data.DataLoader", data, batch_size=16)
+    other = raw.op("torch.mul", TABLE, 0.0)
+    iterator = raw.op("python.iter", raw.op("python.List", [loader, other]))
+    raw.op("python.next", iterator)
+    text = recipe(session, raw.op("torch.mean", raw.op("python.next", iterator)))
+    assert "batch of" not in text and "mul" in text
+
+
+@pytest.mark.parametrize("deep", [1, 2])
+def test_what_is_written_into_a_part_of_a_list_is_read(session: Session, deep: int) -> None:
+    """The list was read as it had been made."""
+    _, raw = session
+    mean = raw.op("torch.mean", TABLE, 0)
+    held = raw.op("python.List", [mean])
+    for _ in range(deep - 1):
+        held = raw.op("python.List", [held])
+    raw.do("torch.Tensor.mul_", mean, 7.0)
+    held = raw.op("python.List.copy", held)
+    text = recipe(session, held)
+    assert text.count("mul_(7.0)") == 1
+
+
+def test_what_was_written_before_is_read_once(session: Session) -> None:
+    _, raw = session
+    mean = raw.op("torch.mean", TABLE, 0)
+    raw.do("torch.Tensor.mul_", mean, 7.0)
+    stacked = raw.op("torch.stack", raw.op("python.List", [mean]))
+    assert recipe(session, stacked).count("changed(") == 1
+
+
+def test_an_iterator_over_a_list_that_grew_is_read_as_one(session: Session) -> None:
+    _, raw = session
+    first, more = raw.op("torch.mean", TABLE), raw.op("torch.sum", TABLE)
+    held = raw.op("python.List", [first])
+    iterator = raw.op("python.iter", held)
+    raw.op("python.next", iterator)
+    raw.do("python.List.append", held, more)
+    assert "torch.sum" in recipe(session, raw.op("python.next", iterator))

@@ -274,3 +274,16 @@ def test_what_is_told_about_a_model(driver):
         "learning rate 0.1",
         "first weights: chosen by the scientist, uploaded",
     )
+
+
+def test_an_int_of_thousands_of_digits_is_part_of_the_form(driver):
+    """Python writes none of them, and the engine itself failed."""
+    long = driver.ok("python.Int.__pow__", 10, 5_000)
+    other = driver.ok("python.Int.__add__", long, 1)
+
+    def held(number: Ref) -> str:
+        items = driver.ok("python.List", [X])
+        driver.ok("python.List.append", items, number)
+        return form(driver, items)
+
+    assert held(long) == held(long) != held(other)
