@@ -45,10 +45,15 @@ class Writes:
         if rule.name.startswith("torch.optim.Optimizer."):
             found = []  # effects knows better than "the first argument"
         for entry in self._shared_boxes(listed):
-            if not is_private(entry.structure):  # else it may be the one that was chosen
-                raise PublicError(NotAllowed(OF_THE_OWNER))
+            if self._is_named(entry, given) or not is_private(entry.structure):
+                raise PublicError(NotAllowed(OF_THE_OWNER))  # else it may have been chosen
         found += self._effects.targets(rule.name, given)
         return list({id(t): t for t in found}.values()) if found else found
+
+    def _is_named(self, entry: Tracked, given: Arguments) -> bool:
+        """Whether the call names an owner's container itself, and not what was taken from one."""
+        first = given.at[0] if given.at else None
+        return first is not None and first.is_shared and self._lineage.find(first.value) is entry
 
     def _shared_boxes(self, listed: Iterable[Any]) -> list[Tracked]:
         entries = [self._lineage.find(value) for value in listed if not is_atomic(value)]

@@ -124,10 +124,28 @@ def test_bytes_that_are_no_text_damage_one_row(path):
     assert view.export(path.with_name("out")) == 3
 
 
-def test_a_file_that_leads_back_to_the_same_rows_is_not_followed(path):
+def test_text_in_the_place_of_bytes_damages_one_row(path):
+    """The table is strict again, as it was not while somebody wrote to it."""
+    with closing(sqlite3.connect(path)) as connection:
+        (strict,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'rows'")
+    said = "UPDATE sqlite_master SET sql = '{}' WHERE name = 'rows'"
+    change(path, "PRAGMA writable_schema=ON", said.format(strict[0].removesuffix(" STRICT")))
+    change(
+        path,
+        "INSERT INTO rows VALUES (4, 't', 's', 'k', '{}', 'salt', 7)",
+        "PRAGMA writable_schema=ON",
+        said.format(strict[0]),
+    )
+    view = AuditView(path)
+    assert view.verify().problems == ("row 4 is not what was written behind the row before it",)
+    assert [row.number for row in view.rows()] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("chars", [1, 3_000], ids=["many in a page", "one in a page"])
+def test_a_file_that_leads_back_to_the_same_rows_is_not_followed(path, chars):
     """A page of pages whose entries are all one page; with some above each other it has no end."""
     with closing(AuditFile(path)) as file:
-        file.append([ENTRY] * 500)
+        file.append([Entry("2026-01-01T00:00:00", "S", "release", "a" * chars)] * 300)
     with closing(sqlite3.connect(path)) as connection:
         (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'rows'")
         (size,) = connection.execute("PRAGMA page_size").fetchone()
@@ -137,7 +155,7 @@ def test_a_file_that_leads_back_to_the_same_rows_is_not_followed(path):
     cells = [start + int.from_bytes(data[at : at + 2], "big")
              for at in range(start + 12, start + 12 + 2 * count, 2)]  # fmt: skip
     for cell in cells:
-        data[cell : cell + 4] = data[cells[0] : cells[0] + 4]
+        data[cell : cell + 4] = data[cells[1] : cells[1] + 4]  # in the first are shorter rows, too
     path.write_bytes(data)
     for look in (AuditView.verify, AuditView.rows):
         with pytest.raises(AuditUnavailable, match="not in their order"):

@@ -51,6 +51,10 @@ OTHERS: dict[str, Use] = {
     "all of them": lambda d, of: d.run(D + "keys", of),
     "a list of them": lambda d, of: d.run("python.List", of),
     "whether it is equal": lambda d, of: d.run(D + "__eq__", of, d.put({"Anna": 1})),
+    "what is refused, taken out of the owner's own": lambda d, of: d.run(
+        D + "pop", of, "Anna", 1),
+    "what is refused, put into the owner's own": lambda d, of: changed(
+        d, of, "__setitem__", "Anna", 1),
     "a copy that gets it": lambda d, of: changed(
         d, d.run(D + "copy", of), "__setitem__", "Anna", 1),
     "a copy without it": lambda d, of: changed(d, d.run(D + "copy", of), "__delitem__", "Anna"),

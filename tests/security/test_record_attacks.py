@@ -139,6 +139,16 @@ def _small_group(p: RawPeer) -> Ref:
     return p.op("torch.mean", batch(p, loader(p, rows)))
 
 
+def _small_number(p: RawPeer) -> Ref:
+    zeros = p.op("torch.mul", X, 0.0)
+    return total(p, p.op("torch.add", zeros, p.op("python.Float", p.op("torch.mean", SMALL))))
+
+
+def _batch_off_all(p: RawPeer) -> Ref:
+    most = p.op("torch.div", total(p, batch(p, loader(p, X, batch_size=63))), 64.0)
+    return total(p, p.op("torch.sub", X, most))
+
+
 def _written_in_the_middle(p: RawPeer) -> Ref:
     own = p.op(T + "clone", X)
     going = p.op("python.iter", loader(p, own))
@@ -371,6 +381,8 @@ ATTACKS: dict[str, Attack] = {
         F + "local_response_norm", p.op(T + "view", X, 1, 64, 1), 3)),
     # batches
     "a small group behind a data set": _small_group,
+    "a small group's mean, a number beside the records": _small_number,
+    "a batch's sum, taken off all records": _batch_off_all,
     "a data set written to in the middle of a pass": _written_in_the_middle,
     "a data set masked in the middle of a pass": _masked_in_the_middle,
     "all but the last short batch, with a mean over all beside it": _all_but_the_last_batch,

@@ -199,6 +199,20 @@ async def test_rows_that_a_full_disk_refuses_are_bounded_and_their_loss_is_a_row
     assert len(rows(path)) == 9
 
 
+async def test_what_the_disk_refused_is_written_before_what_came_meanwhile(log, path):
+    original = log.file.append
+
+    def refused(entries, **how):
+        log.file.append = original
+        log.record("share", {"n": 2})
+        raise OSError("no room")
+
+    log.file.append = refused
+    log.record("share", {"n": 1})
+    await asyncio.to_thread(_flush_until_good, log)
+    assert numbers(path) == [1, 2]
+
+
 def _flush_until_good(log):
     for _ in range(100):
         try:

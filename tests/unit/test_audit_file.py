@@ -53,6 +53,22 @@ def test_every_connection_waits_for_the_disk(path):
         file.close()
 
 
+def test_a_log_that_is_there_is_opened_while_another_process_writes_to_it(path, monkeypatch):
+    monkeypatch.setattr(limits, "AUDIT_BUSY_SECONDS", 0.01)
+    other = AuditFile(path)
+    assert other.connection.execute("PRAGMA user_version").fetchone() == (1,)
+    other.connection.execute("BEGIN IMMEDIATE")
+    file = AuditFile(path)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):  # waited for, and in vain
+        file.append([ENTRY])
+    other.connection.execute("COMMIT")
+    file.connection.execute("BEGIN")
+    with pytest.raises(sqlite3.OperationalError, match="within a transaction"):
+        file.append([ENTRY], waits=False)  # that is a mistake, and no other process
+    file.close()
+    other.close()
+
+
 def test_rows_are_found_by_text_kind_and_session_newest_first(path):
     file = AuditFile(path)
     facts = ['{"name": "loss_1"}', '{"name": "lossX1"}', '{"name": "100%"}', '{"name": "acc"}']
@@ -224,6 +240,37 @@ def test_a_log_that_others_can_read_or_a_link_is_refused(path):
         AuditFile(link)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no modes")
+@pytest.mark.parametrize("end", ["-wal", "-shm"])
+def test_what_others_can_read_once_it_is_open_is_refused_too(path, monkeypatch, end):
+    """SQLite's own files may be made between the look at them and the opening."""
+    prepare = AuditFile._prepare
+    opened = []
+
+    def prepared(file, create):
+        prepare(file, create)
+        path.with_name(path.name + end).chmod(0o644)
+        opened.append(file.connection)
+
+    monkeypatch.setattr(AuditFile, "_prepare", prepared)
+    with pytest.raises(IdentityFileUnsafe, match="chmod 600"):
+        AuditFile(path)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
+
+
+def test_a_group_that_cannot_be_written_keeps_nobody_waiting(path):
+    file, other = AuditFile(path), AuditFile(path)
+    for wrong in (Entry("t", "S1", None, "{}"), None):
+        with pytest.raises(AttributeError):
+            file.append([ENTRY, wrong])
+        other.append([ENTRY], waits=False)
+        file.append([ENTRY], waits=False)
+    assert check(file.rows()).rows == 4
+    file.close()
+    other.close()
+
+
 def test_what_is_no_log_is_not_written_to(path):
     path.write_bytes(b"this is not a database, it is a letter" * 100)
     path.chmod(0o600)
@@ -236,11 +283,12 @@ def test_what_is_no_log_is_not_written_to(path):
         AuditFile(path.with_name("none.sqlite"), create=False)
 
 
-def test_a_log_of_a_later_release_is_left_alone(path):
+@pytest.mark.parametrize("version", [2, 9, -1])
+def test_a_log_of_another_release_is_left_alone(path, version):
     file = AuditFile(path)
-    file.connection.execute("PRAGMA user_version=9")
+    file.connection.execute(f"PRAGMA user_version={version}")
     file.close()
-    with pytest.raises(AuditUnavailable, match="version 9"):
+    with pytest.raises(AuditUnavailable, match=f"version {version}"):
         AuditFile(path)
 
 
@@ -291,6 +339,16 @@ def test_a_log_that_two_begin_at_once_is_waited_for(path):
     other.close()
 
 
+def test_but_not_for_ever(path, monkeypatch):
+    monkeypatch.setattr(limits, "AUDIT_BUSY_SECONDS", 0.01)
+    path.touch(mode=0o600)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(AuditUnavailable, match="locked"):
+        AuditFile(path)
+    other.close()
+
+
 def test_the_room_that_is_made_holds_no_row(path):
     file = AuditFile(path)
     file.append([ENTRY])
@@ -304,6 +362,19 @@ def test_the_room_that_is_made_holds_no_row(path):
     file.close()
     file = AuditFile(path)
     assert check(file.rows()).rows == 2
+    file.close()
+
+
+def test_room_that_is_there_is_not_made_again(path):
+    file = AuditFile(path)
+    file.append([ENTRY])
+    pages = file.connection.execute("PRAGMA cache_size").fetchone()
+    file.make_room()
+    assert file.connection.execute("PRAGMA cache_size").fetchone() == pages
+    said = []
+    file.connection.set_trace_callback(said.append)
+    file.make_room()
+    assert not said
     file.close()
 
 
