@@ -343,11 +343,10 @@ class Service:
         self._settling.done(event.seq)
 
     def _op_failed(self, event: engine.OpFailed) -> None:
-        self.failures.append(Failure(event.seq, event.op, event.code, event.text, event.is_public))
-        self._journal.record(
-            "fault",
-            {"seq": event.seq, "op": event.op, "code": event.code, "told": event.is_public},
-        )
+        failure = Failure(event.seq, event.op, event.code, event.text, event.is_public)
+        self.failures.append(failure)
+        facts = {"seq": event.seq, "op": failure.op, "code": event.code, "told": event.is_public}
+        self._journal.record("fault", facts)
         if (put := self._listed_puts.pop(event.seq, None)) is not None:
             self._unlist((put,))
         if event.is_public:

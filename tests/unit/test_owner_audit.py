@@ -201,6 +201,14 @@ def test_no_row_holds_a_private_value_or_the_text_of_a_failure(pair, path):
     assert "-281" not in "".join(row.entry.facts for row in duet.audit.rows())
 
 
+def test_a_name_that_does_not_exist_is_in_the_log_as_it_is_shown(pair):
+    duet, scientist = pair
+    scientist.op("torch.\u202e\u200bnus\x00", 1, 2)
+    scientist.wait_for(lambda: duet.errors)
+    row = json.loads(duet.audit.rows()[-1].entry.facts)
+    assert row["op"] == duet.errors[-1].op == "torch.nus"
+
+
 def test_a_new_link_does_not_tell_whether_something_failed_on_private_values(pair, path):
     """Its proof has the head that the scientist knows; what failed in between is on the disk."""
     duet, scientist = pair
