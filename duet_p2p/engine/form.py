@@ -34,7 +34,7 @@ from duet_p2p.engine.holding import Holding, groups_of, holding_of
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.rates import are_public
-from duet_p2p.engine.recipe import Made, collected, made
+from duet_p2p.engine.recipe import RECIPE_STEPS, Made, collected, made
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.wire import values as wire
 
@@ -392,20 +392,25 @@ def _as_it_is(slot: Slot, lineage: Lineage) -> Made:
     if may_be_another(slot, lineage):
         return made("perhaps changed", (wire.Ref(0), "…"), {}, {0: slot.made})
     entry = _entry_of(slot.value, lineage)
-    changes = []
+    said = [slot.made]
     if entry is not None and entry.written is not None and entry.written is not slot.made:
-        changes.append(entry.written)
-    changes += _changes_inside(slot, slot.made, lineage)
-    if not changes:
+        said.append(entry.written)
+    said += _changes_inside(slot, said, lineage)
+    if len(said) == 1:
         return slot.made
-    nodes = dict(enumerate([slot.made, *changes]))
+    nodes = dict(enumerate(said))
     return made("changed", tuple(map(wire.Ref, nodes)), {}, nodes)
 
 
-def _changes_inside(slot: Slot, node: Made, lineage: Lineage) -> list[Made]:
+def _changes_inside(slot: Slot, said: Iterable[Made], lineage: Lineage) -> list[Made]:
     """What was written into a container's parts since they came into it.
 
     A pass over a loader is asked with each batch, whose text begins with itself.
+
+    Args:
+        slot: the container.
+        said: the nodes that it has itself; what is behind them is not said once more.
+        lineage: what is known of the parts.
     """
     value = slot.value
     if isinstance(value, torch.Tensor | Optimizer) or is_atomic(value):
@@ -416,11 +421,14 @@ def _changes_inside(slot: Slot, node: Made, lineage: Lineage) -> list[Made]:
         return []
     parts = [part for part in reach(value) if part is not value]
     entries = [e for part in parts if (e := _entry_of(part, lineage)) is not None]
-    found = {id(e.written): e.written for e in entries if e.written is not None}
-    if found:
-        for known in collected(node)[0]:  # a part that was written before says so itself
-            found.pop(id(known), None)
-    return sorted(found.values(), key=form_of)
+    found = {form_of(e.written): e.written for e in entries if e.written is not None}
+    for node in said if found else ():
+        shown, is_cut = collected(node)
+        if is_cut:
+            return []  # nothing can be bound to it, and what comes after it would say all again
+        for known in shown:  # nodes may be copies, so forms are compared
+            found.pop(form_of(known), None)
+    return [found[form] for form in sorted(found)][: RECIPE_STEPS + 1]  # one more: then it is cut
 
 
 def _entry_of(value: Any, lineage: Lineage) -> Owned | Tracked | None:
