@@ -34,8 +34,9 @@ from duet_p2p.engine.holding import Holding, groups_of, holding_of
 from duet_p2p.engine.labels import UNBOUND, Kind
 from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, storage_of
 from duet_p2p.engine.rates import are_public
-from duet_p2p.engine.recipe import RECIPE_STEPS, Made, collected, made
+from duet_p2p.engine.recipe import Made, collected, made
 from duet_p2p.engine.store import Poison, Slot
+from duet_p2p.limits import RECIPE_STEPS
 from duet_p2p.wire import values as wire
 
 __all__ = [

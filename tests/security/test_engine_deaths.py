@@ -59,7 +59,11 @@ def resident_bytes() -> int:
 
 
 def killed(both: Joined) -> None:
-    """As the kernel does it where a machine's memory is used up."""
+    """As the kernel does it where a machine's memory is used up, to an engine at rest.
+
+    One that works on private data, as it does for each request, would suspend the session.
+    """
+    until(lambda: both.owner._service._host._running._page.read() is None)  # type: ignore[attr-defined]
     os.kill(both.owner.status()["engine"]["pid"], signal.SIGKILL)
 
 
