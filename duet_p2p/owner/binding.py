@@ -83,7 +83,8 @@ class Binding:
             if same_text(facts.recipe) != same_text(self.recipe):
                 return "the recipe is another one"
             return "a public input (a mask, weights) or a loader's settings are others"
-        if not self.run and self.recipe and same_text(facts.recipe) != same_text(self.recipe):
+        is_of_plan = self.run or facts.plan  # whose commands are bound by its digest
+        if not is_of_plan and self.recipe and same_text(facts.recipe) != same_text(self.recipe):
             return "the recipe is another one"  # which of several that are alike, a form has not
         if facts.plan_given != self.run:
             return "it comes from another plan, or the run was given other public inputs"

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from duet_p2p.engine.joined import joined
-from duet_p2p.engine.kept import check_not_used_up, kept_by, use_up
+from duet_p2p.engine.kept import check_not_used_up, kept_by, nodes_of, use_up
 from duet_p2p.engine.retraced import retraced
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -77,7 +77,7 @@ def test_of_what_values_chose_the_writes_are_not_counted() -> None:
 def test_what_is_used_up_is_refused_in_the_words_of_torch() -> None:
     w = torch.ones(3, requires_grad=True)
     loss, linear = w.square().sum(), w.sum()
-    use_up([loss, linear])
+    use_up(nodes_of([loss, linear]))
     check_not_used_up([linear])  # keeps nothing, so it can be gone through as often as one likes
     with pytest.raises(RuntimeError) as ours:
         check_not_used_up([loss + w.sum()])
