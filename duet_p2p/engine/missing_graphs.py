@@ -111,8 +111,8 @@ def gone_through(
     inner = {node for part in tensors_in(named) if (node := node_of(part)) is not None}
     above: dict[Any, list[Any]] = {}
     for part in (*nodes, *missing):
-        is_missing = isinstance(part, Poison)
-        for child in part.made_of if is_missing else [node for node, _ in part.next_functions]:
+        is_poison = isinstance(part, Poison)
+        for child in part.made_of if is_poison else [node for node, _ in part.next_functions]:
             above.setdefault(child, []).append(part)
     stack = [
         part for part in (*nodes, *missing)

@@ -60,8 +60,7 @@ class Service:
         self.failures: deque[Failure] = deque(maxlen=limits.FAILURES)
         self.operations = 0
         self.error: Exception | None = None
-        self._session = session
-        self._host = host
+        self._session, self._host = session, host
         self._configure = configure
         self._journal = journal
         self._printer = printer

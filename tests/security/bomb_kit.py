@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from duet_p2p.wire import messages as wire
+from duet_p2p.wire.messages import PlanStep
 from duet_p2p.wire.values import Ref
 from tests.security.raw_peer import attacked
 
@@ -47,6 +48,26 @@ def check_usable(duet, raw, handle):
     mine = raw.op("torch.ones", 3)
     assert isinstance(raw.get(mine), wire.Value)
     raw.forget_all()
+
+
+def unharmed(attack):
+    """Gives the partner; behind a test all is as it was, and in the engine that there was."""
+    duet, raw, _ = attack
+    raw.answers.clear()
+    before = pid(duet)
+    yield raw
+    check_usable(*attack)
+    assert pid(duet) == before
+
+
+def step(name, out, *args):
+    return PlanStep(name, () if out is None else (out,), args, {}, "g")
+
+
+def planned(raw, captures, steps, output):
+    plan = raw.new_id()
+    raw.send(wire.DefinePlan(plan, "", 0, captures, tuple(steps), (output,), True))
+    return plan
 
 
 def handle_id(duet):

@@ -13,7 +13,7 @@ from duet_p2p.protocol.description import Channel
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.codec import decode_value, encode_message, encode_value, pack_value, unpack_value
 from duet_p2p.wire.values import Ref
-from tests.security.bomb_kit import LIMITS, check_usable, handle_id, opened, pid
+from tests.security.bomb_kit import LIMITS, handle_id, opened, unharmed
 from tests.security.raw_peer import attacked
 
 SAME = 2**61 - 1  # what Python takes the hash of a number by
@@ -28,11 +28,7 @@ def attack():
 
 @pytest.fixture
 def raw(attack):
-    attack[1].answers.clear()
-    before = pid(attack[0])
-    yield attack[1]
-    check_usable(*attack)
-    assert pid(attack[0]) == before
+    yield from unharmed(attack)
 
 
 def alike(count):

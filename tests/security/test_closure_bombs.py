@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from duet_p2p.wire import messages as wire
-from duet_p2p.wire.messages import PlanStep
 from duet_p2p.wire.values import Ref
-from tests.security.bomb_kit import LIMITS, check_usable, opened, pid, refused
+from tests.security.bomb_kit import LIMITS, opened, planned, refused, step, unharmed
 
 NESTED = 1_500
 
@@ -18,22 +17,7 @@ def attack():
 
 @pytest.fixture
 def raw(attack):
-    duet, raw, handle = attack
-    raw.answers.clear()
-    before = pid(duet)
-    yield raw
-    check_usable(duet, raw, handle)
-    assert pid(duet) == before
-
-
-def step(name, out, *args):
-    return PlanStep(name, () if out is None else (out,), args, {}, "g")
-
-
-def planned(raw, captures, steps, output):
-    plan = raw.new_id()
-    raw.send(wire.DefinePlan(plan, "", 0, captures, tuple(steps), (output,), True))
-    return plan
+    yield from unharmed(attack)
 
 
 def stepped(raw, *more, **settings):

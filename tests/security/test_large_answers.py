@@ -7,7 +7,7 @@ from duet_p2p.owner.answers import Answers
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.values import Ref
-from tests.security.bomb_kit import LIMITS, check_usable, handle_id, opened, pid
+from tests.security.bomb_kit import LIMITS, handle_id, opened, unharmed
 from tests.unit.engine_kit import Driver
 
 ITEMS, TIMES = 4_000, 50
@@ -22,11 +22,7 @@ def attack():
 
 @pytest.fixture
 def raw(attack):
-    attack[1].answers.clear()
-    before = pid(attack[0])
-    yield attack[1]
-    check_usable(*attack)
-    assert pid(attack[0]) == before
+    yield from unharmed(attack)
 
 
 def many(d, first):

@@ -4,9 +4,17 @@ import pytest
 import torch
 
 from duet_p2p.wire import messages as wire
-from duet_p2p.wire.messages import PlanStep
 from duet_p2p.wire.values import Ref
-from tests.security.bomb_kit import DATA, LIMITS, check_usable, handle_id, opened, pid
+from tests.security.bomb_kit import (
+    DATA,
+    LIMITS,
+    check_usable,
+    handle_id,
+    opened,
+    pid,
+    planned,
+    step,
+)
 
 SIDE = 700  # of the squares: a product of two takes much less than a second
 ENDLESS = {"max_iter": 10_000, "max_eval": 12_500, "tolerance_grad": 0, "tolerance_change": 0}
@@ -22,16 +30,6 @@ def attack(hurried):
     hurried[1].answers.clear()
     yield hurried
     check_usable(*hurried)
-
-
-def step(name, out, *args):
-    return PlanStep(name, () if out is None else (out,), args, {}, "g")
-
-
-def planned(raw, captures, steps, output):
-    plan = raw.new_id()
-    raw.send(wire.DefinePlan(plan, "", 0, captures, tuple(steps), (output,), True))
-    return plan
 
 
 def stepped(raw, factor, **settings):

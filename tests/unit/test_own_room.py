@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from signaling_server.backend import Message
 from signaling_server.frames import Close
 from tests.unit.rooms_kit import Recorder, World, proof
 from tests.unit.signaling_kit import owner, scientist
@@ -96,16 +97,5 @@ async def test_what_waits_for_strangers_leaves_room_for_what_waits_for_the_user(
     assert await world.backend.queue(_to(strangers[-1], BODY))  # counted back
 
 
-async def test_a_server_for_everybody_is_as_it_was() -> None:
-    world = World(max_sessions=1)
-    session, _, _, _ = await world.pair()
-    await world.rooms.leave(session)
-    member, out = world.enter()
-    await world.say(member, **proof(owner(3)))
-    assert out.closed == (Close.OVERLOAD, "overload")
-
-
 def _to(id: str, body: str = "dd") -> Any:
-    from signaling_server.backend import Message
-
     return Message("signal", owner(999).id, id, body)
