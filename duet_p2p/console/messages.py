@@ -100,6 +100,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     like: RequestId | UnsetType = UNSET
     """A request whose recipe, sources, kind and form are bound (accept), or its recipe (deny)."""
     allow_injected: bool | UnsetType = UNSET
+    allow_dropout: bool | UnsetType = UNSET
     max_uses: Count | UnsetType | None = UNSET
     element_quota: Count | None = None
     seconds: Seconds | None = None

@@ -88,7 +88,8 @@ def handler_of(rule: Rule, desk: Desk) -> Handler:
         min_records=UNSET if isinstance(rule.min_records, UnsetType) else rule.min_records,
         sources=UNSET if isinstance(rule.sources, UnsetType) else frozenset(rule.sources),
         recipe=recipe,
-        allow_injected=UNSET if isinstance(rule.allow_injected, UnsetType) else rule.allow_injected,
+        allow_injected=_whether(rule.allow_injected),
+        allow_dropout=_whether(rule.allow_dropout),
         max_uses=_said(rule.max_uses),
         seen_only=rule.seen_only,
         binding=binding,
@@ -185,6 +186,8 @@ def _form(handler: Handler, guard: int) -> Iterable[str]:
         yield "Not if something public met the data along its records (injected)."
     elif is_guarded or least > 1:
         yield "Also if something public met the data along its records (injected)."
+    if said.allow_dropout is False:
+        yield "Not if a dropout fell on the records, here or in a training before."
 
 
 def _how_often(handler: Handler) -> Iterable[str]:
@@ -247,6 +250,10 @@ def _warnings(handler: Handler) -> Iterable[str]:
             "Name and tags are the scientist's own words: what is called a loss can be any "
             "question about your data. The conditions limit number and form, not meaning."
         )
+
+
+def _whether(value: bool | UnsetType) -> bool | Unset:
+    return UNSET if isinstance(value, UnsetType) else value
 
 
 def _said(value: int | UnsetType | None) -> int | Unset | None:

@@ -92,6 +92,7 @@ class RequestView(TypedDict):
     sources: list[SourceView]
     records: int
     injected: bool
+    dropout: bool
     summary: str
     """The recipe in one line, or empty."""
     training: list[str]
@@ -243,6 +244,7 @@ class Views:
             ],
             records=facts.min_records,
             injected=facts.injected,
+            dropout=facts.dropout,
             summary=clean_line(facts.summary, limits.MESSAGE_TEXT_CHARS),
             training=_lines(facts.training),
             charge=max(facts.charge, facts.elements),

@@ -112,7 +112,8 @@ def records_of(dataset: Any, lineage: Lineage) -> Records | None:
     is_injected = len(known) < len(rows) or any(label.injected for label in private)
     is_injected = is_injected or any(r.thinned for r in known)  # a batch would forget it
     writers = bounded_writers(label.writers for label in private)
-    label = Label(Kind.VERBATIM, sources, frozenset(), 1, is_injected, writers)
+    dropout = any(label.dropout for label in private)
+    label = Label(Kind.VERBATIM, sources, frozenset(), 1, is_injected, writers, dropout)
     # What met the records on their way is in every batch. Of numbers over all of them, as in
     # ``x - mean``, it is known what a batch can be subtracted from; all else would be forgotten.
     met = [r for r in known if r.floor < UNBOUNDED]

@@ -304,8 +304,11 @@ class _Closure:
         if not self._is_followed or every.is_data or not is_private(every):
             every = written_by(join((every, self._given)), UNBOUND_WRITERS)
             return to_per_record(every) if is_private(every) else every
-        injected = every.injected or self._given.injected
-        return replace(every, sources=every.sources | self._given.sources, injected=injected)
+        given = self._given
+        return replace(
+            every, sources=every.sources | given.sources, injected=every.injected or given.injected,
+            dropout=every.dropout or given.dropout,
+        )  # fmt: skip
 
     def _mark(self) -> None:
         """Labels the optimizer's parameters, gradients and state."""

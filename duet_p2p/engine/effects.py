@@ -373,7 +373,7 @@ class Effects:
         if rows is not None and rows.axis == 0 and not any(label.is_data for label in before):
             least = min(rows.records, rows.floor, *(label.min_records for label in before))
             every = Label(Kind.MODEL, every.sources, frozenset(), least, every.injected,
-                          every.writers)  # fmt: skip
+                          every.writers, every.dropout)  # fmt: skip
         else:
             every = to_model(every)
         for buffer in buffers if is_private(every) else ():

@@ -136,6 +136,7 @@ def freeze(
         sources=sources,
         min_records=0 if label.min_records >= UNBOUNDED else label.min_records,
         injected=label.injected,
+        dropout=label.dropout,
         elements=elements,
         nbytes=nbytes,
         type=type_of(slot),

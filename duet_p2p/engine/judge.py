@@ -267,15 +267,16 @@ def _by_rows(
     if found.thinned is not None:
         atoms = frozenset(Atom(a.sources, (*a.group, THINNED)) for a in atoms)
     injected = found.injected or every.injected or is_mixed
+    dropout = found.thinned is not None or every.dropout
     floor, records, key = _folded(found, floor, opened[0])
     if found.is_reduced:
         least = min(records, floor)
         label = Label(Kind.AGGREGATE, every.sources, atoms if least > 1 else frozenset(), least,
-                      injected, every.writers)  # fmt: skip
+                      injected, every.writers, dropout)  # fmt: skip
         return Verdict(label, is_by_values=found.is_by_values), found.is_by_values
     is_copy = short in axes.COPIES and {lb.kind for lb in labels} <= {Kind.VERBATIM, Kind.PUBLIC}
     kind = Kind.VERBATIM if is_copy and not injected else Kind.ROWS
-    label = Label(kind, every.sources, frozenset(), 1, injected, every.writers)
+    label = Label(kind, every.sources, frozenset(), 1, injected, every.writers, dropout)
     thinned = thinned.union(*(r.thinned for r in opened))
     rows = Rows(found.axis, records, key, atoms, floor, thinned)
     states = None if found.states is None else Rows(0, *found.states, atoms, floor, thinned)
@@ -365,7 +366,9 @@ def is_power_of_private(rule: Rule, given: Arguments) -> bool:
 
 
 def _verbatim(label: Label) -> Label:
-    return Label(Kind.VERBATIM, label.sources, frozenset(), 1, label.injected, label.writers)
+    return Label(
+        Kind.VERBATIM, label.sources, frozenset(), 1, label.injected, label.writers, label.dropout
+    )
 
 
 def label_fresh(
@@ -491,5 +494,6 @@ def _says_less(new: Label, old: Label) -> bool:
         old.sources <= new.sources
         and new.min_records <= old.min_records
         and new.injected >= old.injected
+        and new.dropout >= old.dropout
         and (old.kind is new.kind or (new.is_data and old.kind is not Kind.PER_RECORD))
     )

@@ -89,6 +89,9 @@ class Label:
     writers: frozenset[str] = frozenset()
     """How state behind this value was trained: one text for each *form* of a backward, step or clip
     that wrote to it (binding.py). Never under-counted, like sources."""
+    dropout: bool = False
+    """A dropout that counts as harmless fell on the records, by a seed of the scientist's. What is
+    trained with it stays so."""
     _hash: int = field(default=0, init=False, repr=False, compare=False)
 
     def __hash__(self) -> int:
@@ -96,7 +99,7 @@ class Label:
         return self._hash or _remembered(
             self,
             (self.kind.value, self.sources, self.atoms, self.min_records, self.injected,
-             self.writers),
+             self.writers, self.dropout),
         )  # fmt: skip
 
     @property
@@ -202,6 +205,7 @@ def join(labels: Iterable[Label]) -> Label:
         least,
         any(label.injected for label in private),
         bounded_writers(label.writers for label in private),
+        any(label.dropout for label in private),
     )
 
 
@@ -233,7 +237,9 @@ def to_per_record(label: Label) -> Label:
     """The same sources, nothing known about the way."""
     if label.is_public:
         return label
-    return Label(Kind.PER_RECORD, label.sources, _NONE, 1, label.injected, label.writers)
+    return Label(
+        Kind.PER_RECORD, label.sources, _NONE, 1, label.injected, label.writers, label.dropout
+    )
 
 
 def bounded_writers(given: Iterable[frozenset[str]]) -> frozenset[str]:

@@ -331,6 +331,8 @@ class Facts:
     where that cannot be told."""
     writers: tuple[str, ...] = ()
     """Forms of the training steps that wrote what the value depends on."""
+    dropout: bool = False
+    """A dropout by the scientist's seed, of those that are not injected, fell on the records."""
     has_random: bool = False
     """Random numbers were drawn on the way to it."""
     summary: str = ""

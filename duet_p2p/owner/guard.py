@@ -120,6 +120,7 @@ def facts_against(handler: Handler, facts: Facts, guard_records: int) -> str:
         _size_against(handler, facts)
         or _records_against(said, facts, guard_records if is_guarded else 1)
         or _injection_against(handler, facts)
+        or _dropout_against(handler, facts)
         or uses_against(handler, is_model=facts.kind == "model")
     )
 
@@ -174,4 +175,13 @@ def _injection_against(handler: Handler, facts: Facts) -> str:
     return (
         "something public met the data along its records (injected); so does a dropout over fewer "
         "than 64 records, which drop_last=True avoids and allow_injected=True lets pass"
+    )
+
+
+def _dropout_against(handler: Handler, facts: Facts) -> str:
+    if handler.conditions.allow_dropout is not False or not facts.dropout:
+        return ""
+    return (
+        "a dropout by the scientist's seed fell on the records, here or in the training of what it "
+        "is computed with, and allow_dropout is False"
     )

@@ -172,6 +172,7 @@ class OwnerRequests(RequestList):
         sources: Iterable[Any] | Unset = UNSET,
         recipe: str | OwnerRequest | Unset = UNSET,
         allow_injected: bool | Unset = UNSET,
+        allow_dropout: bool | Unset = UNSET,
         max_uses: int | Unset | None = UNSET,
         seen_only: bool = False,
     ) -> Handler:
@@ -209,6 +210,9 @@ class OwnerRequests(RequestList):
                 `request.recipe`; an accept handler is then guarded as one with a name is.
             allow_injected: whether public tensors may have met the data along its records. Not
                 said, a handler with `name`, `tags` or `min_records` leaves such values.
+            allow_dropout: False: leave what a dropout fell on, whose masks follow from the
+                scientist's seed and can be searched until few records are left. Losses of a
+                network with dropout in training, and what is computed with its weights later.
             max_uses: how many times it may decide; a model leaves once unless said otherwise.
             seen_only: take only what matches an earlier decision by hand; of accepted values only
                 those that could have been accepted always.
@@ -236,6 +240,7 @@ class OwnerRequests(RequestList):
             source_names=self._named(found),
             recipe=recipe,
             allow_injected=allow_injected,
+            allow_dropout=allow_dropout,
             max_uses=max_uses,
             seen_only=seen_only,
             binding=binding,

@@ -79,6 +79,7 @@ class Conditions:
     sources: frozenset[int] | Unset = UNSET
     recipe: str | Unset = UNSET
     allow_injected: bool | Unset = UNSET
+    allow_dropout: bool | Unset = UNSET
     max_uses: int | Unset | None = UNSET
     seen_only: bool = False
     binding: Binding | None = None
@@ -106,7 +107,7 @@ class Conditions:
             and not self.seen_only
             and self.max_elements in (UNSET, None)
             and self.max_uses in (UNSET, None)
-            and self.allow_injected in (UNSET, True)
+            and {self.allow_injected, self.allow_dropout} <= {UNSET, True}
             and (self.kinds is UNSET or self.kinds >= KINDS - {"public"})
             and self.min_records in (UNSET, 0, 1)
             and {self.sources, self.recipe} == {UNSET}
@@ -115,7 +116,8 @@ class Conditions:
     @property
     def has_facts(self) -> bool:
         """Whether it looks at facts that a failure has otherwise than the value would have."""
-        said = (self.kinds, self.max_elements, self.min_records, self.allow_injected)
+        said = (self.kinds, self.max_elements, self.min_records, self.allow_injected,
+                self.allow_dropout)  # fmt: skip
         return self.seen_only or any(part is not UNSET for part in said)
 
     def described(self) -> str:
@@ -140,6 +142,7 @@ class Conditions:
                 "sources",
                 "recipe",
                 "allow_injected",
+                "allow_dropout",
                 "max_uses",
             )
             if (value := getattr(self, name)) is not UNSET
@@ -296,6 +299,7 @@ _KEYS: Final = (
     "sources",
     "recipe",
     "allow_injected",
+    "allow_dropout",
     "max_uses",
     "seen_only",
 )

@@ -295,6 +295,7 @@ def facts_for_journal(facts: engine.Facts) -> dict[str, Any]:
         "sources": list(facts.sources),
         "min_records": facts.min_records,
         "injected": facts.injected,
+        "dropout": facts.dropout,
         "failed": bool(facts.failed),
     }
 

@@ -80,7 +80,11 @@ def records_text(facts: Facts) -> str:
     if facts.injected and count > 1:  # else it would read as a group of so many
         return f"{met} at least {count:,} records: it may have left one of them per number"
     text = f"at least {count:,} record{'s' * (count != 1)} per number"
-    return (text if count else "no record is behind it") + f"; {met} the records" * facts.injected
+    if not count:
+        text = "no record is behind it"
+    if facts.injected:
+        return f"{text}; {met} the records"
+    return text + "; a dropout by the scientist's seed leaves some out" * facts.dropout
 
 
 def tagged_texts(sources: Iterable[str], tags: Iterable[Iterable[str]]) -> list[str]:

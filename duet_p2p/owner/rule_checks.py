@@ -46,6 +46,7 @@ def check(handler: Handler) -> None:
         raise ValueError("recipe is empty, so it names no computation: give a request, or leave it")
     switches = {
         "allow_injected": said.allow_injected,
+        "allow_dropout": said.allow_dropout,
         "seen_only": said.seen_only,
         "print_local": handler.print_local,
         "log_local": handler.log_local,
@@ -109,6 +110,9 @@ def misread(handler: Handler) -> str:
     if said.allow_injected is False:
         left.append("what something public met along its records (injected)")
         instead.append("allow_injected=False")
+    if said.allow_dropout is False:
+        left.append("what a dropout fell on")
+        instead.append("allow_dropout=False")
     if not left:
         return _NO_QUOTA if handler.element_quota is not None else ""
     return (

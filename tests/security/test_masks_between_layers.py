@@ -7,15 +7,19 @@ them. The seed is the scientist's, and can be tried out at home until one record
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from duet_p2p.owner.handlers import UNSET
 from duet_p2p.wire.values import Ref
 from tests.security.raw_peer import RawPeer, waits
 from tests.security.rules_kit import Session, X, session  # noqa: F401
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 SIZE = 64
+F = "torch.nn.functional."
 
 
 @pytest.fixture
@@ -65,3 +69,93 @@ def test_a_product_of_masked_features_is_no_sum_over_all_records(guarded: Sessio
     wide = raw.op("torch.Tensor.expand", raw.op("torch.reshape", X, [SIZE, 1]), SIZE, 8)
     masked = raw.op("torch.nn.functional.dropout", wide, 0.5, True)
     waits(duet, raw, raw.op("torch.sum", raw.op("torch.prod", masked, 1)), "loss")
+
+
+# a rule that leaves what a dropout fell on
+
+
+def _masked(p: RawPeer) -> Ref:
+    return p.op(F + "dropout", X, 0.25, True)
+
+
+def _summed(p: RawPeer) -> Ref:
+    return p.op("torch.sum", _masked(p))
+
+
+def _copied(p: RawPeer) -> Ref:
+    own = p.op("torch.zeros", [])
+    p.do("torch.Tensor.copy_", own, _summed(p))
+    return own
+
+
+def _parameter(p: RawPeer) -> Ref:
+    return p.op("torch.mul", p.op("torch.nn.Parameter", _summed(p)), 2)
+
+
+def _trained(p: RawPeer, masked: bool = True) -> Ref:
+    """What SGD made of a weight, whose gradient came from records under a mask."""
+    weight = p.op("torch.nn.Parameter", p.put(torch.ones(1)))
+    optimizer = p.op("torch.optim.SGD", [weight], lr=0.1)
+    seen = _masked(p) if masked else X
+    p.do("torch.Tensor.backward", p.op("torch.mean", p.op("torch.mul", seen, weight)))
+    p.do("torch.optim.Optimizer.step", optimizer)
+    return weight
+
+
+def _evaluated(p: RawPeer) -> Ref:
+    return p.op("torch.mean", p.op("torch.mul", X, _trained(p)))
+
+
+def _gradient(p: RawPeer) -> Ref:
+    weight = p.op("torch.nn.Parameter", p.put(torch.ones(())))
+    p.do("torch.Tensor.backward", p.op("torch.mean", p.op("torch.mul", _masked(p), weight)))
+    return p.op("torch.Tensor.grad", weight)
+
+
+def _statistics(p: RawPeer) -> Ref:
+    """The running mean of a norm in training, over masked records."""
+    mean, var = p.op("torch.zeros", [1]), p.op("torch.ones", [1])
+    rows = p.op("torch.reshape", _masked(p), [SIZE, 1])
+    p.op(F + "batch_norm", rows, mean, var, None, None, True, 0.5)
+    return p.op("torch.sum", mean)
+
+
+UNDER_A_MASK = [_summed, _copied, _parameter, _evaluated, _gradient, _statistics]
+
+
+@pytest.mark.parametrize("program", UNDER_A_MASK, ids=lambda made: made.__name__.strip("_"))
+def test_a_rule_without_dropout_leaves_what_a_mask_fell_on(
+    session: Session,  # noqa: F811
+    program: Callable[[RawPeer], Ref],
+) -> None:
+    duet, raw = session
+    kinds = {"aggregate", "model"}
+    duet.requests.add_handler("accept", name="loss", kinds=kinds, allow_dropout=False)
+    assert "a dropout by the scientist's seed" in waits(duet, raw, program(raw), "loss")
+
+
+@pytest.mark.parametrize("allowed", [True, UNSET], ids=["said", "not said"])
+def test_a_rule_that_does_not_say_so_takes_it(
+    session: Session,  # noqa: F811
+    allowed: bool,
+) -> None:
+    duet, raw = session
+    duet.requests.add_handler(
+        "accept", name="loss", kinds={"aggregate", "model"}, max_uses=None, allow_dropout=allowed
+    )
+    assert raw.ask(_summed(raw), "loss") == raw.ask(_evaluated(raw), "loss") == "Value"
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.25])
+def test_a_rule_without_dropout_takes_what_none_fell_on(
+    session: Session,  # noqa: F811
+    chance: float,
+) -> None:
+    """A network at rest, and one whose dropout drops nothing."""
+    duet, raw = session
+    duet.requests.add_handler(
+        "accept", name="loss", kinds={"aggregate", "model"}, max_uses=None, allow_dropout=False
+    )
+    at_rest = raw.op(F + "dropout", X, chance, not chance)
+    assert raw.ask(raw.op("torch.mean", at_rest), "loss") == "Value"
+    assert raw.ask(_trained(raw, masked=False), "loss") == "Value"

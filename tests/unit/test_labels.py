@@ -27,9 +27,9 @@ OTHER = Atom(B, ("whole",))
 FIRST, SECOND = Atom(A, ("pass", 1, 1)), Atom(A, ("pass", 1, 2))
 
 
-def label(kind, sources=A, atoms=(), least=64, injected=False):
+def label(kind, sources=A, atoms=(), least=64, injected=False, dropout=False):
     least = 1 if kind in ("rows", "per_record", "verbatim") else least
-    return Label(Kind(kind), frozenset(sources), frozenset(atoms), least, injected)
+    return Label(Kind(kind), frozenset(sources), frozenset(atoms), least, injected, dropout=dropout)
 
 
 LABELS = st.builds(
@@ -38,6 +38,7 @@ LABELS = st.builds(
     st.sampled_from([A, B, A | B]),
     st.sets(st.sampled_from([WHOLE, OTHER, FIRST, SECOND])),
     st.integers(1, 100),
+    st.booleans(),
     st.booleans(),
 ) | st.sampled_from([PUBLIC, METADATA])
 
@@ -84,6 +85,7 @@ def test_joining_never_takes_anything_away(labels, more):
     assert before.sources <= after.sources and more.sources <= after.sources
     assert after.min_records <= min(before.min_records, more.min_records)
     assert after.injected >= max(before.injected, more.injected)
+    assert after.dropout >= max(before.dropout, more.dropout)
     assert after.is_public is (before.is_public and more.is_public)
     assert after.is_data or not (before.is_data or more.is_data)
     assert join([*labels, more]).kind is join([more, *reversed(labels)]).kind
@@ -92,7 +94,7 @@ def test_joining_never_takes_anything_away(labels, more):
 @given(LABELS)
 def test_to_per_record_keeps_sources(one):
     worst = to_per_record(one)
-    assert worst.sources == one.sources
+    assert worst.sources == one.sources and worst.dropout is one.dropout
     assert worst.is_public or worst.min_records == 1
     assert PUBLIC.min_records == UNBOUNDED
 
@@ -102,5 +104,6 @@ def test_labels_that_are_equal_are_one_key_also_after_they_were_used_as_one() ->
     two = Label(Kind.AGGREGATE, frozenset({1}), frozenset(), 20, False)
     assert {one: "same"}[two] == "same"
     assert hash(replace(one, injected=True)) != hash(one)
+    assert hash(replace(one, dropout=True)) != hash(one)
     assert replace(replace(one, injected=True), injected=False) == one
     assert hash(replace(replace(one, injected=True), injected=False)) == hash(one)

@@ -182,6 +182,9 @@ def test_what_a_widened_handler_releases_does_not_block_the_guarded_one():
         ({"recipe": "another"}, {}, False),
         ({"allow_injected": False}, {"injected": True}, False),
         ({"allow_injected": True, "kinds": {"aggregate"}}, {"injected": True}, True),
+        ({"allow_dropout": False}, {"dropout": True}, False),
+        ({"allow_dropout": False}, {}, True),
+        ({"allow_dropout": True}, {"dropout": True}, True),
         ({"max_uses": 0}, {}, False),
     ],
 )

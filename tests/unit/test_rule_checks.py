@@ -84,11 +84,13 @@ def test_a_position_of_no_rule_and_no_digest_are_refused_in_words(pair):
 
 RECORD = replace(LOSS, kind="per_record", min_records=1)
 MASKED = replace(LOSS, injected=True)
+DROPPED = replace(LOSS, dropout=True)
 MANY = replace(LOSS, elements=600)
 MISREAD: list[tuple[dict[str, object], Facts, Facts, str]] = [
     ({"min_records": 10}, LOSS, RECORD, "fewer than 10 records"),
     ({"max_elements": 3}, LOSS, MANY, "more than 3 numbers"),
     ({"allow_injected": False}, LOSS, MASKED, "injected"),
+    ({"allow_dropout": False}, LOSS, DROPPED, "what a dropout fell on"),
 ]
 
 

@@ -8,7 +8,7 @@
  * @typedef {{
  *   action: 'accept' | 'deny', name: string, withTags: boolean, tags: string, kinds: string[],
  *   numbers: string, anyNumbers: boolean, records: string, sources: number[], alike: boolean,
- *   request: string, injected: '' | 'yes' | 'no', uses: string, anyUses: boolean, quota: string,
+ *   request: string, injected: '' | 'yes' | 'no', dropout: boolean, uses: string, anyUses: boolean, quota: string,
  *   minutes: string, seen: boolean, print: boolean, log: boolean,
  * }} Draft
  */
@@ -27,6 +27,7 @@ export const EMPTY = {
   alike: false,
   request: '',
   injected: '',
+  dropout: true,
   uses: '',
   anyUses: false,
   quota: '',
@@ -90,6 +91,7 @@ export function toRule(draft) {
   if (draft.sources.length) rule.sources = draft.sources;
   if (draft.alike && draft.request) rule.like = draft.request;
   if (draft.injected) rule.allow_injected = draft.injected === 'yes';
+  if (!draft.dropout) rule.allow_dropout = false;
   const uses = whole(draft.uses, 'Decisions');
   if (draft.anyUses) rule.max_uses = null;
   else if (uses !== undefined) rule.max_uses = uses;

@@ -72,13 +72,14 @@ export class Editor {
           h('div', { class: 'half' }, h('div', {}, text('uses', 'Decisions at most', draft.uses, { inputmode: 'numeric' }), check('anyUses', 'no limit, for models too', draft.anyUses)), text('minutes', 'Ends after minutes', draft.minutes, { inputmode: 'numeric' })),
           h(
             'details',
-            { open: draft.injected !== '' },
+            { open: draft.injected !== '' || !draft.dropout },
             h('summary', {}, 'More conditions'),
             h(
               'div',
               { class: 'fields' },
               h('div', {}, check('withTags', 'only objects with exactly these tags', draft.withTags), text('tags', 'Tags, with commas between; none: objects without tags', draft.tags, {})),
               h('label', { class: 'field' }, 'Scientist’s tensors met the data along its records', select('injected', [['', 'as usual'], ['no', 'not allowed'], ['yes', 'allowed']], draft.injected)),
+              check('dropout', 'also where a dropout fell on the records', draft.dropout),
               text('quota', 'Numbers in all; then it denies', draft.quota, { inputmode: 'numeric' }),
               check('seen', 'only what matches an earlier decision by hand', draft.seen),
               check('print', 'print each value on my screen', draft.print),
@@ -124,6 +125,7 @@ export class Editor {
       sources: data.getAll('sources').map(Number),
       alike: data.has('alike'),
       injected: /** @type {'' | 'yes' | 'no'} */ (one('injected')),
+      dropout: data.has('dropout'),
       uses: one('uses'),
       anyUses: data.has('anyUses'),
       quota: one('quota'),

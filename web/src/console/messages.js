@@ -8,7 +8,7 @@
  * @typedef {{id: string, digest: string, arrived: number, ends: number | null, name: string,
  *   reason: string, requester: string, object: string, tags: string[], type: string,
  *   dtype: string | null, shape: number[] | null, kind: string, elements: number, bytes: number,
- *   sources: SourceView[], records: number, injected: boolean, summary: string, training: string[],
+ *   sources: SourceView[], records: number, injected: boolean, dropout: boolean, summary: string, training: string[],
  *   charge: number, recipe: string, failed: string, why: string, looks: LookView[], fixed: string, always: string, refusal: string}} RequestView
  * @typedef {{id: string, arrived: number, name: string, reason: string, status: string, why: string,
  *   answer: string, kind: string, elements: number, sources: string[]}} DecidedView
@@ -27,8 +27,8 @@
  *   salt?: string, hash?: string}} AuditRow
  * @typedef {{action: 'accept' | 'deny', name?: string, tags?: string[], kinds?: string[],
  *   max_elements?: number | null, min_records?: number, sources?: number[], like?: string,
- *   allow_injected?: boolean, max_uses?: number | null, element_quota?: number, seconds?: number,
- *   seen_only?: boolean, print_local?: boolean, log_local?: boolean}} Rule
+ *   allow_injected?: boolean, allow_dropout?: boolean, max_uses?: number | null,
+ *   element_quota?: number, seconds?: number, seen_only?: boolean, print_local?: boolean, log_local?: boolean}} Rule
  * @typedef {{ok: boolean, text: string, value?: string, lines?: string[], warnings?: string[],
  *   digest?: string, takes?: string[], replaces?: boolean, rows?: AuditRow[], more?: boolean}} Answer
  * @typedef {{t: 'welcome', token: string}

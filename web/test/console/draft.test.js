@@ -8,7 +8,7 @@ import { actionOf } from '../../src/console/keys.js';
 /** @param {Record<string, any>} more */
 function request(more) {
   return /** @type {import('../../src/console/messages.js').RequestView} */ ({
-    id: '00000000000000ab', name: 'loss', kind: 'aggregate', elements: 1, records: 64, failed: '', refusal: '', injected: false,
+    id: '00000000000000ab', name: 'loss', kind: 'aggregate', elements: 1, records: 64, failed: '', refusal: '', injected: false, dropout: false,
     sources: [{ id: -1 }], ...more,
   });
 }
@@ -39,9 +39,9 @@ test('no limit is not the same as nothing said', () => {
 });
 
 test('every field arrives', () => {
-  const draft = { ...EMPTY, request: '00000000000000ab', alike: true, injected: /** @type {const} */ ('no'), uses: '3', quota: '0', minutes: '2', records: '20', seen: true, print: true, log: true };
+  const draft = { ...EMPTY, request: '00000000000000ab', alike: true, injected: /** @type {const} */ ('no'), dropout: false, uses: '3', quota: '0', minutes: '2', records: '20', seen: true, print: true, log: true };
   assert.deepEqual(toRule(draft).rule, {
-    action: 'accept', min_records: 20, like: '00000000000000ab', allow_injected: false, max_uses: 3, element_quota: 0, seconds: 120, seen_only: true, print_local: true, log_local: true,
+    action: 'accept', min_records: 20, like: '00000000000000ab', allow_injected: false, allow_dropout: false, max_uses: 3, element_quota: 0, seconds: 120, seen_only: true, print_local: true, log_local: true,
   });
 });
 

@@ -9,7 +9,7 @@ function request(id, more = {}) {
   return /** @type {import('../../src/console/messages.js').RequestView} */ ({
     id, digest: id, arrived: Number(id), ends: null, name: 'loss', reason: '', requester: '', object: '', tags: [],
     type: 'python.Float', dtype: null, shape: null, kind: 'aggregate', elements: 1, bytes: 8, sources: [],
-    records: 64, injected: false, summary: '', training: [], charge: 1, recipe: '', failed: '', why: 'no handler', looks: [], fixed: '', always: '', refusal: '', ...more,
+    records: 64, injected: false, dropout: false, summary: '', training: [], charge: 1, recipe: '', failed: '', why: 'no handler', looks: [], fixed: '', always: '', refusal: '', ...more,
   });
 }
 

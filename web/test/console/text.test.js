@@ -8,7 +8,7 @@ import { bytes, counted, dimensions, grouped, headline, shown, span, title, usag
 /** @param {Record<string, any>} more */
 function request(more) {
   return /** @type {import('../../src/console/messages.js').RequestView} */ ({
-    kind: 'aggregate', elements: 1, records: 64, sources: [{ name: 'digits' }], failed: '', refusal: '', injected: false, ...more,
+    kind: 'aggregate', elements: 1, records: 64, sources: [{ name: 'digits' }], failed: '', refusal: '', injected: false, dropout: false, ...more,
   });
 }
 
