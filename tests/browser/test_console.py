@@ -172,6 +172,27 @@ def test_a_rule_made_in_the_editor_takes_the_next_request(console, partners, tmp
     expect(page.locator("#no-rules")).to_be_visible()
 
 
+def test_a_rule_without_dropout_leaves_what_one_fell_on(console, partners, tmp_path):
+    page = console.open()
+    partners.scientist(
+        "dropped = duet.torch.nn.functional.dropout(ages, 0.25)\n"
+        "asked = dropped.mean().request(name='thinned')"
+    )
+    found = armed(page, "thinned")
+    expect(found).to_contain_text("the masks of a dropout, by the scientist’s seed.")
+    found.get_by_role("button", name="Make a rule…").click()
+    editor = page.get_by_role("dialog", name="A rule from this request")
+    editor.get_by_text("More conditions").click()
+    editor.get_by_label("also where a dropout fell on the records").uncheck()
+    expect(editor).to_contain_text("Not if a dropout fell on the records")
+    shoot(page, "dropout", tmp_path)
+    editor.get_by_role("button", name="Add this rule").click()
+    expect(page.locator("#rules")).to_contain_text("Not if a dropout fell on the records")
+    partners.scientist("asked = ages.mean().request(name='thinned', reason='whole')")
+    assert partners.told("scientist", "asked.wait(60)").endswith("Accepted")
+    expect(found).to_contain_text("allow_dropout is False")
+
+
 def test_accept_always_binds_the_recipe(console, partners):
     page = console.open()
     partners.scientist("asked = (ages + 1).mean().request(name='plus one')")
