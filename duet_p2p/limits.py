@@ -123,7 +123,8 @@ DEFLATE_FROM_BYTES: Final = 65_536  # smaller transfers are never compressed
 DEFLATE_SAMPLES: Final = 4  # parts of a value that tell whether to compress it
 DEFLATE_SAMPLE_BYTES: Final = 8_192  # each
 DEFLATE_PATH_RATE: Final = 150e6  # bytes a second that a path may have until it is measured
-BULK_REFUSED: Final = 1_024  # refused transfers whose sender has not said that it stopped
+BULK_REFUSED: Final = 1_024  # transfers that were given up before they were declared or begun
+BULK_UNANSWERED: Final = 32_768  # that were refused and go on; twice what a window declares
 
 # life
 PING_SECONDS: Final = 2.0

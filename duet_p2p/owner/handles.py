@@ -175,7 +175,12 @@ class Handle:
 
 
 class OwnerStore:
-    """What is shared, of both sides, in the order of sending."""
+    """What is shared, of both sides, in the order of sending.
+
+    The scientist's objects come and go as they like, and those of the owner behind them would move
+    into other rows than were read. So a position means the row that this process last showed, as
+    one of `duet.requests` does. What was shared since counts on from there, the owner's first.
+    """
 
     def __init__(
         self,
@@ -191,6 +196,7 @@ class OwnerStore:
         self._caller = caller
         self._object_key = object_key
         self._decode = decode
+        self._shown: list[int] = []  # ids of the listing that was shown last
 
     # reading
 
@@ -235,7 +241,7 @@ class OwnerStore:
 
         rows = [
             (self.key(i.id), list(i.tags), i.description, i.type, i.shape, i.dtype, i.records)
-            for i in self._listed()
+            for i in self._show()
         ]
         columns = ["ID", "Tags", "Description", "object_type", "Shape", "dtype", "Records"]
         return frame_of(rows, columns)
@@ -262,7 +268,7 @@ class OwnerStore:
 
     def __getitem__(self, key: int | str | slice) -> Handle | list[Handle]:
         if isinstance(key, slice):
-            return [Handle(item, self) for item in self._listed()[key]]
+            return [Handle(item, self) for item in self._show()[key]]
         return Handle(self._find(key), self)
 
     def __delitem__(self, key: int | str) -> None:
@@ -272,37 +278,47 @@ class OwnerStore:
         return len(self._listed())
 
     def __iter__(self) -> Iterator[Handle]:
-        return iter([Handle(item, self) for item in self._listed()])
+        return iter([Handle(item, self) for item in self._show()])
 
     def __contains__(self, key: object) -> bool:
         if isinstance(key, Handle):
             return key._id in self.catalog
         try:
             self._find(key)
-        except (LookupError, TypeError):
+        except (LookupError, TypeError, PointerDeleted):
             return False
         return True
 
     def __repr__(self) -> str:
+        return self._as_text(self._show())
+
+    def _repr_html_(self) -> str:
+        return self._as_html(self._show())
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        items = self._show()  # one listing: a position means a row of what was shown
+        return {"text/plain": self._as_text(items), "text/html": self._as_html(items)}
+
+    def _as_text(self, items: list[Item]) -> str:
         return cards.lines(
             [
                 (
                     *(f"[{n}]", self.key(i.id)[:10], i.type, i.shape or "", i.dtype or ""),
                     *(i.records, ", ".join(i.tags), i.description),
                 )
-                for n, i in enumerate(self._listed())
+                for n, i in enumerate(items)
             ],
             empty="Nothing is shared.",
         )
 
-    def _repr_html_(self) -> str:
+    def _as_html(self, items: list[Item]) -> str:
         columns = ("", "tags", "description", "type", "shape", "dtype", "records", "sent by", "id")
         rows = [
             (
                 *(f"[{n}]", list(i.tags), i.description, i.type, i.shape, i.dtype),
                 *(i.records, "you" if i.is_mine else "the scientist", self.key(i.id)[:10]),
             )
-            for n, i in enumerate(self._listed())
+            for n, i in enumerate(items)
         ]
         return cards.table("Shared objects", columns, rows, empty="Nothing is shared.")
 
@@ -325,6 +341,7 @@ class OwnerStore:
         """
         self._check(object_id)
         self._caller.run(self._work.delete, object_id)
+        self._make_room(object_id)
 
     def set_listed(self, object_id: int, listed: bool) -> None:
         """Lists an object or takes it off the list.
@@ -334,6 +351,12 @@ class OwnerStore:
         """
         self._check(object_id)
         self._caller.run(self._work.set_listed, object_id, listed)
+        if not listed:
+            self._make_room(object_id)
+
+    def _make_room(self, object_id: int) -> None:
+        """What the owner took off the list by hand leaves no empty row."""
+        self._shown = [shown for shown in self._shown if shown != object_id]
 
     def _check(self, object_id: int) -> None:
         if object_id not in self.catalog:
@@ -343,19 +366,38 @@ class OwnerStore:
         items: list[Item] = self._caller.read(lambda: [i for i in self.catalog if i.listed])
         return items
 
+    def _show(self) -> list[Item]:
+        items = self._listed()
+        self._shown = [item.id for item in items]
+        return items
+
+    def _in_row(self, row: int, items: list[Item]) -> Item:
+        since = [item for item in items if item.id not in self._shown]
+        mine = [item.id for item in since if item.is_mine]
+        rows = self._shown + mine + [item.id for item in since if not item.is_mine]
+        if row < 0 and self._shown:  # from the last one that the owner saw or sent
+            rows = self._shown + mine
+        if not -len(rows) <= row < len(rows):
+            raise IndexError(f"there are {len(items)} objects, none at {row}")
+        found = next((item for item in items if item.id == rows[row]), None)
+        if found is None:
+            raise PointerDeleted(
+                f"The object that was shown in row {row} is not listed any more. "
+                "Look at duet.store again."
+            )
+        return found
+
     def _find(self, key: object) -> Item:
         """A listed object. What fits one of the owner's is none of the scientist's."""
         items = self._listed()
+        if isinstance(key, int) and not isinstance(key, bool):
+            return self._in_row(key, items)
         mine = [item for item in items if item.is_mine]
         if isinstance(key, str) and self._called(mine, key):
             return self._one_of(mine, key)
         return self._one_of(items, key)
 
     def _one_of(self, items: list[Item], key: object) -> Item:
-        if isinstance(key, int) and not isinstance(key, bool):
-            if not -len(items) <= key < len(items):
-                raise IndexError(f"there are {len(items)} objects, none at {key}")
-            return items[key]
         if not isinstance(key, str):
             raise TypeError(f"an object is named by position, tag or id, not by {key!r}")
         found = self._called(items, key)

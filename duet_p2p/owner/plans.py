@@ -9,7 +9,7 @@ the engine takes of those in use are not kept at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -89,12 +89,11 @@ class PlanBook:
         self._nbytes = 0  # of the parts
         self._describe = describe
 
-    def define(self, part: DefinePlan, id: int | None = None) -> SharedPlan | None:
-        """A message that defines a plan; the plan when it is complete and could run.
+    def define(self, part: DefinePlan) -> SharedPlan | None:
+        """A message of the scientist that defines a plan; the plan when it is whole and could run.
 
         Args:
             part: as it was decoded.
-            id: of an owner's plan.
         """
         is_other = bool(self._parts) and self._parts[0].plan != part.plan
         if not self._parts:
@@ -110,37 +109,45 @@ class PlanBook:
         if not part.is_last:
             return None
         parts, self._parts = self._parts, []
-        ident = part.plan if id is None else id
-        if ident in self._plans and not self._plans[ident].is_deleted:
+        return self._keep(part.plan, parts, tuple(self._encoded))
+
+    def share(self, parts: Sequence[DefinePlan], id: int) -> SharedPlan | None:
+        """The messages of a plan of the owner's; those of the scientist's go on as they are."""
+        return self._keep(id, parts, tuple(map(encode_message, parts)))
+
+    def _keep(
+        self, id: int, parts: Sequence[DefinePlan], encoded: tuple[bytes, ...]
+    ) -> SharedPlan | None:
+        if id in self._plans and not self._plans[id].is_deleted:
             return None
-        if not self._has_room(sum(len(p.steps) for p in parts)):
-            return None  # this one, too
+        if not self._has_room(sum(len(p.steps) for p in parts), sum(map(len, encoded))):
+            return None  # the engine refuses this one, too
         try:
             whole = joined(parts)
             check(whole)
         except (DuetError, ValueError):
             return None
         plan = SharedPlan(
-            ident,
-            clean_line(part.name, limits.NAME_CHARS),
+            id,
+            clean_line(whole.name, limits.NAME_CHARS),
             digest_of(whole),
-            tuple(self._encoded),
+            encoded,
             len(whole.steps),
             len(whole.outputs),
             describe=self._describe,
         )
-        self._plans.pop(ident, None)
-        self._plans[ident] = plan
+        self._plans.pop(id, None)
+        self._plans[id] = plan
         self._trim()
         return plan
 
-    def _has_room(self, commands: int) -> bool:
-        """Whether the engine may take one more plan, with the bytes of the parts."""
+    def _has_room(self, commands: int, nbytes: int) -> bool:
+        """Whether the engine may take one more plan, of so many commands and bytes."""
         used = [plan for plan in self._plans.values() if not plan.is_deleted]
         return (
             len(used) < limits.PLANS
             and commands + sum(plan.commands for plan in used) <= limits.PLANS_STEPS
-            and self._nbytes + sum(plan.nbytes for plan in used) <= limits.PLANS_BYTES
+            and nbytes + sum(plan.nbytes for plan in used) <= limits.PLANS_BYTES
         )
 
     def ran(self, ident: int, times: int) -> None:

@@ -90,8 +90,7 @@ class Shares:
         parts = plan.messages(1, tags=tags, description=description)
         share = engine.SharePlan(self.catalog.new_id(), [encode_message(part) for part in parts])
         item = await self._share(share, listed=listed)
-        for part in parts:
-            self.plans.define(part, item.id)
+        self.plans.share(parts, item.id)
         return item
 
     async def _share(self, share: _Share, *, listed: bool) -> Item:
@@ -141,6 +140,7 @@ class Shares:
         """Removes an object of either side, for both."""
         if not self.catalog.remove((object_id,)):
             return
+        self.plans.delete((object_id,))
         self._journal.record("drop", {"object": object_id})
         self._to_engine(engine.Drop((object_id,)))
         self._tell(StoreChanged((), (object_id,)))

@@ -65,6 +65,9 @@ class BulkReceiver:
         self._peer: Peer | None = None
         self._inflates = False
         self._transfers: dict[int, _Incoming] = {}
+        self._begun: dict[int, _Incoming] = {}  # those of them that have
+        self._refused: set[int] = set()  # those that this side wants no more of
+        self._cancelled: set[int] = set()  # that the other side gave up before they were declared
 
     def attach(self, peer: Peer, *, inflates: bool = False) -> None:
         """Uses an association, the first or a new one; what nobody declared is forgotten.
@@ -74,13 +77,14 @@ class BulkReceiver:
             inflates: whether compressed chunks were agreed on; otherwise they break a rule.
         """
         self._peer, self._inflates = peer, inflates
+        self._begun.clear()
         for transfer_id, incoming in list(self._transfers.items()):
             incoming.has_begun = False
             if incoming.is_refused:
                 incoming.total, incoming.received = None, 0
                 self._say(Kind.REFUSE, transfer_id)
             elif not incoming.is_declared and not incoming.is_cancelled:
-                del self._transfers[transfer_id]
+                self._forget(transfer_id)
 
     def expect(self, transfer_id: int, total: int, into: memoryview | Sink | None = None) -> None:
         """Declares a transfer; its size was checked against the quota by the caller.
@@ -105,7 +109,7 @@ class BulkReceiver:
         if incoming.is_refused:
             return
         if incoming.is_cancelled:
-            del self._transfers[transfer_id]
+            self._forget(transfer_id)
             self._tell_cancelled(transfer_id)
             return
         if incoming.is_declared or incoming.total not in (None, total):
@@ -132,14 +136,17 @@ class BulkReceiver:
         if incoming.is_refused:
             return
         if incoming.is_cancelled:
-            del self._transfers[transfer_id]
+            self._forget(transfer_id)
             return
         if incoming.has_begun and incoming.received == incoming.total:
-            del self._transfers[transfer_id]
+            self._forget(transfer_id)
             self._say(Kind.GO, transfer_id)
             return
         incoming.is_refused, incoming.into, incoming.early = True, None, []
-        self._bound_given_up()
+        self._refused.add(transfer_id)
+        # All that were declared may be refused at once, before the other side can answer.
+        if len(self._refused) > limits.BULK_UNANSWERED:
+            raise ProtocolError("Too many transfers were refused and go on.")
         self._say(Kind.REFUSE, transfer_id)
 
     def pending(self) -> dict[int, int]:
@@ -204,8 +211,8 @@ class BulkReceiver:
 
     def _begin(self, transfer_id: int, incoming: _Incoming, total: int) -> None:
         incoming.has_begun, incoming.total = True, total
-        self._transfers[transfer_id] = incoming
-        begun = [found for found in self._transfers.values() if found.has_begun]
+        self._transfers[transfer_id] = self._begun[transfer_id] = incoming
+        begun = self._begun.values()
         if sum(found.received < (found.total or 0) for found in begun) > limits.TRANSFERS:
             raise ProtocolError("Too many transfers at once.")
         if incoming.is_declared:
@@ -230,14 +237,14 @@ class BulkReceiver:
         if self._on_progress is not None:
             self._on_progress(transfer_id, end, total)
         if end == total:
-            del self._transfers[transfer_id]
+            self._forget(transfer_id)
             self._on_complete(transfer_id, incoming.into)
         return True
 
     def _skip(self, transfer_id: int, incoming: _Incoming, size: int) -> None:
         incoming.received += size
         if incoming.received == incoming.total:
-            del self._transfers[transfer_id]
+            self._forget(transfer_id)
 
     def _keep(self, incoming: _Incoming, part: bytes | memoryview) -> None:
         if incoming.into is None:
@@ -252,7 +259,7 @@ class BulkReceiver:
     def _fail(self, transfer_id: int, incoming: _Incoming, end: int, error: Exception) -> None:
         """What came cannot be kept: no more of this transfer is wanted."""
         if end == incoming.total:
-            del self._transfers[transfer_id]  # nothing more of it will come
+            self._forget(transfer_id)  # nothing more of it will come
         else:
             self.refuse(transfer_id)
             incoming.received = end
@@ -260,22 +267,26 @@ class BulkReceiver:
             self._on_failed(transfer_id, error)
 
     def _give_up(self, transfer_id: int) -> None:
-        incoming = self._transfers.pop(transfer_id, None)
+        incoming = self._transfers.get(transfer_id)
+        self._forget(transfer_id)
         if incoming is not None and incoming.is_declared and not incoming.is_refused:
             self._tell_cancelled(transfer_id)
         elif incoming is None or not incoming.is_refused:
             # Its declaration may still be on its way, on the other channel.
             self._transfers[transfer_id] = _Incoming(is_cancelled=True)
-            self._bound_given_up()
+            self._cancelled.add(transfer_id)
+            if len(self._cancelled) > limits.BULK_REFUSED:
+                raise ProtocolError("Too many transfers were given up.")
+
+    def _forget(self, transfer_id: int) -> None:
+        self._transfers.pop(transfer_id, None)
+        self._begun.pop(transfer_id, None)
+        self._refused.discard(transfer_id)
+        self._cancelled.discard(transfer_id)
 
     def _tell_cancelled(self, transfer_id: int) -> None:
         if self._on_cancelled is not None:
             self._on_cancelled(transfer_id)
-
-    def _bound_given_up(self) -> None:
-        given_up = sum(found.is_refused or found.is_cancelled for found in self._transfers.values())
-        if given_up > limits.BULK_REFUSED:
-            raise ProtocolError("Too many transfers were given up.")
 
     def _say(self, kind: Kind, transfer_id: int) -> None:
         if self._peer is not None:

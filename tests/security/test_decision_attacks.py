@@ -10,7 +10,7 @@ from duet_p2p.errors import NotAllowed, RequestClosed
 from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.values import Ref
-from tests.security.raw_peer import RawPeer, waiting
+from tests.security.raw_peer import RawPeer, against, waiting
 from tests.security.rules_kit import CLASSES, TABLE, Session, X, session
 
 __all__ = ["session"]
@@ -276,3 +276,19 @@ def test_a_flood_of_requests_that_expire_makes_room_and_moves_no_row(session: Se
     assert raw.ask(raw.op("torch.mean", X)) == "Expired"  # heard, and not refused
     duet.requests[0].accept()
     assert isinstance(raw.answer(kept), wire.Value)
+
+
+def test_a_rule_about_a_row_of_the_store_is_about_the_object_that_was_in_it() -> None:
+    """The scientist deleted an object of theirs, and the next of the owner's moved into the row."""
+    with against({"x": torch.arange(64.0)}) as (duet, raw):
+        raw.send(wire.Put((1,), (1,), None, ("theirs",), "", True))
+        raw.wait(lambda: len(duet.store) == 2)
+        for tag in ("ages", "secret"):
+            duet.send(torch.arange(64.0), tags=[tag])
+        assert [item.tags for item in duet.store] == [["x"], ["theirs"], ["ages"], ["secret"]]
+        raw.send(wire.Del((1,)))
+        raw.wait(lambda: len(duet.store) == 3)
+        duet.requests.add_handler("accept", sources=[2])
+        assert raw.ask(Ref(-3)) == "Expired" and raw.ask(Ref(-2)) == "Value"
+        del duet.store[2]
+        assert [item.tags for item in duet.store] == [["x"], ["secret"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.protocol.description import Channel
 from duet_p2p.session.bulk_header import CHUNK_BYTES, Kind, pack, unpack
 from duet_p2p.wire import messages as wire
-from duet_p2p.wire.values import Ref
+from duet_p2p.wire.values import Blob, Ref
 from tests.security.bomb_kit import MIB, pid
 from tests.security.raw_peer import RawPeer, of_process
 from tests.security.test_neighbour_deaths import kill, restarted
@@ -94,3 +95,29 @@ def test_an_upload_of_a_suspended_session_is_refused_and_goes_on_with_it(
     (ref,) = announce(raw, 8, tensor("uint8"))
     send(raw, 8, b"\3" * NBYTES)
     assert raw.value(raw.get(raw.op(T + "max", ref))) == 3
+
+
+def test_very_many_uploads_on_their_way_are_refused_and_the_session_goes_on(
+    session: Session,
+) -> None:
+    """An honest loop over a table makes as many, and lost its session with the engine."""
+    duet, raw = session
+    for number in range(1, 1_501):
+        announce(raw, number, tensor("uint8", 100), nbytes=100)
+    raw.wait(lambda: duet.status()["received"] == raw.seq)
+    restarted(duet, raw)
+    assert len(refused(raw)) == 1_500
+    for number in range(1, 1_501):
+        raw.raw(Channel.BULK, pack(Kind.CANCEL, number))
+    assert raw.value(raw.get(raw.put(5))) == 5
+
+
+def test_more_uploads_than_may_be_under_way_are_refused_and_the_session_goes_on(
+    session: Session,
+) -> None:
+    duet, raw = session
+    blob = wire.Put((1,), (tensor("uint8", MIB),), Blob(1, MIB))
+    many = [replace(blob, outs=(n,), blob=Blob(n, MIB)) for n in range(1, 1_501)]
+    raw.send(*many)
+    raw.wait(lambda: len(refused(raw)) == 1_496)
+    assert duet.status()["state"] == "open"

@@ -145,3 +145,18 @@ def test_a_declaration_has_to_fit_what_came() -> None:
     into.expect(3, 10)
     with pytest.raises(ProtocolError):
         into.feed(chunk(3, 0, 12, b"abc"))
+
+
+def test_all_that_a_window_declares_can_be_refused_at_once_and_not_without_end() -> None:
+    """It ended sessions: as many as were on their way to an engine that died are refused."""
+    into = receiver()
+    window = limits.WINDOW_COMMANDS * limits.WINDOW_SLACK
+    for number in range(window):
+        into.expect(number, 10)
+        into.refuse(number)
+    for number in range(window):  # an honest sender says that it stopped
+        into.feed(pack(Kind.CANCEL, number))
+    for number in range(window, window + limits.BULK_UNANSWERED):
+        into.refuse(number)
+    with pytest.raises(ProtocolError, match="refused"):
+        into.refuse(window + limits.BULK_UNANSWERED)

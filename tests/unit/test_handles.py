@@ -6,6 +6,7 @@ import pytest
 
 from duet_p2p import limits
 from duet_p2p.engine.messages import Share, Shared
+from duet_p2p.errors import PointerDeleted
 from duet_p2p.owner.catalog import Catalog, pages
 from duet_p2p.owner.handles import Handle, OwnerStore
 from duet_p2p.owner.settling import Settling
@@ -270,3 +271,62 @@ def test_a_new_engine_settles_everything():
     assert told == [2]
     s.answered(11)
     assert told == [2]
+
+
+# positions, between two looks at the list
+
+
+def of_both():
+    """A store with an object of the scientist's between two of the owner's."""
+    view = store()
+    share(view.catalog, tags=("x",))
+    view.catalog.put(put(1, tags=("theirs",)))
+    share(view.catalog, tags=("secret",))
+    return view
+
+
+@pytest.mark.parametrize(
+    "show", [repr, list, lambda view: view[:], lambda view: view._repr_mimebundle_()]
+)
+def test_a_position_is_the_row_that_was_shown_whatever_the_scientist_takes_away(show):
+    view = of_both()
+    share(view.catalog, tags=("last",))
+    show(view)
+    view.catalog.remove((1,))
+    assert [view[n].tags for n in (0, 2, 3, -1, -2)] == [
+        ["x"], ["secret"], ["last"], ["last"], ["secret"]
+    ]  # fmt: skip
+    for row in (1, -3):
+        with pytest.raises(PointerDeleted, match="not listed any more"):
+            view[row]
+    with pytest.raises(IndexError):
+        view[4]
+    assert view.resolve_source(2) == -2 and 1 not in view and 2 in view
+
+
+def test_what_was_shared_since_follows_the_owners_first():
+    view = of_both()
+    repr(view)
+    view.catalog.put(put(2, tags=("more",)))
+    share(view.catalog, tags=("new",))
+    assert (view[3].tags, view[4].tags, view[-1].tags) == (["new"], ["more"], ["new"])
+    repr(view)
+    assert (view[3].tags, view[-1].tags) == (["more"], ["new"])
+
+
+def test_before_the_first_look_the_owners_objects_are_counted_without_those_of_the_scientist():
+    view = of_both()
+    assert [view[n].tags for n in range(3)] == [["x"], ["secret"], ["theirs"]]
+    view.catalog.remove((1,))
+    assert view[1].tags == ["secret"]
+
+
+def test_what_the_owner_takes_off_makes_room():
+    view = of_both()
+    repr(view)
+    del view[0]
+    assert view[0].tags == ["theirs"]
+    view[1].update_searchability(False)
+    assert len(view) == 1
+    with pytest.raises(IndexError):
+        view[1]

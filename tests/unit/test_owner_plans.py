@@ -161,3 +161,37 @@ def test_a_new_engine_gets_the_owners_plans_and_has_none_of_the_scientists(pair:
     shares.share_again()
     assert [type(command).__name__ for command in sent] == ["SharePlan"]
     assert [plan.is_deleted for plan in duet.plans] == [False, True]
+
+
+@pytest.mark.parametrize("ident", [1, 5])  # the owner's messages have the number 1
+def test_a_plan_of_the_owner_between_two_messages_of_the_scientists_leaves_both_whole(
+    pair: Any, ident: int
+) -> None:
+    """It was taken for a part of theirs: neither was in `duet.plans`, and the engine ran both."""
+    duet, scientist = pair
+
+    @sy.make_plan
+    def double(x: Any = ONES) -> Any:
+        return x * 2
+
+    squared = wire.PlanStep("torch.Tensor.square", (2,), (Ref(1),), {}, "g")
+    mean = wire.PlanStep("torch.Tensor.mean", (3,), (Ref(2),), {}, "g")
+    scientist.send(wire.DefinePlan(ident, "", 0, (), (squared,), (), False))
+    double.send(duet)
+    scientist.send(wire.DefinePlan(ident, "mine", 1, (), (mean,), (3,), True))
+    scientist.wait_for(lambda: len(duet.plans) == 2)
+    assert duet.plans[0].digest == double.digest
+    assert "x1.square()" in duet.plans[1].listing() and "v2.mean()" in duet.plans[1].listing()
+
+
+def test_a_plan_that_the_owner_deleted_is_given_up_and_its_id_is_another_plans(pair: Any) -> None:
+    """The next one under its id ran in the engine and was nowhere to be read."""
+    duet, scientist = pair
+    scientist.send(wire.DefinePlan(5, "one", 1, (), (MEAN,), (2,), True, None, ("p",), "", True))
+    scientist.wait_for(lambda: len(duet.store))
+    duet.store["p"].delete()
+    assert duet.plans[0].is_deleted
+    other = wire.PlanStep("torch.Tensor.sum", (2,), (Ref(1),), {}, "g")
+    define(scientist, 5, other, outputs=(2,))
+    scientist.wait_for(lambda: not next(iter(duet.plans)).is_deleted)
+    assert "x1.sum()" in next(iter(duet.plans)).listing()
