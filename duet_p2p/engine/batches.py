@@ -129,16 +129,23 @@ def start_pass(loader: Any, lineage: Lineage) -> Pass:
         entry.origin = 0
     entry.origin += 1
     number = entry.origin
-    if isinstance(loader, DataLoader) and type(loader.sampler) is SequentialSampler:
+    if type(_order_of(loader)) is SequentialSampler:
         number = 0  # each pass has the same batches
     size = getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
     return Pass(entry.uid, number, _loader_records(loader, lineage), size or 1)
 
 
+def _order_of(loader: Any) -> Any:
+    """The sampler that a loader goes by, None if that gives no records one by one.
+
+    ``loader.sampler`` is another one where whole batches were given: in order, and asked by nobody.
+    """
+    batches = loader.batch_sampler if isinstance(loader, DataLoader) else None
+    return batches.sampler if type(batches) is BatchSampler else None
+
+
 def _loader_records(loader: Any, lineage: Lineage) -> Records | None:
-    if not isinstance(loader, DataLoader) or type(loader.batch_sampler) is not BatchSampler:
-        return None
-    sampler: Any = loader.sampler
+    sampler: Any = _order_of(loader)
     if type(sampler) is RandomSampler:
         if sampler.replacement or sampler._num_samples is not None:
             return None

@@ -207,8 +207,8 @@ def _last_of_many(p: RawPeer) -> Ref:
     return total(p, p.op("python.List.__getitem__", p.op("python.next", going), 0))
 
 
-def _two_passes(p: RawPeer) -> Ref:
-    shuffled = loader(p, X, batch_size=63, shuffle=True)
+def _two_passes(p: RawPeer, **settings: Any) -> Ref:
+    shuffled = loader(p, X, **(settings or {"batch_size": 63, "shuffle": True}))
     one, other = (total(p, batch(p, shuffled)) for _ in range(2))
     return p.op("torch.sub", one, other)
 
@@ -414,6 +414,12 @@ ATTACKS: dict[str, Attack] = {
         p, p.op(DATA + "TensorDataset", X), order=("list", [5] * 64))),
     "a random sampler that draws twice": lambda p: p.op("torch.mean", loaded(
         p, p.op(DATA + "TensorDataset", X), order=("random", None, True, 64))),
+    **{f"a sampler of batches, {order}": lambda p, order=order: p.op("torch.mean", loaded(
+        p, p.op(DATA + "TensorDataset", X), batches=(order, 64, False)))
+       for order in (("subset", [5] * 64), ("list", [5] * 64), ("weighted", [0, 1.0], 64, True),
+                     ("random", None, True, 64), ("random", None, False, 128))},
+    "two passes of a sampler of batches": lambda p: _two_passes(
+        p, batches=(("random",), 63, True)),
     "a sampler of the first twelve": lambda p: p.op("torch.mean", loaded(
         p, p.op(DATA + "TensorDataset", X), order=("sequential", 12), batch_size=12)),
     # containers

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, RandomSampler, Subset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
 from duet_p2p.engine.batches import Records, next_batch, records_of, start_pass, whole_rows
 from duet_p2p.engine.labels import Kind, Label
@@ -54,12 +62,29 @@ def test_another_shuffled_pass_is_another_group_and_an_ordered_one_is_not(datase
     assert set(atoms(ordered)).isdisjoint(atoms(DataLoader(dataset, 10)))
 
 
+def test_so_it_is_where_a_sampler_gives_whole_batches(dataset, lineage):
+    def atoms(order):
+        loader = DataLoader(dataset, batch_sampler=BatchSampler(order(dataset), 10, False))
+        return [
+            {next(iter(lineage.rows(x).atoms)) for x, _ in batches(loader, lineage)}
+            for _ in range(2)
+        ]
+
+    one, other = atoms(RandomSampler)
+    assert one.isdisjoint(other)
+    one, other = atoms(SequentialSampler)
+    assert one == other
+
+
 @pytest.mark.parametrize("make", [
     lambda ds: DataLoader(Subset(ds, [0, 0]), 2),
     lambda ds: DataLoader(ds, 4, sampler=RandomSampler(ds, replacement=True)),
     lambda ds: DataLoader(ds, 4, sampler=RandomSampler(ds, num_samples=4)),
     lambda ds: DataLoader(ds, 4, sampler=[0, 0, 0, 0]),
     lambda ds: DataLoader(ds, batch_sampler=[[0, 0, 0, 0]]),
+    lambda ds: DataLoader(ds, batch_sampler=BatchSampler([0, 0, 0, 0], 4, False)),
+    lambda ds: DataLoader(ds, batch_sampler=BatchSampler(SubsetRandomSampler([0]), 4, False)),
+    lambda ds: DataLoader(ds, batch_sampler=BatchSampler(RandomSampler(ds, True), 4, False)),
 ])  # fmt: skip
 def test_whoever_names_records_gets_none(make, dataset, lineage):
     for x, label in batches(make(dataset), lineage):
