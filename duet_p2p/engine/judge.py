@@ -300,8 +300,13 @@ def _called(short: str, given: Arguments, result: Any, lineage: Lineage) -> axes
 def _without_classes(
     given: Arguments, tensors: list[torch.Tensor], labels: list[Label], lineage: Lineage
 ) -> list[Rows] | None:
-    """The rows of all but the owner's own classes, which a loss looks up."""
+    """The rows of all but the owner's own classes, which a loss looks up.
+
+    Probabilities are no classes: beside a mask the loss is a record's own numbers where it fell.
+    """
     classes = given.args[1] if len(given.args) > 1 else given.kwargs.get("target")
+    if isinstance(classes, torch.Tensor) and classes.is_floating_point():
+        return None
     pairs = [(t, lb) for t, lb in zip(tensors, labels, strict=True) if t is not classes]
     is_theirs = any(
         t is classes and lb.kind is Kind.VERBATIM for t, lb in zip(tensors, labels, strict=True)
