@@ -27,6 +27,7 @@ from duet_p2p.engine.labels import (
     are_disjoint,
     join,
     to_per_record,
+    to_verbatim,
 )
 from duet_p2p.engine.lineage import Lineage, Owned, is_atomic, reach, storage_of
 from duet_p2p.engine.nodes import is_joined
@@ -141,7 +142,7 @@ def judge(
             return kept
     private = {label.kind for label in (beside, *labels) if is_private(label)}
     if private == {Kind.VERBATIM} and (short in axes.COPIES or short in _SELECTS):
-        return Verdict(_verbatim(every), is_hidden=is_hidden, is_by_values=by_values)
+        return Verdict(to_verbatim(every), is_hidden=is_hidden, is_by_values=by_values)
     return Verdict(to_per_record(every), is_hidden=is_hidden, is_by_values=by_values)
 
 
@@ -301,8 +302,13 @@ def _called(short: str, given: Arguments, result: Any, lineage: Lineage) -> axes
 def _without_classes(
     given: Arguments, tensors: list[torch.Tensor], labels: list[Label], lineage: Lineage
 ) -> list[Rows] | None:
-    """The rows of all but the owner's own classes, which a loss looks up."""
+    """The rows of all but the owner's own classes, which a loss looks up.
+
+    Probabilities are no classes: beside a mask the loss is a record's own numbers where it fell.
+    """
     classes = given.args[1] if len(given.args) > 1 else given.kwargs.get("target")
+    if isinstance(classes, torch.Tensor) and classes.is_floating_point():
+        return None
     pairs = [(t, lb) for t, lb in zip(tensors, labels, strict=True) if t is not classes]
     is_theirs = any(
         t is classes and lb.kind is Kind.VERBATIM for t, lb in zip(tensors, labels, strict=True)
@@ -363,12 +369,6 @@ def is_power_of_private(rule: Rule, given: Arguments) -> bool:
     """Whether this is a power by a private exponent, which is a float whatever its sign is."""
     exponent = given.label_at(0 if rule.short == "__rpow__" else 1)
     return rule.short in ("__pow__", "__rpow__", "__ipow__") and is_private(exponent)
-
-
-def _verbatim(label: Label) -> Label:
-    return Label(
-        Kind.VERBATIM, label.sources, frozenset(), 1, label.injected, label.writers, label.dropout
-    )
 
 
 def label_fresh(

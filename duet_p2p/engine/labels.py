@@ -40,6 +40,7 @@ __all__ = [
     "join",
     "to_model",
     "to_per_record",
+    "to_verbatim",
     "written_by",
 ]
 
@@ -239,6 +240,13 @@ def to_per_record(label: Label) -> Label:
         return label
     return Label(
         Kind.PER_RECORD, label.sources, _NONE, 1, label.injected, label.writers, label.dropout
+    )
+
+
+def to_verbatim(label: Label) -> Label:
+    """The same sources, only copied or chosen from."""
+    return Label(
+        Kind.VERBATIM, label.sources, _NONE, 1, label.injected, label.writers, label.dropout
     )
 
 

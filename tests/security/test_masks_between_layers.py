@@ -15,7 +15,7 @@ import torch
 from duet_p2p.owner.handlers import UNSET
 from duet_p2p.wire.values import Ref
 from tests.security.raw_peer import RawPeer, waits
-from tests.security.rules_kit import Session, X, session  # noqa: F401
+from tests.security.rules_kit import CLASSES, TABLE, Session, X, session  # noqa: F401
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 SIZE = 64
@@ -69,6 +69,43 @@ def test_a_product_of_masked_features_is_no_sum_over_all_records(guarded: Sessio
     wide = raw.op("torch.Tensor.expand", raw.op("torch.reshape", X, [SIZE, 1]), SIZE, 8)
     masked = raw.op("torch.nn.functional.dropout", wide, 0.5, True)
     waits(duet, raw, raw.op("torch.sum", raw.op("torch.prod", masked, 1)), "loss")
+
+
+def kept(p: RawPeer) -> Ref:
+    """Whether a mask within the bounds left a record's number: of this seed it drops one only."""
+    p.do("torch.manual_seed", 6603)
+    ones = p.op("torch.add", p.op("torch.mul", X, 0.0), 1.0)
+    masked = p.op("torch.nn.functional.dropout", ones, 0.17, True)
+    return p.op("torch.Tensor.float", p.op("torch.gt", masked, 0.5))
+
+
+def test_numbers_that_are_no_classes_wait_beside_a_mask(guarded: Session) -> None:
+    """The loss is zero of each record that the mask left, and of the others what they are."""
+    duet, raw = guarded
+    large = raw.op("torch.mul", kept(raw), 1e4)
+    none = raw.op("torch.mul", large, 0.0)
+    scores, first = raw.op("torch.stack", [large, none, none], 1), raw.put(torch.eye(3)[0])
+    loss = raw.op("torch.nn.functional.cross_entropy", scores, TABLE, first, reduction="sum")
+    assert "something public met the data along its records" in waits(duet, raw, loss, "loss")
+
+
+@pytest.mark.xfail(strict=True, reason="open: docs/threat-model.md, classes beside a mask")
+def test_the_class_of_the_one_record_that_a_mask_dropped_waits(guarded: Session) -> None:
+    duet, raw = guarded
+    gone = raw.op("torch.rsub", kept(raw), 1.0)
+    scores = raw.op("torch.stack", [raw.op("torch.mul", gone, -n) for n in (1.0, 2.0, 3.0)], 1)
+    waits(
+        duet, raw, raw.op("torch.nn.functional.nll_loss", scores, CLASSES, reduction="sum"), "loss"
+    )
+
+
+@pytest.mark.parametrize("given", [CLASSES, "alike"])
+def test_a_loss_of_a_masked_network_with_classes_passes(guarded: Session, given: Ref | str) -> None:
+    _, raw = guarded
+    masked = raw.op("torch.nn.functional.dropout", TABLE, 0.5, True)
+    target = raw.op("torch.mul", masked, 2.0) if isinstance(given, str) else given
+    loss = raw.op("torch.nn.functional.cross_entropy", masked, target)
+    assert raw.ask(loss, "loss") == "Value"
 
 
 # a rule that leaves what a dropout fell on
