@@ -266,3 +266,18 @@ def test_failed_runs_use_up_what_was_allowed(session: Session) -> None:
     good, bad = (raw.put(torch.rand(classes, 3)) for classes in (3, 2))
     asked = [raw.ask(*run(raw, plan, TABLE, CLASSES, w)) for w in (bad, good, good)]
     assert asked == ["Expired", "Value", "Expired"]
+
+
+def test_a_plan_that_still_runs_is_not_called_given_up(session: Session) -> None:
+    """The engine refuses a deletion of the owner's objects whole, and the owner's list took half."""
+    duet, raw = session
+    plan = define(raw, step("torch.mean", 2, Ref(1)), outputs=(2,))
+    listed = raw.new_id()
+    raw.send(wire.Put((listed,), (1,), None, ("mine",), "", True))
+    raw.send(wire.Del((plan, listed, X.id)))
+    allowed(duet, raw, *run(raw, plan, X), max_runs=2)
+    assert not duet.plans[0].is_deleted and duet.plans[0].runs == 1
+    assert "mine" in duet.store
+    raw.send(wire.Del((plan, listed)))
+    raw.wait(lambda: duet.plans[0].is_deleted and "mine" not in duet.store)
+    assert isinstance(raw.get(*run(raw, plan, X)), wire.Failed)
