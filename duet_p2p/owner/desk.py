@@ -282,7 +282,7 @@ class Desk:
 
     def engine_died(self, why: str = "the engine was restarted") -> None:
         """The snapshots are gone: open requests expire, nothing is told (the session tells)."""
-        self.releases.lost()
+        self.releases.lost(why)
         self.intake.lost()
         for look in self._looks.values():
             if not look.done():

@@ -187,13 +187,15 @@ class OwnerPlans:
 
     A scientist can give a plan up and define another one under its id, which would move into the
     row that was read. So a position means the row that this process last gave or showed, as one of
-    `duet.requests` does.
+    `duet.requests` does. The beginning of a digest names none if a plan that is gone began so, too:
+    two that begin alike are found in seconds.
     """
 
     def __init__(self, book: PlanBook, caller: Caller) -> None:
         self._book = book
         self._caller = caller
         self._shown: list[SharedPlan] = []
+        self._digests: set[str] = set()  # that were given or shown
 
     def _all(self) -> tuple[SharedPlan, ...]:
         return self._caller.read(self._book.all)
@@ -201,12 +203,14 @@ class OwnerPlans:
     def _listed(self) -> tuple[SharedPlan, ...]:
         plans = self._all()
         self._shown = list(plans)
+        self._digests.update(plan.digest for plan in plans)
         return plans
 
     def _in_row(self, row: int) -> SharedPlan:
         rows = self._shown + [plan for plan in self._all() if plan not in self._shown]
         plan = self._shown[row] if row < 0 and self._shown else rows[row]
         self._shown += rows[len(self._shown) : rows.index(plan) + 1]
+        self._digests.add(plan.digest)
         return plan
 
     @overload
@@ -218,11 +222,15 @@ class OwnerPlans:
             return self._in_row(key)
         if isinstance(key, slice):
             return self._listed()[key]
-        plans = self._all()
-        found = {p.digest: p for p in plans if len(key) >= 5 and p.digest.startswith(key)}
-        if len(found) != 1:
-            raise KeyError(f"{'several plans have' if found else 'no plan has'} the digest {key!r}")
-        return next(iter(found.values()))
+        plans = {plan.digest: plan for plan in self._all()}
+        known = {d for d in (*plans, *self._digests) if len(key) >= 5 and d.startswith(key)}
+        if len(known) > 1:
+            raise KeyError(f"several plans have the digest {key!r}, or had it: say all of it")
+        if not known & plans.keys():
+            raise KeyError(f"no plan has the digest {key!r}")
+        (digest,) = known
+        self._digests.add(digest)
+        return plans[digest]
 
     def __len__(self) -> int:
         return len(self._all())

@@ -259,11 +259,16 @@ class Releases:
         )
         self.post(wire.NotYours(call, state.value, reason))
 
-    def lost(self) -> None:
+    def lost(self, why: str) -> None:
         """The engine died: nothing comes any more, and no object is what it was."""
         for leaving in [*self._leaving.values(), *self._recording.values()]:
             if leaving.reservation is not None:
                 self._policy.give_back(leaving.reservation)
+            if leaving.how != PUBLIC:
+                self._on_not_sent(leaving.call, why)
+            if leaving.how != PUBLIC and leaving.call in self._leaving:  # others: see `_kept`
+                reason = {"request": request_id(leaving.call), "reason": f"not sent: {why}"}
+                self._journal.record("fault", reason)
         self._leaving.clear()
         self._recording.clear()
         self._policy.engine_died()

@@ -283,7 +283,8 @@ class Service:
         self.to_engine(engine.Arrived(transfer, data, refusal))
 
     def _del(self, seq: int, message: wire.Del) -> None:
-        own = tuple(object_id for object_id in message.ids if object_id > 0)
+        is_refused = min(message.ids, default=1) < 0  # whole, by the engine
+        own = () if is_refused else message.ids
         self.desk.deleted(own)
         self.plans.delete(own)
         self._unlist(own)

@@ -1,5 +1,6 @@
 """Attacks on what an owner allowed of a plan or accepted always: other commands, data, counts."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from duet_p2p.engine import plans as engine_plans
 from duet_p2p.owner import plans as owner_plans
 from duet_p2p.owner.duet import OwnerDuet
+from duet_p2p.surface.plan import digest_of
 from duet_p2p.wire import messages as wire
 from duet_p2p.wire.codec import encode_message
 from duet_p2p.wire.values import Ref
@@ -266,3 +268,53 @@ def test_failed_runs_use_up_what_was_allowed(session: Session) -> None:
     good, bad = (raw.put(torch.rand(classes, 3)) for classes in (3, 2))
     asked = [raw.ask(*run(raw, plan, TABLE, CLASSES, w)) for w in (bad, good, good)]
     assert asked == ["Expired", "Value", "Expired"]
+
+
+def test_a_plan_that_still_runs_is_not_called_given_up(session: Session) -> None:
+    """The engine refuses a deletion of an owner's object whole, and the lists took half of it."""
+    duet, raw = session
+    plan = define(raw, step("torch.mean", 2, Ref(1)), outputs=(2,))
+    listed = raw.new_id()
+    raw.send(wire.Put((listed,), (1,), None, ("mine",), "", True))
+    raw.send(wire.Del((plan, listed, X.id)))
+    allowed(duet, raw, *run(raw, plan, X), max_runs=2)
+    assert not duet.plans[0].is_deleted and duet.plans[0].runs == 1
+    assert "mine" in duet.store
+    raw.send(wire.Del((plan, listed)))
+    raw.wait(lambda: duet.plans[0].is_deleted and "mine" not in duet.store)
+    assert isinstance(raw.get(*run(raw, plan, X)), wire.Failed)
+
+
+def alike() -> tuple[wire.PlanStep, wire.PlanStep]:
+    """A mean and a largest number whose plans have digests that begin alike; found in a second."""
+    known: dict[str, wire.PlanStep] = {}
+    for number in itertools.count():
+        for name in ("torch.mean", "torch.amax"):
+            made = step(name, 2, Ref(1), number)
+            digest = digest_of(wire.DefinePlan(1, "", 1, (), (made,), (2,), True))[:6]
+            other = known.setdefault(digest, made)
+            if other.name != name:
+                return (made, other) if name == "torch.mean" else (other, made)
+    raise AssertionError("never")
+
+
+@pytest.mark.parametrize("show", [repr, list, lambda plans: plans[0]])
+def test_the_beginning_of_a_digest_is_no_plan_that_came_in_the_place_of_the_shown_one(
+    session: Session, show: Callable[[Any], Any]
+) -> None:
+    duet, raw = session
+    harmless, other = alike()
+    plan = define(raw, harmless, outputs=(2,))
+    raw.wait(lambda: len(duet.plans) == 1)
+    show(duet.plans)
+    shown = duet.plans._book.all()[0]
+    key = shown.digest[:6]
+    raw.send(wire.Del((plan,)))
+    define(raw, other, outputs=(2,), id=plan)
+    raw.wait(lambda: duet.plans._book.all()[0].digest != shown.digest)
+    with pytest.raises(KeyError, match="say all of it"):
+        duet.plans[key]
+    with pytest.raises(KeyError, match="no plan has"):
+        duet.plans[shown.digest]
+    (now,) = list(duet.plans)
+    assert duet.plans[now.digest] is now and "amax" in now.listing()

@@ -128,6 +128,7 @@ async def test_a_value_of_an_engine_that_died_meanwhile_does_not_leave(slow):
     assert slow.answers() == []
     told = {"request": f"{11:016x}", "reason": "not sent after all"}
     assert ("fault", told) in slow.journal.lines  # the row of its release is there
+    assert slow.desk.book.find(11).why == ("not sent: the engine was restarted (accepted by hand)")
     slow.receive(wire.Get(12, 5))
     slow.candidate(12, LOSS, 0.25)  # the same number and version, in the new engine
     assert slow.answers() == [wire.NotYours(12, "never", "")]
@@ -218,3 +219,15 @@ async def test_a_denial_that_reaches_nobody_is_on_record(slow):
     assert [facts["not_sent"] for kind, facts in slow.journal.lines if kind == "fault"] == [
         "Denied"
     ]
+
+
+async def test_what_an_engine_took_with_it_is_not_called_released(slow):
+    """The owner read "accepted by hand" of a value that never left, and so did the log."""
+    slow.receive(ask())
+    slow.candidate(11, LOSS, has_value=False)
+    slow.desk.accept(11)
+    slow.host.die()
+    assert slow.answers(wire.Value) == []
+    assert slow.desk.book.find(11).why == ("not sent: the engine was restarted (accepted by hand)")
+    told = {"request": f"{11:016x}", "reason": "not sent: the engine was restarted"}
+    assert ("fault", told) in slow.journal.lines
