@@ -362,7 +362,8 @@ class Lineage:
                 self.hide(value)
         elif not isinstance(value, (*ATOMIC, tuple)):
             tracked = self.track(value)
-            tracked.poison = poison
+            if not tracked.is_shared:  # an owner's object is as it was
+                tracked.poison = poison
             tracked.version += 1
             tracked.content = join((tracked.content, label))
             if hidden:
