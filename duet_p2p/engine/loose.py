@@ -60,7 +60,10 @@ def tie_made(run: Running | None, store: Store, lineage: Lineage) -> None:
     there = set(map(_identity, run.given.reached()))  # and is what it was
     parts = [part for slot in slots for part in _parts(slot.value) if _identity(part) not in there]
     parts += _filled(run.rule, run.given)
+    missing = [part for part in run.given.reached() if isinstance(part, Poison)]
+    same = [lineage.find(part) for part in missing]  # another name of what is missing is that
     entries = [entry for part in parts if (entry := entry_of(part, lineage)) is not None]
+    entries = [entry for entry in entries if not any(entry is known for known in same)]
     for part in known:
         if part.members:
             tie([part.members[0], *entries], lineage, slots)
