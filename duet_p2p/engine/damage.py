@@ -51,7 +51,7 @@ from duet_p2p.engine.stand_ins import (
     values_for,
 )
 from duet_p2p.engine.store import Memory, MissingGradient, Poison, Slot
-from duet_p2p.engine.ties import add, tied
+from duet_p2p.engine.ties import tied, write
 from duet_p2p.engine.trial import Mode, has_graph, is_as_expected
 from duet_p2p.engine.unmade import (
     BACKWARD,
@@ -353,7 +353,7 @@ class Damage:
             listed += [part for one in lists for part in reach(one) if isinstance(part, Poison)]
         for missing in listed:
             if isinstance(missing, Poison) and not missing.is_public:
-                add(self._lineage.track(missing), to_per_record(poison.label))
+                write(self._lineage.track(missing), to_per_record(poison.label))
                 if mode == "g" and joins_graph(rule) and not poison.is_public:
                     missing.leaves |= poison.leaves  # as what was written would have been
         if mode == "g" and joins_graph(rule) and not poison.is_public:
@@ -425,7 +425,7 @@ class Damage:
     def reached(self, targets: Iterable[torch.Tensor], poison: Poison) -> None:
         """Labels one of several that is read-only as if it had been written to like another."""
         for entry in tied(map(self._lineage.entry, targets)):
-            add(entry, to_per_record(poison.label))
+            write(entry, to_per_record(poison.label))
 
     join = staticmethod(give_graph)
 

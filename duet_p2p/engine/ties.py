@@ -25,7 +25,7 @@ from duet_p2p.engine.store import Poison, Slot
 
 __all__ = [
     "Tie", "add", "by_slots", "entries_of", "entry_for", "entry_of", "gone_back", "holders",
-    "perhaps_behind", "settle", "taken", "takes", "tie", "tied",
+    "perhaps_behind", "settle", "taken", "takes", "tie", "tied", "write",
 ]  # fmt: skip
 
 _APART: Final = frozenset({"List", "Tuple", "Set", "extend", "__iadd__", "iter", "__iter__"})
@@ -43,10 +43,12 @@ _HOLDING: Final = frozenset({"collect", "append", "insert", "__setitem__", "setd
 class Tie:
     """Entries with one label; it may have become a part of another one."""
 
-    __slots__ = ("_into", "label", "members", "slots", "ways")
+    __slots__ = ("_into", "label", "members", "slots", "ways", "writes")
 
     def __init__(self) -> None:
         self.label: Label = PUBLIC
+        self.writes = 0
+        """How often its members count as written to, taken together."""
         self.members: list[Owned | Tracked] = []
         self.slots: list[weakref.ref[Slot]] = []
         """Of chosen numbers and tuples, which have their label nowhere else."""
@@ -202,6 +204,12 @@ def entry_for(part: Any, lineage: Lineage) -> Owned | Tracked:
     return lineage.own(part) if isinstance(part, torch.Tensor) else lineage.track(part)
 
 
+def write(entry: Owned | Tracked, label: Label) -> None:
+    """One of them would have been written to, were it there or not read-only."""
+    add(entry, label)
+    entry.version += 1
+
+
 def add(entry: Owned | Tracked, label: Label) -> None:
     """Join a label into one of them."""
     if isinstance(entry, Owned):
@@ -235,6 +243,8 @@ def gone_back(loss: Label, lineage: Lineage) -> None:
 
 def settle(lineage: Lineage) -> None:
     """A command is over: what it gave to one goes to all that are tied to it."""
+    for part in lineage.ties:
+        _count(part)
     if lineage.epoch % _PRUNED_EVERY == 0:
         _prune(lineage)
     for part in lineage.ties:
@@ -254,6 +264,18 @@ def settle(lineage: Lineage) -> None:
                 entry.content = entry.structure = label
 
 
+def _count(part: Tie) -> None:
+    """Where one was written to all count as written to: which was released before tells it else.
+
+    What was released is given again for nothing until it is written to (`Lineage.version`).
+    """
+    if sum([entry.version for entry in part.members]) == part.writes:
+        return
+    for entry in part.members:
+        entry.version += 1
+    part.writes = sum([entry.version for entry in part.members])
+
+
 _PRUNED_EVERY: Final = 64  # commands
 
 
@@ -261,6 +283,7 @@ def _prune(lineage: Lineage) -> None:
     """Let go of what is not there any more; its labels stay."""
     for part in list(lineage.ties):
         part.members = [entry for entry in part.members if not _is_gone(entry)]
+        part.writes = sum([entry.version for entry in part.members])
         part.slots = [known for known in part.slots if known() is not None]
         if not part.members and not part.slots:
             lineage.ties.remove(part)
