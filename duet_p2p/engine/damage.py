@@ -45,13 +45,9 @@ from duet_p2p.engine.missing_views import name_of
 from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.selection import HOLDING
-from duet_p2p.engine.stand_ins import (
-    has_numbers,
-    standing_for,
-    values_for,
-)
+from duet_p2p.engine.stand_ins import has_numbers, standing_for, values_for
 from duet_p2p.engine.store import Memory, MissingGradient, Poison, Slot
-from duet_p2p.engine.ties import tied, write
+from duet_p2p.engine.ties import tied, write, write_perhaps
 from duet_p2p.engine.trial import Mode, has_graph, is_as_expected
 from duet_p2p.engine.unmade import (
     BACKWARD,
@@ -400,6 +396,7 @@ class Damage:
         if not poison.is_public:
             fill(rule, given, self._lineage)
             mark_perhaps_moved(rule, given, tensors_in(listed), poison, self._lineage)
+            write_perhaps(given, self._lineage)
         self.spoil([*listed, *targets], poison, hidden=hidden)
         if rule.name == BACKWARD:
             spoil_gradients(poison, self._lineage)

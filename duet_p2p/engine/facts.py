@@ -128,7 +128,7 @@ def freeze(
     tensor = slot.value if isinstance(slot.value, torch.Tensor) else None
     tensors = _tensors(slot.value)
     sources = tuple(sorted(label.sources, reverse=True))
-    version = lineage.version(slot.value, slot.uid)
+    version = lineage.version(slot.value, slot.uid, slot.writes)
     is_sized = is_full or (poison is None and sized_by_values(slot, label, lineage))
     is_counted = is_sized and not isinstance(value, _Uncopied)
     facts = Facts(

@@ -406,13 +406,13 @@ class Lineage:
                 if hidden:
                     tracked.structure = join((tracked.structure, to_per_record(label)))
 
-    def version(self, value: Any, uid: int) -> int:
+    def version(self, value: Any, uid: int, writes: int = 0) -> int:
         """Changes whenever a command could have written the value.
 
         What was released once is given again under the same version, so nobody may be able to count
         commands until two of them meet: the numbers behind it are hashed with a key of the session.
         """
-        seen: list[int] = [uid]
+        seen: list[int] = [uid, writes]
         for part in reach(value):
             if isinstance(part, torch.Tensor):
                 owned = self.own(part)

@@ -201,7 +201,7 @@ class Plans:
         events = run.events
         for position, (id, slot) in enumerate(zip(message.outs, results, strict=True)):
             self._store.put(id, slot)
-            version = self._lineage.version(slot.value, slot.uid)
+            version = self._lineage.version(slot.value, slot.uid, slot.writes)
             slot.origin = PlanOutput(plan.digest, position, first, runs, version, stands)
             name = "python.collect" if message.times else run.maker(position)
             events += learning.of_results(Op(name, (id,), (), {}, "g"), self._store, self._lineage)

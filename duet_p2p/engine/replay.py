@@ -154,7 +154,7 @@ class Replay:
             if self._store.find(id) is not slot:
                 continue
             self._stretch.label(self._places[output], slot, self._scene)
-            version = self._lineage.version(slot.value, slot.uid)
+            version = self._lineage.version(slot.value, slot.uid, slot.writes)
             slot.origin = PlanOutput(digest, output, run, 1, version, stands)
 
     def place(self, frame: Frame, played: int) -> None:

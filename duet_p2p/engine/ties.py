@@ -25,7 +25,7 @@ from duet_p2p.engine.store import Poison, Slot
 
 __all__ = [
     "Tie", "add", "by_slots", "entries_of", "entry_for", "entry_of", "gone_back", "holders",
-    "perhaps_behind", "settle", "taken", "takes", "tie", "tied", "write",
+    "perhaps_behind", "settle", "taken", "takes", "tie", "tied", "write", "write_perhaps",
 ]  # fmt: skip
 
 _APART: Final = frozenset({"List", "Tuple", "Set", "extend", "__iadd__", "iter", "__iter__"})
@@ -127,6 +127,12 @@ def by_slots(slots: Iterable[Slot | None], lineage: Lineage) -> list[Tie]:
     """What these are tied to if they have no entry: tuples, and what need not be a tensor."""
     every = {id(s) for s in slots if s is not None and (s.is_loose or isinstance(s.value, tuple))}
     return [part for part in lineage.ties if any(id(known()) in every for known in part.slots)]
+
+
+def write_perhaps(given: Arguments, lineage: Lineage) -> None:
+    """A write failed, perhaps since what was chosen is a number, or another thing without entry."""
+    for part in by_slots(given.at[:1], lineage):
+        part.writes = -1
 
 
 def takes(short: str) -> bool:
@@ -239,6 +245,7 @@ def gone_back(loss: Label, lineage: Lineage) -> None:
     """
     for part in perhaps_behind((loss,), lineage):
         part.label = join((part.label, to_per_record(loss)))
+        part.writes = -1  # and counts as written to
 
 
 def settle(lineage: Lineage) -> None:
@@ -273,6 +280,8 @@ def _count(part: Tie) -> None:
         return
     for entry in part.members:
         entry.version += 1
+    for slot in [slot for known in part.slots if (slot := known()) is not None]:
+        slot.writes += 1
     part.writes = sum([entry.version for entry in part.members])
 
 
