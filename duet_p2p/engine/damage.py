@@ -47,7 +47,7 @@ from duet_p2p.engine.running import Running
 from duet_p2p.engine.selection import HOLDING
 from duet_p2p.engine.stand_ins import has_numbers, standing_for, values_for
 from duet_p2p.engine.store import Memory, MissingGradient, Poison, Slot
-from duet_p2p.engine.ties import tied, write, write_perhaps
+from duet_p2p.engine.ties import add, tied
 from duet_p2p.engine.trial import Mode, has_graph, is_as_expected
 from duet_p2p.engine.unmade import (
     BACKWARD,
@@ -349,7 +349,7 @@ class Damage:
             listed += [part for one in lists for part in reach(one) if isinstance(part, Poison)]
         for missing in listed:
             if isinstance(missing, Poison) and not missing.is_public:
-                write(self._lineage.track(missing), to_per_record(poison.label))
+                add(self._lineage.track(missing), to_per_record(poison.label))
                 if mode == "g" and joins_graph(rule) and not poison.is_public:
                     missing.leaves |= poison.leaves  # as what was written would have been
         if mode == "g" and joins_graph(rule) and not poison.is_public:
@@ -396,7 +396,6 @@ class Damage:
         if not poison.is_public:
             fill(rule, given, self._lineage)
             mark_perhaps_moved(rule, given, tensors_in(listed), poison, self._lineage)
-            write_perhaps(given, self._lineage)
         self.spoil([*listed, *targets], poison, hidden=hidden)
         if rule.name == BACKWARD:
             spoil_gradients(poison, self._lineage)
@@ -422,7 +421,7 @@ class Damage:
     def reached(self, targets: Iterable[torch.Tensor], poison: Poison) -> None:
         """Labels one of several that is read-only as if it had been written to like another."""
         for entry in tied(map(self._lineage.entry, targets)):
-            write(entry, to_per_record(poison.label))
+            add(entry, to_per_record(poison.label))
 
     join = staticmethod(give_graph)
 

@@ -21,7 +21,7 @@ from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, s
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.settings import gives_views
 from duet_p2p.engine.store import Poison, Slot, Store
-from duet_p2p.engine.ties import Tie, add, entry_of, gone_back, tie
+from duet_p2p.engine.ties import Tie, add, entry_of, gone_back, tie, touch
 from duet_p2p.engine.unmade import BACKWARD
 from duet_p2p.surface.table import Rule
 
@@ -46,6 +46,8 @@ def tie_made(run: Running | None, store: Store, lineage: Lineage) -> None:
         store: with its results.
         lineage: where entries are kept.
     """
+    if run is not None:
+        touch(run.rule.name, run.given, lineage)
     if run is not None and run.rule.name == BACKWARD:
         gone_back(join((run.given.all(lineage), run.given.loss)), lineage)
     if run is None or not _may_hold(run.rule):

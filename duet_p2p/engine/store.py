@@ -117,8 +117,6 @@ class Slot:
     """Type name of an owner's object, where the value alone does not tell it."""
     uid: int = 0
     """Fresh for each slot, part of a value's version."""
-    writes: int = 0
-    """Of a number or tuple: writes to what might have been chosen in its place, see ties.py."""
     origin: PlanOutput | None = None
     """Of what a plan gave."""
     poison: Poison | None = None

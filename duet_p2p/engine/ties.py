@@ -25,7 +25,7 @@ from duet_p2p.engine.store import Poison, Slot
 
 __all__ = [
     "Tie", "add", "by_slots", "entries_of", "entry_for", "entry_of", "gone_back", "holders",
-    "perhaps_behind", "settle", "taken", "takes", "tie", "tied", "write", "write_perhaps",
+    "perhaps_behind", "settle", "taken", "takes", "tie", "tied", "touch", "touches",
 ]  # fmt: skip
 
 _APART: Final = frozenset({"List", "Tuple", "Set", "extend", "__iadd__", "iter", "__iter__"})
@@ -35,6 +35,8 @@ _TAKING: Final = _APART | {
     "__reversed__", "update", "fromkeys",
 }  # fmt: skip
 """Those that take what lies in a container, and not the container itself."""
+_TO_ALL: Final = ("torch.Tensor.backward", "torch.autograd.", "torch.optim.")
+"""Beginnings of names that write to what lies behind their arguments."""
 _COUNTED: Final = frozenset({"__mul__", "__rmul__"})
 _HOLDING: Final = frozenset({"collect", "append", "insert", "__setitem__", "setdefault"})
 """Those that take the very thing, which has no entry if it is a tuple."""
@@ -43,12 +45,12 @@ _HOLDING: Final = frozenset({"collect", "append", "insert", "__setitem__", "setd
 class Tie:
     """Entries with one label; it may have become a part of another one."""
 
-    __slots__ = ("_into", "label", "members", "slots", "ways", "writes")
+    __slots__ = ("_into", "label", "members", "slots", "touched", "ways")
 
     def __init__(self) -> None:
         self.label: Label = PUBLIC
-        self.writes = 0
-        """How often its members count as written to, taken together."""
+        self.touched = 0
+        """Commands that named one of them, or could have written to any."""
         self.members: list[Owned | Tracked] = []
         self.slots: list[weakref.ref[Slot]] = []
         """Of chosen numbers and tuples, which have their label nowhere else."""
@@ -71,6 +73,7 @@ class Tie:
         self.slots += other.slots
         self.ways |= other.ways
         self.label = join((self.label, other.label))
+        self.touched += other.touched + 1
         other.members, other.slots, other._into = [], [], self
 
 
@@ -129,10 +132,28 @@ def by_slots(slots: Iterable[Slot | None], lineage: Lineage) -> list[Tie]:
     return [part for part in lineage.ties if any(id(known()) in every for known in part.slots)]
 
 
-def write_perhaps(given: Arguments, lineage: Lineage) -> None:
-    """A write failed, perhaps since what was chosen is a number, or another thing without entry."""
-    for part in by_slots(given.at[:1], lineage):
-        part.writes = -1
+def touch(name: str, given: Arguments, lineage: Lineage) -> None:
+    """A command is over that may have written to what it names: so it counts for all tied to it.
+
+    What was released is given again for nothing until it is written to (`Lineage.version`). Which
+    of several that was would tell the number that chose it, so what is tied is another one behind
+    each command that names any of it.
+    """
+    found = {id(part) for part in by_slots(given.slots.values(), lineage)}
+    for part in () if name.startswith(_TO_ALL) else given.reached():
+        entry: Owned | Tracked | None
+        entry = lineage.entry(part) if isinstance(part, torch.Tensor) else lineage.find(part)
+        if entry is not None and entry.tie is not None:
+            found.add(id(entry.tie.whole()))
+    for tied_ones in lineage.ties:
+        if name.startswith(_TO_ALL) or id(tied_ones) in found:
+            tied_ones.touched += 1
+
+
+def touches(slot: Slot, lineage: Lineage) -> int:
+    """Changes with each command that names what might be in the place of a number or a tuple."""
+    known = by_slots([slot], lineage) if lineage.ties else []
+    return sum([part.touched + 1 for part in known])
 
 
 def takes(short: str) -> bool:
@@ -210,12 +231,6 @@ def entry_for(part: Any, lineage: Lineage) -> Owned | Tracked:
     return lineage.own(part) if isinstance(part, torch.Tensor) else lineage.track(part)
 
 
-def write(entry: Owned | Tracked, label: Label) -> None:
-    """One of them would have been written to, were it there or not read-only."""
-    add(entry, label)
-    entry.version += 1
-
-
 def add(entry: Owned | Tracked, label: Label) -> None:
     """Join a label into one of them."""
     if isinstance(entry, Owned):
@@ -245,13 +260,10 @@ def gone_back(loss: Label, lineage: Lineage) -> None:
     """
     for part in perhaps_behind((loss,), lineage):
         part.label = join((part.label, to_per_record(loss)))
-        part.writes = -1  # and counts as written to
 
 
 def settle(lineage: Lineage) -> None:
     """A command is over: what it gave to one goes to all that are tied to it."""
-    for part in lineage.ties:
-        _count(part)
     if lineage.epoch % _PRUNED_EVERY == 0:
         _prune(lineage)
     for part in lineage.ties:
@@ -271,20 +283,6 @@ def settle(lineage: Lineage) -> None:
                 entry.content = entry.structure = label
 
 
-def _count(part: Tie) -> None:
-    """Where one was written to all count as written to: which was released before tells it else.
-
-    What was released is given again for nothing until it is written to (`Lineage.version`).
-    """
-    if sum([entry.version for entry in part.members]) == part.writes:
-        return
-    for entry in part.members:
-        entry.version += 1
-    for slot in [slot for known in part.slots if (slot := known()) is not None]:
-        slot.writes += 1
-    part.writes = sum([entry.version for entry in part.members])
-
-
 _PRUNED_EVERY: Final = 64  # commands
 
 
@@ -292,7 +290,6 @@ def _prune(lineage: Lineage) -> None:
     """Let go of what is not there any more; its labels stay."""
     for part in list(lineage.ties):
         part.members = [entry for entry in part.members if not _is_gone(entry)]
-        part.writes = sum([entry.version for entry in part.members])
         part.slots = [known for known in part.slots if known() is not None]
         if not part.members and not part.slots:
             lineage.ties.remove(part)
