@@ -139,8 +139,8 @@ def _may_want(given: Arguments, into: set[int], lineage: Lineage) -> bool:
             return True
     if not lineage.has_leaves:
         return False
-    if any(slot.is_loose and id(slot.value) not in into for slot in given.slots.values()):
-        return True
+    if any(slot.is_loose and slot is not first for slot in given.slots.values()):
+        return True  # also the target's own, which may be another thing under another id
     return any(
         lineage.hidden(part) if isinstance(part, torch.Tensor)
         else isinstance(part, Poison) and not (part.is_object or part.is_public)

@@ -195,6 +195,8 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
         added = to_per_record(join((lineage.whole(target), rest[0], rest[1], slots)))
     entry.structure = join((entry.structure, added))
     if short in _DROPPING:
+        if is_private(join((before, added))):  # what lies there no more may lie there elsewhere
+            entry.content = join((entry.content, to_per_record(given.all(lineage))))
         pick(join((before, added)), given, lineage, None if entry.is_shared else entry)
 
 

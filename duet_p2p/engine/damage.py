@@ -40,16 +40,12 @@ from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.missing_containers import container_for, fill, slot_of
 from duet_p2p.engine.missing_distributions import put_into
 from duet_p2p.engine.missing_graphs import give_graph, known_behind, missing_in
-from duet_p2p.engine.missing_steps import mark_moved
+from duet_p2p.engine.missing_steps import is_step, mark_moved, mark_perhaps_moved, may_move
 from duet_p2p.engine.missing_views import name_of
 from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.selection import HOLDING
-from duet_p2p.engine.stand_ins import (
-    has_numbers,
-    standing_for,
-    values_for,
-)
+from duet_p2p.engine.stand_ins import has_numbers, standing_for, values_for
 from duet_p2p.engine.store import Memory, MissingGradient, Poison, Slot
 from duet_p2p.engine.ties import add, tied
 from duet_p2p.engine.trial import Mode, has_graph, is_as_expected
@@ -82,7 +78,6 @@ _WITH_GRADS: Final = frozenset({
 })  # fmt: skip
 """Names that read the gradients of what they are given."""
 _FLAGS: Final = frozenset({"requires_grad_"})
-_OF_OPTIMIZERS: Final = frozenset({"step", "load_state_dict", "add_param_group", "follow"})
 
 
 class Damage:
@@ -308,7 +303,7 @@ class Damage:
         """Whether what a call was to write to would have got a private shape from it."""
         if rule.short == "__setitem__" and isinstance(given.args[0], torch.Tensor):
             return hides_graph(rule, given, mode, self._lineage)
-        if rule.short in _OF_OPTIMIZERS or rule.short in ("backward", "zero_grad", "feed"):
+        if is_step(rule) or rule.short in ("backward", "zero_grad"):
             return False  # no step changes a shape, and a gradient has that of its leaf
         is_self = rule.result == "self" or _writes_first(rule, given)
         if "out" in given.kwargs or (is_self and base_name(rule.name)):
@@ -351,6 +346,7 @@ class Damage:
         if not rule.name.startswith("python."):  # several that are given as one
             lists = [target for target in targets if isinstance(target, list | tuple)]
             targets += [part for target in lists for part in tensors_in(target)]
+            listed += [part for one in lists for part in reach(one) if isinstance(part, Poison)]
         for missing in listed:
             if isinstance(missing, Poison) and not missing.is_public:
                 add(self._lineage.track(missing), to_per_record(poison.label))
@@ -358,7 +354,7 @@ class Damage:
                     missing.leaves |= poison.leaves  # as what was written would have been
         if mode == "g" and joins_graph(rule) and not poison.is_public:
             self.join(tensors_in(targets), given, tensors_in(list(poison.leaves.values())))
-        if (short in _OF_OPTIMIZERS or short == "feed") and given.args:
+        if may_move(rule, given):
             first = given.args[0]
             targets += [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
             if isinstance(first, Poison):  # its parameters, which it was made of
@@ -366,6 +362,7 @@ class Damage:
             every = mark_moved(first, targets, poison, self._lineage)
             if not poison.is_public and takes_up(first, short, given, self._lineage):
                 before_group(given, every, self._lineage)
+        if is_step(rule):
             hidden = False  # no step changes a shape
         if hidden and (rule.form == "setter" or rule.short in _FLAGS):
             self._hide_memory(targets)
@@ -398,6 +395,7 @@ class Damage:
             missing_gradients.put(given, poison, self._lineage)
         if not poison.is_public:
             fill(rule, given, self._lineage)
+            mark_perhaps_moved(rule, given, tensors_in(listed), poison, self._lineage)
         self.spoil([*listed, *targets], poison, hidden=hidden)
         if rule.name == BACKWARD:
             spoil_gradients(poison, self._lineage)

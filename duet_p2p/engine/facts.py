@@ -33,6 +33,7 @@ from duet_p2p.engine.private_sizes import charge_of_structure, sized_by_values
 from duet_p2p.engine.recipe import recipe_text
 from duet_p2p.engine.store import Poison, Slot
 from duet_p2p.engine.summary import summary_of
+from duet_p2p.engine.ties import touches
 from duet_p2p.engine.training import described
 from duet_p2p.engine.untold import untold
 from duet_p2p.limits import INLINE_TENSOR_BYTES
@@ -128,7 +129,7 @@ def freeze(
     tensor = slot.value if isinstance(slot.value, torch.Tensor) else None
     tensors = _tensors(slot.value)
     sources = tuple(sorted(label.sources, reverse=True))
-    version = lineage.version(slot.value, slot.uid)
+    version = lineage.version(slot.value, slot.uid, touches(slot, lineage))
     is_sized = is_full or (poison is None and sized_by_values(slot, label, lineage))
     is_counted = is_sized and not isinstance(value, _Uncopied)
     facts = Facts(

@@ -110,7 +110,8 @@ def takes_up(stepper: Any, short: str, given: Arguments, lineage: Lineage) -> bo
     if short in _FILLING:
         return True
     is_scheduler = isinstance(stepper, LRScheduler) and is_private(given.structure(lineage))
-    return short == "step" and (isinstance(stepper, Poison) or is_scheduler)
+    is_none = not isinstance(stepper, Optimizer | LRScheduler)  # it is missing, or another thing
+    return short == "step" and (is_none or is_scheduler)
 
 
 def before_optimizer(given: Arguments, lineage: Lineage) -> None:

@@ -362,7 +362,8 @@ class Lineage:
                 self.hide(value)
         elif not isinstance(value, (*ATOMIC, tuple)):
             tracked = self.track(value)
-            tracked.poison = poison
+            if not tracked.is_shared:  # an owner's object is as it was
+                tracked.poison = poison
             tracked.version += 1
             tracked.content = join((tracked.content, label))
             if hidden:
@@ -405,19 +406,20 @@ class Lineage:
                 if hidden:
                     tracked.structure = join((tracked.structure, to_per_record(label)))
 
-    def version(self, value: Any, uid: int) -> int:
+    def version(self, value: Any, uid: int, touches: int = 0) -> int:
         """Changes whenever a command could have written the value.
 
         What was released once is given again under the same version, so nobody may be able to count
         commands until two of them meet: the numbers behind it are hashed with a key of the session.
         """
-        seen: list[int] = [uid]
+        seen: list[int] = [uid, touches]
+        entry: Owned | Tracked | None
         for part in reach(value):
-            if isinstance(part, torch.Tensor):
-                owned = self.own(part)
-                seen += (owned.uid, owned.version)
-            elif (tracked := self._objects.get(id(part))) is not None:
-                seen += (tracked.uid, tracked.version)
+            is_tensor = isinstance(part, torch.Tensor)
+            entry = self.own(part) if is_tensor else self._objects.get(id(part))
+            if entry is not None:
+                touched = 0 if entry.tie is None else entry.tie.whole().touched + 1
+                seen += (entry.uid, entry.version, touched)
         packed = struct.pack(f"<{len(seen)}q", *seen)
         code = hashlib.blake2b(packed, digest_size=8, key=self._key).digest()
         return int.from_bytes(code, "little") >> 2

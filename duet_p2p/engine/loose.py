@@ -21,7 +21,7 @@ from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic, reach, s
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.settings import gives_views
 from duet_p2p.engine.store import Poison, Slot, Store
-from duet_p2p.engine.ties import Tie, add, entry_of, gone_back, tie
+from duet_p2p.engine.ties import Tie, add, entry_of, gone_back, tie, touch
 from duet_p2p.engine.unmade import BACKWARD
 from duet_p2p.surface.table import Rule
 
@@ -46,6 +46,8 @@ def tie_made(run: Running | None, store: Store, lineage: Lineage) -> None:
         store: with its results.
         lineage: where entries are kept.
     """
+    if run is not None:
+        touch(run.rule.name, run.given, lineage)
     if run is not None and run.rule.name == BACKWARD:
         gone_back(join((run.given.all(lineage), run.given.loss)), lineage)
     if run is None or not _may_hold(run.rule):
@@ -60,7 +62,10 @@ def tie_made(run: Running | None, store: Store, lineage: Lineage) -> None:
     there = set(map(_identity, run.given.reached()))  # and is what it was
     parts = [part for slot in slots for part in _parts(slot.value) if _identity(part) not in there]
     parts += _filled(run.rule, run.given)
+    missing = [part for part in run.given.reached() if isinstance(part, Poison)]
+    same = [lineage.find(part) for part in missing]  # another name of what is missing is that
     entries = [entry for part in parts if (entry := entry_of(part, lineage)) is not None]
+    entries = [entry for entry in entries if not any(entry is known for known in same)]
     for part in known:
         if part.members:
             tie([part.members[0], *entries], lineage, slots)

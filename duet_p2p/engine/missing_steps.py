@@ -6,16 +6,35 @@ Nothing is moved then, and it has to look as if it had been.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from duet_p2p.engine.arguments import is_private
+from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.groups import before_group, takes_up
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, reach, with_grads
 from duet_p2p.engine.store import Poison
+from duet_p2p.engine.ties import add, entry_of
+from duet_p2p.surface.table import Rule
 
-__all__ = ["mark_moved"]
+__all__ = ["is_step", "mark_moved", "mark_perhaps_moved", "may_move"]
+
+_STEPS: Final = frozenset({"step", "load_state_dict", "add_param_group", "follow", "feed"})
+
+
+def is_step(rule: Rule) -> bool:
+    """Whether calls of a name move what an optimizer or a scheduler holds, or give it something."""
+    return rule.short in _STEPS
+
+
+def may_move(rule: Rule, given: Arguments) -> bool:
+    """Whether a command that is left out is a step, of what may be an optimizer or a scheduler."""
+    first = given.args[0] if given.args else None
+    is_none = isinstance(first, Poison) and (first.is_tensor or first.is_number or first.is_list)
+    return is_step(rule) and bool(given.args) and not is_none
 
 
 def mark_moved(stepper: Any, held: Iterable[Any], poison: Poison, lineage: Lineage) -> Label:
@@ -49,6 +68,35 @@ def mark_moved(stepper: Any, held: Iterable[Any], poison: Poison, lineage: Linea
         tracked = lineage.track(stepper)
         tracked.content = join((tracked.content, every))
     return every
+
+
+def mark_perhaps_moved(
+    rule: Rule, given: Arguments, held: Iterable[Any], poison: Poison, lineage: Lineage
+) -> None:  # fmt: skip
+    """A step failed since a private value chose what is no stepper, and might be another one.
+
+    Where what it chose is missing, it counts as one: nobody knows what that would have been.
+
+    Args:
+        rule: of the command.
+        given: its arguments.
+        held: tensors that it would have moved, among other things.
+        poison: of the failure.
+        lineage: takes the labels.
+    """
+    slot = given.at[0] if given.at else None
+    is_chosen = slot is not None and slot.is_loose and slot.is_element
+    if slot is None or not (is_step(rule) and is_chosen):
+        return
+    first = slot.value
+    if isinstance(first, Optimizer | LRScheduler):
+        return
+    every = mark_moved(first, held, poison, lineage)
+    entry = entry_of(first, lineage)
+    if entry is not None:
+        add(entry, every)
+    if takes_up(first, rule.short, given, lineage):
+        before_group(given, every, lineage)
 
 
 def _hides(part: Any, lineage: Lineage) -> bool:

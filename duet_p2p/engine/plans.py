@@ -34,6 +34,7 @@ from duet_p2p.engine.played import Halt
 from duet_p2p.engine.replay import Replay
 from duet_p2p.engine.score import Score
 from duet_p2p.engine.store import IdError, PlanOutput, Poison, Slot, Store
+from duet_p2p.engine.ties import touches
 from duet_p2p.errors import DuetError, QuotaExceeded
 from duet_p2p.surface.plan import check, digest_of, is_part, joined, refs_of
 from duet_p2p.wire.codec import decode_message, encode_message
@@ -201,7 +202,7 @@ class Plans:
         events = run.events
         for position, (id, slot) in enumerate(zip(message.outs, results, strict=True)):
             self._store.put(id, slot)
-            version = self._lineage.version(slot.value, slot.uid)
+            version = self._lineage.version(slot.value, slot.uid, touches(slot, self._lineage))
             slot.origin = PlanOutput(plan.digest, position, first, runs, version, stands)
             name = "python.collect" if message.times else run.maker(position)
             events += learning.of_results(Op(name, (id,), (), {}, "g"), self._store, self._lineage)

@@ -26,6 +26,7 @@ from duet_p2p.engine.lineage import Lineage
 from duet_p2p.engine.played import Halt, Optimizing, Scene, ended
 from duet_p2p.engine.store import PlanOutput, Slot, Store
 from duet_p2p.engine.stretch import Stage, Stretch
+from duet_p2p.engine.ties import touches
 
 __all__ = ["Replay"]
 
@@ -154,7 +155,7 @@ class Replay:
             if self._store.find(id) is not slot:
                 continue
             self._stretch.label(self._places[output], slot, self._scene)
-            version = self._lineage.version(slot.value, slot.uid)
+            version = self._lineage.version(slot.value, slot.uid, touches(slot, self._lineage))
             slot.origin = PlanOutput(digest, output, run, 1, version, stands)
 
     def place(self, frame: Frame, played: int) -> None:

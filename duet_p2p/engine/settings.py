@@ -254,7 +254,8 @@ def _mark_aliases(rule: Rule, given: Arguments, lineage: Lineage) -> None:
     public = [number for number in numbers if not lineage.hidden(number)]
     for part in _viewed(name, given, is_operation=bool(is_operation)):
         entry = entry_for(part, lineage)
-        if entry.is_shared or any(part is number for number in public):
+        is_apart = isinstance(entry, Owned) and entry.is_apart  # in its place one may be missing
+        if (entry.is_shared and not is_apart) or any(part is number for number in public):
             continue
         add(entry, to_per_record(chooser))
         if isinstance(entry, Owned):

@@ -25,7 +25,7 @@ from duet_p2p.engine.store import Poison, Slot
 
 __all__ = [
     "Tie", "add", "by_slots", "entries_of", "entry_for", "entry_of", "gone_back", "holders",
-    "perhaps_behind", "settle", "taken", "takes", "tie", "tied",
+    "perhaps_behind", "settle", "taken", "takes", "tie", "tied", "touch", "touches",
 ]  # fmt: skip
 
 _APART: Final = frozenset({"List", "Tuple", "Set", "extend", "__iadd__", "iter", "__iter__"})
@@ -35,6 +35,8 @@ _TAKING: Final = _APART | {
     "__reversed__", "update", "fromkeys",
 }  # fmt: skip
 """Those that take what lies in a container, and not the container itself."""
+_TO_ALL: Final = ("torch.Tensor.backward", "torch.autograd.", "torch.optim.")
+"""Beginnings of names that write to what lies behind their arguments."""
 _COUNTED: Final = frozenset({"__mul__", "__rmul__"})
 _HOLDING: Final = frozenset({"collect", "append", "insert", "__setitem__", "setdefault"})
 """Those that take the very thing, which has no entry if it is a tuple."""
@@ -43,10 +45,12 @@ _HOLDING: Final = frozenset({"collect", "append", "insert", "__setitem__", "setd
 class Tie:
     """Entries with one label; it may have become a part of another one."""
 
-    __slots__ = ("_into", "label", "members", "slots", "ways")
+    __slots__ = ("_into", "label", "members", "slots", "touched", "ways")
 
     def __init__(self) -> None:
         self.label: Label = PUBLIC
+        self.touched = 0
+        """Commands that named one of them, or could have written to any."""
         self.members: list[Owned | Tracked] = []
         self.slots: list[weakref.ref[Slot]] = []
         """Of chosen numbers and tuples, which have their label nowhere else."""
@@ -69,6 +73,7 @@ class Tie:
         self.slots += other.slots
         self.ways |= other.ways
         self.label = join((self.label, other.label))
+        self.touched += other.touched + 1
         other.members, other.slots, other._into = [], [], self
 
 
@@ -125,6 +130,30 @@ def by_slots(slots: Iterable[Slot | None], lineage: Lineage) -> list[Tie]:
     """What these are tied to if they have no entry: tuples, and what need not be a tensor."""
     every = {id(s) for s in slots if s is not None and (s.is_loose or isinstance(s.value, tuple))}
     return [part for part in lineage.ties if any(id(known()) in every for known in part.slots)]
+
+
+def touch(name: str, given: Arguments, lineage: Lineage) -> None:
+    """A command is over that may have written to what it names: so it counts for all tied to it.
+
+    What was released is given again for nothing until it is written to (`Lineage.version`). Which
+    of several that was would tell the number that chose it, so what is tied is another one behind
+    each command that names any of it.
+    """
+    found = {id(part) for part in by_slots(given.slots.values(), lineage)}
+    for part in () if name.startswith(_TO_ALL) else given.reached():
+        entry: Owned | Tracked | None
+        entry = lineage.entry(part) if isinstance(part, torch.Tensor) else lineage.find(part)
+        if entry is not None and entry.tie is not None:
+            found.add(id(entry.tie.whole()))
+    for tied_ones in lineage.ties:
+        if name.startswith(_TO_ALL) or id(tied_ones) in found:
+            tied_ones.touched += 1
+
+
+def touches(slot: Slot, lineage: Lineage) -> int:
+    """Changes with each command that names what might be in the place of a number or a tuple."""
+    known = by_slots([slot], lineage) if lineage.ties else []
+    return sum([part.touched + 1 for part in known])
 
 
 def takes(short: str) -> bool:

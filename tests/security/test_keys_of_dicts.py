@@ -20,7 +20,7 @@ from tests.security.test_labels_behind_failures import differences
 from tests.security.test_soundness import told
 
 T, D, O = "torch.Tensor.", "python.Dict.", "python.OrderedDict."  # noqa: E741
-L, S = "python.List.", "python.Set."
+L, S, OPT = "python.List.", "python.Set.", "torch.optim.Optimizer."
 PERSONS, X = Ref(-1), Ref(-2)
 Use = Callable[[Holder, Ref], Ref]
 KEPT: dict[str, Callable[[str], Any]] = {
@@ -93,6 +93,19 @@ MADE: dict[str, Use] = {
         T + "sum", d.run("torch.stack", [item, d.run(D + "__getitem__", PERSONS, "Kim")]), 0),
     "drawn alike": lambda d, item: d.run("torch.rand_like", item),
     "an index": lambda d, item: d.run(T + "__getitem__", X, d.run(T + "__gt__", item, 0.5)),
+    "taken apart by another number": lambda d, item: after(d, item, d.run(
+        "torch.kthvalue", item, whole(d), outs=2)),
+    "a gradient in a list": lambda d, item: after(d, item, d.run(
+        T + "grad=", [item], [d.run(T + "clone", X)], outs=0)),
+    "to be written to beside another item": lambda d, item: after(d, item, d.run(
+        T + "scatter_reduce_", item, d.run(T + "sum", X), d.run(D + "__getitem__", PERSONS, "Kim"),
+        item, "sum")),
+    "made into a number that is to be stepped": lambda d, item: after(d, item, d.run(
+        OPT + "step", d.run(T + "sum", item), closure=d.run(T + "sum", X), outs=0)),
+    "to be stepped with a loss": lambda d, item: after(d, item, d.run(
+        OPT + "step", item, closure=d.run(T + "sum", X), outs=0)),
+    "to follow what private numbers are in": lambda d, item: after(d, item, d.run(
+        OPT + "follow", item, [d.run(T + "clone", X)], d.run("python.collect", X), outs=0)),
     "a key": lambda d, item: d.run(
         D + "__getitem__", PERSONS, d.run("python.Int", d.run(T + "sum", item))),
 }  # fmt: skip
@@ -102,6 +115,15 @@ def changed(d: Holder, box: Ref, name: str, *args: Any, of: str = D) -> Ref:
     """After this call on it."""
     d.run(of + name, box, *args, outs=0)
     return box
+
+
+def after(d: Holder, item: Ref, _: object) -> Ref:
+    """The item, after something else was made of it."""
+    return item
+
+
+def whole(d: Holder) -> Ref:
+    return d.run("python.Int", d.run(T + "__getitem__", X, (0, 0)))
 
 
 def trained(d: Holder, tensor: Ref) -> Ref:

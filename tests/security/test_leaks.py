@@ -361,27 +361,33 @@ def test_owners_containers_cannot_be_changed(d):
     assert d.release(mapped) == {"a": 1}
 
 
-def refused_where_chosen(d, secret, *, keys_public):
-    """An owner's dict, after a write to what a private number chose, which was this one."""
+def written_where_chosen(d, secret, *, keys_public, index=0):
+    """An owner's dict, and one of the scientist's: a private number chose what was written to."""
     mapped = d.share({"a": 1}, "python.Dict", keys_public=keys_public)
-    both = d.ok("python.collect", mapped, d.ok("python.Dict"))
-    first = d.ok("python.Int", d.ok("torch.Tensor.__getitem__", secret, 0))
-    chosen = d.ok("python.List.__getitem__", both, first)
-    assert not d.failed("python.Dict.__setitem__", chosen, "b", 1, outs=0).is_public
-    return mapped
+    own = d.ok("python.Dict")
+    both = d.ok("python.collect", mapped, own)
+    number = d.ok("python.Int", d.ok("torch.Tensor.__getitem__", secret, index))
+    chosen = d.ok("python.List.__getitem__", both, number)
+    d.run("python.Dict.__setitem__", chosen, "b", 1, outs=0)
+    assert [failure.is_public for failure in d.failures()] == ([False] if index == 0 else [])
+    return mapped, own
 
 
 @pytest.mark.parametrize("keys_public", [True, False])
 def test_a_chosen_container_is_refused_in_silence_and_the_same_by_its_name_aloud(
     d, secret, keys_public
 ):
-    mapped = refused_where_chosen(d, secret, keys_public=keys_public)
+    mapped, _ = written_where_chosen(d, secret, keys_public=keys_public)
     assert d.failed("python.Dict.__setitem__", mapped, "b", 1, outs=0).is_public
 
 
-@pytest.mark.xfail(strict=True, reason="see threat-model.md: no release of it in this session")
-def test_and_it_can_be_released_afterwards(d, secret):
-    assert d.release(refused_where_chosen(d, secret, keys_public=True)) == {"a": 1}
+@pytest.mark.parametrize("index", [0, 1], ids=["it was chosen", "another one was"])
+def test_and_it_can_be_released_afterwards_whichever_was_chosen(d, secret, index):
+    mapped, own = written_where_chosen(d, secret, keys_public=True, index=index)
+    assert not d.facts(mapped).failed
+    assert d.release(mapped) == {"a": 1}
+    for ref in (mapped, own):
+        assert (d.facts(ref).kind, d.facts(ref).sources) == ("per_record", (-1, -2))
 
 
 # ids

@@ -116,3 +116,17 @@ def test_what_a_public_scheduler_looks_at_keeps_its_label() -> None:
     side.run(SCHEDULER + "LRScheduler.step", scheduler, loss, outs=0)
     assert side.engine.facts(loss).kind == before.kind == "aggregate"
     assert side.engine.facts(loss).sources == before.sources
+
+
+@pytest.mark.xfail(strict=True, reason="see threat-model.md: told where the optimizer is there")
+def test_a_step_that_would_move_what_is_the_owners_is_refused_whether_it_is_there() -> None:
+    told = []
+    for rate in (0.5, -0.5):
+        side = Side(rate, has_gradient=True)
+        optimizer = side.run(O + "SGD", [side.weight], lr=side.rate)
+        kept = side.engine.share(torch.ones(3))
+        group = side.run("python.Dict", [("params", [kept])])
+        side.run(OPTIMIZER + "add_param_group", optimizer, group, outs=0)
+        side.run(OPTIMIZER + "step", optimizer, outs=0)
+        told.append([f.op for f in side.engine.failures() if f.is_public])
+    assert told[0] == told[1]

@@ -84,3 +84,27 @@ def test_what_was_to_be_gone_through_may_have_a_graph_or_none() -> None:
         side.do(LIST + "extend", made, side.engine.put(2.5))
         shown.append(side.shown(made))
     assert shown[0] == shown[1]
+
+
+def test_what_is_added_to_itself_under_another_name_is_refused_as_any_other_that_was_chosen() -> (
+    None
+):
+    """The same number chose both: the same tensor, or a number."""
+    told = []
+    for number in (0, 1):
+        side = Side(number)
+        box = side.op("python.collect", side.ones(), side.place)
+        one, same = (side.op(LIST + "__getitem__", box, side.place) for _ in range(2))
+        side.do(T + "add_", one, same)
+        told.append([event.code for event in side.failures()])
+    assert told == [["NotAllowed"], ["NotAllowed"]]
+
+
+def test_a_list_has_the_sources_of_what_a_private_number_took_out() -> None:
+    shown = []
+    for number in (0, 1):
+        side = Side(number)
+        box = side.op("python.collect", side.third(), side.other_place)
+        side.do(LIST + "pop", box, side.place)
+        shown.append(side.engine.facts(box).sources)
+    assert shown[0] == shown[1]
