@@ -34,22 +34,19 @@ from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_met
 from duet_p2p.engine.groups import before_group, mark_settings, takes_up
 from duet_p2p.engine.judge import hides, hides_graph
+from duet_p2p.engine.kept import perhaps_kept
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.missing_containers import container_for, fill, slot_of
 from duet_p2p.engine.missing_distributions import put_into
-from duet_p2p.engine.missing_graphs import give_graph, known_behind, missing_in
+from duet_p2p.engine.missing_graphs import give_graph, known_behind, missing_in, take_graph
 from duet_p2p.engine.missing_steps import mark_moved
 from duet_p2p.engine.missing_views import name_of
 from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.running import Running
 from duet_p2p.engine.selection import HOLDING
-from duet_p2p.engine.stand_ins import (
-    has_numbers,
-    standing_for,
-    values_for,
-)
+from duet_p2p.engine.stand_ins import has_numbers, standing_for, values_for
 from duet_p2p.engine.store import Memory, MissingGradient, Poison, Slot
 from duet_p2p.engine.ties import add, tied
 from duet_p2p.engine.trial import Mode, has_graph, is_as_expected
@@ -151,7 +148,7 @@ class Damage:
         only = rule.name.startswith("torch.optim.")  # not what the graph of a setting goes back to
         if poison.is_public:
             leaves = known_behind(given, self._lineage, only_given=only)
-            return replace(poison, leaves=leaves, made_of=())
+            return replace(poison, leaves=leaves, made_of=(), kept=())
         found = {id(leaf): leaf for leaf in leaves_met(given, only_given=only)}
         missing = missing_in(given, is_deep=not only)
         for part in missing:
@@ -162,8 +159,10 @@ class Damage:
         found = missing_gradients.behind_result(rule.name, found, given)
         made_of = missing_gradients.graph_behind(rule.name, given, missing) if found else ()
         extra = self._effects.extra(rule.name, given)
+        kept = perhaps_kept(rule.name, given, self._lineage) if found else ()
         label = join((poison.label, given.all(self._lineage), extra))  # as of what is missing
-        return replace(poison, leaves=found, made_of=made_of, label=label)
+        label = missing_gradients.met_on(rule.name, given, label, self._lineage)
+        return replace(poison, leaves=found, made_of=made_of, kept=kept, label=label)
 
     @staticmethod
     def is_inferred(rule: Rule, given: Arguments) -> bool:
@@ -355,7 +354,7 @@ class Damage:
             if isinstance(missing, Poison) and not missing.is_public:
                 add(self._lineage.track(missing), to_per_record(poison.label))
                 if mode == "g" and joins_graph(rule) and not poison.is_public:
-                    missing.leaves |= poison.leaves  # as what was written would have been
+                    take_graph(missing, poison)  # as what was written would have been
         if mode == "g" and joins_graph(rule) and not poison.is_public:
             self.join(tensors_in(targets), given, tensors_in(list(poison.leaves.values())))
         if (short in _OF_OPTIMIZERS or short == "feed") and given.args:

@@ -6,6 +6,10 @@ Of tensors that private values chose a count is at hand, so it can be set to wha
 A backward gives back what the nodes kept, and none goes through them a second time. One that failed
 half-way has left some of them whole. They are marked, so that the next one fails like behind one
 that worked.
+
+What a node of something that is missing would have kept nobody knows. So wherever it is private if
+there is a node at all, in the good case too, it may have kept all that its command was given, and
+what that gave.
 """
 
 from __future__ import annotations
@@ -17,15 +21,23 @@ from typing import Any, Final
 
 import torch
 
-from duet_p2p.engine.arguments import tensors_in
+from duet_p2p.engine.arguments import Arguments, tensors_in
+from duet_p2p.engine.labels import Label, join
+from duet_p2p.engine.lineage import Lineage, Owned, is_atomic
 from duet_p2p.engine.nodes import node_of
+from duet_p2p.engine.store import Poison
 
-__all__ = ["check_not_used_up", "is_used_up", "kept_by", "nodes_of", "unwritten", "use_up"]
+__all__ = [
+    "check_not_used_up", "chosen_among", "is_used_up", "kept_by", "nodes_of", "note_kept",
+    "perhaps_kept", "perhaps_kept_by", "unwritten", "use_up",
+]  # fmt: skip
 
 _EXPECTED: Final = re.compile(r"expected version (\d+)")
 
 _USED_UP: Final = "duet_used_up"
+_PERHAPS: Final = "duet_perhaps_kept"
 """In the dict that torch keeps with a node."""
+_READ: Final = "torch.Tensor.grad"
 
 
 def nodes_of(roots: Iterable[torch.Tensor]) -> Iterator[Any]:
@@ -107,3 +119,63 @@ def _kept(node: Any, name: str, chosen: list[torch.Tensor]) -> Any:
                 return getattr(node, name) if is_of_writes else None
             except RuntimeError:
                 return None
+
+
+def perhaps_kept(name: str, given: Arguments, lineage: Lineage) -> tuple[Owned | Poison, ...]:
+    """What the way back of a result of a call may keep: entries, and what is missing.
+
+    Args:
+        name: of the call.
+        given: its arguments.
+        lineage: where entries are kept.
+    """
+    if name == _READ or _gives_parts(name, given):
+        return ()  # they have the graph that they had
+    return tuple([
+        lineage.own(part) if isinstance(part, torch.Tensor) else part
+        for part in given.reached() if isinstance(part, torch.Tensor | Poison)
+    ])  # fmt: skip
+
+
+def _gives_parts(name: str, given: Arguments) -> bool:
+    first = given.args[0] if given.args else None
+    if not name.startswith("python.") or isinstance(first, torch.Tensor) or is_atomic(first):
+        return False
+    return not (isinstance(first, Poison) and first.is_tensor)
+
+
+def note_kept(
+    name: str, given: Arguments, results: Iterable[torch.Tensor], lineage: Lineage
+) -> None:
+    """A call gave or wrote these: the nodes of those that may be missing keep it in mind.
+
+    Args:
+        name: of the call.
+        given: its arguments.
+        results: what it gave and wrote.
+        lineage: knows what is hidden.
+    """
+    for result in results:
+        if result.requires_grad and lineage.hidden(result):
+            node = node_of(result)
+            if node is not None and _PERHAPS not in node.metadata:
+                parts = perhaps_kept(name, given, lineage)
+                node.metadata[_PERHAPS] = (*parts, lineage.own(result))
+
+
+def perhaps_kept_by(node: Any) -> tuple[Owned | Poison, ...]:
+    """What `note_kept` noted of a node."""
+    found: tuple[Owned | Poison, ...] = node.metadata.get(_PERHAPS, ())
+    return found
+
+
+def chosen_among(kept: Iterable[Owned | Poison], lineage: Lineage) -> list[Label]:
+    """Labels of those of these that private values chose."""
+    labels: list[Label] = []
+    for part in kept:
+        if isinstance(part, Owned):
+            labels += [part.label] if part.is_chosen else []
+        elif part.memory.is_chosen:
+            known = lineage.find(part)
+            labels.append(part.label if known is None else join((part.label, known.content)))
+    return labels

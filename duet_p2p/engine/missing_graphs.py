@@ -12,15 +12,18 @@ from typing import Any
 import torch
 
 from duet_p2p.engine.arguments import Arguments, tensors_in
-from duet_p2p.engine.gradients import leaves_of
+from duet_p2p.engine.gradients import chosen_in, leaves_of
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import may_join
+from duet_p2p.engine.kept import chosen_among
+from duet_p2p.engine.labels import Label
 from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.nodes import is_leaf, node_of
 from duet_p2p.engine.store import Poison
 
 __all__ = [
-    "below", "give_graph", "gone_through", "graph_of", "is_missing", "known_behind", "missing_in",
+    "below", "chosen_below", "give_graph", "gone_through", "graph_of", "is_missing",
+    "known_behind", "missing_in", "take_graph",
 ]  # fmt: skip
 
 
@@ -93,6 +96,13 @@ def below(roots: Iterable[Any]) -> tuple[set[Any], list[Poison]]:
     return nodes, list(missing.values())
 
 
+def chosen_below(roots: Iterable[Any], lineage: Lineage) -> list[Label]:
+    """As `gradients.chosen_of`, of graphs of which some is missing."""
+    nodes, missing = below(roots)
+    kept = [known for part in missing for known in (part, *part.kept)]
+    return [*chosen_in(nodes, lineage), *chosen_among(kept, lineage)]
+
+
 def gone_through(
     roots: Iterable[Any], inputs: Any = None, *, puts_gradients: bool = False
 ) -> set[Any]:  # fmt: skip
@@ -147,3 +157,10 @@ def give_graph(
                 target.copy_(joined(target.detach().clone(), sources))
             except RuntimeError:  # so would the call have: a view that cannot be written
                 continue
+
+
+def take_graph(target: Poison, written: Poison) -> None:
+    """What is missing was to be written to: its graph is that of what was written, too."""
+    target.leaves |= written.leaves
+    target.made_of = tuple(dict.fromkeys((*target.made_of, *written.made_of)))
+    target.kept = tuple(dict.fromkeys((*target.kept, *written.kept)))

@@ -47,6 +47,9 @@ class MissingGradient(list[Any]):
 class Memory(list[weakref.ref["Poison"]]):
     """All that would lie in the same memory, if it were not missing: it has one label."""
 
+    is_chosen = False
+    """As `Owned.is_chosen`."""
+
     def __call__(self) -> Poison | None:
         """One of them that is still there."""
         return next((part for name in self if (part := name()) is not None), None)
@@ -98,6 +101,8 @@ class Poison:
     memory: Memory = field(default_factory=Memory)
     made_of: tuple[Any, ...] = ()
     """Its graph: nodes of torch's, and what is missing, that it was to be computed from."""
+    kept: tuple[Any, ...] = ()
+    """What its way back may keep, see kept.py."""
     gradient: MissingGradient = field(default_factory=MissingGradient)
 
 

@@ -354,7 +354,6 @@ def test_a_backward_that_reaches_nothing_does_not_show_if_what_it_names_is_there
     assert shown[0] == shown[1]
 
 
-@pytest.mark.xfail(reason="nobody knows what it would have kept; see the threat model", strict=True)
 def test_what_is_missing_would_have_kept_a_tensor_that_was_chosen_since() -> None:
     shown = []
     for number in (1, 2):
