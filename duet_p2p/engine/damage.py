@@ -22,7 +22,7 @@ from weakref import ref
 import torch
 from torch.optim import Optimizer
 
-from duet_p2p.engine import missing_elements, missing_gradients, rates
+from duet_p2p.engine import missing_elements, missing_gradients, missing_graphs, rates
 from duet_p2p.engine.aliases import joins_graph
 from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
 from duet_p2p.engine.axes import base_name
@@ -40,7 +40,6 @@ from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.missing_containers import container_for, fill, slot_of
 from duet_p2p.engine.missing_distributions import put_into
-from duet_p2p.engine.missing_graphs import give_graph, known_behind, missing_in, take_graph
 from duet_p2p.engine.missing_steps import mark_moved
 from duet_p2p.engine.missing_views import name_of
 from duet_p2p.engine.nodes import is_joined
@@ -147,12 +146,12 @@ class Damage:
         """
         only = rule.name.startswith("torch.optim.")  # not what the graph of a setting goes back to
         if poison.is_public:
-            leaves = known_behind(given, self._lineage, only_given=only)
+            leaves = missing_graphs.known_behind(given, self._lineage, only_given=only)
             return replace(poison, leaves=leaves, made_of=(), kept=())
         found = {id(leaf): leaf for leaf in leaves_met(given, only_given=only)}
-        missing = missing_in(given, is_deep=not only)
+        missing = missing_graphs.missing_in(given, is_deep=not only)
         for part in missing:
-            found |= part.leaves
+            found |= missing_graphs.moved_with(part) if only else part.leaves
         is_result = "tensor" in rule.result
         if found and is_result and not has_graph(rule, given, mode, self._lineage):
             found = {}
@@ -354,9 +353,13 @@ class Damage:
             if isinstance(missing, Poison) and not missing.is_public:
                 add(self._lineage.track(missing), to_per_record(poison.label))
                 if mode == "g" and joins_graph(rule) and not poison.is_public:
-                    take_graph(missing, poison)  # as what was written would have been
+                    missing_graphs.take_graph(
+                        missing, poison
+                    )  # as what was written would have been
         if mode == "g" and joins_graph(rule) and not poison.is_public:
-            self.join(tensors_in(targets), given, tensors_in(list(poison.leaves.values())))
+            self.join(
+                tensors_in(targets), given, self._lineage, tensors_in([*poison.leaves.values()])
+            )
         if (short in _OF_OPTIMIZERS or short == "feed") and given.args:
             first = given.args[0]
             targets += [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
@@ -424,7 +427,7 @@ class Damage:
         for entry in tied(map(self._lineage.entry, targets)):
             add(entry, to_per_record(poison.label))
 
-    join = staticmethod(give_graph)
+    join = staticmethod(missing_graphs.give_graph)
 
     # results of a command that ran on stand-ins
 

@@ -22,21 +22,24 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine.arguments import Arguments, tensors_in
-from duet_p2p.engine.labels import Label, join
-from duet_p2p.engine.lineage import Lineage, Owned, is_atomic
+from duet_p2p.engine.labels import Label
+from duet_p2p.engine.lineage import Lineage, Owned, Tracked, is_atomic
 from duet_p2p.engine.nodes import node_of
 from duet_p2p.engine.store import Poison
 
 __all__ = [
-    "check_not_used_up", "chosen_among", "is_used_up", "kept_by", "nodes_of", "note_kept",
-    "perhaps_kept", "perhaps_kept_by", "unwritten", "use_up",
+    "Entry", "check_not_used_up", "chosen_among", "is_used_up", "kept_by", "nodes_of",
+    "note_behind", "note_kept", "perhaps_behind", "perhaps_kept", "perhaps_kept_by", "unwritten",
+    "use_up",
 ]  # fmt: skip
 
 _EXPECTED: Final = re.compile(r"expected version (\d+)")
 
 _USED_UP: Final = "duet_used_up"
-_PERHAPS: Final = "duet_perhaps_kept"
+_PERHAPS, _BEHIND = "duet_perhaps_kept", "duet_behind"
 """In the dict that torch keeps with a node."""
+Entry = Owned | Tracked
+"""Of a tensor, or of one that is missing."""
 _READ: Final = "torch.Tensor.grad"
 
 
@@ -121,8 +124,8 @@ def _kept(node: Any, name: str, chosen: list[torch.Tensor]) -> Any:
                 return None
 
 
-def perhaps_kept(name: str, given: Arguments, lineage: Lineage) -> tuple[Owned | Poison, ...]:
-    """What the way back of a result of a call may keep: entries, and what is missing.
+def perhaps_kept(name: str, given: Arguments, lineage: Lineage) -> tuple[Entry, ...]:
+    """Entries of what the way back of a result of a call may keep.
 
     Args:
         name: of the call.
@@ -132,7 +135,7 @@ def perhaps_kept(name: str, given: Arguments, lineage: Lineage) -> tuple[Owned |
     if name == _READ or _gives_parts(name, given):
         return ()  # they have the graph that they had
     return tuple([
-        lineage.own(part) if isinstance(part, torch.Tensor) else part
+        lineage.own(part) if isinstance(part, torch.Tensor) else lineage.track(part)
         for part in given.reached() if isinstance(part, torch.Tensor | Poison)
     ])  # fmt: skip
 
@@ -163,19 +166,37 @@ def note_kept(
                 node.metadata[_PERHAPS] = (*parts, lineage.own(result))
 
 
-def perhaps_kept_by(node: Any) -> tuple[Owned | Poison, ...]:
-    """What `note_kept` noted of a node."""
-    found: tuple[Owned | Poison, ...] = node.metadata.get(_PERHAPS, ())
+def note_behind(node: Any, nodes: Iterable[Any], kept: Iterable[Entry]) -> None:
+    """This node stands in for a graph of which some is missing.
+
+    Args:
+        node: of what stands in.
+        nodes: of that graph.
+        kept: what else was perhaps kept there.
+    """
+    node.metadata[_BEHIND], node.metadata[_PERHAPS] = tuple(nodes), tuple(kept)
+
+
+def perhaps_kept_by(node: Any) -> tuple[Entry, ...]:
+    """What was noted of a node that it may have kept."""
+    found: tuple[Entry, ...] = node.metadata.get(_PERHAPS, ())
     return found
 
 
-def chosen_among(kept: Iterable[Owned | Poison], lineage: Lineage) -> list[Label]:
+def perhaps_behind(nodes: Iterable[Any]) -> Iterator[Any]:
+    """These nodes, and those that they stand in for."""
+    seen: set[Any] = set()
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            stack += node.metadata.get(_BEHIND, ())
+
+
+def chosen_among(kept: Iterable[Entry]) -> list[Label]:
     """Labels of those of these that private values chose."""
-    labels: list[Label] = []
-    for part in kept:
-        if isinstance(part, Owned):
-            labels += [part.label] if part.is_chosen else []
-        elif part.memory.is_chosen:
-            known = lineage.find(part)
-            labels.append(part.label if known is None else join((part.label, known.content)))
-    return labels
+    return [
+        part.label if isinstance(part, Owned) else part.content for part in kept if part.is_chosen
+    ]

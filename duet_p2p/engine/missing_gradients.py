@@ -123,8 +123,7 @@ def _leave(holder: Poison, poison: Poison, lineage: Lineage, *, has_graph: bool)
         last = replace(poison, parts=(), made_of=(), kept=(), leaves=leaves)
         holder.gradient.append(last)
     add(lineage.track(last), to_per_record(poison.label))
-    if (known := lineage.track(holder)).tie is not None:
-        tie([known, lineage.track(last)], lineage)  # as of what is there: see Gradients.after
+    tie([lineage.track(holder), lineage.track(last)], lineage)  # see Gradients.after
 
 
 def new_leaf(poison: Poison) -> None:

@@ -47,9 +47,6 @@ class MissingGradient(list[Any]):
 class Memory(list[weakref.ref["Poison"]]):
     """All that would lie in the same memory, if it were not missing: it has one label."""
 
-    is_chosen = False
-    """As `Owned.is_chosen`."""
-
     def __call__(self) -> Poison | None:
         """One of them that is still there."""
         return next((part for name in self if (part := name()) is not None), None)

@@ -143,7 +143,7 @@ def spoil_gradients(
             tensor.grad = known = goes_back_to(known.clone(), leaves)
         lineage.spoil(known, poison, hidden=has_graph)
         lineage.own(known).stays = True
-        if (entry := lineage.own(tensor)).tie is not None:
+        if (entry := lineage.own(tensor)).tie is not None or lineage.hidden(tensor):
             tie([entry, lineage.own(known)], lineage)
 
 
