@@ -40,7 +40,7 @@ from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.missing_containers import container_for, fill, slot_of
 from duet_p2p.engine.missing_distributions import put_into
-from duet_p2p.engine.missing_steps import mark_moved
+from duet_p2p.engine.missing_steps import mark_clipped, mark_moved
 from duet_p2p.engine.missing_views import name_of
 from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.running import Running
@@ -353,9 +353,7 @@ class Damage:
             if isinstance(missing, Poison) and not missing.is_public:
                 add(self._lineage.track(missing), to_per_record(poison.label))
                 if mode == "g" and joins_graph(rule) and not poison.is_public:
-                    missing_graphs.take_graph(
-                        missing, poison
-                    )  # as what was written would have been
+                    missing_graphs.take_graph(missing, poison)  # as if it had been written
         if mode == "g" and joins_graph(rule) and not poison.is_public:
             self.join(
                 tensors_in(targets), given, self._lineage, tensors_in([*poison.leaves.values()])
@@ -369,6 +367,8 @@ class Damage:
             if not poison.is_public and takes_up(first, short, given, self._lineage):
                 before_group(given, every, self._lineage)
             hidden = False  # no step changes a shape
+        if rule.name in CLIPS and not poison.is_public:
+            mark_clipped(given, poison, self._lineage)
         if hidden and (rule.form == "setter" or rule.short in _FLAGS):
             self._hide_memory(targets)
         self.spoil(targets, poison, hidden=hidden)

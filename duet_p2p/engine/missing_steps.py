@@ -1,6 +1,6 @@
-"""A step of an optimizer or a scheduler that is left out, since something failed in private.
+"""A step of an optimizer or a scheduler, or a clipping, that is left out, as something failed.
 
-Nothing is moved then, and it has to look as if it had been.
+It failed in private, so nothing is moved then, and it has to look as if it had been.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
-from duet_p2p.engine.arguments import is_private
+from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.clips import clipped_by, label_clipped
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, reach, with_grads
 from duet_p2p.engine.store import Poison
+from duet_p2p.engine.ties import add, entry_for
 
-__all__ = ["mark_moved"]
+__all__ = ["mark_clipped", "mark_moved"]
 
 
 def mark_moved(stepper: Any, held: Iterable[Any], poison: Poison, lineage: Lineage) -> Label:
@@ -49,6 +51,27 @@ def mark_moved(stepper: Any, held: Iterable[Any], poison: Poison, lineage: Linea
         tracked = lineage.track(stepper)
         tracked.content = join((tracked.content, every))
     return every
+
+
+def mark_clipped(given: Arguments, poison: Poison, lineage: Lineage) -> None:
+    """A clipping that is left out scales no gradient: those that there are count as scaled.
+
+    Args:
+        given: the arguments of the clipping.
+        poison: of the failure.
+        lineage: takes the labels.
+    """
+    label_clipped(given, None, lineage, frozenset())
+    label = to_per_record(poison.label)
+    for part in given.reached():
+        for grad in part.gradient if isinstance(part, Poison) else ():
+            add(entry_for(grad, lineage), label)
+    for grad in clipped_by(given):
+        entry = lineage.own(grad)
+        if not entry.is_shared:
+            lineage.has_poison, entry.poison = True, poison
+            entry.label, entry.stays = join((entry.label, label)), True
+            entry.version += 1
 
 
 def _hides(part: Any, lineage: Lineage) -> bool:

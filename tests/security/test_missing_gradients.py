@@ -312,3 +312,24 @@ def test_what_came_to_a_missing_tensor_is_in_the_sources_of_its_gradient(
         found = use(side, made(side))
         shown.append((side.told(), side.shown(found)))
     assert shown[0] == shown[1]
+
+
+def _one_that_keeps_none(s: Side) -> Ref:
+    return s.missing(s.leaf)
+
+
+@pytest.mark.parametrize("made", [_one_that_keeps_none, _leaf, _retained])
+@pytest.mark.parametrize("has_gradient", [True, False])
+def test_a_clipping_with_what_is_missing_leaves_the_labels_of_one_with_what_is_there(
+    made: Callable[[Side], Ref], has_gradient: bool
+) -> None:
+    shown = []
+    for number in (1, 2):
+        side = Side(number)
+        tensor, own = made(side), side.ones()
+        side.put(side.other, own)
+        if has_gradient:
+            side.go_back_with(tensor)
+        norm = side.op(CLIP, [side.other, tensor], 1.0)
+        shown.append((side.told(), side.shown(own, norm, side.gradient(tensor))))
+    assert shown[0] == shown[1]
