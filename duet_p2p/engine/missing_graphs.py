@@ -178,12 +178,8 @@ def take_graph(target: Poison, written: Poison) -> None:
 def moved_with(part: Poison) -> dict[int, Any]:
     """What an optimizer would move that was given this, by identity.
 
-    A tensor itself and nothing that it was made of, if it keeps a gradient; others are refused.
+    A tensor itself, and nothing that it was made of; one that torch refuses there counts as moved.
     """
-    if not part.is_tensor:
-        return part.leaves
-    leaves = {id(leaf): leaf for leaf in part.leaves.values() if isinstance(leaf, Poison)}
-    is_leaf = any(leaf.gradient is part.gradient for leaf in leaves.values())
-    if is_leaf:
-        return part.leaves
-    return {id(part): part} if part.gradient.is_kept else {}
+    leaves = [leaf for leaf in part.leaves.values() if isinstance(leaf, Poison)]
+    is_leaf = any(leaf.gradient is part.gradient for leaf in leaves)
+    return {id(part): part} if part.is_tensor and not is_leaf else part.leaves

@@ -299,9 +299,18 @@ def _stepped(s: Side, tensor: Ref) -> Ref:
     return tensor
 
 
+def _refused(s: Side, tensor: Ref) -> Ref:
+    """An optimizer that torch does not make."""
+    inner, own = s.op("torch.mul", tensor, 1.0), s.op("torch.mul", s.ones(), s.third())
+    optimizer = s.op("torch.optim.SGD", [own, inner], 0.1)
+    s.do("torch.optim.Optimizer.step", optimizer)
+    return inner
+
+
 @pytest.mark.parametrize("made", [_leaf, _retained])
 @pytest.mark.parametrize("use", [
     _read_after, _read_before, _a_view_of_it, _written_to, _kept_by_its_graph, _clipped, _stepped,
+    _refused,
 ])  # fmt: skip
 def test_what_came_to_a_missing_tensor_is_in_the_sources_of_its_gradient(
     made: Callable[[Side], Ref], use: Callable[[Side, Ref], Ref]
