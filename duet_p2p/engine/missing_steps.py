@@ -36,6 +36,7 @@ def mark_moved(stepper: Any, held: Iterable[Any], poison: Poison, lineage: Linea
     """
     if poison.is_public:
         return PUBLIC
+    held = list(held)
     own = [part for part in held if isinstance(part, torch.Tensor)]
     tensors = with_grads(list(own))
     every = to_per_record(join([poison.label, *map(lineage.label, tensors)]))
@@ -47,6 +48,11 @@ def mark_moved(stepper: Any, held: Iterable[Any], poison: Poison, lineage: Linea
     for tensor in moved if is_hidden else ():
         if isinstance(tensor, torch.Tensor) and not (owned := lineage.own(tensor)).is_shared:
             owned.hidden = True
+    for part in held:
+        if isinstance(part, Poison) and not part.is_public:
+            names = [name for known in part.gradient.names if (name := known()) is not None]
+            for name in (part, *names):  # of a leaf
+                add(lineage.track(name), every)
     if isinstance(stepper, Poison):
         tracked = lineage.track(stepper)
         tracked.content = join((tracked.content, every))

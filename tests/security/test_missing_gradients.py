@@ -299,6 +299,12 @@ def _stepped(s: Side, tensor: Ref) -> Ref:
     return tensor
 
 
+def _stepped_beside_a_gradient(s: Side, tensor: Ref) -> Ref:
+    own = s.put(s.ones(has_gradient=True), s.op("torch.mul", s.ones(), s.third()))
+    s.do("torch.optim.Optimizer.step", s.op("torch.optim.SGD", [own, tensor], 0.1))
+    return tensor
+
+
 def _refused(s: Side, tensor: Ref) -> Ref:
     """An optimizer that torch does not make."""
     inner, own = s.op("torch.mul", tensor, 1.0), s.op("torch.mul", s.ones(), s.third())
@@ -310,7 +316,7 @@ def _refused(s: Side, tensor: Ref) -> Ref:
 @pytest.mark.parametrize("made", [_leaf, _retained])
 @pytest.mark.parametrize("use", [
     _read_after, _read_before, _a_view_of_it, _written_to, _kept_by_its_graph, _clipped, _stepped,
-    _refused,
+    _refused, _stepped_beside_a_gradient,
 ])  # fmt: skip
 def test_what_came_to_a_missing_tensor_is_in_the_sources_of_its_gradient(
     made: Callable[[Side], Ref], use: Callable[[Side, Ref], Ref]
