@@ -130,7 +130,9 @@ class _Marks:
             tracked.structure = self._with(tracked.structure, is_hidden=True)
             self.entries.append(tracked)
         elif isinstance(part, Poison):
-            self.entries.append(lineage.track(part))
+            tracked = lineage.track(part)
+            tracked.is_chosen = True
+            self.entries.append(tracked)
             for other in [name() for name in part.memory]:
                 if other is not None and other is not part:
                     other.is_public, other.label = False, join((other.label, self._label))

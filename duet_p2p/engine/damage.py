@@ -22,7 +22,13 @@ from weakref import ref
 import torch
 from torch.optim import Optimizer
 
-from duet_p2p.engine import missing_elements, missing_gradients, rates
+from duet_p2p.engine import (
+    missing_elements,
+    missing_gradients,
+    missing_graphs,
+    missing_steps,
+    rates,
+)
 from duet_p2p.engine.aliases import joins_graph
 from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
 from duet_p2p.engine.axes import base_name
@@ -32,15 +38,14 @@ from duet_p2p.engine.containers import GETTERS, LENGTHS
 from duet_p2p.engine.effects import Effects
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.gradients import leaves_met
-from duet_p2p.engine.groups import before_group, mark_settings, takes_up
+from duet_p2p.engine.groups import mark_settings
 from duet_p2p.engine.judge import hides, hides_graph
+from duet_p2p.engine.kept import perhaps_kept
 from duet_p2p.engine.labelling import Labelling, chosen_by, is_element
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, is_atomic, reach
 from duet_p2p.engine.missing_containers import container_for, fill, slot_of
 from duet_p2p.engine.missing_distributions import put_into
-from duet_p2p.engine.missing_graphs import give_graph, known_behind, missing_in
-from duet_p2p.engine.missing_steps import is_step, mark_moved, mark_perhaps_moved, may_move
 from duet_p2p.engine.missing_views import name_of
 from duet_p2p.engine.nodes import is_joined
 from duet_p2p.engine.running import Running
@@ -145,20 +150,22 @@ class Damage:
         """
         only = rule.name.startswith("torch.optim.")  # not what the graph of a setting goes back to
         if poison.is_public:
-            leaves = known_behind(given, self._lineage, only_given=only)
-            return replace(poison, leaves=leaves, made_of=())
+            leaves = missing_graphs.known_behind(given, self._lineage, only_given=only)
+            return replace(poison, leaves=leaves, made_of=(), kept=())
         found = {id(leaf): leaf for leaf in leaves_met(given, only_given=only)}
-        missing = missing_in(given, is_deep=not only)
+        missing = missing_graphs.missing_in(given, is_deep=not only)
         for part in missing:
-            found |= part.leaves
+            found |= missing_graphs.moved_with(part) if only else part.leaves
         is_result = "tensor" in rule.result
         if found and is_result and not has_graph(rule, given, mode, self._lineage):
             found = {}
         found = missing_gradients.behind_result(rule.name, found, given)
         made_of = missing_gradients.graph_behind(rule.name, given, missing) if found else ()
         extra = self._effects.extra(rule.name, given)
+        kept = perhaps_kept(rule.name, given, self._lineage) if found else ()
         label = join((poison.label, given.all(self._lineage), extra))  # as of what is missing
-        return replace(poison, leaves=found, made_of=made_of, label=label)
+        label = missing_gradients.met_on(rule.name, given, label, self._lineage)
+        return replace(poison, leaves=found, made_of=made_of, kept=kept, label=label)
 
     @staticmethod
     def is_inferred(rule: Rule, given: Arguments) -> bool:
@@ -303,7 +310,7 @@ class Damage:
         """Whether what a call was to write to would have got a private shape from it."""
         if rule.short == "__setitem__" and isinstance(given.args[0], torch.Tensor):
             return hides_graph(rule, given, mode, self._lineage)
-        if is_step(rule) or rule.short in ("backward", "zero_grad"):
+        if missing_steps.is_step(rule) or rule.short in ("backward", "zero_grad"):
             return False  # no step changes a shape, and a gradient has that of its leaf
         is_self = rule.result == "self" or _writes_first(rule, given)
         if "out" in given.kwargs or (is_self and base_name(rule.name)):
@@ -351,18 +358,13 @@ class Damage:
             if isinstance(missing, Poison) and not missing.is_public:
                 add(self._lineage.track(missing), to_per_record(poison.label))
                 if mode == "g" and joins_graph(rule) and not poison.is_public:
-                    missing.leaves |= poison.leaves  # as what was written would have been
+                    missing_graphs.take_graph(missing, poison)  # as if it had been written
         if mode == "g" and joins_graph(rule) and not poison.is_public:
-            self.join(tensors_in(targets), given, tensors_in(list(poison.leaves.values())))
-        if may_move(rule, given):
-            first = given.args[0]
-            targets += [p for p in reach(first, grads=True) if isinstance(p, torch.Tensor)]
-            if isinstance(first, Poison):  # its parameters, which it was made of
-                targets += first.leaves.values()
-            every = mark_moved(first, targets, poison, self._lineage)
-            if not poison.is_public and takes_up(first, short, given, self._lineage):
-                before_group(given, every, self._lineage)
-        if is_step(rule):
+            self.join(
+                tensors_in(targets), given, self._lineage, tensors_in([*poison.leaves.values()])
+            )
+        targets += missing_steps.left_out(rule, given, targets, poison, self._lineage)
+        if missing_steps.is_step(rule):
             hidden = False  # no step changes a shape
         if hidden and (rule.form == "setter" or rule.short in _FLAGS):
             self._hide_memory(targets)
@@ -395,7 +397,7 @@ class Damage:
             missing_gradients.put(given, poison, self._lineage)
         if not poison.is_public:
             fill(rule, given, self._lineage)
-            mark_perhaps_moved(rule, given, tensors_in(listed), poison, self._lineage)
+            missing_steps.mark_perhaps_moved(rule, given, tensors_in(listed), poison, self._lineage)
         self.spoil([*listed, *targets], poison, hidden=hidden)
         if rule.name == BACKWARD:
             spoil_gradients(poison, self._lineage)
@@ -423,7 +425,7 @@ class Damage:
         for entry in tied(map(self._lineage.entry, targets)):
             add(entry, to_per_record(poison.label))
 
-    join = staticmethod(give_graph)
+    join = staticmethod(missing_graphs.give_graph)
 
     # results of a command that ran on stand-ins
 

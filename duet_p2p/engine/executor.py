@@ -359,7 +359,7 @@ class Executor:
         hides = self.damage.hides
         hidden = not is_public and hides(rule, given, run.op.mode, is_inferred=is_inferred)
         if run.op.mode == "g" and not poison.is_public and joins_graph(rule):
-            self.damage.join(run.targets, given)
+            self.damage.join(run.targets, given, self._lineage)
         if poison.is_public:  # what failed on private values is known by what it would have done
             self.provenance.break_off(run.origin)
         self.damage.fail(poison, rule, given, error, run.targets, hidden=hidden)

@@ -21,7 +21,14 @@ import torch
 
 from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
 from duet_p2p.engine.joined import joined
-from duet_p2p.engine.kept import is_used_up, kept_by, nodes_of
+from duet_p2p.engine.kept import (
+    chosen_among,
+    is_used_up,
+    kept_by,
+    nodes_of,
+    perhaps_behind,
+    perhaps_kept_by,
+)
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record, written_by
 from duet_p2p.engine.lineage import Lineage, Owned, storage_of
 from duet_p2p.engine.nodes import is_leaf, node_of
@@ -30,8 +37,9 @@ from duet_p2p.engine.ties import tie
 from duet_p2p.surface.sparse import settled
 
 __all__ = [
-    "Gradients", "chosen_of", "goes_back_to", "gradient_of", "is_hidden_way", "keeps_graph",
-    "leaves_behind", "leaves_met", "leaves_of", "met_by", "reached_by", "tensors_within",
+    "Gradients", "chosen_in", "chosen_of", "goes_back_to", "gradient_of", "is_hidden_way",
+    "keeps_graph", "leaves_behind", "leaves_met", "leaves_of", "met_by", "reached_by",
+    "tensors_within",
 ]  # fmt: skip
 
 
@@ -224,7 +232,8 @@ class Gradients:
                 continue
             entry = self._lineage.own_storage(storage_of(grad))
             known = self._lineage.entry(expected.tensor)
-            if known is not None and known.tie is not None:
+            is_hidden = self._lineage.hidden(expected.tensor)  # what is missing tells of no other
+            if known is not None and (is_hidden or known.tie is not None):
                 tie([known, entry], self._lineage)  # what comes to it may have come to others
             entry.label = join((entry.label, expected.label))
             entry.stays = True
@@ -322,11 +331,15 @@ def chosen_of(roots: Iterable[torch.Tensor], lineage: Lineage) -> list[Label]:
 
     A write to one of those breaks its graph, and to which of them there was one is private.
     """
+    return chosen_in(nodes_of(roots), lineage) if lineage.chosen else []
+
+
+def chosen_in(nodes: Iterable[Any], lineage: Lineage) -> list[Label]:
+    """`chosen_of` of a graph with these nodes."""
     chosen = [counter for _, counter in lineage.chosen]
-    if not chosen:
-        return []
     labels: list[Label] = []
-    for node in nodes_of(roots):
+    for node in perhaps_behind(nodes):
+        labels += chosen_among(perhaps_kept_by(node))
         if not is_used_up(node):
             entries = [entry for kept in kept_by(node, chosen) if (entry := lineage.entry(kept))]
             labels += [entry.label for entry in entries if entry.is_chosen]

@@ -9,11 +9,12 @@ import torch
 from torch.optim import Optimizer
 
 from duet_p2p.engine import axes, choice, containers
-from duet_p2p.engine.arguments import Arguments, is_private
+from duet_p2p.engine.arguments import Arguments, is_private, tensors_in
 from duet_p2p.engine.effects import Effects, label_apart
 from duet_p2p.engine.failures import is_structural
 from duet_p2p.engine.groups import after_optimizer
 from duet_p2p.engine.judge import Verdict, apply, hides, hides_graph, label_written
+from duet_p2p.engine.kept import note_kept
 from duet_p2p.engine.labels import PUBLIC, Label, join, to_per_record
 from duet_p2p.engine.lineage import ATOMIC, Lineage, reach, storage_of
 from duet_p2p.engine.nodes import is_joined
@@ -212,6 +213,8 @@ class Labelling:
                     lineage.hide(target)
         inplace = frozenset(id(target) for target in run.targets)
         label = apply(rule.short, verdict, result, given, inplace, lineage)
+        made = tensors_in(result) if not isinstance(result, torch.Tensor) else [result]
+        note_kept(rule.name, given, [*made, *run.targets], lineage)
         if self._may_be_none(run):
             label = join((label, verdict.label))
         return label, verdict

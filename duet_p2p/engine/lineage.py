@@ -142,8 +142,8 @@ class Tracked:
     """Entry of one stateful object that is no tensor."""
 
     __slots__ = (
-        "added", "content", "has_private_rate", "has_public_numbers", "held", "is_shared", "origin",
-        "poison", "ref", "structure", "tie", "uid", "version", "written",
+        "added", "content", "has_private_rate", "has_public_numbers", "held", "is_chosen",
+        "is_shared", "origin", "poison", "ref", "structure", "tie", "uid", "version", "written",
     )  # fmt: skip
 
     def __init__(self, uid: int) -> None:
@@ -156,6 +156,7 @@ class Tracked:
         self.structure = PUBLIC
         """What decided its length, its keys and their order."""
         self.is_shared = self.has_public_numbers = self.has_private_rate = False  # see rates.py
+        self.is_chosen = False  # of what is missing: as `Owned.is_chosen`
         self.tie: Any = None
         self.poison: Poison | None = None
         self.version, self.origin = 0, cast(Any, None)  # see batches.py, schedules.py, form.py
@@ -415,8 +416,7 @@ class Lineage:
         seen: list[int] = [uid, touches]
         entry: Owned | Tracked | None
         for part in reach(value):
-            is_tensor = isinstance(part, torch.Tensor)
-            entry = self.own(part) if is_tensor else self._objects.get(id(part))
+            entry = self.own(part) if isinstance(part, torch.Tensor) else self._objects.get(id(part))
             if entry is not None:
                 touched = 0 if entry.tie is None else entry.tie.whole().touched + 1
                 seen += (entry.uid, entry.version, touched)

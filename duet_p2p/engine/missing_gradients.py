@@ -25,9 +25,9 @@ from duet_p2p.engine.gradients import keeps_graph, leaves_behind, tensors_within
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import may_join
-from duet_p2p.engine.labels import to_per_record
+from duet_p2p.engine.labels import Label, join, to_per_record
 from duet_p2p.engine.lineage import Lineage, reach
-from duet_p2p.engine.missing_graphs import below, graph_of
+from duet_p2p.engine.missing_graphs import below, chosen_below, graph_of
 from duet_p2p.engine.store import Poison
 from duet_p2p.engine.ties import add, tie
 from duet_p2p.engine.unmade import BACKWARD, WAYS_BACK, spoil_gradients, use_up_graphs
@@ -39,6 +39,7 @@ __all__ = [
     "graph_behind",
     "has_none",
     "left_out",
+    "met_on",
     "new_leaf",
     "put",
     "wants_one",
@@ -83,10 +84,10 @@ def left_out(
         first.gradient.is_kept = True
     elif isinstance(first, Poison) and name in _FLAGS:
         if given.setting("requires_grad", 1, True) is False:
-            first.leaves, first.made_of = {}, ()  # torch takes it off leaves only
+            first.leaves, first.made_of, first.kept = {}, (), ()  # torch takes it off leaves only
         elif not first.leaves:
             new_leaf(first)
-        poison.leaves, poison.made_of = first.leaves, first.made_of
+        poison.leaves, poison.made_of, poison.kept = first.leaves, first.made_of, first.kept
 
 
 def _go_back(
@@ -119,17 +120,16 @@ def _leave(holder: Poison, poison: Poison, lineage: Lineage, *, has_graph: bool)
     last = holder.gradient[-1] if holder.gradient else None
     if has_graph or not (isinstance(last, Poison) and not last.leaves):
         leaves = poison.leaves if has_graph else {}
-        last = replace(poison, parts=(), made_of=(), leaves=leaves)
+        last = replace(poison, parts=(), made_of=(), kept=(), leaves=leaves)
         holder.gradient.append(last)
     add(lineage.track(last), to_per_record(poison.label))
-    if (known := lineage.track(holder)).tie is not None:
-        tie([known, lineage.track(last)], lineage)  # as of what is there: see Gradients.after
+    tie([lineage.track(holder), lineage.track(last)], lineage)  # see Gradients.after
 
 
 def new_leaf(poison: Poison) -> None:
     """What is missing wants a gradient from now on, and goes back to nothing else."""
-    leaf = replace(poison, parts=(), leaves={}, made_of=())
-    poison.leaves, poison.made_of = {id(leaf): leaf}, ()
+    leaf = replace(poison, parts=(), leaves={}, made_of=(), kept=())
+    poison.leaves, poison.made_of, poison.kept = {id(leaf): leaf}, (), ()
     poison.gradient.is_kept = True
     poison.gradient.names.append(ref(poison))
 
@@ -163,6 +163,21 @@ def put(given: Arguments, poison: Poison, lineage: Lineage) -> None:
         lineage.spoil(holder.grad, poison, hidden=True)
         lineage.own(holder.grad).stays = True
         tie_held(holder, gradient, lineage)
+
+
+def met_on(name: str, given: Arguments, label: Label, lineage: Lineage) -> Label:
+    """The label of a way back that was left out, with what its graph kept and was chosen since.
+
+    Args:
+        name: of the command.
+        given: its arguments.
+        label: of these, and of why it was left out.
+        lineage: where labels are kept.
+    """
+    if name not in WAYS_BACK:
+        return label
+    roots = given.args[:1] if name == BACKWARD else given.reached()
+    return join((label, *chosen_below(list(roots), lineage)))
 
 
 def behind_result(name: str, leaves: dict[int, Any], given: Arguments) -> dict[int, Any]:

@@ -12,15 +12,18 @@ from typing import Any
 import torch
 
 from duet_p2p.engine.arguments import Arguments, tensors_in
-from duet_p2p.engine.gradients import leaves_of
+from duet_p2p.engine.gradients import chosen_in, leaves_of
 from duet_p2p.engine.joined import joined
 from duet_p2p.engine.judge import may_join
+from duet_p2p.engine.kept import Entry, chosen_among, note_behind
+from duet_p2p.engine.labels import Label
 from duet_p2p.engine.lineage import Lineage, reach
 from duet_p2p.engine.nodes import is_leaf, node_of
 from duet_p2p.engine.store import Poison
 
 __all__ = [
-    "below", "give_graph", "gone_through", "graph_of", "is_missing", "known_behind", "missing_in",
+    "below", "chosen_below", "give_graph", "gone_through", "graph_of", "is_missing",
+    "known_behind", "missing_in", "moved_with", "take_graph",
 ]  # fmt: skip
 
 
@@ -93,6 +96,16 @@ def below(roots: Iterable[Any]) -> tuple[set[Any], list[Poison]]:
     return nodes, list(missing.values())
 
 
+def chosen_below(roots: Iterable[Any], lineage: Lineage) -> list[Label]:
+    """As `gradients.chosen_of`, of graphs of which some is missing."""
+    nodes, missing = below(roots)
+    return [*chosen_in(nodes, lineage), *chosen_among(_kept(missing, lineage))]
+
+
+def _kept(missing: Iterable[Poison], lineage: Lineage) -> list[Entry]:
+    return [entry for part in missing for entry in (lineage.track(part), *part.kept)]
+
+
 def gone_through(
     roots: Iterable[Any], inputs: Any = None, *, puts_gradients: bool = False
 ) -> set[Any]:  # fmt: skip
@@ -127,7 +140,8 @@ def gone_through(
 
 
 def give_graph(
-    targets: Iterable[torch.Tensor], given: Arguments, behind: Iterable[torch.Tensor] = ()
+    targets: Iterable[torch.Tensor], given: Arguments, lineage: Lineage,
+    behind: Iterable[torch.Tensor] = (),
 ) -> None:  # fmt: skip
     """Gives what was to be written to the graph that it would have got.
 
@@ -136,8 +150,11 @@ def give_graph(
     Args:
         targets: to be written to.
         given: the arguments of the call.
+        lineage: where entries are kept.
         behind: leaves of what is missing among those.
     """
+    nodes, missing = below(missing_in(given))
+    kept = [*map(lineage.own, given.tensors()), *_kept(missing, lineage)] if missing else []
     sources = [t for t in (*given.tensors(), *behind) if t.requires_grad]
     for target in targets:
         if not sources or not may_join(target) or (target.requires_grad and is_leaf(target)):
@@ -147,3 +164,22 @@ def give_graph(
                 target.copy_(joined(target.detach().clone(), sources))
             except RuntimeError:  # so would the call have: a view that cannot be written
                 continue
+        if missing and (node := node_of(target)) is not None:
+            note_behind(node, nodes, kept)
+
+
+def take_graph(target: Poison, written: Poison) -> None:
+    """What is missing was to be written to: its graph is that of what was written, too."""
+    target.leaves |= written.leaves
+    target.made_of = tuple(dict.fromkeys((*target.made_of, *written.made_of)))
+    target.kept = tuple(dict.fromkeys((*target.kept, *written.kept)))
+
+
+def moved_with(part: Poison) -> dict[int, Any]:
+    """What an optimizer would move that was given this, by identity.
+
+    A tensor itself, and nothing that it was made of; one that torch refuses there counts as moved.
+    """
+    leaves = [leaf for leaf in part.leaves.values() if isinstance(leaf, Poison)]
+    is_leaf = any(leaf.gradient is part.gradient for leaf in leaves)
+    return {id(part): part} if part.is_tensor and not is_leaf else part.leaves

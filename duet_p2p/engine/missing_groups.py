@@ -42,7 +42,7 @@ def fill_group(made: Poison, rule: Rule, first: Any) -> None:
     groups = [group for group in _listed(first.parts[:1]) if isinstance(group, dict)]
     own = [value for group in groups for key, value in group.items() if key != "params"]
     made.parts = (*first.parts[1:], *(own if rule.short == "state_dict" else ()))
-    made.leaves, made.made_of = {}, ()
+    made.leaves, made.made_of, made.kept = {}, (), ()
 
 
 def _listed(parts: tuple[Any, ...]) -> list[Any]:

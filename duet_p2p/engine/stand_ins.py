@@ -152,7 +152,7 @@ def standing_for(
         if made.is_tensor or _holds_none(rule, first):
             made.parts = ()  # those of an object that it was to come from
         if rule.short == "state_dict":  # in which no tensor has a graph
-            made.leaves, made.made_of = {}, ()
+            made.leaves, made.made_of, made.kept = {}, (), ()
         fill_group(made, rule, first)
     return made
 

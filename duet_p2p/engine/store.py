@@ -98,6 +98,8 @@ class Poison:
     memory: Memory = field(default_factory=Memory)
     made_of: tuple[Any, ...] = ()
     """Its graph: nodes of torch's, and what is missing, that it was to be computed from."""
+    kept: tuple[Any, ...] = ()
+    """What its way back may keep, see kept.py."""
     gradient: MissingGradient = field(default_factory=MissingGradient)
 
 

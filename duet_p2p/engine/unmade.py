@@ -13,6 +13,7 @@ from typing import Any, Final
 import torch
 
 from duet_p2p.engine.arguments import Arguments, tensors_in
+from duet_p2p.engine.form import keep_root
 from duet_p2p.engine.gradients import goes_back_to, gradient_of, keeps_graph, leaves_of
 from duet_p2p.engine.held_gradient import held_gradient
 from duet_p2p.engine.kept import use_up
@@ -136,11 +137,13 @@ def spoil_gradients(
             continue
         if known is None:
             tensor.grad = known = torch.zeros_like(tensor, requires_grad=False)
+        else:  # its form is that of one to which a backward added
+            keep_root([known], lineage)
         if has_graph and not poison.is_public:
             tensor.grad = known = goes_back_to(known.clone(), leaves)
         lineage.spoil(known, poison, hidden=has_graph)
         lineage.own(known).stays = True
-        if (entry := lineage.own(tensor)).tie is not None:
+        if (entry := lineage.own(tensor)).tie is not None or lineage.hidden(tensor):
             tie([entry, lineage.own(known)], lineage)
 
 

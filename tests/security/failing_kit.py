@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from typing import Any
 
-import pytest
 import torch
 
 from duet_p2p.engine import messages as m
@@ -31,12 +30,6 @@ OTHER = (
 )
 """A matrix that is singular, a chance that is none, a class too large, a number that is none."""
 Program = Callable[[Any], list[Ref]]
-
-
-def cases(names: Iterable[str], open_: Collection[str]) -> list[Any]:
-    """Parameters of a test, of which these are expected to fail; docs/threat-model.md tells why."""
-    marks = pytest.mark.xfail(reason="still shows", strict=True)
-    return [pytest.param(name, marks=marks if name in open_ else ()) for name in names]
 
 
 class Programs(dict[str, Program]):

@@ -242,3 +242,109 @@ def test_nor_does_it_once_one_of_them_gets_a_second_source(
         assert not side.is_told_of_failures()
         shown.append(side.shown(made))
     assert shown[0] == shown[1] == shown[2]
+
+
+def _leaf(s: Side) -> Ref:
+    return s.op(T + "requires_grad_", s.op(T + "detach", s.missing(s.leaf)), True)
+
+
+def _retained(s: Side) -> Ref:
+    tensor = s.missing(s.leaf)
+    s.do(T + "retain_grad", tensor)
+    return tensor
+
+
+def _read_after(s: Side, tensor: Ref) -> Ref:
+    s.go_back_with(tensor)
+    return s.gradient(tensor)
+
+
+def _read_before(s: Side, tensor: Ref) -> Ref:
+    s.go_back(s.op("torch.mul", tensor, s.other))
+    read = s.gradient(tensor)
+    s.go_back_with(tensor)
+    return read
+
+
+def _a_view_of_it(s: Side, tensor: Ref) -> Ref:
+    s.go_back(s.op("torch.mul", tensor, s.other))
+    view = s.op(T + "detach", s.gradient(tensor))
+    s.go_back_with(tensor)
+    return view
+
+
+def _written_to(s: Side, tensor: Ref) -> Ref:
+    s.go_back(s.op("torch.mul", tensor, s.other))
+    s.do(T + "mul_", s.gradient(tensor), s.third())
+    return s.gradient(tensor)
+
+
+def _kept_by_its_graph(s: Side, tensor: Ref) -> Ref:
+    own = s.ones()
+    product = s.op("torch.mul", tensor, own)
+    s.choose(own)
+    s.go_back(product)
+    return s.gradient(tensor)
+
+
+def _clipped(s: Side, tensor: Ref) -> Ref:
+    s.go_back_with(tensor)
+    return s.op(CLIP, [tensor, s.other], 1.0)
+
+
+def _stepped(s: Side, tensor: Ref) -> Ref:
+    optimizer = s.op("torch.optim.SGD", [tensor, s.other], 0.1)
+    s.go_back_with(tensor)
+    s.do("torch.optim.Optimizer.step", optimizer)
+    return tensor
+
+
+def _stepped_beside_a_gradient(s: Side, tensor: Ref) -> Ref:
+    own = s.put(s.ones(has_gradient=True), s.op("torch.mul", s.ones(), s.third()))
+    s.do("torch.optim.Optimizer.step", s.op("torch.optim.SGD", [own, tensor], 0.1))
+    return tensor
+
+
+def _refused(s: Side, tensor: Ref) -> Ref:
+    """An optimizer that torch does not make."""
+    inner, own = s.op("torch.mul", tensor, 1.0), s.op("torch.mul", s.ones(), s.third())
+    optimizer = s.op("torch.optim.SGD", [own, inner], 0.1)
+    s.do("torch.optim.Optimizer.step", optimizer)
+    return inner
+
+
+@pytest.mark.parametrize("made", [_leaf, _retained])
+@pytest.mark.parametrize("use", [
+    _read_after, _read_before, _a_view_of_it, _written_to, _kept_by_its_graph, _clipped, _stepped,
+    _refused, _stepped_beside_a_gradient,
+])  # fmt: skip
+def test_what_came_to_a_missing_tensor_is_in_the_sources_of_its_gradient(
+    made: Callable[[Side], Ref], use: Callable[[Side, Ref], Ref]
+) -> None:
+    shown = []
+    for number in (1, 2):
+        side = Side(number)
+        found = use(side, made(side))
+        shown.append((side.told(), side.shown(found)))
+    assert shown[0] == shown[1]
+
+
+def _one_that_keeps_none(s: Side) -> Ref:
+    return s.missing(s.leaf)
+
+
+@pytest.mark.parametrize("made", [_one_that_keeps_none, _leaf, _retained])
+@pytest.mark.parametrize("has_gradient", [True, False])
+def test_a_clipping_with_what_is_missing_leaves_the_labels_of_one_with_what_is_there(
+    made: Callable[[Side], Ref], has_gradient: bool
+) -> None:
+    shown = []
+    for number in (1, 2):
+        side = Side(number)
+        tensor, own = made(side), side.ones()
+        side.put(side.other, own)
+        if has_gradient:
+            side.go_back_with(tensor)
+        norm = side.op(CLIP, [side.other, tensor], 1.0)
+        shown.append((side.told(), side.shown(own, norm, side.gradient(tensor))))
+    assert shown[0] == shown[1]
