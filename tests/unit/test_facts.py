@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from duet_p2p.engine import facts as module
 from duet_p2p.engine.facts import freeze, label_of_slot
 from duet_p2p.engine.labels import PUBLIC, THINNED, Atom, Kind, Label, Rows
 from duet_p2p.engine.lineage import Lineage
@@ -123,3 +124,32 @@ def test_a_batch_is_told_by_its_number_where_it_is_one_of_that_pass() -> None:
         lineage.set_rows(tensor, Rows(0, 4, key, frozenset({batch})))
         told = facts(Slot(tensor), lineage)
         assert told.rows == (text,) and told.kind == "per_record"
+
+
+def test_what_there_was_no_memory_to_copy_says_nothing_of_how_large_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*args: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(module, "_copied", refused)
+    lineage, tensor = Lineage(), torch.zeros(3)
+    lineage.own(tensor).label = OF_AGES
+    frozen = freeze(Slot([tensor]), lineage, {}, beside=lambda: OF_IMAGES)
+    told = frozen.facts
+    assert (told.kind, told.min_records, told.sources) == ("per_record", 1, (-1, -2))
+    assert told.sized_by_values and told.charge > 2**32 and frozen.small() == (None, False)
+    assert facts(Slot([torch.zeros(3)])).kind == "public"  # of nobody's data
+
+
+def test_what_is_too_deep_to_be_copied_waits_with_the_label_that_it_has() -> None:
+    lineage, tensor = Lineage(), torch.zeros(3)
+    lineage.own(tensor).label = OF_AGES
+    value: Any = [tensor]
+    for _ in range(100_000):
+        value = [value]
+    frozen = freeze(Slot(value), lineage, {}, beside=lambda: OF_IMAGES)
+    told = frozen.facts
+    assert (told.kind, told.sources, told.sized_by_values) == ("aggregate", (-1,), False)
+    assert told.charge > 2**32 and frozen.small() == (None, False)
+    assert "nested too deeply" in frozen.shown()
