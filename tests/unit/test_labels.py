@@ -80,6 +80,12 @@ def test_what_was_one_record_stays_one_record():
     assert to_model(lost).min_records == 1
 
 
+def test_no_number_of_records_is_said_of_data_whatever_its_parts_say():
+    rows = Label(Kind.ROWS, A, frozenset({WHOLE}), 64, False)
+    joined = join([rows, label("aggregate", A, [WHOLE])])
+    assert (joined.min_records, joined.atoms) == (1, frozenset())
+
+
 def test_a_model_of_data_is_per_record():
     for kind in ("rows", "per_record", "verbatim"):
         assert to_model(label(kind)).kind is Kind.PER_RECORD
