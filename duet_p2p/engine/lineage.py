@@ -414,9 +414,9 @@ class Lineage:
         commands until two of them meet: the numbers behind it are hashed with a key of the session.
         """
         seen: list[int] = [uid, touches]
-        entry: Owned | Tracked | None
         for part in reach(value):
-            entry = self.own(part) if isinstance(part, torch.Tensor) else self._objects.get(id(part))
+            entry: Owned | Tracked | None = self._objects.get(id(part))
+            entry = self.own(part) if isinstance(part, torch.Tensor) else entry
             if entry is not None:
                 touched = 0 if entry.tie is None else entry.tie.whole().touched + 1
                 seen += (entry.uid, entry.version, touched)

@@ -251,10 +251,13 @@ def test_open_ends_with_its_handler():
     [
         ("allow", {}),
         ("accept", {"kinds": {"secret"}}),
+        ("deny", {"kinds": {"verbatim", "per record"}}),  # the one beside it hides no mistake
         ("accept", {"max_elements": -1}),
         ("accept", {"max_elements": 1.5}),
         ("accept", {"min_records": True}),
         ("accept", {"min_records": None}),  # no limit of records is 0
+        ("accept", {"max_uses": -1}),
+        ("accept", {"max_uses": True}),
         ("accept", {"recipe": None}),
         ("deny", {"recipe": 5}),
         ("accept", {"allow_injected": None}),

@@ -30,6 +30,7 @@ WRONG: list[tuple[dict[str, object], type[Exception], str]] = [
     ({"kinds": 5}, TypeError, "kinds is a kind or a list of kinds"),
     ({"kinds": [["aggregate"]]}, TypeError, "kinds is a kind or a list of kinds"),
     ({"kinds": []}, ValueError, "kinds names none"),
+    ({"kinds": [5, "secret"]}, ValueError, "no such kind: [5, 'secret']"),
     ({"sources": None}, TypeError, "sources is an object of yours or a list of them"),
     ({"sources": 5.5}, TypeError, "sources is an object of yours or a list of them"),
     ({"sources": []}, ValueError, "sources names none"),
