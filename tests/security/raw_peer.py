@@ -189,9 +189,9 @@ class RawPeer:
             time.sleep(0.005)
         raise AssertionError("nothing came in time")
 
-    def wait_for_end(self) -> None:
+    def wait_for_end(self, seconds: float = 90.0) -> None:
         """Until everything that was sent is done with."""
-        self.wait(lambda: self.settled >= self.seq)
+        self.wait(lambda: self.settled >= self.seq, seconds)
 
     def told_bytes(self, first: int = 0) -> list[bytes]:
         """Every numbered message that the owner sent, one by one, as bytes; or from a frame on."""

@@ -13,6 +13,7 @@ from tests.security.bomb_kit import LIMITS, MIB, check_usable, opened, pid
 
 STEPS = 16_000  # of one plan
 PART = 250
+LONG_S = 240.0  # a million operations take a minute, and with other tests beside them more
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def grown(raw, first, runs):
         out = raw.new_id()
         raw.send(wire.RunPlan(plan, (top.id,), (out,), 0), wire.Del((top.id,)))
         top = Ref(out)
-    raw.wait_for_end()
+    raw.wait_for_end(LONG_S)
     return top
 
 
@@ -74,6 +75,7 @@ def test_a_graph_that_was_gone_through_is_given_back(wide):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2 * LONG_S)
 def test_a_million_operations_deep(wide):
     raw, _ = wide
     top = grown(raw, weight(raw), 63)
