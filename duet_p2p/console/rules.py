@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec import UnsetType
 
@@ -34,6 +34,7 @@ from duet_p2p.owner.rule_checks import misread
 __all__ = ["Meaning", "handler_of", "meaning_of"]
 
 SourceName = Callable[[int], str]
+Said = TypeVar("Said")
 
 _KINDS: Final = {
     "public": "public values",
@@ -85,11 +86,11 @@ def handler_of(rule: Rule, desk: Desk) -> Handler:
         tags=None if rule.tags is None else shown_tags(rule.tags),
         kinds=UNSET if isinstance(rule.kinds, UnsetType) else frozenset(rule.kinds),
         max_elements=_said(rule.max_elements),
-        min_records=UNSET if isinstance(rule.min_records, UnsetType) else rule.min_records,
+        min_records=_said(rule.min_records),
         sources=UNSET if isinstance(rule.sources, UnsetType) else frozenset(rule.sources),
         recipe=recipe,
-        allow_injected=_whether(rule.allow_injected),
-        allow_dropout=_whether(rule.allow_dropout),
+        allow_injected=_said(rule.allow_injected),
+        allow_dropout=_said(rule.allow_dropout),
         max_uses=_said(rule.max_uses),
         seen_only=rule.seen_only,
         binding=binding,
@@ -252,11 +253,7 @@ def _warnings(handler: Handler) -> Iterable[str]:
         )
 
 
-def _whether(value: bool | UnsetType) -> bool | Unset:
-    return UNSET if isinstance(value, UnsetType) else value
-
-
-def _said(value: int | UnsetType | None) -> int | Unset | None:
+def _said(value: Said | UnsetType) -> Said | Unset:
     return UNSET if isinstance(value, UnsetType) else value
 
 

@@ -17,7 +17,7 @@ from duet_p2p.engine.arguments import Arguments, is_private
 from duet_p2p.engine.batches import Pass, next_batch, of_items, of_shapes, start_pass
 from duet_p2p.engine.keyed import Keyed, is_by_name
 from duet_p2p.engine.labels import METADATA, PUBLIC, UNBOUNDED, Kind, Label, join, to_per_record
-from duet_p2p.engine.lineage import ATOMIC, Lineage, is_atomic, reach
+from duet_p2p.engine.lineage import ATOMIC, Lineage, Tracked, is_atomic, reach
 from duet_p2p.engine.rates import put_into
 from duet_p2p.engine.selection import (
     HOLDING,
@@ -167,10 +167,7 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
     entry = lineage.track(target)
     before = entry.structure
     entry.version += 1
-    if entry.tie is not None:  # what is put into one of several may lie in any of them
-        chosen = to_per_record(join((entry.content, entry.structure)))
-        choice.mark(given.values()[1:], chosen, lineage, to=entry)
-        entry.content = join((entry.content, to_per_record(given.all(lineage))))
+    _put_into_several(entry, given, lineage)
     rest = labels_of(given.args[1:], lineage)
     slots = join(slot.label for slot in given.slots.values())
     _put(short, given, join((slots, rest[0])), lineage)
@@ -195,9 +192,18 @@ def prepare(name: str, given: Arguments, lineage: Lineage) -> None:
         added = to_per_record(join((lineage.whole(target), rest[0], rest[1], slots)))
     entry.structure = join((entry.structure, added))
     if short in _DROPPING:
-        if is_private(join((before, added))):  # what lies there no more may lie there elsewhere
+        chooser = join((before, added))
+        if is_private(chooser):  # what lies there no more may lie there elsewhere
             entry.content = join((entry.content, to_per_record(given.all(lineage))))
-        pick(join((before, added)), given, lineage, None if entry.is_shared else entry)
+        pick(chooser, given, lineage, None if entry.is_shared else entry)
+
+
+def _put_into_several(entry: Tracked, given: Arguments, lineage: Lineage) -> None:
+    """What is put into one of several that a private number chose among may lie in any of them."""
+    if entry.tie is not None:
+        chosen = to_per_record(join((entry.content, entry.structure)))
+        choice.mark(given.values()[1:], chosen, lineage, to=entry)
+        entry.content = join((entry.content, to_per_record(given.all(lineage))))
 
 
 def _label_written_out(given: Arguments, lineage: Lineage) -> None:

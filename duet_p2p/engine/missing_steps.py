@@ -21,7 +21,7 @@ from duet_p2p.engine.store import Poison
 from duet_p2p.engine.ties import add, entry_for, entry_of
 from duet_p2p.surface.table import Rule
 
-__all__ = ["is_step", "left_out", "mark_moved", "mark_perhaps_moved"]
+__all__ = ["is_step", "left_out", "mark_perhaps_moved"]
 
 _STEPS: Final = frozenset({"step", "load_state_dict", "add_param_group", "follow", "feed"})
 
@@ -52,7 +52,7 @@ def left_out(
         held = [part for part in reach(first, grads=True) if isinstance(part, torch.Tensor)]
         if isinstance(first, Poison):  # its parameters, which it was made of
             held += first.leaves.values()
-        every = mark_moved(first, [*targets, *held], poison, lineage)
+        every = _mark_moved(first, [*targets, *held], poison, lineage)
         if not poison.is_public and takes_up(first, rule.short, given, lineage):
             before_group(given, every, lineage)
     if rule.name in CLIPS and not poison.is_public:
@@ -67,7 +67,7 @@ def _may_move(rule: Rule, given: Arguments) -> bool:
     return is_step(rule) and bool(given.args) and not is_none
 
 
-def mark_moved(stepper: Any, held: Iterable[Any], poison: Poison, lineage: Lineage) -> Label:
+def _mark_moved(stepper: Any, held: Iterable[Any], poison: Poison, lineage: Lineage) -> Label:
     """A step that is left out mixes the labels of all that it would have read.
 
     A hidden shape among those that it would have moved hides them, as in `Effects`.
@@ -127,7 +127,7 @@ def mark_perhaps_moved(
     first = slot.value
     if isinstance(first, Optimizer | LRScheduler):
         return
-    every = mark_moved(first, held, poison, lineage)
+    every = _mark_moved(first, held, poison, lineage)
     entry = entry_of(first, lineage)
     if entry is not None:
         add(entry, every)

@@ -8,10 +8,12 @@ them. The seed is the scientist's, and can be tried out at home until one record
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
+from duet_p2p.owner.duet import OwnerDuet
 from duet_p2p.owner.handlers import UNSET
 from duet_p2p.wire.values import Ref
 from tests.security.raw_peer import RawPeer, waits
@@ -157,6 +159,11 @@ def _statistics(p: RawPeer) -> Ref:
     return p.op("torch.sum", mean)
 
 
+def _add_rule(duet: OwnerDuet, **said: Any) -> None:
+    kinds = {"aggregate", "model"}
+    duet.requests.add_handler("accept", name="loss", kinds=kinds, max_uses=None, **said)
+
+
 UNDER_A_MASK = [_summed, _copied, _parameter, _evaluated, _gradient, _statistics]
 
 
@@ -166,8 +173,7 @@ def test_a_rule_without_dropout_leaves_what_a_mask_fell_on(
     program: Callable[[RawPeer], Ref],
 ) -> None:
     duet, raw = session
-    kinds = {"aggregate", "model"}
-    duet.requests.add_handler("accept", name="loss", kinds=kinds, allow_dropout=False)
+    _add_rule(duet, allow_dropout=False)
     assert "a dropout by the scientist's seed" in waits(duet, raw, program(raw), "loss")
 
 
@@ -177,9 +183,7 @@ def test_a_rule_that_does_not_say_so_takes_it(
     allowed: bool,
 ) -> None:
     duet, raw = session
-    duet.requests.add_handler(
-        "accept", name="loss", kinds={"aggregate", "model"}, max_uses=None, allow_dropout=allowed
-    )
+    _add_rule(duet, allow_dropout=allowed)
     assert raw.ask(_summed(raw), "loss") == raw.ask(_evaluated(raw), "loss") == "Value"
 
 
@@ -190,9 +194,7 @@ def test_a_rule_without_dropout_takes_what_none_fell_on(
 ) -> None:
     """A network at rest, and one whose dropout drops nothing."""
     duet, raw = session
-    duet.requests.add_handler(
-        "accept", name="loss", kinds={"aggregate", "model"}, max_uses=None, allow_dropout=False
-    )
+    _add_rule(duet, allow_dropout=False)
     at_rest = raw.op(F + "dropout", X, chance, not chance)
     assert raw.ask(raw.op("torch.mean", at_rest), "loss") == "Value"
     assert raw.ask(_trained(raw, masked=False), "loss") == "Value"

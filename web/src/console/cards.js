@@ -161,7 +161,7 @@ function factsOf(request, guard) {
       ...pair('Made from', request.sources.length ? request.sources.map((source) => h('div', {}, ...sourceWords(source))) : 'none of your objects'),
       ...pair('Records', records(request, guard)),
       ...(request.training.length ? pair('Training', training(request.training)) : []),
-      ...pair('Mixed in', request.injected ? h('strong', { class: 'care' }, 'Something of the scientist’s (a mask, weights, an index) met your data along its records. It can single out a record.') : request.dropout ? 'the masks of a dropout, by the scientist’s seed. A seed can be searched for masks that leave few records.' : 'nothing of the scientist’s along the records'),
+      ...pair('Mixed in', mixedIn(request)),
       ...pair('Released before', before(request.sources)),
       ...pair('Waits because', shown(request.why, 500)),
     ),
@@ -210,6 +210,13 @@ function leaves(request) {
   const form = [shown(request.type, 100), dimensions(request.shape), request.dtype ?? ''].filter(Boolean).join(', ');
   const hidden = request.charge > request.elements ? h('div', {}, `Its size is private: quotas count it as ${counted(request.charge, 'number')}.`) : '';
   return [h('strong', {}, counted(request.elements, 'number')), ` (${bytes(request.bytes)}): ${form}`, hidden];
+}
+
+/** @param {RequestView} request */
+function mixedIn(request) {
+  if (request.injected) return h('strong', { class: 'care' }, 'Something of the scientist’s (a mask, weights, an index) met your data along its records. It can single out a record.');
+  if (request.dropout) return 'the masks of a dropout, by the scientist’s seed. A seed can be searched for masks that leave few records.';
+  return 'nothing of the scientist’s along the records';
 }
 
 /** How it was trained, one line for each fact. @param {string[]} lines */
